@@ -1,0 +1,58 @@
+"""Charge densities of crystals: files, stores, datasets and splits. Names load on first use, so importing is cheap."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ecd_data.check import check
+    from ecd_data.crystal import Crystal
+    from ecd_data.density import Density
+    from ecd_data.formats import read, write
+    from ecd_data.metrics import eps_mae
+    from ecd_data.release.builder import load_dataset
+    from ecd_data.release.splits import load_split
+    from ecd_data.store import Store, convert, open_store
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Crystal": "ecd_data.crystal",
+    "Density": "ecd_data.density",
+    "read": "ecd_data.formats",
+    "write": "ecd_data.formats",
+    "check": "ecd_data.check",
+    "eps_mae": "ecd_data.metrics",
+    "Store": "ecd_data.store",
+    "open_store": "ecd_data.store",
+    "convert": "ecd_data.store",
+    "load_split": "ecd_data.release.splits",
+    "load_dataset": "ecd_data.release.builder",
+}
+
+__all__ = [
+    "Crystal",
+    "Density",
+    "Store",
+    "check",
+    "convert",
+    "eps_mae",
+    "load_dataset",
+    "load_split",
+    "open_store",
+    "read",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,126 @@
+"""The crystal under a density: lattice, atomic numbers, fractional coordinates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.core import Structure
+
+Floats = NDArray[np.float64]
+
+SYMBOLS = (
+    "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y "
+    "Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os "
+    "Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh "
+    "Fl Mc Lv Ts Og"
+).split()
+ATOMIC_NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS)}
+
+
+def frozen(array: ArrayLike, dtype: type, shape: tuple[int, ...] | None = None) -> NDArray:
+    """A read-only C-ordered array of `dtype`, the same memory where possible [shape]."""
+    result = np.ascontiguousarray(array, dtype=dtype)
+    if shape is not None:
+        result = result.reshape(shape)
+    if result.flags.writeable:
+        result = result.view()
+        result.flags.writeable = False
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Crystal:
+    """Atoms in a periodic cell.
+
+    lattice [3, 3]: rows are the lattice vectors in Å; numbers [n]: atomic numbers, 0 where a file names no element;
+    frac_coords [n, 3]; pbc: periodic along a, b, c.
+    """
+
+    lattice: Floats
+    numbers: NDArray[np.int64]
+    frac_coords: Floats
+    pbc: tuple[bool, bool, bool] = (True, True, True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lattice", frozen(self.lattice, np.float64, (3, 3)))
+        object.__setattr__(self, "numbers", frozen(self.numbers, np.int64).reshape(-1))
+        object.__setattr__(self, "frac_coords", frozen(self.frac_coords, np.float64, (len(self.numbers), 3)))
+        object.__setattr__(self, "pbc", tuple(bool(p) for p in self.pbc))
+        if not (np.isfinite(self.lattice).all() and np.isfinite(self.frac_coords).all()):
+            raise ValueError("the crystal has a lattice vector or coordinate that is not finite")
+        if self.volume < 1e-6:
+            raise ValueError("the lattice vectors span no volume")
+        if len(self.numbers) and not (0 <= self.numbers.min() and self.numbers.max() < len(SYMBOLS)):
+            raise ValueError(f"atomic numbers must lie in 0..{len(SYMBOLS) - 1}")
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __repr__(self) -> str:
+        return f"Crystal({self.formula}, {len(self)} atoms, {self.volume:.2f} Å^3)"
+
+    @cached_property
+    def volume(self) -> float:
+        """Cell volume in Å^3."""
+        return float(abs(np.linalg.det(self.lattice)))
+
+    @property
+    def symbols(self) -> list[str]:
+        """Element symbols, "X" where unknown [n]."""
+        return [SYMBOLS[z] for z in self.numbers]
+
+    @property
+    def elements(self) -> list[str]:
+        """The distinct element symbols in alphabetical order."""
+        return sorted(set(self.symbols))
+
+    @property
+    def formula(self) -> str:
+        """Contents of the cell in alphabetical order, as in "Mg1O1"."""
+        symbols = self.symbols
+        return "".join(f"{s}{symbols.count(s)}" for s in self.elements)
+
+    @property
+    def cart_coords(self) -> Floats:
+        """Cartesian positions in Å [n, 3]."""
+        return self.frac_coords @ self.lattice
+
+    def wrapped(self) -> Crystal:
+        """The same crystal with every atom moved into the home cell."""
+        frac = self.frac_coords - np.floor(self.frac_coords)
+        frac[frac >= 1.0] = 0.0  # -1e-17 wraps to 1.0 exactly
+        return Crystal(self.lattice, self.numbers, frac, self.pbc)
+
+    @classmethod
+    def from_ase(cls, atoms: Atoms) -> Crystal:
+        """The crystal of an ASE `Atoms`."""
+        pbc = tuple(bool(p) for p in atoms.pbc)
+        return cls(atoms.cell.array, atoms.numbers, atoms.get_scaled_positions(wrap=False), pbc)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_pymatgen(cls, structure: Structure) -> Crystal:
+        """The crystal of a pymatgen `Structure`; raises ValueError on partial occupancies."""
+        if not structure.is_ordered:
+            raise ValueError(f"{structure.formula} has partial occupancies: give an ordered structure")
+        numbers = [site.specie.Z for site in structure]
+        return cls(structure.lattice.matrix, np.array(numbers), structure.frac_coords, structure.lattice.pbc)
+
+    def to_ase(self) -> Atoms:
+        """An ASE `Atoms` with the same cell, atoms and periodicity."""
+        from ase import Atoms
+
+        return Atoms(numbers=self.numbers, cell=self.lattice, scaled_positions=self.frac_coords, pbc=self.pbc)
+
+    def to_pymatgen(self) -> Structure:
+        """A pymatgen `Structure`; unknown elements become the dummy species "X"."""
+        from pymatgen.core import DummySpecies, Lattice, Structure
+
+        species = [DummySpecies("X") if s == "X" else s for s in self.symbols]
+        return Structure(Lattice(self.lattice, pbc=self.pbc), species, self.frac_coords)

@@ -1,0 +1,23 @@
+"""The benchmark's error of a density."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from ecd_data.density import Density
+
+
+def eps_mae(guess: Density | ArrayLike, rho: Density | ArrayLike) -> float:
+    """sum|rho - guess| / sum|rho| over the grid, a fraction (eps_mae of the ECD paper, NMAPE of ChargE3Net / 100).
+
+    Takes two densities or two arrays of one shape; raises ValueError when the grids differ.
+    """
+    a = np.asarray(getattr(guess, "values", guess), dtype=np.float64)
+    b = np.asarray(getattr(rho, "values", rho), dtype=np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"eps_mae compares densities on one grid, got {a.shape} and {b.shape}: resample one of them")
+    return float(np.abs(a - b).sum() / np.abs(b).sum())
