@@ -39,17 +39,12 @@ def _resize_axis(coefficients: Complexes, axis: int, points: int) -> Complexes:
     if half:
         result[-half:] = source[-half:]
     if kept % 2 == 0:
-        _carry_nyquist(source, result, kept // 2)
+        k = kept // 2
+        if points > old:
+            result[k] = result[-k] = 0.5 * source[k]
+        else:
+            result[k] = source[k] + source[-k]
     return np.moveaxis(result, 0, axis)
-
-
-def _carry_nyquist(source: Complexes, result: Complexes, k: int) -> None:
-    if len(result) > len(source):
-        result[k] = result[-k] = 0.5 * source[k]
-    else:
-        result[k] = 0.5 * (source[k] + source[-k])
-        if len(result) == 2 * k:
-            result[k] = source[k] + source[-k] if len(source) > 2 * k else source[k]
 
 
 def evaluate(values: Floats, frac_points: Floats) -> Floats:
