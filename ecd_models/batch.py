@@ -1,0 +1,117 @@
+"""What a network is given: several crystals with their probes, flat, with index vectors instead of padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ecd_models.graph import Neighbors
+
+_FLOATS = ("atom_vec", "probe_vec", "target", "baseline")
+_INDICES = ("numbers", "atom_src", "atom_dst", "probe_src", "probe_dst", "atom_crystal", "probe_crystal")
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeBatch:
+    """n atoms and p probes of one or more crystals; vectors point from the sending atom's image to the receiver.
+
+    numbers [n]; atom_src, atom_dst [e] (atoms); atom_vec [e, 3] Å; probe_src [f] (atoms); probe_dst [f] (probes);
+    probe_vec [f, 3] Å; atom_crystal [n] and probe_crystal [p]: which crystal each belongs to;
+    target [p]: reference density in e/Å^3; baseline [p]: density of superposed free atoms in e/Å^3.
+    """
+
+    numbers: Tensor
+    atom_src: Tensor
+    atom_dst: Tensor
+    atom_vec: Tensor
+    probe_src: Tensor
+    probe_dst: Tensor
+    probe_vec: Tensor
+    atom_crystal: Tensor
+    probe_crystal: Tensor
+    target: Tensor | None = None
+    baseline: Tensor | None = None
+    n_crystals: int = 1
+
+    @property
+    def n_atoms(self) -> int:
+        return self.numbers.shape[0]
+
+    @property
+    def n_probes(self) -> int:
+        return self.probe_crystal.shape[0]
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ProbeBatch:
+        """The same batch on `device`, its vectors and densities as `dtype`."""
+        floats = {name: getattr(self, name) for name in _FLOATS}
+        moved = {k: None if v is None else v.to(device=device, dtype=dtype) for k, v in floats.items()}
+        indices = {name: getattr(self, name).to(device=device) for name in _INDICES}
+        return replace(self, **moved, **indices)
+
+
+def make_item(
+    neighbors: Neighbors,
+    numbers: ArrayLike,
+    frac_points: ArrayLike,
+    target: ArrayLike | None = None,
+    baseline: ArrayLike | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> ProbeBatch:
+    """The batch of one crystal and its fractional points [p, 3]; target and baseline [p] in e/Å^3."""
+    points = np.asarray(frac_points, dtype=np.float64).reshape(-1, 3)
+    atoms, probes = neighbors.atoms(), neighbors.probes(points)
+
+    def floats(values: ArrayLike | None) -> Tensor | None:
+        return None if values is None else torch.as_tensor(np.array(values), dtype=dtype).reshape(-1)
+
+    z = torch.as_tensor(np.array(numbers), dtype=torch.int64)
+    return ProbeBatch(
+        numbers=z,
+        atom_src=torch.from_numpy(atoms.src),
+        atom_dst=torch.from_numpy(atoms.dst),
+        atom_vec=torch.from_numpy(atoms.vec).to(dtype),
+        probe_src=torch.from_numpy(probes.src),
+        probe_dst=torch.from_numpy(probes.dst),
+        probe_vec=torch.from_numpy(probes.vec).to(dtype),
+        atom_crystal=torch.zeros(len(z), dtype=torch.int64),
+        probe_crystal=torch.zeros(len(points), dtype=torch.int64),
+        target=floats(target),
+        baseline=floats(baseline),
+    )
+
+
+def collate(items: Sequence[ProbeBatch]) -> ProbeBatch:
+    """One batch of all items; target and baseline are kept where every item has them."""
+
+    def joined(name: str, counts: Sequence[int] | None = None) -> Tensor:
+        parts = [getattr(item, name) for item in items]
+        if counts is not None:  # indices of an item start after those of the items before it
+            starts = [sum(counts[:k]) for k in range(len(counts))]
+            parts = [part + start for part, start in zip(parts, starts, strict=True)]
+        return torch.cat(parts)
+
+    def joined_if_all(name: str) -> Tensor | None:
+        return None if any(getattr(item, name) is None for item in items) else joined(name)
+
+    atoms = [item.n_atoms for item in items]
+    probes = [item.n_probes for item in items]
+    crystals = [item.n_crystals for item in items]
+    return ProbeBatch(
+        numbers=joined("numbers"),
+        atom_src=joined("atom_src", atoms),
+        atom_dst=joined("atom_dst", atoms),
+        atom_vec=joined("atom_vec"),
+        probe_src=joined("probe_src", atoms),
+        probe_dst=joined("probe_dst", probes),
+        probe_vec=joined("probe_vec"),
+        atom_crystal=joined("atom_crystal", crystals),
+        probe_crystal=joined("probe_crystal", crystals),
+        target=joined_if_all("target"),
+        baseline=joined_if_all("baseline"),
+        n_crystals=sum(crystals),
+    )

@@ -1,0 +1,103 @@
+"""Which atoms a network sees: periodic neighbours of atoms and of probe points, with numpy and scipy only."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+
+from ecd_data.crystal import Crystal, Floats
+from ecd_data.errors import UsageError
+
+Indices = NDArray[np.int64]
+
+
+class Edges(NamedTuple):
+    """Messages from atoms to atoms or probes, ordered by receiver, then by sender.
+
+    src [e]: sending atom; dst [e]: receiving atom or probe; vec [e, 3]: receiver minus image of the sender, in Å.
+    """
+
+    src: Indices
+    dst: Indices
+    vec: Floats
+
+
+class Neighbors:
+    """The atom images around one cell, prepared once so that many probes can be asked for.
+
+    Atoms and probes are first moved into the home cell along the periodic directions: no neighbour is lost for an
+    atom that lies outside it, nor in a cell thinner than the cutoff (Å, inclusive).
+    """
+
+    def __init__(self, crystal: Crystal, cutoff: float):
+        unknown = int((crystal.numbers == 0).sum())
+        if unknown:
+            raise UsageError(
+                f"{unknown} of the crystal's {len(crystal)} atoms have no element (an old CHGCAR names no elements): "
+                "give their atomic numbers before asking a network for a density"
+            )
+        if not cutoff > 0:
+            raise UsageError(f"the neighbour cutoff must be a positive length in Å, not {cutoff}")
+        self.crystal = crystal
+        self.cutoff = float(cutoff)
+        self._periodic = np.array(crystal.pbc)
+        frac = self._wrap(crystal.frac_coords)
+        self._home = frac @ crystal.lattice
+        self._senders, self._shifts = self._images(frac)
+        self._positions = (frac[self._senders] + self._shifts) @ crystal.lattice
+        self._tree = cKDTree(self._positions) if len(crystal) else None
+
+    def atoms(self) -> Edges:
+        """Edges between atoms, periodic self-images included, the atom itself not."""
+        return self._atom_edges
+
+    def probes(self, frac_points: ArrayLike) -> Edges:
+        """Edges from atoms to the probe points [p, 3] (fractional), those at distance zero included."""
+        frac = self._wrap(np.asarray(frac_points, dtype=np.float64).reshape(-1, 3))
+        images, probes, vec = self._pairs(frac @ self.crystal.lattice)
+        return Edges(self._senders[images], probes, vec)
+
+    @cached_property
+    def _atom_edges(self) -> Edges:
+        images, atoms, vec = self._pairs(self._home)
+        itself = (self._senders[images] == atoms) & ~self._shifts[images].any(axis=1)
+        return Edges(self._senders[images[~itself]], atoms[~itself], vec[~itself])
+
+    def _wrap(self, frac: Floats) -> Floats:
+        return np.where(self._periodic, frac - np.floor(frac), frac)
+
+    def _images(self, frac: Floats) -> tuple[Indices, Indices]:
+        """Atom index [i] and lattice shift [i, 3] of every image that can reach a point of the home cell."""
+        heights = 1.0 / np.linalg.norm(np.linalg.inv(self.crystal.lattice), axis=0)
+        reach = self.cutoff / heights
+        counts = np.where(self._periodic, np.ceil(reach), 0).astype(int)
+        shifts = np.array(list(product(*(range(-n, n + 1) for n in counts))), dtype=np.int64)
+        images = frac[:, None] + shifts
+        margin = reach + 1e-9
+        near = ((images >= -margin) & (images <= 1 + margin)) | ~self._periodic
+        atoms, which = np.nonzero(near.all(axis=2))
+        return atoms, shifts[which]
+
+    def _pairs(self, points: Floats) -> tuple[Indices, Indices, Floats]:
+        """Image [e], point [e] and vector [e, 3] of all pairs within the cutoff, ordered by point, then image."""
+        if self._tree is None or not len(points):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3))
+        found = cKDTree(points).sparse_distance_matrix(self._tree, self.cutoff, output_type="ndarray")
+        order = np.argsort(found["i"] * len(self._positions) + found["j"])
+        point, image = found["i"][order].astype(np.int64), found["j"][order].astype(np.int64)
+        return image, point, points[point] - self._positions[image]
+
+
+def atom_graph(crystal: Crystal, cutoff: float) -> Edges:
+    """Edges between the atoms of a crystal within `cutoff` Å, see `Neighbors.atoms`."""
+    return Neighbors(crystal, cutoff).atoms()
+
+
+def probe_graph(crystal: Crystal, frac_points: ArrayLike, cutoff: float) -> Edges:
+    """Edges from the atoms of a crystal to fractional points [p, 3] within `cutoff` Å, see `Neighbors.probes`."""
+    return Neighbors(crystal, cutoff).probes(frac_points)
