@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import gcd
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ ATOMIC_NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 
 def frozen(array: ArrayLike, dtype: type, shape: tuple[int, ...] | None = None) -> NDArray:
     """A read-only C-ordered array of `dtype`, the same memory where possible [shape]."""
-    result = np.ascontiguousarray(array, dtype=dtype)
+    result: NDArray = np.ascontiguousarray(array, dtype=dtype)
     if shape is not None:
         result = result.reshape(shape)
     if result.flags.writeable:
@@ -83,9 +84,19 @@ class Crystal:
 
     @property
     def formula(self) -> str:
-        """Contents of the cell in alphabetical order, as in "Mg1O1"."""
+        """Contents of the cell in alphabetical order, as in "Mg4O4"."""
+        return self._formula(1)
+
+    @property
+    def reduced_formula(self) -> str:
+        """The formula divided by its greatest common factor, in alphabetical order, as in "MgO"."""
         symbols = self.symbols
-        return "".join(f"{s}{symbols.count(s)}" for s in self.elements)
+        return self._formula(gcd(*(symbols.count(s) for s in self.elements)) or 1)
+
+    def _formula(self, divisor: int) -> str:
+        symbols = self.symbols
+        counts = {s: symbols.count(s) // divisor for s in self.elements}
+        return "".join(f"{s}{n if n > 1 else ''}" for s, n in counts.items())
 
     @property
     def cart_coords(self) -> Floats:

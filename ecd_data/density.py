@@ -53,7 +53,7 @@ class Density:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Grid points along a, b, c."""
-        return self.values.shape  # type: ignore[return-value]
+        return self.values.shape
 
     @property
     def lattice(self) -> Floats:

@@ -1,0 +1,136 @@
+"""Blocks of Fortran numbers as VASP writes them, parsed and printed at the speed of numpy."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import numpy as np
+
+from ecd_data.crystal import Floats
+from ecd_data.errors import FormatError
+
+DIGITS = 11
+PER_LINE = 5
+WIDTH = 18  # " 0.12345678901E+02"
+NO_EXPONENT_LETTER = re.compile(rb"(\d)([+-]\d{3})(?!\d)")  # Fortran drops the E of three-digit exponents
+
+
+def parse_block(data: bytes, start: int, count: int, name: str) -> tuple[Floats, int]:
+    """`count` numbers from position `start` on [count], and the position of the line after them.
+
+    Raises FormatError where a number is not one, is not finite, or the count does not match.
+    """
+    end = _block_end(data, start, count, name)
+    text = data[start:end]
+    values = _convert(text)
+    if values is None or len(values) != count:
+        fixed = NO_EXPONENT_LETTER.sub(rb"\1E\2", text.replace(b"D", b"E").replace(b"d", b"e"))
+        values = _convert(fixed)
+    if values is None or len(values) != count:
+        raise FormatError(f"{name}: {_first_bad_word(text, count)}; the file is damaged, copy or download it again")
+    if not np.isfinite(values).all():
+        raise FormatError(f"{name} holds NaN or infinite values: the calculation failed, run it again")
+    return values, end
+
+
+def _convert(text: bytes) -> Floats | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # numpy's word for text that is no number
+            return np.fromstring(text, dtype=np.float64, sep=" ")
+    except (ValueError, DeprecationWarning):
+        return None
+
+
+def _first_bad_word(text: bytes, count: int) -> str:
+    words = text.split()
+    for number, word in enumerate(words):
+        try:
+            float(word)
+        except ValueError:
+            return f"{word[:24].decode(errors='replace')!r} stands where number {number + 1} is due"
+    return f"it has {len(words)} numbers where {count} are due"
+
+
+def _block_end(data: bytes, start: int, count: int, name: str) -> int:
+    """The position after the line that ends the block; lines are all as long as the first, or are walked."""
+    first = data.find(b"\n", start)
+    per_line = len(data[start:first].split()) if first > 0 else count
+    if per_line == 0:
+        raise FormatError(f"{name} is cut: no number follows the grid dimensions")
+    full, rest = divmod(count, per_line)
+    jump = start + full * (first + 1 - start)
+    if first > 0 and jump <= len(data) and data[jump - 1 : jump] == b"\n":
+        end = _after_line(data, jump) if rest else jump
+        if len(data[jump:end].split()) == rest:
+            return end
+    return _walk(data, start, count, name)
+
+
+def _after_line(data: bytes, position: int) -> int:
+    end = data.find(b"\n", position)
+    return len(data) if end < 0 else end + 1
+
+
+def _walk(data: bytes, start: int, count: int, name: str) -> int:
+    position, seen = start, 0
+    while seen < count:
+        if position >= len(data):
+            raise FormatError(f"{name} is cut: {seen} of {count} numbers; copy or download it again")
+        end = _after_line(data, position)
+        words = len(data[position:end].split())
+        if words == 0 and seen:
+            raise FormatError(f"{name} has a blank line after {seen} of {count} numbers: it is damaged")
+        position, seen = end, seen + words
+    if seen > count:
+        raise FormatError(f"{name} has more numbers than its grid of {count}: it is damaged")
+    return position
+
+
+def format_block(values: Floats) -> bytes:
+    """Numbers in VASP's (5(1X,E17.11)) layout, every line ended."""
+    lines = _fields(values)
+    full = len(values) // PER_LINE * PER_LINE
+    table = np.full((full // PER_LINE, PER_LINE * WIDTH + 1), ord("\n"), dtype=np.uint8)
+    table[:, :-1] = lines[:full].reshape(-1, PER_LINE * WIDTH)
+    rest = lines[full:].tobytes()
+    return table.tobytes() + (rest + b"  \n" if rest else b"")
+
+
+def _fields(values: Floats) -> np.ndarray:
+    """One WIDTH-character field a number, as bytes [n, WIDTH]."""
+    magnitude = np.abs(values)
+    exponent = np.zeros(len(values), dtype=np.int64)
+    live = magnitude > 0
+    exponent[live] = np.floor(np.log10(magnitude[live])).astype(np.int64) + 1
+    tiny = exponent < -98  # E-99 is the last exponent of two digits; such densities are zero
+    magnitude = np.where(tiny, 0.0, magnitude)
+    exponent[tiny] = 0
+    mantissa = _mantissa(magnitude, exponent)
+    for shift in (1, -1):  # log10 may be off by one next to a power of ten
+        wrong = mantissa >= 10**DIGITS if shift == 1 else (mantissa < 10 ** (DIGITS - 1)) & (magnitude > 0)
+        exponent[wrong] += shift
+        mantissa[wrong] = _mantissa(magnitude[wrong], exponent[wrong])
+    return _layout(values < 0, mantissa, exponent)
+
+
+def _mantissa(magnitude: Floats, exponent: np.ndarray) -> np.ndarray:
+    power = DIGITS - exponent
+    scaled = np.where(power >= 0, magnitude * 10.0 ** np.maximum(power, 0), magnitude / 10.0 ** np.maximum(-power, 0))
+    return np.rint(scaled).astype(np.int64)
+
+
+def _layout(negative: np.ndarray, mantissa: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    fields = np.empty((len(mantissa), WIDTH), dtype=np.uint8)
+    fields[:, 0] = ord(" ")
+    fields[:, 1] = np.where(negative, ord("-"), ord("0"))
+    fields[:, 2] = ord(".")
+    for digit in range(DIGITS):
+        mantissa, remainder = np.divmod(mantissa, 10)
+        fields[:, 2 + DIGITS - digit] = remainder + ord("0")
+    fields[:, 14] = ord("E")
+    fields[:, 15] = np.where(exponent < 0, ord("-"), ord("+"))
+    fields[:, 16] = np.abs(exponent) // 10 + ord("0")
+    fields[:, 17] = np.abs(exponent) % 10 + ord("0")
+    return fields

@@ -1,0 +1,78 @@
+"""The zarr codec "ecd.fourier": one periodic grid, one chunk, quantised Fourier coefficients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from zarr.abc.codec import ArrayBytesCodec
+from zarr.core.common import JSON, parse_named_configuration
+from zarr.registry import register_codec
+
+from ecd_data.store.fourier import decode, encode
+
+if TYPE_CHECKING:
+    from zarr.core.array_spec import ArraySpec
+    from zarr.core.buffer import Buffer, NDBuffer
+
+NAME = "ecd.fourier"
+TINY = 1e-38  # an empty grid has no scale
+
+
+@dataclass(frozen=True)
+class FourierCodec(ArrayBytesCodec):
+    """Array-to-bytes codec whose mean absolute error is at most bound * scale, checked while encoding.
+
+    bound: eps_mae; scale: mean|density| in e/Å^3 that the bound refers to, the chunk's own when None (magnetisation is
+    kept to the density's scale); lattice: rows in Å, nine numbers, the cube of the grid's shape when None.
+    """
+
+    is_fixed_size = False
+
+    bound: float = 1e-5
+    scale: float | None = None
+    lattice: tuple[float, ...] | None = None
+
+    @classmethod
+    def from_dict(cls, data: dict[str, JSON]) -> Self:
+        """The codec of a zarr.json entry."""
+        _, configuration = parse_named_configuration(data, NAME, require_configuration=False)
+        options = dict(configuration or {})
+        if options.get("lattice") is not None:
+            options["lattice"] = tuple(options["lattice"])  # type: ignore[arg-type]
+        return cls(**options)  # type: ignore[arg-type]
+
+    def to_dict(self) -> dict[str, JSON]:
+        """The zarr.json entry of the codec."""
+        lattice = None if self.lattice is None else list(self.lattice)
+        return {"name": NAME, "configuration": {"bound": self.bound, "scale": self.scale, "lattice": lattice}}
+
+    def _encode_sync(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer | None:
+        values = np.asarray(chunk_array.as_numpy_array(), dtype=np.float64)
+        values = values.reshape(values.shape[-3:])  # a leading axis of one is a component of a vector
+        scale = float(np.abs(values).mean()) if self.scale is None else self.scale
+        lattice = np.diag(values.shape) if self.lattice is None else np.reshape(self.lattice, (3, 3))
+        stream = encode(values, lattice, max(self.bound * scale, TINY))
+        return chunk_spec.prototype.buffer.from_bytes(stream)
+
+    def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        values = decode(chunk_bytes.to_bytes()).astype(chunk_spec.dtype.to_native_dtype())
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(values.reshape(chunk_spec.shape))
+
+    async def _encode_single(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer | None:
+        return self._encode_sync(chunk_array, chunk_spec)
+
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        return self._decode_sync(chunk_bytes, chunk_spec)
+
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
+        """Not known before encoding."""
+        raise NotImplementedError
+
+    def resolve_metadata(self, chunk_spec: ArraySpec) -> ArraySpec:
+        """The spec unchanged: the codec keeps shape and type."""
+        return chunk_spec
+
+
+register_codec(NAME, FourierCodec)

@@ -1,0 +1,53 @@
+"""Where data lie: a path or URL, or a configuration name under the data root or in the embedded sample."""
+
+from __future__ import annotations
+
+import logging
+import os
+from importlib.resources import files
+from pathlib import Path
+
+from ecd_data.errors import UsageError
+from ecd_data.store.reader import Store
+
+log = logging.getLogger("ecd_data")
+
+CONFIGURATIONS = ("pbe", "hse", "mp", "ood", "exp")
+EMBEDDED = {"pbe": "pbe", "hse": "hse", "exp": "pbe"}
+
+
+def open_store(name: str | Path) -> Store:
+    """The store at a path or fsspec URL, or the one of a configuration name ("pbe", "hse", ...).
+
+    A configuration is looked for under $ECD_ROOT, then in the embedded sample. Raises StoreError where there is no
+    store, UsageError for a configuration that is not at hand.
+    """
+    root = resolve(str(name)) if str(name) in CONFIGURATIONS and not Path(name).exists() else str(name)
+    store = Store(root)
+    _ = store.index
+    return store
+
+
+def resolve(configuration: str, data_dir: str | Path | None = None) -> str:
+    """The root of the store that serves a configuration; one log line says when it is the embedded sample."""
+    given = data_dir or os.environ.get("ECD_ROOT")
+    if given:
+        return configured(str(given), configuration)
+    if configuration not in EMBEDDED:
+        raise UsageError(
+            f"no data for {configuration!r}: set ECD_ROOT (or data_dir=) to a folder or URL that holds "
+            f"{configuration}.ecd; `ecd convert` makes such a store from CHGCAR files"
+        )
+    log.warning("%s: the embedded sample (set ECD_ROOT for the release)", configuration)
+    return embedded(configuration)
+
+
+def configured(root: str, configuration: str) -> str:
+    """The store of a configuration under a data root: ROOT/<configuration>.ecd, or ROOT where it is a store itself."""
+    root = root.rstrip("/")
+    return root if root.endswith(".ecd") else f"{root}/{configuration}.ecd"
+
+
+def embedded(configuration: str) -> str:
+    """The path of the embedded sample's store for a configuration."""
+    return str(files("ecd_data.sample").joinpath(f"{EMBEDDED[configuration]}.ecd"))
