@@ -1,0 +1,1 @@
+"""What the ECD release is and how to get it: splits, leakage, fetching, the `datasets` builder."""
