@@ -86,7 +86,8 @@ def spacegroup_of(density: Density, symprec: float = 1e-3) -> int | None:
     if not len(crystal):
         return None
     try:
-        found = spglib.get_symmetry_dataset((crystal.lattice, crystal.frac_coords, crystal.numbers), symprec=symprec)
+        cell: Any = (crystal.lattice, crystal.frac_coords, crystal.numbers)
+        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
     except spglib.error.SpglibError:
         return None
     return None if found is None else int(found.number)

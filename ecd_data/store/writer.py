@@ -20,8 +20,8 @@ PART_SIZE = 1000
 class StoreWriter:
     """Opens a new store or continues an existing one, in a local folder.
 
-    bound: eps_mae of the `fourier` pipeline; pipeline: "fourier" or "real"; part_size: crystals a part. Use as a context
-    manager: on leaving, also by an error or Ctrl-C, everything that was added is completed and small parts are merged.
+    bound: eps_mae of the `fourier` pipeline; pipeline: "fourier" or "real"; part_size: crystals a part. Use
+    as a context manager: on leaving, also by an error or Ctrl-C, what was added is completed and small parts are merged.
     """
 
     def __init__(

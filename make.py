@@ -1,0 +1,59 @@
+"""Set-up and checks in one word each: python3 make.py train|test|lint|slow|setup. Makes .venv itself; needs Python >= 3.11."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+STAMP = VENV / "ecd-setup"
+TASKS = {
+    "setup": [],
+    "train": [["python", "examples/train_chargE3net.py"]],
+    "test": [["python", "-m", "pytest", "-m", "not slow"]],
+    "slow": [["python", "-m", "pytest", "-m", "slow"]],
+    "lint": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
+}
+
+
+def setup() -> None:
+    """Make .venv with everything pinned in constraints.txt, once for each state of the two files that define it."""
+    inputs = (ROOT / "pyproject.toml").read_bytes() + (ROOT / "constraints.txt").read_bytes()
+    state = hashlib.sha256(inputs + str(ROOT).encode()).hexdigest()
+    if STAMP.exists() and STAMP.read_text() == state:
+        return
+    print(f"Setting up {VENV} (once; downloads about 500 MB)", flush=True)
+    venv.create(VENV, with_pip=True, clear=True)
+    pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--constraint", "constraints.txt", "--editable", ".[dev]"], cwd=ROOT, check=True)
+    STAMP.write_text(state)
+
+
+def main() -> int:
+    """The exit code of the first command that fails, else 0."""
+    if sys.version_info < (3, 11):
+        print(f"ecd needs Python 3.11 or newer, this is {sys.version.split()[0]}: run a newer python3", file=sys.stderr)
+        return 2
+    task, *rest = sys.argv[1:] or ["test"]
+    if task not in TASKS:
+        print(f"usage: python3 make.py {'|'.join(TASKS)}", file=sys.stderr)
+        return 2
+    try:
+        setup()
+        for command in TASKS[task]:
+            subprocess.run([str(BIN / command[0]), *command[1:], *rest], cwd=ROOT, check=True)
+    except subprocess.CalledProcessError as error:
+        return error.returncode
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
