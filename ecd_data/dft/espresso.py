@@ -129,6 +129,8 @@ def run_pw(
         if error.errno == errno.ENOSPC:
             raise RunError(_disk_full(label, folder)) from None
         raise RunError(f"{label}: pw.x could not be started: {error}; give another with $ECD_PWX") from None
+    for wavefunctions in (folder / SAVE).glob("wfc*"):  # 6.7 has no disk_io that keeps the density alone
+        wavefunctions.unlink()
     failure = failure_reason(folder, code)
     if failure:
         raise RunError(f"{label}: {failure}; the output is in {folder / OUTPUT}")

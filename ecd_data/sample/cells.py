@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -27,14 +28,15 @@ def pristine(functional: str) -> dict[str, dict[str, Any]]:
 
 
 def displaced() -> dict[str, dict[str, Any]]:
-    """The records of all displaced cells by id, `<name>-d1` to `<name>-d5`."""
-    result = {}
-    for name, record in structures().items():
-        if record["displaced"]:
-            for number in range(1, DISPLACED_PER_CRYSTAL + 1):
-                cell = f"{name}-d{number}"
-                result[cell] = displace(record, cell)
-    return result
+    """The records of all displaced cells by id: `<name>-d1` of every crystal that has them, then `-d2`, to `-d5`."""
+    parents = {name: record for name, record in structures().items() if record["displaced"]}
+    numbers = range(1, DISPLACED_PER_CRYSTAL + 1)
+    return {f"{name}-d{n}": displace(record, f"{name}-d{n}") for n in numbers for name, record in parents.items()}
+
+
+def parent_of(cell: str) -> str:
+    """The name of the pristine crystal of an id of the sample."""
+    return re.sub(r"-d\d+$", "", cell)
 
 
 def displace(record: dict[str, Any], cell: str, seed: int = SEED) -> dict[str, Any]:
@@ -56,5 +58,6 @@ def displace(record: dict[str, Any], cell: str, seed: int = SEED) -> dict[str, A
         "lattice": lattice.round(8).tolist(),
         "frac_coords": frac_coords.round(8).tolist(),
         "symmetry": False,
-        "parent": record["name"] if "name" in record else cell.rsplit("-d", 1)[0],
+        "parent": parent_of(cell),
+        "seed": seed,
     }
