@@ -46,6 +46,9 @@ __all__ = [
 ]
 
 
+import_module("ecd_data.release.hook").install()  # datasets.load_dataset("ecd", ...), without importing datasets
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

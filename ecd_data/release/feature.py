@@ -1,0 +1,143 @@
+"""Columns of a `datasets` table that stand for a density: Arrow holds where it lies, touching a row decodes it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pyarrow as pa
+from datasets.features.features import _FEATURE_TYPES, Value
+from datasets.table import array_cast
+
+from ecd_data.density import Density
+from ecd_data.errors import UsageError
+
+REFERENCE = {
+    "root": pa.string(),
+    "part": pa.string(),
+    "id": pa.string(),
+    "offset": pa.int64(),
+    "length": pa.int64(),
+    "sha256": pa.string(),
+}
+VALUE_TYPES = {pa.string(): "string", pa.int64(): "int64"}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where a crystal lies: the byte range of its group in a part of a store, and the hash of those bytes."""
+
+    root: str
+    part: str
+    id: str
+    offset: int
+    length: int
+    sha256: str
+
+    def read(self) -> Density:
+        """The density, read from the store; raises StoreError where it is missing or altered."""
+        from ecd_data.store import read_density
+
+        density = read_density(f"{self.root}/parts/{self.part}", self.offset, self.length, self.sha256, self.id)
+        _references[density] = self
+        return density
+
+
+# `datasets` encodes a row again after `map`: the reference of a decoded density must be found from the density alone.
+_references: WeakKeyDictionary[Density, Reference] = WeakKeyDictionary()
+_latest = lru_cache(maxsize=1)(Reference.read)  # several columns of one row decode the crystal once
+
+
+@dataclass
+class DensityFeature:
+    """A column whose values are `ecd_data.Density`; with decode=False, where each lies.
+
+    A row decodes whole: use `dataset.remove_columns("density")` where the grids are not needed. A `map` that reads the
+    density names it, `input_columns="density"`, or drops it, `remove_columns=["density"]`.
+    """
+
+    decode: bool = True
+    id: str | None = field(default=None, repr=False)
+    dtype: ClassVar[str] = "ecd_data.Density"
+    pa_type: ClassVar[pa.StructType] = pa.struct(REFERENCE)
+    _type: str = field(default="EcdDensity", init=False, repr=False)
+
+    def __call__(self) -> pa.StructType:
+        return self.pa_type
+
+    def encode_example(self, value: Density | dict[str, Any]) -> dict[str, Any]:
+        """The reference of a density that was read from a store; raises UsageError for any other."""
+        if isinstance(value, Density):
+            if value not in _references:
+                raise UsageError(f"{value!r} is in no store, so a dataset cannot refer to it: convert it first")
+            return asdict(_references[value])
+        return value
+
+    def decode_example(self, value: dict[str, Any] | Density, token_per_repo_id: Any = None) -> Density:
+        """The density that a reference names."""
+        return value if isinstance(value, Density) else _latest(Reference(**value))
+
+    def cast_storage(self, storage: pa.Array) -> pa.Array:
+        """References as this feature's Arrow type."""
+        return array_cast(storage, self.pa_type)
+
+    def flatten(self) -> dict[str, Value]:
+        """The reference's fields as columns."""
+        return {name: Value(VALUE_TYPES[kind]) for name, kind in REFERENCE.items()}
+
+
+@dataclass
+class ProbesFeature:
+    """A column of n random grid points a crystal: {"frac_coords": [n, 3], "values": [n] in e/Å^3}.
+
+    Points are drawn independently and uniformly from the grid by a generator seeded with (seed, id), so that a
+    crystal has the same probes in any order, process and machine.
+    """
+
+    n: int = 1000
+    seed: int = 0
+    decode: bool = True
+    id: str | None = field(default=None, repr=False)
+    dtype: ClassVar[str] = "dict"
+    pa_type: ClassVar[pa.StructType] = pa.struct(REFERENCE)
+    _type: str = field(default="EcdProbes", init=False, repr=False)
+
+    def __call__(self) -> pa.StructType:
+        return self.pa_type
+
+    def encode_example(self, value: dict[str, Any]) -> dict[str, Any]:
+        """The reference as it is; raises UsageError for probes that were drawn already."""
+        if "values" in value:
+            raise UsageError('drawn probes do not go back into a dataset: map with remove_columns=["probes"]')
+        return value
+
+    def decode_example(self, value: dict[str, Any], token_per_repo_id: Any = None) -> dict[str, np.ndarray]:
+        """The probes, drawn from the density that a reference names."""
+        density = _latest(Reference(**value))
+        frac_coords, values = draw_probes(density, value["id"], self.n, self.seed)
+        return {"frac_coords": frac_coords, "values": values}
+
+    def cast_storage(self, storage: pa.Array) -> pa.Array:
+        """References as this feature's Arrow type."""
+        return array_cast(storage, self.pa_type)
+
+    def flatten(self) -> dict[str, Value]:
+        """The reference's fields as columns."""
+        return {name: Value(VALUE_TYPES[kind]) for name, kind in REFERENCE.items()}
+
+
+def draw_probes(density: Density, id: str, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fractional coordinates [n, 3] and values [n] of random grid points, the same for the same (seed, id)."""
+    digest = int.from_bytes(hashlib.sha256(id.encode()).digest()[:8], "big")
+    flat = np.random.default_rng([seed, digest]).integers(density.values.size, size=n)
+    points = np.stack(np.unravel_index(flat, density.shape), axis=-1)
+    return points / np.array(density.shape), density.values.ravel()[flat]
+
+
+def register() -> None:
+    """Make the features known to `datasets`, so that saved datasets open again."""
+    _FEATURE_TYPES.update(EcdDensity=DensityFeature, EcdProbes=ProbesFeature)

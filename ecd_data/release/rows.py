@@ -1,0 +1,136 @@
+"""Which crystals of a store belong to which split of a configuration."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fsspec
+
+from ecd_data.errors import StoreError, UsageError
+from ecd_data.release.manifest import gap_rows
+from ecd_data.release.splits import (
+    PARTS,
+    UnknownTaskError,
+    find_task,
+    load_split,
+    sample_split,
+    set_of,
+    task_names,
+    unknown,
+)
+from ecd_data.store.index import INDEX
+from ecd_data.store.roots import resolve
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from ecd_data.store import Store
+
+log = logging.getLogger("ecd_data")
+
+PROBES = "probes-"
+SETS = ("pbe", "hse", "mp", "ood", "exp")
+SAMPLE_PARTS = ("geometries", "compositions")
+
+
+def configurations() -> list[str]:
+    """The names that load_dataset("ecd", name) takes."""
+    sets = [*SETS, f"{PROBES}pbe", f"{PROBES}hse"]
+    return sets + [name for name in task_names(strict=True) if name not in sets]
+
+
+def configuration(name: str | None) -> str:
+    """The configuration of a name or of the paper's name for a task; raises UsageError with near names."""
+    known = configurations()
+    if name is None:
+        raise UsageError(f'name a configuration, as in load_dataset("ecd", "hse"); there are {", ".join(known)}')
+    if name in known:
+        return name
+    try:
+        return find_task(name).name
+    except UnknownTaskError:
+        raise unknown(name, known, "configuration") from None
+
+
+def set_name(configuration: str) -> str:
+    """The set whose store serves a configuration: "pbe" for "probes-pbe" and "ecd_pbe"."""
+    plain = configuration.removeprefix(PROBES)
+    return plain if plain in SETS else find_task(plain).set
+
+
+def absolute(root: str) -> str:
+    """The root as it can be found from any folder: URLs as they are."""
+    return root if "://" in root else str(Path(root).expanduser().resolve())
+
+
+def locate(configuration: str, data_dir: str | None) -> str:
+    """The root of the store that serves a configuration: `data_dir` where it is a store, else as open_store finds it.
+
+    Raises UsageError where there is no data for it.
+    """
+    if data_dir:
+        fs, path = fsspec.url_to_fs(f"{data_dir}/{INDEX}")
+        if fs.exists(path):
+            return absolute(data_dir)
+    return absolute(resolve(set_name(configuration), data_dir))
+
+
+def fingerprint(root: str) -> str:
+    """A name of what the store at `root` holds now, so that a cache notices another index; raises StoreError."""
+    fs, path = fsspec.url_to_fs(f"{root}/{INDEX}")
+    try:
+        return f"{root} {fs.checksum(path)}"
+    except FileNotFoundError as error:
+        raise StoreError(f"{root} is not a store: it has no {INDEX}") from error
+
+
+def rows_of(configuration: str, store: Store) -> DataFrame:
+    """The index rows of the crystals that a configuration has in `store`, with columns `split` and `test_part`.
+
+    The official split where the store has any of its ids, else the embedded sample's own; raises UsageError where the
+    store has ids of neither.
+    """
+    frame = store.index
+    places = _official(configuration, store) or _sample(configuration, store)
+    if not places:
+        raise UsageError(
+            f"none of the {len(store)} crystals of {store.root} is in the lists of {configuration}: "
+            "give the folder of that set's store, or read this one with ecd_data.open_store"
+        )
+    frame = frame[frame["id"].isin(places)].copy()
+    frame["split"] = [places[id][0] for id in frame["id"]]
+    frame["test_part"] = [places[id][1] for id in frame["id"]]
+    if set_name(configuration) == "exp":
+        gaps = {row[key]: float(row["gap_exp_eV"]) for row in gap_rows() for key in ("id", "sample_id")}
+        frame["gap_exp_eV"] = frame["id"].map(gaps)
+    return frame.reset_index(drop=True)
+
+
+Places = dict[str, tuple[str, str | None]]
+
+
+def _official(configuration: str, store: Store) -> Places:
+    plain = configuration.removeprefix(PROBES)
+    split = set_of(plain) if plain in SETS else load_split(plain)
+    places: Places = {id: (part, None) for part in PARTS for id in split.get(part, [])}
+    if plain.startswith("exp"):  # the sample's crystals have names of their own for the compounds of the list
+        places |= {row["sample_id"]: ("test", None) for row in gap_rows() if row["sample_id"] in store}
+    found = {id: place for id, place in places.items() if id in store}
+    total = sum(len(split.get(part, [])) for part in PARTS)
+    if found and len(found) < total:
+        absent = total - len(found)
+        log.warning("%s: %d of the list's %d crystals are not in %s", configuration, absent, total, store.root)
+    return found
+
+
+def _sample(configuration: str, store: Store) -> Places:
+    name = set_name(configuration)
+    if name not in ("pbe", "hse"):
+        return {}
+    split = sample_split(name)
+    plain = configuration.removeprefix(PROBES)
+    parts = PARTS if plain in SETS else find_task(plain).parts
+    kinds = {id: kind for kind in SAMPLE_PARTS for id in split.get(f"test_{kind}", [])}
+    return {id: (part, kinds.get(id)) for part in parts for id in split[part] if id in store}
