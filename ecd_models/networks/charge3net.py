@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
 from ecd_models.networks.layers import (
-    HIDDEN,
     AtomConvolution,
-    AtomEdges,
+    Couplings,
     Features,
     Gate,
     RadialBasis,
+    RadialWeights,
+    SenderBlocks,
     coupled_l2,
     gather_sum,
-    harmonics,
     scaled_silu,
     weight,
 )
@@ -106,72 +106,76 @@ class AtomEncoder(nn.Module):
 
     def forward(self, batch: ProbeBatch, basis: RadialBasis) -> list[Features]:
         """The features of the atoms after each layer."""
-        edges = AtomEdges(batch.atom_src, batch.atom_dst, batch.atom_vec, batch.n_atoms, basis, self.lmax)
+        edges = SenderBlocks(batch.atom_src, batch.atom_dst, batch.atom_vec, basis, self.lmax)
+        couplings = Couplings(edges)
         one_hot = nn.functional.one_hot(batch.numbers, SPECIES).to(batch.atom_vec.dtype)
         layers, x = [], {"0e": one_hot[:, None, :]}
         for convolution, gate in zip(self.convolutions, self.gates, strict=True):
-            x = gate(convolution(x, edges))
+            x = gate(convolution(x, edges, couplings))
             layers.append(x)
         return layers
 
 
-class ProbeDecoder(nn.Module):
-    """The 0e states of the probes. The weights of all K layers are stacked: [K, in, out], K - 1 for `sc`.
+class ProbeLayer(nn.Module):
+    """Messages from atoms to the 0e channels of probes: c channels from the atoms, s scalars of the probes.
 
-    c = sum of the channels over l; `radial_out` and `lin2` are ordered by l, channel.
+    The channels, also the outputs of `radial` and the rows of `lin2`, are ordered by l of the sender, channel.
     """
+
+    def __init__(self, config: ChargE3NetConfig, first: bool):
+        super().__init__()
+        scalars, total = config.channels[0], sum(config.channels)
+        self.lin1 = nn.ParameterList(weight(mul, mul) for mul in config.channels)
+        self.radial = RadialWeights(config.num_basis, total, config.num_neighbors)
+        self.lin2 = weight(total, scalars)
+        self.lin3 = weight(total)
+        self.sc = None if first else weight(scalars, scalars)
+
+    def field(self, features: Features) -> Tensor:
+        """What each atom sends into a direction, as coefficients of the harmonics [n, (lmax+1)^2, c].
+
+        A channel has one l only, so the blocks lie on a diagonal; one product with all harmonics is still faster
+        than one for each l.
+        """
+        blocks, last = [], 0
+        total = len(self.lin2)
+        for l, w in enumerate(self.lin1):
+            x = features[f"{l}{'eo'[l % 2]}"] @ w / math.sqrt(len(w) * (2 * l + 1))
+            blocks.append(nn.functional.pad(x, (last, total - last - len(w))))
+            last += len(w)
+        return torch.cat(blocks, dim=1)
+
+    def forward(self, state: Tensor | None, field: Tensor, edges: SenderBlocks, count: int) -> Tensor:
+        """The new states of `count` probes [p, s] from the old ones, None before the first layer."""
+        message = edges.contract(edges.y[:, None], field[edges.sender])[:, 0] * self.radial(edges.basis)
+        total = gather_sum(message, edges.receiver, count) / math.sqrt(len(self.lin2))
+        angle = 0.1 * (total @ self.lin3)[:, None]
+        out = torch.sin(angle) * (total @ self.lin2)
+        if state is not None and self.sc is not None:
+            out = out + torch.cos(angle) * (state @ self.sc / math.sqrt(len(self.sc)))
+        return scaled_silu(out)
+
+
+class ProbeDecoder(nn.Module):
+    """The densities at probes from what the atoms send."""
 
     def __init__(self, config: ChargE3NetConfig):
         super().__init__()
-        self.channels, self.num_neighbors = config.channels, config.num_neighbors
-        depth, scalars, total = config.num_interactions, config.channels[0], sum(config.channels)
-        self.lin1 = nn.ParameterList(weight(depth, mul, mul) for mul in self.channels)
-        self.radial_in = weight(depth, config.num_basis, HIDDEN)
-        self.radial_out = weight(depth, HIDDEN, total)
-        self.lin2 = weight(depth, total, scalars)
-        self.lin3 = weight(depth, total)
-        self.sc = weight(depth - 1, scalars, scalars)
-        self.readout = weight(scalars)
+        self.lmax = config.lmax
+        self.layers = nn.ModuleList(ProbeLayer(config, first=k == 0) for k in range(config.num_interactions))
+        self.readout = weight(config.channels[0])
 
-    def senders(self, layers: list[Features]) -> list[Tensor]:
-        """What the atoms send, for each l [n, 2l+1, K * mul]."""
-        sent = []
-        for l, (mul, lin1) in enumerate(zip(self.channels, self.lin1, strict=True)):
-            x = torch.stack([features[f"{l}{'eo'[l % 2]}"] for features in layers])
-            linear = torch.einsum("knmu,kuv->nmkv", x, lin1) / math.sqrt(mul * (2 * l + 1))
-            sent.append(linear.flatten(2))
-        return sent
+    def fields(self, features: list[Features]) -> list[Tensor]:
+        """What the atoms send to any probe, layer by layer [n, (lmax+1)^2, c]."""
+        return [layer.field(x) for layer, x in zip(self.layers, features, strict=True)]
 
-    def forward(self, sent: list[Tensor], batch: ProbeBatch, basis: RadialBasis) -> Tensor:
+    def forward(self, fields: list[Tensor], batch: ProbeBatch, basis: RadialBasis) -> Tensor:
         """The densities at the probes of a batch [p]."""
-        state: Tensor | None = None
-        for k, total in enumerate(self._received(sent, batch, basis)):
-            conv = total @ self.lin2[k] / math.sqrt(total.shape[1])
-            angle = 0.1 * (total @ self.lin3[k])[:, None] / math.sqrt(total.shape[1])
-            out = torch.sin(angle) * conv
-            if state is not None:
-                out = out + torch.cos(angle) * (state @ self.sc[k - 1] / math.sqrt(len(self.readout)))
-            state = scaled_silu(out)
-        assert state is not None
+        edges = SenderBlocks(batch.probe_src, batch.probe_dst, batch.probe_vec, basis, self.lmax)
+        state = None
+        for layer, field in zip(self.layers, fields, strict=True):
+            state = layer(state, field, edges, batch.n_probes)
         return state @ self.readout / math.sqrt(len(self.readout))
-
-    def _received(self, sent: list[Tensor], batch: ProbeBatch, basis: RadialBasis) -> list[Tensor]:
-        """Per layer the expansion of the atoms' fields around each probe, summed over atoms [K][p, c]."""
-        y = harmonics(batch.probe_vec, len(self.channels) - 1)
-        radial = self._radial(basis(batch.probe_vec.norm(dim=1)))
-        depth, messages = len(self.lin2), []
-        for l, (mul, x, r) in enumerate(zip(self.channels, sent, radial, strict=True)):
-            field = torch.bmm(y[:, None, l * l : (l + 1) ** 2], x[batch.probe_src])
-            messages.append(field.view(-1, depth, mul) * r)
-        totals = gather_sum(torch.cat(messages, dim=2), batch.probe_dst, batch.n_probes)
-        return list(totals.unbind(1))
-
-    def _radial(self, basis: Tensor) -> tuple[Tensor, ...]:
-        """Radial weights of the edges, for each l [e, K, mul]."""
-        hidden = scaled_silu(basis @ self.radial_in.transpose(0, 1).flatten(1) / math.sqrt(basis.shape[1]))
-        hidden = hidden.view(len(basis), -1, HIDDEN)
-        radial = torch.einsum("ekh,khc->ekc", hidden, self.radial_out) / math.sqrt(HIDDEN * self.num_neighbors)
-        return radial.split(self.channels, dim=2)
 
 
 class ChargE3Net(nn.Module):
@@ -198,12 +202,12 @@ class ChargE3Net(nn.Module):
         return self.config.cutoff
 
     def encode(self, batch: ProbeBatch) -> list[Tensor]:
-        """What the atoms send to any probe, for each l [n, 2l+1, layers * channels]."""
-        return self.decoder.senders(self.encoder(batch, self.basis))
+        """What the atoms send to any probe, layer by layer [n, (lmax+1)^2, channels]."""
+        return self.decoder.fields(self.encoder(batch, self.basis))
 
-    def decode(self, features: list[Tensor], batch: ProbeBatch) -> Tensor:
+    def decode(self, fields: list[Tensor], batch: ProbeBatch) -> Tensor:
         """Densities in e/Å^3 at the probes of a batch [p] whose atoms are those that were encoded."""
-        return self.decoder(features, batch, self.basis)
+        return self.decoder(fields, batch, self.basis)
 
     def forward(self, batch: ProbeBatch) -> Tensor:
         """Densities in e/Å^3 at the probes of a batch [p]."""

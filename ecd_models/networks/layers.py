@@ -21,6 +21,7 @@ SILU_SCALE = 1.6791767923989418
 TANH_SCALE = 1.5937334472592695
 SIGMOID_SCALE = 1.8467055342154763
 HIDDEN = 100  # width of the radial perceptrons
+BLOCK = 16  # edges of one sender that are contracted together
 
 
 def weight(*shape: int) -> nn.Parameter:
@@ -35,7 +36,8 @@ def scaled_silu(x: Tensor) -> Tensor:
 
 def gather_sum(messages: Tensor, receivers: Tensor, count: int) -> Tensor:
     """Sum of the messages [e, ...] that each of `count` receivers gets; 0 where it gets none [count, ...]."""
-    return messages.new_zeros(count, *messages.shape[1:]).index_add_(0, receivers, messages)
+    rows = messages.flatten(1)  # torch sums whole rows much faster than blocks
+    return rows.new_zeros(count, rows.shape[1]).index_add(0, receivers, rows).view(count, *messages.shape[1:])
 
 
 def harmonics(vec: Tensor, lmax: int) -> Tensor:
@@ -64,6 +66,25 @@ class RadialBasis(nn.Module):
     def forward(self, r: Tensor) -> Tensor:
         """Basis functions at the distances r [e] in Å [e, number]."""
         return (self._gaussians(r) - self.mean) * self.inv_std
+
+
+class RadialWeights(nn.Module):
+    """A perceptron with one hidden layer and no bias from the radial basis to the weights of messages.
+
+    Sums over neighbours are divided by the root of their typical number; that factor is part of the weights here.
+    """
+
+    def __init__(self, num_basis: int, width: int, num_neighbors: float):
+        super().__init__()
+        self.layer0 = weight(num_basis, HIDDEN)
+        self.layer1 = weight(HIDDEN, width)
+        self._scale0 = 1 / math.sqrt(num_basis)
+        self._scale1 = SILU_SCALE / math.sqrt(HIDDEN * num_neighbors)
+
+    def forward(self, basis: Tensor) -> Tensor:
+        """The weights at each edge [e, width]."""
+        hidden = nn.functional.silu(basis @ (self.layer0 * self._scale0))
+        return hidden @ (self.layer1 * self._scale1)
 
 
 class Path(NamedTuple):
@@ -99,55 +120,75 @@ def coupling_matrix(l1: int, l3: int, l2s: tuple[int, ...], dtype: torch.dtype, 
     return matrix.to(dtype=dtype, device=device)
 
 
-class AtomEdges:
-    """The edges between atoms as every convolution of a network sees them.
+class SenderBlocks:
+    """Edges ordered by sender and cut into blocks of `BLOCK` edges of one sender, the last one filled up with nothing.
 
-    src, dst [e]; count: number of atoms; basis [e, number]; couplings are computed once for all layers.
+    Within a block the contraction with the sender's features is one matrix product, which is several times faster
+    than one small product an edge. e = BLOCK * number of blocks; the edges that only fill up have y = 0.
+    sender [blocks]; receiver [e]; y: harmonics [e, (lmax+1)^2]; basis: radial basis [e, number].
     """
 
-    def __init__(self, src: Tensor, dst: Tensor, vec: Tensor, count: int, basis: RadialBasis, lmax: int):
-        self.src, self.dst, self.count = src, dst, count
-        self.basis = basis(vec.norm(dim=1))
-        self._harmonics = harmonics(vec, lmax)
-        self._couplings: dict[tuple[int, int, tuple[int, ...]], Tensor] = {}
+    def __init__(self, src: Tensor, dst: Tensor, vec: Tensor, basis: RadialBasis, lmax: int):
+        order = torch.argsort(src, stable=True)
+        senders, degrees = torch.unique_consecutive(src[order], return_counts=True)
+        blocks = (degrees + BLOCK - 1) // BLOCK
+        starts = (blocks.cumsum(0) - blocks) * BLOCK - (degrees.cumsum(0) - degrees)
+        rows = torch.arange(len(src), device=src.device) + starts.repeat_interleave(degrees)
+        self.sender = senders.repeat_interleave(blocks)
+        count = BLOCK * len(self.sender)
+        self.receiver = dst.new_zeros(count).index_copy(0, rows, dst[order])
+        self.y = vec.new_zeros(count, (lmax + 1) ** 2).index_copy(0, rows, harmonics(vec, lmax)[order])
+        self.basis = basis(vec.new_zeros(count).index_copy(0, rows, vec.norm(dim=1)[order]))
 
-    def coupling(self, l1: int, l3: int, l2s: tuple[int, ...]) -> Tensor:
-        """Per edge, the matrices from 2l1+1 to 2l3+1 components, one for each l2 [e, len(l2s) * (2l3+1), 2l1+1]."""
+    def contract(self, matrices: Tensor, sent: Tensor) -> Tensor:
+        """Per edge its matrix [e, rows, m] times the features of its block's sender [blocks, m, mul] [e, rows, mul]."""
+        edges, rows, m = matrices.shape
+        product = torch.bmm(matrices.reshape(len(sent), BLOCK * rows, m), sent)
+        return product.view(edges, rows, sent.shape[2])
+
+
+class Couplings:
+    """Per edge, the matrices that carry a sender's components to a receiver's, computed once for all layers."""
+
+    def __init__(self, edges: SenderBlocks):
+        self._y = edges.y
+        self._known: dict[tuple[int, int, tuple[int, ...]], Tensor] = {}
+
+    def __call__(self, l1: int, l3: int, l2s: tuple[int, ...]) -> Tensor:
+        """From 2l1+1 to 2l3+1 components through each of the l2 [e, len(l2s) * (2l3+1), 2l1+1]."""
         key = (l1, l3, l2s)
-        if key not in self._couplings:
-            y = self._harmonics
-            matrix = coupling_matrix(l1, l3, l2s, y.dtype, y.device)
-            product = y[:, : len(matrix)] @ matrix.flatten(1)
-            self._couplings[key] = product.view(len(y), len(l2s) * (2 * l3 + 1), 2 * l1 + 1)
-        return self._couplings[key]
+        if key not in self._known:
+            matrix = coupling_matrix(l1, l3, l2s, self._y.dtype, self._y.device)
+            product = self._y[:, : len(matrix)] @ matrix.flatten(1)
+            self._known[key] = product.view(len(product), len(l2s) * (2 * l3 + 1), 2 * l1 + 1)
+        return self._known[key]
 
 
 class AtomConvolution(nn.Module):
     """Messages between atoms: linear, coupling with harmonics times radial weights, sum, linear, rotation with self.
 
-    irreps_in: the features of the atoms; irreps_out: the gate's input. Weights of `radial_out` are ordered by path,
-    l2, channel; those of `lin2` by path, l2, channel too.
+    irreps_in: the features of the atoms; irreps_out: the gate's input. The outputs of `radial` and the rows of `lin2`
+    (within its irrep) are ordered by path, l2, channel.
     """
 
     def __init__(
         self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, lmax: int, num_basis: int, num_neighbors: float
     ):
         super().__init__()
-        self.irreps_in, self.irreps_out, self.num_neighbors = irreps_in, irreps_out, num_neighbors
+        self.irreps_in, self.irreps_out = irreps_in, irreps_out
         self.paths = paths_between(irreps_in, irreps_out, lmax)
         muls_in = {str(ir): mul for mul, ir in irreps_in}
         fans = {str(r): sum(p.mul * len(p.l2s) for p in self.paths if p.receiver == str(r)) for _, r in irreps_out}
         self.lin1 = nn.ParameterDict({ir: weight(mul, mul) for ir, mul in muls_in.items()})
-        self.radial_in = weight(num_basis, HIDDEN)
-        self.radial_out = weight(HIDDEN, sum(fans.values()))
+        self.radial = RadialWeights(num_basis, sum(fans.values()), num_neighbors)
         self.lin2 = nn.ParameterDict({str(ir): weight(fans[str(ir)], mul) for mul, ir in irreps_out})
         self.lin3 = weight(fans["0e"])
         kept = [(mul, str(ir)) for mul, ir in irreps_out if str(ir) in muls_in]
         self.sc = nn.ParameterDict({ir: weight(muls_in[ir], mul) for mul, ir in kept})
 
-    def forward(self, x: Features, edges: AtomEdges) -> Features:
+    def forward(self, x: Features, edges: SenderBlocks, couplings: Couplings) -> Features:
         """The gate's input from the atoms' features."""
-        sums = self._received(x, edges)
+        sums = self._received(x, edges, couplings)
         angle = 0.1 * (sums["0e"] @ self.lin3)[..., None] / math.sqrt(len(self.lin3))
         cos, sin = torch.cos(angle), torch.sin(angle)
         out = {}
@@ -157,18 +198,19 @@ class AtomConvolution(nn.Module):
                 out[ir] = cos * (x[ir] @ self.sc[ir] / math.sqrt(len(self.sc[ir]))) + sin * out[ir]
         return out
 
-    def _received(self, x: Features, edges: AtomEdges) -> Features:
+    def _received(self, x: Features, edges: SenderBlocks, couplings: Couplings) -> Features:
         """Per receiver irrep the summed messages [n, 2l+1, path * l2 * channel]."""
-        sent = {ir: (x[ir] @ w / math.sqrt(len(w)))[edges.src] for ir, w in self.lin1.items()}
-        hidden = scaled_silu(edges.basis @ self.radial_in / math.sqrt(len(self.radial_in)))
-        radial = hidden @ self.radial_out / math.sqrt(HIDDEN * self.num_neighbors)
+        count = len(x["0e"])
+        sent = {ir: (x[ir] @ w / math.sqrt(len(w)))[edges.sender] for ir, w in self.lin1.items()}
+        radial = self.radial(edges.basis)
         parts: dict[str, list[Tensor]] = {ir: [] for ir in self.lin2}
         widths = [path.mul * len(path.l2s) for path in self.paths]
         for path, w in zip(self.paths, radial.split(widths, dim=1), strict=True):
-            l1, l3, count = int(path.sender[:-1]), int(path.receiver[:-1]), len(path.l2s)
-            message = torch.bmm(edges.coupling(l1, l3, path.l2s), sent[path.sender])
-            message = message.view(-1, count, 2 * l3 + 1, path.mul) * w.view(-1, count, 1, path.mul)
-            total = gather_sum(message, edges.dst, edges.count)
+            l1, l3 = int(path.sender[:-1]), int(path.receiver[:-1])
+            message = edges.contract(couplings(l1, l3, path.l2s), sent[path.sender])
+            shape = len(path.l2s), 2 * l3 + 1, path.mul
+            message = message.view(-1, *shape) * w.view(-1, shape[0], 1, path.mul)
+            total = gather_sum(message, edges.receiver, count)
             parts[path.receiver].append(total.transpose(1, 2).flatten(2))
         return {ir: torch.cat(blocks, dim=2) for ir, blocks in parts.items()}
 

@@ -105,3 +105,79 @@ def misfits(weights: Weights, config: ChargE3NetConfig) -> list[str]:
     """Names of the weights that are absent or have another shape."""
     shapes = published_shapes(config)
     return [name for name, shape in shapes.items() if name not in weights or tuple(weights[name].shape) != shape]
+
+
+def joined(blocks: list[tuple[str, Tensor]], dim: int) -> Weights:
+    """The blocks of each irrep side by side."""
+    parts: dict[str, list[Tensor]] = {}
+    for ir, block in blocks:
+        parts.setdefault(ir, []).append(block)
+    return {ir: torch.cat(rows, dim=dim) for ir, rows in parts.items()}
+
+
+def linear(flat: Tensor, senders: Slots | o3.Irreps, receivers: o3.Irreps) -> Weights:
+    """The matrix of a published linear map for each irrep, senders' slots one below the other [mul_in, mul_out]."""
+    met = [(str(ir), mul, receivers.count(ir)) for mul, ir in senders if receivers.count(ir)]
+    parts = flat.split([rows * columns for _, rows, columns in met])
+    blocks = [(ir, part.view(rows, columns)) for (ir, rows, columns), part in zip(met, parts, strict=True)]
+    return joined(blocks, dim=0)
+
+
+def live_columns(gate: Gate, live: Gate) -> Tensor:
+    """Which 0e inputs of a published gate the live one has: all scalars, the gates of its own channels."""
+    kept, start = list(range(gate.scalars["0e"])), gate.scalars["0e"]
+    for ir, mul in gate.gated.items():
+        kept += range(start, start + mul) if ir in live.gated else ()
+        start += mul
+    return torch.tensor(kept)
+
+
+def atom_weights(conv: Convolution, live_in: o3.Irreps, live: Gate, weights: Weights, lmax: int) -> Weights:
+    """The weights of an `AtomConvolution`."""
+    slots, out = conv.product_slots(lmax), conv.gate.irreps_in
+    flat = {name: weights[f"{conv.prefix}.{name}.weight"] for name in ("sc", "lin1", "lin2", "lin3")}
+    ordered = sorted(slots, key=lambda slot: (slot[1].l, slot[1].p))
+    columns = weights[f"{conv.prefix}.fc.layer1.weight"].split([mul for mul, _ in slots], dim=1)
+    radial = joined([(str(ir), part) for (_, ir), part in zip(slots, columns, strict=True)], dim=1)
+    receivers = [str(ir) for _, ir in live.irreps_in]
+    maps = {"sc": linear(flat["sc"], conv.state, out), "lin2": linear(flat["lin2"], ordered, out)}
+    for blocks in maps.values():
+        if "0e" in blocks:
+            blocks["0e"] = blocks["0e"][:, live_columns(conv.gate, live)]
+    lin1 = linear(flat["lin1"], conv.senders, conv.senders)
+    found = {f"lin1.{ir}": lin1[str(ir)] for _, ir in live_in}
+    found |= {f"{name}.{ir}": blocks[ir] for name, blocks in maps.items() for ir in receivers if ir in blocks}
+    found["lin3"] = linear(flat["lin3"], ordered, SCALAR)["0e"][:, 0]
+    found["radial.layer0"] = weights[f"{conv.prefix}.fc.layer0.weight"]
+    found["radial.layer1"] = torch.cat([radial[ir] for ir in receivers], dim=1)
+    return found
+
+
+def probe_weights(conv: Convolution, weights: Weights, config: ChargE3NetConfig) -> Weights:
+    """The weights of a `ProbeLayer`: what leads to the scalars among the 0e channels."""
+    natural = o3.Irreps([(mul, (l, (-1) ** l)) for l, mul in enumerate(config.channels)])
+    live = Gate(o3.Irreps(f"{config.channels[0]}x0e"))
+    found = atom_weights(conv, natural, live, weights, config.lmax)
+    for l, (_, ir) in enumerate(natural):
+        found[f"lin1.{l}"] = found.pop(f"lin1.{ir}")
+    for name in ("sc", "lin2"):
+        if f"{name}.0e" in found:
+            found[name] = found.pop(f"{name}.0e")
+    if len(conv.state) == 1 and conv.state == SCALAR:
+        del found["sc"]  # it acts on the probes' initial state, which is zero
+    return found
+
+
+def live_weights(weights: Weights, config: ChargE3NetConfig) -> Weights:
+    """The state of the `ChargE3Net` that computes the same densities as these published weights."""
+    atoms, probes = convolutions(config)
+    irreps = live_irreps(config)
+    found = {f"basis.{name}": weights[f"probe_model.basis.{name}"] for name in ("mean", "inv_std")}
+    found["decoder.readout"] = weights["probe_model.readout.weight"]
+    for k, (conv, before, out) in enumerate(zip(atoms, [conv.senders for conv in atoms[:1]] + irreps, irreps)):
+        part = atom_weights(conv, before, Gate(out), weights, config.lmax)
+        found |= {f"encoder.convolutions.{k}.{name}": value for name, value in part.items()}
+    for k, conv in enumerate(probes):
+        part = probe_weights(conv, weights, config)
+        found |= {f"decoder.layers.{k}.{name}": value for name, value in part.items()}
+    return {name: value.detach().clone() for name, value in found.items()}
