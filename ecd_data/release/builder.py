@@ -51,9 +51,7 @@ class EcdConfig(datasets.BuilderConfig):
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Features | None = None) -> str:
         """The name in the cache, which changes with the store's place and contents."""
-        root = locate(self.name, self.data_dir)
-        self.data_dir: str | None = root
-        state = {**config_kwargs, "data_dir": None, "store": fingerprint(root)}
+        state = {**config_kwargs, "store": fingerprint(str(self.data_dir))}
         return super().create_config_id(state, custom_features)
 
 
@@ -63,8 +61,11 @@ class EcdBuilder(datasets.ArrowBasedBuilder):
     BUILDER_CONFIG_CLASS = EcdConfig
     BUILDER_CONFIGS = [EcdConfig(name=name) for name in configurations()]  # noqa: RUF012
 
-    def _create_builder_config(self, config_name: str | None = None, **options: Any) -> Any:
-        return super()._create_builder_config(configuration(config_name), **options)
+    def _create_builder_config(
+        self, config_name: str | None = None, data_dir: str | None = None, **options: Any
+    ) -> Any:
+        name = configuration(config_name)
+        return super()._create_builder_config(name, data_dir=locate(name, data_dir), **options)
 
     def _info(self) -> datasets.DatasetInfo:
         features = features_of(self.config, Store(self.config.data_dir))
@@ -121,15 +122,15 @@ def _row(record: dict[str, Any], config: EcdConfig, features: Features) -> dict[
     """One row for Arrow of one row of the store's index."""
     reference = {name: record[name] for name in REFERENCE if name != "root"} | {"root": config.data_dir}
     computed = {
-        "properties": {name: _number(record.get(name)) for name in features["properties"]},
-        "spacegroup": _number(record["spacegroup"]),
-        "part": record["test_part"],
+        "properties": {name: _known(record.get(name)) for name in features["properties"]},
+        "spacegroup": _known(record["spacegroup"]),
+        "part": _known(record["test_part"]),
         "density": reference,
         "probes": reference,
     }
     return {name: computed[name] if name in computed else record[name] for name in features}
 
 
-def _number(value: Any) -> float | None:
-    """The number, None for what pandas makes of a missing one."""
+def _known(value: Any) -> Any:
+    """The value, None for the NaN that pandas makes of a missing one."""
     return None if value is None or value != value else value

@@ -44,7 +44,9 @@ class Leakage:
             f"{own['validation']:,} in its validation list"
         ]
         if before and before["none"] == self.test:
-            lines.append(f"{self.pretrained_on} (pretraining) names its crystals differently: ids cannot show an overlap")
+            lines.append(
+                f"{self.pretrained_on} (pretraining) names its crystals differently: ids cannot show an overlap"
+            )
         elif before:
             lines += [
                 f"{self.pretrained_on} (pretraining): {before['train']:,} of {self.test:,} in train, "

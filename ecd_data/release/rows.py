@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 import fsspec
 
 from ecd_data.errors import StoreError, UsageError
-from ecd_data.release.manifest import gap_rows
+from ecd_data.release import splits
+from ecd_data.release.manifest import SUMS, gap_rows, splits_folder
 from ecd_data.release.splits import (
     PARTS,
     UnknownTaskError,
@@ -75,6 +77,17 @@ def locate(configuration: str, data_dir: str | None) -> str:
         if fs.exists(path):
             return absolute(data_dir)
     return absolute(resolve(set_name(configuration), data_dir))
+
+
+def lists_hash() -> str:
+    """A hash of this version with all lists that decide on splits, for the cache of prepared datasets."""
+    from ecd_data import __version__
+
+    lists = [splits_folder() / SUMS, splits.SAMPLE]
+    digest = hashlib.sha256(__version__.encode())
+    for path in lists:
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()[:16]
 
 
 def fingerprint(root: str) -> str:

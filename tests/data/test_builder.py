@@ -1,0 +1,334 @@
+"""load_dataset("ecd", ...): every configuration, both roads to it, streaming or not, and the errors."""
+
+import json
+import logging
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecd_data import Crystal, Density, load_dataset, load_split, open_store
+from ecd_data.errors import StoreError, UsageError
+from ecd_data.release import splits
+from ecd_data.release.feature import draw_probes
+from ecd_data.release.rows import configurations
+from ecd_data.store import StoreWriter, roots
+
+datasets = pytest.importorskip("datasets")
+datasets.disable_progress_bars()
+
+ROOT = Path(__file__).parents[2]
+SAMPLE_PARTS = {
+    "train": ["MgO_rs", "NaCl_rs"],
+    "validation": ["NaCl_rs-d1"],
+    "test": ["KCl_rs", "MgO_rs-d1"],
+    "test_geometries": ["MgO_rs-d1"],
+    "test_compositions": ["KCl_rs"],
+}
+
+
+def write_store(path, ids):
+    with StoreWriter(path, pipeline="real") as store:
+        for seed, id in enumerate(ids):
+            values = np.random.default_rng(seed).random((4 + seed % 3, 5, 6))
+            crystal = Crystal(np.diag([4.0, 5.0, 6.0]), [12, 8], [[0, 0, 0], [0.5, 0.5, 0.25]])
+            properties = {"energy_eV": -1.5 * seed} if seed % 2 else {"gap_eV": 1.0, "cpu_seconds": 2}
+            store.add(id, Density(crystal, values, meta={"functional": "PBE", "properties": properties}))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A data root with a few crystals of each set under their official ids."""
+    root = tmp_path_factory.mktemp("release")
+    for name in ("pbe", "hse", "mp"):
+        parts = splits.set_of(name)
+        ids = parts["train"][:7] + parts["validation"][:2] + parts["test"][:3]
+        write_store(root / f"{name}.ecd", [*ids, "not_in_any_list"])
+    write_store(root / "ood.ecd", load_split("ood")["test"][:4])
+    write_store(root / "exp.ecd", load_split("exp")["test"][:3])
+    return root
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.delenv("ECD_ROOT", raising=False)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture
+def sample(tmp_path, monkeypatch):
+    """An embedded sample of five crystals in place of the real one."""
+    for name in ("pbe", "hse"):
+        write_store(tmp_path / f"{name}.ecd", ["MgO_rs", "NaCl_rs", "NaCl_rs-d1", "KCl_rs", "MgO_rs-d1"])
+    (tmp_path / "splits.json").write_text(json.dumps({"pbe": SAMPLE_PARTS, "hse": SAMPLE_PARTS}))
+    monkeypatch.setattr(splits, "SAMPLE", tmp_path / "splits.json")
+    monkeypatch.setattr(roots, "embedded", lambda name: str(tmp_path / f"{roots.EMBEDDED[name]}.ecd"))
+    return tmp_path
+
+
+def ids(dataset):
+    return {split: list(rows["id"]) for split, rows in dataset.items()}
+
+
+@pytest.mark.parametrize("name", ["pbe", "hse", "mp"])
+def test_a_set_has_the_official_split(root, name):
+    official = splits.set_of(name)
+    loaded = ids(load_dataset("ecd", name, data_dir=str(root)))
+    assert loaded == {
+        "train": official["train"][:7],
+        "validation": official["validation"][:2],
+        "test": official["test"][:3],
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in configurations() if not name.startswith("probes-")])
+def test_every_configuration_has_the_splits_of_its_task(root, name):
+    loaded = load_dataset("ecd", name, data_dir=str(root))
+    wanted = splits.set_of(name) if name in ("pbe", "hse", "mp", "ood", "exp") else load_split(name)
+    for split, rows in loaded.items():
+        assert set(rows["id"]) <= set(wanted[split])
+        assert set(rows["split"]) == {split}
+    assert set(loaded) == {split for split, official in wanted.items() if official} - {"unassigned"}
+
+
+def test_a_row_is_the_store_s(root):
+    row = load_dataset("ecd", "hse", data_dir=str(root), split="test")[1]
+    stored = open_store(root / "hse.ecd")[row["id"]]
+    density = row.pop("density")
+    assert isinstance(density, Density)
+    assert np.array_equal(density.values, stored.values)
+    assert row["shape"] == list(stored.shape)
+    assert np.array_equal(row["lattice"], stored.lattice)
+    assert np.array_equal(row["numbers"], stored.numbers)
+    assert np.array_equal(row["frac_coords"], stored.frac_coords)
+    assert row["nelect"] == pytest.approx(stored.nelect)
+    assert (row["formula"], row["natoms"], row["elements"]) == ("MgO", 2, ["Mg", "O"])
+    assert (row["functional"], row["spin"], row["part"]) == ("PBE", False, None)
+    properties = dict(stored.meta["properties"])
+    assert {name: value for name, value in row["properties"].items() if value is not None} == properties
+
+
+def test_arrow_holds_no_grid(root):
+    table = load_dataset("ecd", "hse", data_dir=str(root), split="train").data.table
+    assert table.schema.field("density").type.names == ["root", "part", "id", "offset", "length", "sha256"]
+    assert table.nbytes < 1000 * len(table)
+
+
+@pytest.mark.parametrize("name", ["hse", "ecd_pbe_hse", "exp"])
+def test_streaming_gives_the_same_rows(root, name):
+    loaded = load_dataset("ecd", name, data_dir=str(root))
+    streamed = load_dataset("ecd", name, data_dir=str(root), streaming=True)
+    assert set(loaded) == set(streamed)
+    for split, rows in loaded.items():
+        for row, other in zip(rows, streamed[split], strict=True):
+            assert np.array_equal(row.pop("density").values, other.pop("density").values)
+            assert row == other
+
+
+def test_streaming_divides_among_nodes_and_workers(root):
+    from datasets.distributed import split_dataset_by_node
+
+    rows = load_dataset("ecd", "pbe", data_dir=str(root), split="train", streaming=True)
+    assert rows.num_shards == 7
+    nodes = [split_dataset_by_node(rows, rank, 3) for rank in range(3)]
+    assert sorted(row["id"] for node in nodes for row in node) == [row["id"] for row in rows]
+
+
+def test_a_density_survives_what_datasets_does_to_rows(root, tmp_path):
+    rows = load_dataset("ecd", "hse", data_dir=str(root), split="train")
+    assert [row["density"].shape[0] for row in rows.shuffle(seed=1).sort("id")] == [4, 5, 6, 4, 5, 6, 4]
+    mapped = rows.map(lambda density: {"mean": density.values.mean()}, input_columns="density")
+    assert mapped[0]["mean"] == mapped[0]["density"].values.mean()
+    rows.save_to_disk(tmp_path / "saved")
+    again = datasets.load_from_disk(tmp_path / "saved")
+    assert np.array_equal(again[3]["density"].values, rows[3]["density"].values)
+    plain = rows.cast_column("density", type(rows.features["density"])(decode=False))
+    assert plain[0]["density"]["id"] == rows[0]["id"]
+
+
+def test_several_processes_prepare_the_same_rows(root):
+    one, two = (load_dataset("ecd", "pbe", data_dir=str(root), split="train", num_proc=n) for n in (None, 2))
+    assert list(one["id"]) == list(two["id"])
+
+
+def test_streamed_rows_reach_workers_that_are_spawned(root):
+    rows = load_dataset("ecd", "pbe", data_dir=str(root), split="train", streaming=True)
+    again = pickle.loads(pickle.dumps(rows))
+    assert [row["id"] for row in again] == [row["id"] for row in rows]
+
+
+def test_streamed_densities_are_encoded_again(root):
+    rows = load_dataset("ecd", "hse", data_dir=str(root), split="test", streaming=True)
+    features = rows.features | {"mean": datasets.Value("float64")}
+    mapped = rows.map(lambda row: {"mean": row["density"].values.mean()}, features=datasets.Features(features))
+    for row in mapped:
+        assert row["mean"] == row["density"].values.mean()
+
+
+def test_a_density_from_nowhere_is_refused(root):
+    feature = load_dataset("ecd", "hse", data_dir=str(root), split="test").features["density"]
+    with pytest.raises(UsageError, match="convert it first"):
+        feature.encode_example(Density(Crystal(np.eye(3), [1], [[0, 0, 0]]), np.ones((2, 2, 2))))
+
+
+def test_an_altered_part_is_noticed(tmp_path):
+    write_store(tmp_path / "hse.ecd", load_split("ecd_hse")["test"][:2])
+    rows = load_dataset("ecd", "ecd_pbe_hse", data_dir=str(tmp_path), split="test")
+    part = next((tmp_path / "hse.ecd" / "parts").iterdir())
+    part.write_bytes(part.read_bytes().replace(b"MgO", b"MgX").replace(b"PBE", b"PBX"))
+    with pytest.raises(StoreError, match="altered"):
+        rows[0]
+
+
+def test_another_index_is_another_cache(tmp_path):
+    official = load_split("ecd_hse")["test"]
+    write_store(tmp_path / "hse.ecd", official[:2])
+    assert len(load_dataset("ecd", "ecd_pbe_hse", data_dir=str(tmp_path), split="test")) == 2
+    write_store(tmp_path / "hse.ecd", official[2:5])
+    assert len(load_dataset("ecd", "ecd_pbe_hse", data_dir=str(tmp_path), split="test")) == 5
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_probes_are_grid_points_of_the_density(root, streaming):
+    options = {"data_dir": str(root), "split": "train", "streaming": streaming}
+    rows = list(load_dataset("ecd", "probes-pbe", n_probes=50, seed=3, **options))
+    store = open_store(root / "pbe.ecd")
+    for row in rows:
+        density, probes = store[row["id"]], row["probes"]
+        assert probes["frac_coords"].shape == (50, 3)
+        steps = probes["frac_coords"] * density.shape
+        index = np.rint(steps).astype(int)
+        assert np.allclose(steps, index)
+        assert np.array_equal(probes["values"], density.values[tuple(index.T)])
+    other = load_dataset("ecd", "probes-pbe", n_probes=50, seed=4, **options)
+    assert not np.array_equal(next(iter(other))["probes"]["values"], rows[0]["probes"]["values"])
+
+
+def test_probes_depend_on_seed_and_id_alone():
+    density = Density(Crystal(np.eye(3), [1], [[0, 0, 0]]), np.arange(64.0).reshape(4, 4, 4))
+    first, second = (draw_probes(density, "a", 1000, 0)[1] for _ in range(2))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, draw_probes(density, "b", 1000, 0)[1])
+    assert np.bincount(draw_probes(density, "a", 64000, 0)[1].astype(int)).min() > 850
+
+
+def test_the_default_is_a_thousand_probes(root):
+    row = load_dataset("ecd", "probes-hse", data_dir=str(root), split="test")[0]
+    assert row["probes"]["values"].shape == (1000,)
+    assert "density" not in row
+
+
+def test_a_root_from_the_environment(root, monkeypatch):
+    monkeypatch.setenv("ECD_ROOT", str(root))
+    assert len(load_dataset("ecd", "ood", split="test")) == 4
+
+
+def test_a_folder_that_is_a_store_serves_its_set(root, tmp_path):
+    (tmp_path / "mine").symlink_to(root / "hse.ecd")
+    assert len(load_dataset("ecd", "ecd_hse", data_dir=str(tmp_path / "mine"), split="train")) == 7
+
+
+def test_a_url_is_a_root(root):
+    assert len(load_dataset("ecd", "hse", data_dir=f"file://{root}", split="train")) == 7
+
+
+def test_what_is_absent_is_said(root, caplog):
+    with caplog.at_level(logging.INFO, "ecd_data"):
+        load_dataset("ecd", "ood", data_dir=str(root))
+    assert "ood: 1992 of the list's 1996 crystals are not in" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["pbe", "hse", "ecd_pbe", "ecd_hse", "ecd_pbe_hse_tuning"])
+def test_the_sample_serves_with_its_own_split(sample, name, caplog):
+    with caplog.at_level(logging.INFO, "ecd_data"):
+        loaded = load_dataset("ecd", name)
+    assert {split: sorted(rows) for split, rows in ids(loaded).items()} == {
+        split: SAMPLE_PARTS[split] for split in ("train", "validation", "test")
+    }
+    assert dict(zip(loaded["test"]["id"], loaded["test"]["part"], strict=True)) == {
+        "KCl_rs": "compositions",
+        "MgO_rs-d1": "geometries",
+    }
+    assert sum("embedded sample" in record.message for record in caplog.records) == 1
+
+
+def test_the_sample_keeps_the_parts_of_a_task(sample):
+    assert list(load_dataset("ecd", "ecd_pbe_hse")) == ["test"]
+
+
+def test_the_sample_serves_exp_by_its_own_names(sample):
+    rows = load_dataset("ecd", "exp", split="test")
+    gaps = {row["id"]: row["properties"]["gap_exp_eV"] for row in rows.remove_columns("density")}
+    assert gaps == {"MgO_rs": 7.83, "KCl_rs": 8.5}
+
+
+@pytest.mark.skipif(not (ROOT / "ecd_data/sample/pbe.ecd").is_dir(), reason="the embedded sample is not built")
+@pytest.mark.parametrize("name", ["pbe", "hse"])
+def test_the_embedded_sample(name):
+    loaded = load_dataset("ecd", name)
+    split = load_split(f"sample_{name}")
+    assert {part: sorted(rows["id"]) for part, rows in loaded.items()} == {
+        part: split[part] for part in ("train", "validation", "test")
+    }
+    row = loaded["test"][0]
+    assert np.array_equal(row["density"].values, open_store(name)[row["id"]].values)
+
+
+@pytest.mark.parametrize("name", ["mp", "ood", "ecd_mp"])
+def test_no_data_says_how_to_get_them(name):
+    with pytest.raises(UsageError, match="ECD_ROOT"):
+        load_dataset("ecd", name)
+
+
+def test_a_root_without_the_set_is_named(tmp_path):
+    with pytest.raises(StoreError, match=r"hse\.ecd is not a store"):
+        load_dataset("ecd", "hse", data_dir=str(tmp_path))
+
+
+def test_a_store_of_other_crystals_is_refused(tmp_path):
+    write_store(tmp_path / "mp.ecd", ["mine"])
+    with pytest.raises(UsageError, match="none of the 1 crystals"):
+        load_dataset("ecd", "mp", data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("hsee", "hse"), ("probes-hs", "probes-hse"), (None, "name a configuration")]
+)
+def test_an_unknown_configuration_suggests_near_names(name, near):
+    with pytest.raises(UsageError, match=near):
+        load_dataset("ecd", name)
+
+
+def test_the_paper_s_name_is_a_configuration(root):
+    assert list(load_dataset("ecd", "ECD-PBE_HSE-id", data_dir=str(root))) == ["test"]
+
+
+def test_other_datasets_are_untouched(tmp_path):
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    rows = datasets.load_dataset("csv", data_files=str(tmp_path / "rows.csv"), split="train")
+    assert rows["a"][:] == [1]
+
+
+def run(code, tmp_path, root):
+    env = os.environ | {"PYTHONPATH": str(ROOT), "HF_DATASETS_CACHE": str(tmp_path / "hf"), "ECD_ROOT": str(root)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "imports",
+    ["import datasets, ecd_data", "import ecd_data, datasets", "from datasets import load_dataset; import ecd_data"],
+)
+def test_whichever_is_imported_first(imports, tmp_path, root):
+    code = f"{imports}; import datasets; print(len(datasets.load_dataset('ecd', 'hse', split='train')))"
+    assert run(code, tmp_path, root) == "7"
+
+
+def test_importing_is_cheap(tmp_path, root):
+    code = "import sys, ecd_data; print([m for m in ('datasets', 'torch', 'pymatgen', 'pandas') if m in sys.modules])"
+    assert run(code, tmp_path, root) == "[]"
