@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -142,7 +144,7 @@ def run(
         report.present = [job.id for job in jobs if job.id in writer]
         wanted = [job for job in jobs if job.id not in writer]
         engine = Engine(ready.pwx, ready.pseudo)
-        with _progress(len(wanted)) as (progress, step), _pool(engine, processes) as pool:
+        with _terminable(), _progress(len(wanted)) as (progress, step), _pool(engine, processes) as pool:
             futures = {pool.submit(engine.density, job, folder / job.id): job for job in wanted}
             for future in as_completed(futures):
                 job = futures[future]
@@ -168,6 +170,19 @@ def _collect(future: Future[Density], job: Job, writer: Any, report: RunReport, 
         return
     report.done.append(job.id)
     report.cpu_seconds += density.meta["properties"]["cpu_seconds"]
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, as batch systems send it, leaves like Ctrl-C does, so that no engine runs on alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python lets only the main thread change handlers
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -17,13 +17,13 @@ HELD_OUT = 12
 MIN_OTHERS = 2
 MIN_HSE_TEST = 3
 RULE = (
-    "Compositions: visit the reduced formulas of the PBE crystals in order of sha256(formula); one is held out, with all"
-    f" its cells, if each of its elements occurs in at least {MIN_OTHERS} other formulas that stay, until {HELD_OUT} are"
-    " taken (test_compositions). Displaced cells of a composition that stays, in order of sha256(id): the first is in"
-    " test_geometries, the second in validation, the rest in train. Pristine cells that stay: train. HSE06: the same"
-    " compositions are held out; the staying formulas, in order of sha256('hse:' + formula), fill the test up to"
-    f" {MIN_HSE_TEST} formulas if it has fewer, the next max(2, n // 8) of the n formulas go to validation, the rest to"
-    " train. test is the union of test_compositions and test_geometries."
+    "Compositions: visit the reduced formulas of the PBE crystals in order of sha256(formula); one is held out,"
+    f" with all its cells, if each of its elements occurs in at least {MIN_OTHERS} other formulas that stay, until"
+    f" {HELD_OUT} are taken (test_compositions). Displaced cells of a composition that stays, in order of sha256(id):"
+    " the first is in test_geometries, the second in validation, the rest in train. Pristine cells that stay: train."
+    " HSE06: the same compositions are held out; the staying formulas, in order of sha256('hse:' + formula), fill the"
+    f" test up to {MIN_HSE_TEST} formulas if it has fewer, the next max(2, n // 8) of the n staying formulas go to"
+    " validation, the rest to train. test is the union of test_compositions and test_geometries."
 )
 PARTS = ("train", "validation", "test", "test_geometries", "test_compositions")
 Split = dict[str, list[str]]
