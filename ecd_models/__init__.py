@@ -1,0 +1,27 @@
+"""Networks that predict the electron density of crystals: train, predict, evaluate. Names load on first use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ecd_models.checkpoint import load_model
+    from ecd_models.evaluate import evaluate
+    from ecd_models.predict import predict
+    from ecd_models.train import train
+
+_HOMES = {
+    "evaluate": "ecd_models.evaluate",
+    "load_model": "ecd_models.checkpoint",
+    "predict": "ecd_models.predict",
+    "train": "ecd_models.train",
+}
+
+__all__ = ["evaluate", "load_model", "predict", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,10 +49,11 @@ class ProbeBatch:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ProbeBatch:
         """The same batch on `device`, its vectors and densities as `dtype`."""
-        floats = {name: getattr(self, name) for name in _FLOATS}
-        moved = {k: None if v is None else v.to(device=device, dtype=dtype) for k, v in floats.items()}
-        indices = {name: getattr(self, name).to(device=device) for name in _INDICES}
-        return replace(self, **moved, **indices)
+        moved: dict[str, Any] = {name: getattr(self, name).to(device=device) for name in _INDICES}
+        for name in _FLOATS:
+            value = getattr(self, name)
+            moved[name] = None if value is None else value.to(device=device, dtype=dtype)
+        return replace(self, **moved)
 
 
 def make_item(

@@ -1,0 +1,205 @@
+"""Trained models on disk: our safetensors files, whose header names the model, and the published .pt files."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ecd_data.errors import EcdError, FormatError, UsageError
+from ecd_models.model import DensityModel
+from ecd_models.networks import MODELS, model_class
+from ecd_models.networks.atoms import SuperposedAtoms
+from ecd_models.networks.charge3net import ChargE3Net
+from ecd_models.networks.published import inferred_config, live_weights, misfits, published_shapes
+
+FORMAT = "ecd-model-1"
+PRETRAINED = Path(__file__).parent / "pretrained"
+DEFAULT = "charge3net-sample"
+ATOMS, STATE = "atoms:", "state:"  # what precedes the names of tensors that are not the network's
+
+
+class Checkpoint(NamedTuple):
+    """A model in evaluation mode and what was written next to it: JSON metadata, tensors of an interrupted run."""
+
+    model: DensityModel
+    metadata: dict[str, Any]
+    state: dict[str, Tensor]
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: nn.Module,
+    metadata: Mapping[str, Any] | None = None,
+    state: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write a DensityModel or bare network to a safetensors file: weights, atoms, name, hyperparameters.
+
+    metadata: anything JSON can hold; state: further tensors, such as an optimiser's.
+    """
+    network = model.network if isinstance(model, DensityModel) else model
+    atoms = model.atoms if isinstance(model, DensityModel) else None
+    config: Any = network.config
+    header = {
+        "format": FORMAT,
+        "model": registered_name(network),
+        "config": json.dumps(asdict(config)),
+        "metadata": json.dumps(dict(metadata or {})),
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    if atoms is not None:
+        tensors |= {ATOMS + name: torch.from_numpy(np.array(value)) for name, value in asdict(atoms).items()}
+    tensors |= {STATE + name: value.detach().cpu().contiguous() for name, value in (state or {}).items()}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")  # a killed run leaves the old checkpoint whole
+    save_file(tensors, part, header)
+    os.replace(part, path)
+
+
+def registered_name(model: nn.Module) -> str:
+    """The name under which the model's class is found again; its exact configuration's name where there is one."""
+    cls: Any = type(model)
+    names = getattr(cls, "configurations", {})
+    equal = [name for name, config in names.items() if config == model.config]
+    for name in [*equal, *names, *(n for n, registered in MODELS.items() if registered is cls)]:
+        if model_class(name) is cls:
+            return name
+    raise UsageError(f"{cls.__name__} is not registered: add it to the entry point group 'ecd.models'")
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """The model and metadata of a file that `save_checkpoint` wrote."""
+    header, tensors = _read_safetensors(Path(path))
+    if header.get("format") != FORMAT:
+        raise FormatError(f"{path} has no ecd model header: give a checkpoint that `ecd train` wrote")
+    try:
+        cls: Any = model_class(header["model"])
+        config = next(iter(cls.configurations.values()))
+        model = cls(type(config)(**json.loads(header["config"])))
+        metadata = json.loads(header["metadata"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{path} was written for another version of the model ({error}): update ecd") from error
+    tables = _taken(tensors, ATOMS)
+    state = _taken(tensors, STATE)
+    _fill(model, tensors, str(path))
+    atoms = SuperposedAtoms(**{name: value.numpy() for name, value in tables.items()}) if tables else None
+    return Checkpoint(DensityModel(model, atoms, header["model"]).eval(), metadata, state)
+
+
+def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it, removed from `tensors`."""
+    names = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors.pop(name) for name in names}
+
+
+def load_published(
+    source: str | Path | Mapping[str, Any], cutoff: float = 4.0, num_neighbors: float = 20.0
+) -> ChargE3Net:
+    """The ChargE3Net of a published checkpoint file or state dict, with the same output and without dead weights.
+
+    Sizes follow from the weights; cutoff (Å) and num_neighbors leave no trace in them. A file is only read as data.
+    """
+    name = str(source) if isinstance(source, str | Path) else "the state dict"
+    content = _read_pickle(Path(source)) if isinstance(source, str | Path) else source
+    weights = _plain_names(_state_dict(content, name))
+    try:
+        config = inferred_config(weights, cutoff, num_neighbors)
+    except KeyError as error:
+        raise FormatError(f"{name} is not a ChargE3Net checkpoint: {error.args[0]} is missing") from error
+    except ValueError as error:
+        raise FormatError(f"{name} is not a whole ChargE3Net checkpoint: {error}") from error
+    wrong = misfits(weights, config) or _extra(weights, published_shapes(config))
+    if wrong:
+        raise FormatError(f"{name} is not a ChargE3Net checkpoint of {config}: look at {', '.join(wrong[:3])}")
+    model = ChargE3Net(config)
+    _fill(model, live_weights(weights, config), name)
+    return model.eval()
+
+
+def load_model(name_or_path: str | Path | None = None) -> DensityModel:
+    """A trained model: a shipped one by name (without a name the default), our .safetensors, or a published .pt."""
+    path = Path(name_or_path if name_or_path is not None else DEFAULT)
+    shipped = {file.stem: file for file in sorted(PRETRAINED.glob("*.safetensors"))}
+    if str(path) in shipped:
+        return load_checkpoint(shipped[str(path)]).model
+    if path.suffix == ".safetensors":
+        return load_checkpoint(path).model
+    if path.is_file():
+        network = load_published(path)
+        return DensityModel(network, name=registered_name(network)).eval()
+    available = f"shipped are {', '.join(shipped)}" if shipped else "none is shipped with this version"
+    raise UsageError(f"{path} is neither a file nor a shipped checkpoint ({available}): give a .safetensors or .pt")
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} does not exist: give the path of a checkpoint") from error
+    except (SafetensorError, OSError) as error:
+        raise FormatError(f"{path} is not a whole safetensors file ({error}): copy or download it again") from error
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} does not exist: give the path of a checkpoint") from error
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error) or "Unsupported" in str(error):
+            message = "it contains more than weights and could run code; save its state_dict() alone and load that"
+            raise EcdError(f"{path} was refused: {message}") from error
+        raise FormatError(f"{path} is not a torch checkpoint: give a .pt that holds a state dict") from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise FormatError(f"{path} is not a whole torch checkpoint: copy or download it again") from error
+
+
+def _state_dict(content: Any, name: str) -> dict[str, Tensor]:
+    """The weights in a checkpoint, alone or under "model" or "state_dict"."""
+    if isinstance(content, Mapping):
+        inner = content.get("model", content.get("state_dict", content))
+        if isinstance(inner, Mapping):
+            found = {key: value for key, value in inner.items() if isinstance(value, Tensor)}
+            if found:
+                return found
+    raise FormatError(f"{name} holds no state dict: give a ChargE3Net checkpoint")
+
+
+def _plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under the names of the bare network; Lightning and DDP put words in front."""
+    plain = {}
+    for name, value in weights.items():
+        while name.startswith(("network.", "module.")):
+            name = name.split(".", 1)[1]
+        plain[name] = value
+    return plain
+
+
+def _extra(weights: Mapping[str, Tensor], shapes: Mapping[str, object]) -> list[str]:
+    """Names of trained weights that the model does not have; e3nn's constants carry other names."""
+    named = [name for name, value in weights.items() if name.endswith(".weight") and value.numel()]
+    return [name for name in named if name not in shapes]
+
+
+def _fill(model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Give the model its weights, in the precision in which they were stored."""
+    own = model.state_dict()
+    wrong = sorted(set(own) ^ set(tensors)) or [k for k, v in own.items() if v.shape != tensors[k].shape]
+    if wrong:
+        raise FormatError(f"{name} does not fit its model: {', '.join(wrong[:3])} missing, unknown or of another size")
+    dtype = next(model.parameters()).dtype
+    stored = {value.dtype for value in tensors.values() if value.is_floating_point()}
+    model.to(stored.pop() if len(stored) == 1 else dtype)
+    model.load_state_dict(dict(tensors))

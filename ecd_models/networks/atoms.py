@@ -1,0 +1,115 @@
+"""Superposed spherical atoms: one radial density per element, fitted on training crystals, summed in Fourier space.
+
+rho(G) = 1/V sum_a f_{Z_a}(|G|) exp(-i G.r_a) with f_Z(q) = sum_k c_{Z,k} exp(-q^2 / (4 alpha_k)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import fft
+
+from ecd_data.crystal import SYMBOLS, Crystal, Floats
+from ecd_data.density import Density
+from ecd_data.errors import UsageError
+
+EXPONENTS = np.geomspace(0.15, 60.0, 16)  # 1/Å^2: from diffuse valence shells to semicore d shells
+MAX_ELEMENT = 118
+RIDGE = 1e-7
+COUNT_WEIGHT = 1e3  # holds f_Z(0), the electrons of an atom, to the fitted crystals' electron counts
+
+
+@dataclass(frozen=True, eq=False)
+class SuperposedAtoms:
+    """Spherical atomic densities by element; coefficients [119, K] in electrons, NaN rows for unknown elements."""
+
+    coefficients: Floats
+    exponents: Floats = field(default_factory=lambda: EXPONENTS)
+
+    @property
+    def elements(self) -> list[str]:
+        """The elements that have a density."""
+        return [SYMBOLS[z] for z in np.flatnonzero(np.isfinite(self.coefficients).all(axis=1))]
+
+    def __call__(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
+        """The superposed density of a crystal on a grid; raises UsageError for an element that was not fitted."""
+        missing = sorted(set(crystal.symbols) - set(self.elements))
+        if missing:
+            raise UsageError(
+                f"no atomic density for {', '.join(missing)}: the superposed atoms were fitted on crystals without it; "
+                "fit them on data that have it or train without difference learning"
+            )
+        norm, phases = _reciprocal(crystal, shape)
+        radial = _radial(norm, self.exponents)
+        total = np.zeros(norm.shape, dtype=np.complex128)
+        for z in np.unique(crystal.numbers):
+            structure = _structure_factor(phases, crystal.numbers == z)
+            total += structure * (radial @ self.coefficients[z])
+        values = fft.irfftn(total / crystal.volume, s=shape, norm="forward")
+        return Density(crystal, values, meta={"functional": "superposed atoms"})
+
+
+def fit_superposed_atoms(densities: Iterable[Density]) -> SuperposedAtoms:
+    """The spherical densities that fit these crystals best, each crystal weighted by 1 / electrons.
+
+    Linear least squares on the Fourier coefficients, with the electron counts held.
+    """
+    functions = len(EXPONENTS)
+    size = (MAX_ELEMENT + 1) * functions
+    normal, right = np.zeros((size, size)), np.zeros(size)
+    for rho in densities:
+        columns, block, side = _normal_equations(rho)
+        normal[np.ix_(columns, columns)] += block
+        right[columns] += side
+    seen = np.flatnonzero(np.diag(normal) > 0)
+    if len(seen) == 0:
+        raise UsageError("no density to fit atoms on: the training split is empty")
+    block = normal[np.ix_(seen, seen)]
+    block[np.diag_indices_from(block)] *= 1 + RIDGE
+    coefficients = np.full(size, np.nan)
+    coefficients[seen] = np.linalg.solve(block, right[seen])
+    return SuperposedAtoms(coefficients.reshape(-1, functions))
+
+
+def _normal_equations(rho: Density) -> tuple[np.ndarray, Floats, Floats]:
+    """Columns of the crystal's elements, their Gram matrix and right-hand side."""
+    crystal, shape = rho.crystal, rho.shape
+    norm, phases = _reciprocal(crystal, shape)
+    radial = _radial(norm, EXPONENTS).reshape(-1, len(EXPONENTS))
+    target = fft.rfftn(rho.values, norm="forward").ravel() * crystal.volume
+    multiplicity = np.full(norm.shape, 2.0)  # the half grid stands for G and -G
+    multiplicity[..., 0] = 1.0
+    multiplicity[0, 0, 0] = COUNT_WEIGHT
+    weight = np.sqrt(multiplicity.ravel()) / rho.nelect
+    species = np.unique(crystal.numbers)
+    factors = [_structure_factor(phases, crystal.numbers == z).ravel() * weight for z in species]
+    design = np.concatenate([radial * f[:, None] for f in factors], axis=1)
+    columns = np.concatenate([np.arange(len(EXPONENTS)) + z * len(EXPONENTS) for z in species])
+    return columns, (design.conj().T @ design).real, (design.conj().T @ (target * weight)).real
+
+
+def _reciprocal(crystal: Crystal, shape: tuple[int, int, int]) -> tuple[Floats, list[np.ndarray]]:
+    """|G| on the half grid [a, b, c//2+1] in 1/Å and exp(-2 pi i k x) of every atom for each axis [n, axis points]."""
+    k = [fft.fftfreq(shape[0], 1 / shape[0]), fft.fftfreq(shape[1], 1 / shape[1]), np.arange(shape[2] // 2 + 1)]
+    reciprocal = 2 * np.pi * np.linalg.inv(crystal.lattice).T
+    g = (
+        k[0][:, None, None, None] * reciprocal[0]
+        + k[1][None, :, None, None] * reciprocal[1]
+        + k[2][None, None, :, None] * reciprocal[2]
+    )
+    phases = [np.exp(-2j * np.pi * np.outer(crystal.frac_coords[:, axis], k[axis])) for axis in range(3)]
+    for axis in range(3):
+        if shape[axis] % 2 == 0:  # +n/2 and -n/2 share this coefficient
+            phases[axis][:, shape[axis] // 2] = phases[axis][:, shape[axis] // 2].real
+    return np.linalg.norm(g, axis=-1), phases
+
+
+def _radial(norm: Floats, exponents: Floats) -> Floats:
+    return np.exp(-(norm[..., None] ** 2) / (4 * exponents))
+
+
+def _structure_factor(phases: list[np.ndarray], chosen: np.ndarray) -> np.ndarray:
+    a, b, c = (phase[chosen] for phase in phases)
+    return np.einsum("na,nb,nc->abc", a, b, c, optimize=True)

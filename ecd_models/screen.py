@@ -1,0 +1,57 @@
+"""Progress on the terminal; plain lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ecd_models.train import Progress
+
+
+@contextmanager
+def training_progress(steps: int, shown: bool = True) -> Iterator[Callable[[Progress], None] | None]:
+    """A function that shows a training's progress: a bar on a terminal, else a line a validation."""
+    if not shown:
+        yield None
+    elif sys.stderr.isatty():
+        with _bar(steps, "training", "{task.fields[errors]}") as (bar, task):
+            yield lambda p: bar.update(task, completed=p.step, errors=_errors(p))
+    else:
+        last: list[float | None] = [None]
+
+        def line(p: Progress) -> None:
+            if p.validation_error != last[0]:
+                last[0] = p.validation_error
+                print(f"step {p.step}/{p.steps}  {_errors(p)}", file=sys.stderr, flush=True)
+
+        yield line
+
+
+def _errors(p: Progress) -> str:
+    parts = [f"train {100 * p.train_error:.2f} %"] if p.train_error == p.train_error else []
+    if p.validation_error is not None and p.best_error is not None:
+        parts.append(f"validation {100 * p.validation_error:.3f} % (best {100 * p.best_error:.3f} %)")
+    return "eps_mae: " + ", ".join(parts)
+
+
+@contextmanager
+def counting(what: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None] | None]:
+    """A function that advances a bar by a number of `what`; nothing off a terminal."""
+    if not shown or not sys.stderr.isatty():
+        yield None
+        return
+    with _bar(total, what, "") as (bar, task):
+        yield lambda n: bar.update(task, advance=n)
+
+
+@contextmanager
+def _bar(total: int, description: str, extra: str) -> Iterator[tuple]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, TextColumn(extra), console=Console(stderr=True)) as bar:
+        yield bar, bar.add_task(description, total=total, errors="")
