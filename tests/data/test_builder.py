@@ -322,7 +322,7 @@ def run(code, tmp_path, root):
 
 @pytest.mark.parametrize(
     "imports",
-    ["import datasets, ecd_data", "import ecd_data, datasets", "from datasets import load_dataset; import ecd_data"],
+    ["import ecd_data, datasets", "from datasets import load_dataset; import ecd_data"],
 )
 def test_whichever_is_imported_first(imports, tmp_path, root):
     code = f"{imports}; import datasets; print(len(datasets.load_dataset('ecd', 'hse', split='train')))"

@@ -76,6 +76,23 @@ def test_an_unknown_task_suggests_near_names(asked, near):
     assert str(caught.value).startswith(repr(asked))
 
 
+@pytest.mark.parametrize("document", ["docs/tasks.md", "dataset_card.md"])
+def test_documents_state_the_sizes_of_the_lists(document):
+    text = (Path(__file__).parents[2] / document).read_text(encoding="utf-8")
+    rows = [
+        [cell.strip(" `") for cell in line.split("|")]
+        for line in text.splitlines()
+        if line[:2] == "| " and "`ecd split" in line
+    ]
+    stated = {row[1]: [cell for cell in row if cell == "-" or cell.replace(",", "").isdigit()][:3] for row in rows}
+    for task in SIZES:
+        assert stated[task] == [f"{size:,}" if size else "-" for size in SIZES[task]]
+    for task in ("ecd_pbe", "ecd_hse", "ecd_pbe_hse_tuning"):
+        if f"{task}_strict" in stated:
+            left, official = len(load_split(f"{task}_strict")["train"]), len(load_split(task)["train"])
+            assert stated[f"{task}_strict"] == [f"{left:,}", f"{official - left:,}"]
+
+
 def test_sets_hold_what_the_release_lists():
     counts = {name: sum(map(len, set_of(name).values())) for name in ("pbe", "hse", "mp", "ood", "exp")}
     assert counts == {"pbe": 140646, "hse": 7147, "mp": 122689, "ood": 1996, "exp": 54}
