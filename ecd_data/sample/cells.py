@@ -14,6 +14,7 @@ SEED = 20260
 DISPLACED_PER_CRYSTAL = 5
 MAX_STRAIN = 0.03
 DISPLACEMENT_RMS = (0.05, 0.10)  # Å; drawn between
+NARROW = {"BP_zb", "LiAlSi_hh", "Si_diamond"}  # a strain may close their gaps, so their displaced cells are smeared
 
 
 def structures() -> dict[str, dict[str, Any]]:
@@ -58,6 +59,7 @@ def displace(record: dict[str, Any], cell: str, seed: int = SEED) -> dict[str, A
         "lattice": lattice.round(8).tolist(),
         "frac_coords": frac_coords.round(8).tolist(),
         "symmetry": False,
+        "metal": record["metal"] or parent_of(cell) in NARROW,
         "parent": parent_of(cell),
         "seed": seed,
     }
