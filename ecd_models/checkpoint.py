@@ -117,11 +117,14 @@ def load_published(
         config = inferred_config(weights, cutoff, num_neighbors)
     except KeyError as error:
         raise FormatError(f"{name} is not a ChargE3Net checkpoint: {error.args[0]} is missing") from error
-    except ValueError as error:
-        raise FormatError(f"{name} is not a whole ChargE3Net checkpoint: {error}") from error
-    wrong = misfits(weights, config) or _extra(weights, published_shapes(config))
+    except (IndexError, ValueError) as error:
+        raise FormatError(f"{name} is not a ChargE3Net checkpoint: its weights have impossible sizes") from error
+    wrong = misfits(weights, config)
     if wrong:
-        raise FormatError(f"{name} is not a ChargE3Net checkpoint of {config}: look at {', '.join(wrong[:3])}")
+        raise FormatError(f"{name} is not a whole ChargE3Net checkpoint: {', '.join(wrong[:3])} missing or misshapen")
+    extra = _extra(weights, published_shapes(config))
+    if extra:
+        raise FormatError(f"{name} is not a ChargE3Net checkpoint: it also has {', '.join(extra[:3])}")
     model = ChargE3Net(config)
     _fill(model, live_weights(weights, config), name)
     return model.eval()
@@ -158,7 +161,7 @@ def _read_pickle(path: Path) -> Any:
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist: give the path of a checkpoint") from error
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+        if "global" in str(error).lower():  # torch's word for a class or function that is not on its list
             message = "it contains more than weights and could run code; save its state_dict() alone and load that"
             raise EcdError(f"{path} was refused: {message}") from error
         raise FormatError(f"{path} is not a torch checkpoint: give a .pt that holds a state dict") from error

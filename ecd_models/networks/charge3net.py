@@ -8,8 +8,9 @@ only 0e channels of the probes, and what leads to them, are built here. The outp
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from e3nn import o3
@@ -129,7 +130,7 @@ class ProbeLayer(nn.Module):
         self.radial = RadialWeights(config.num_basis, total, config.num_neighbors)
         self.lin2 = weight(total, scalars)
         self.lin3 = weight(total)
-        self.sc = None if first else weight(scalars, scalars)
+        self.sc = None if first else weight(scalars, scalars)  # the first state is zero
 
     def field(self, features: Features) -> Tensor:
         """What each atom sends into a direction, as coefficients of the harmonics [n, (lmax+1)^2, c].
@@ -145,13 +146,13 @@ class ProbeLayer(nn.Module):
             last += len(w)
         return torch.cat(blocks, dim=1)
 
-    def forward(self, state: Tensor | None, field: Tensor, edges: SenderBlocks, count: int) -> Tensor:
-        """The new states of `count` probes [p, s] from the old ones, None before the first layer."""
+    def forward(self, state: Tensor, field: Tensor, edges: SenderBlocks) -> Tensor:
+        """The new states of the probes [p, s] from the old ones."""
         message = edges.contract(edges.y[:, None], field[edges.sender])[:, 0] * self.radial(edges.basis)
-        total = gather_sum(message, edges.receiver, count) / math.sqrt(len(self.lin2))
+        total = gather_sum(message, edges.receiver, len(state)) / math.sqrt(len(self.lin2))
         angle = 0.1 * (total @ self.lin3)[:, None]
         out = torch.sin(angle) * (total @ self.lin2)
-        if state is not None and self.sc is not None:
+        if self.sc is not None:
             out = out + torch.cos(angle) * (state @ self.sc / math.sqrt(len(self.sc)))
         return scaled_silu(out)
 
@@ -167,14 +168,15 @@ class ProbeDecoder(nn.Module):
 
     def fields(self, features: list[Features]) -> list[Tensor]:
         """What the atoms send to any probe, layer by layer [n, (lmax+1)^2, c]."""
-        return [layer.field(x) for layer, x in zip(self.layers, features, strict=True)]
+        layers = cast(Iterable[ProbeLayer], self.layers)
+        return [layer.field(x) for layer, x in zip(layers, features, strict=True)]
 
     def forward(self, fields: list[Tensor], batch: ProbeBatch, basis: RadialBasis) -> Tensor:
         """The densities at the probes of a batch [p]."""
         edges = SenderBlocks(batch.probe_src, batch.probe_dst, batch.probe_vec, basis, self.lmax)
-        state = None
+        state = self.readout.new_zeros(batch.n_probes, 1)
         for layer, field in zip(self.layers, fields, strict=True):
-            state = layer(state, field, edges, batch.n_probes)
+            state = layer(state, field, edges)
         return state @ self.readout / math.sqrt(len(self.readout))
 
 

@@ -7,7 +7,7 @@ matrix product. Weights are drawn from N(0, 1) and scaled where they are used, a
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -104,13 +104,11 @@ def coupled_l2(sender: o3.Irrep, receiver: o3.Irrep, lmax: int) -> tuple[int, ..
 
 def paths_between(senders: o3.Irreps, receivers: o3.Irreps, lmax: int) -> list[Path]:
     """The paths of a convolution, receiver by receiver."""
-    all_pairs = [
-        Path(str(s), str(r), mul, coupled_l2(s, r, lmax)) for _, r in receivers for mul, s in senders
-    ]
+    all_pairs = [Path(str(s), str(r), mul, coupled_l2(s, r, lmax)) for _, r in receivers for mul, s in senders]
     return [path for path in all_pairs if path.l2s]
 
 
-@lru_cache(maxsize=None)
+@cache
 def coupling_matrix(l1: int, l3: int, l2s: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Maps harmonics to the matrices that carry a sender's 2l1+1 components to 2l3+1 [harmonics, l2, 2l3+1, 2l1+1]."""
     matrix = torch.zeros((max(l2s) + 1) ** 2, len(l2s), 2 * l3 + 1, 2 * l1 + 1, dtype=torch.float64)
@@ -171,9 +169,7 @@ class AtomConvolution(nn.Module):
     (within its irrep) are ordered by path, l2, channel.
     """
 
-    def __init__(
-        self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, lmax: int, num_basis: int, num_neighbors: float
-    ):
+    def __init__(self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, lmax: int, num_basis: int, num_neighbors: float):
         super().__init__()
         self.irreps_in, self.irreps_out = irreps_in, irreps_out
         self.paths = paths_between(irreps_in, irreps_out, lmax)

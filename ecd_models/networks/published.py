@@ -6,7 +6,6 @@ product by sender slot, l2, receiver; the product's outputs, not merged, are the
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -14,7 +13,7 @@ from e3nn import o3
 from torch import Tensor
 
 from ecd_models.networks.charge3net import SPECIES, ChargE3NetConfig, live_irreps, published_irreps
-from ecd_models.networks.layers import HIDDEN, Gate, RadialBasis
+from ecd_models.networks.layers import HIDDEN, Gate
 
 Weights = dict[str, Tensor]
 Slots = list[tuple[int, o3.Irrep]]
@@ -82,7 +81,7 @@ def published_shapes(config: ChargE3NetConfig) -> dict[str, tuple[int, ...]]:
 
 
 def inferred_config(weights: Weights, cutoff: float, num_neighbors: float) -> ChargE3NetConfig:
-    """The hyperparameters that these weights were made with; KeyError or ValueError if there are none.
+    """The hyperparameters that fit these weights best; KeyError, IndexError or ValueError if they are another model's.
 
     The cutoff and the number of neighbours leave no trace in the weights. Several `mul` can give the same channels:
     the one nearest to an even share is taken.
@@ -91,14 +90,14 @@ def inferred_config(weights: Weights, cutoff: float, num_neighbors: float) -> Ch
     number = len(weights["atom_model.basis.mean"])
     lmax = weights["atom_model.convolutions.0.fc.layer1.weight"].shape[1] // SPECIES - 1
     even_share = len(weights["probe_model.readout.weight"]) * (lmax + 1)
-    for mul in sorted(range(1, even_share + lmax + 2), key=lambda mul: abs(mul - even_share)):
-        if all(round(mul / (lmax + 1) / (2 * l + 1)) for l in range(lmax + 1)):
-            config = ChargE3NetConfig(depth, mul, lmax, cutoff, number, num_neighbors)
-            if not misfits(weights, config):
-                return config
-        if abs(mul - even_share) > lmax + 1:
-            break
-    raise ValueError("no number of channels fits")
+    candidates = [
+        ChargE3NetConfig(depth, mul, lmax, cutoff, number, num_neighbors)
+        for mul in sorted(
+            range(max(1, even_share - lmax - 1), even_share + lmax + 2), key=lambda m: abs(m - even_share)
+        )
+        if round(mul / (lmax + 1) / (2 * lmax + 1)) > 0
+    ]
+    return min(candidates, key=lambda config: len(misfits(weights, config)))
 
 
 def misfits(weights: Weights, config: ChargE3NetConfig) -> list[str]:
@@ -163,8 +162,8 @@ def probe_weights(conv: Convolution, weights: Weights, config: ChargE3NetConfig)
     for name in ("sc", "lin2"):
         if f"{name}.0e" in found:
             found[name] = found.pop(f"{name}.0e")
-    if len(conv.state) == 1 and conv.state == SCALAR:
-        del found["sc"]  # it acts on the probes' initial state, which is zero
+    if conv.state == SCALAR:  # the probes' initial state, which is zero
+        del found["sc"]
     return found
 
 
@@ -174,7 +173,8 @@ def live_weights(weights: Weights, config: ChargE3NetConfig) -> Weights:
     irreps = live_irreps(config)
     found = {f"basis.{name}": weights[f"probe_model.basis.{name}"] for name in ("mean", "inv_std")}
     found["decoder.readout"] = weights["probe_model.readout.weight"]
-    for k, (conv, before, out) in enumerate(zip(atoms, [conv.senders for conv in atoms[:1]] + irreps, irreps)):
+    befores = [atoms[0].senders, *irreps[:-1]]
+    for k, (conv, before, out) in enumerate(zip(atoms, befores, irreps, strict=True)):
         part = atom_weights(conv, before, Gate(out), weights, config.lmax)
         found |= {f"encoder.convolutions.{k}.{name}": value for name, value in part.items()}
     for k, conv in enumerate(probes):

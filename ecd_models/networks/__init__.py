@@ -1,0 +1,41 @@
+"""The models by name. Other packages add theirs through the entry point group `ecd.models`."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import Any
+
+from torch import nn
+
+from ecd_data.errors import UsageError
+from ecd_models.networks.charge3net import ChargE3Net
+
+# A model class has `configurations`, a dict from each of its names to a frozen dataclass of hyperparameters; takes such
+# an object; keeps it as `.config`; has `.cutoff` in Å; maps a ProbeBatch to densities [p].
+MODELS: dict[str, Any] = dict.fromkeys(ChargE3Net.configurations, ChargE3Net)
+
+
+def model_class(name: str) -> Any:
+    """The class of a registered model, in this package or behind an entry point."""
+    if name in MODELS:
+        return MODELS[name]
+    others = {point.name: point for point in entry_points(group="ecd.models")}
+    if name in others:
+        return others[name].load()
+    known = [*MODELS, *others]
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    raise UsageError(f"no model is called {name!r}: {hint}")
+
+
+def build_model(name: str, **options: Any) -> nn.Module:
+    """A new model with random weights: the named configuration with some hyperparameters changed."""
+    cls = model_class(name)
+    config = cls.configurations[name]
+    known = [field.name for field in fields(config)]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise UsageError(f"model {name!r} has no option {unknown[0]!r}: it has {', '.join(known)}")
+    return cls(replace(config, **options))
