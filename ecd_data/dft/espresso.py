@@ -31,6 +31,10 @@ class RunError(EcdError):
     """A calculation that did not start, did not converge or did not end."""
 
 
+class DiskFullError(EcdError, OSError):
+    """No space for a density; what was finished before stays."""
+
+
 def pw_input(crystal: Crystal, settings: Settings, pseudo: Mapping[str, Pseudopotential]) -> str:
     """The text of a pw.x input for a self-consistent density.
 
@@ -147,7 +151,7 @@ def failure_reason(folder: Path, code: int = 0) -> str | None:
     if "No space left on device" in text:
         return "the disk is full; free some space or give another work folder"
     if "convergence NOT achieved" in text:
-        return "the self-consistency did not converge; smearing or a higher max_steps may help"
+        return 'the self-consistency did not converge; smearing may help ("metal": true in its record)'
     if "Error in routine" in text:
         return f"pw.x stopped with “{_error_box(text)}”"
     if code < 0:

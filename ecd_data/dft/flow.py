@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import errno
 import shutil
 import signal
 import subprocess
@@ -19,6 +19,7 @@ from ecd_data.density import Density
 from ecd_data.dft.espresso import (
     CHARGE_DENSITY,
     INPUT,
+    DiskFullError,
     RunError,
     failure_reason,
     pw_input,
@@ -32,8 +33,6 @@ from ecd_data.errors import EcdError, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-log = logging.getLogger("ecd_data")
 
 ELECTRON_TOLERANCE = 1e-5
 
@@ -168,6 +167,12 @@ def _collect(future: Future[Density], job: Job, writer: Any, report: RunReport, 
         report.failures[job.id] = str(error)
         progress.console.print(f"left out: {error}", markup=False)
         return
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise DiskFullError(
+            f"{job.id}: the disk of {writer.path} is full; free some space and run again, finished crystals are kept"
+        ) from None
     report.done.append(job.id)
     report.cpu_seconds += density.meta["properties"]["cpu_seconds"]
 

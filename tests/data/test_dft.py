@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from ecd_data.dft.pseudopotentials import (
 )
 from ecd_data.dft.settings import ECUTWFC, Settings, default_settings, make_jobs
 from ecd_data.errors import EcdError, FormatError, MissingDependencyError, UsageError
-from ecd_data.store import open_store
+from ecd_data.store import StoreWriter, open_store
 
 A = 2.7155
 SILICON = {
@@ -262,6 +263,21 @@ def test_failures_are_named_and_the_rest_goes_on(
     assert open_store(tmp_path / "s.ecd").ids == ["Si"]
     assert (tmp_path / "s.ecd.work" / "Ge" / OUTPUT).exists()
     assert not (tmp_path / "s.ecd.work" / "Si").exists()
+
+
+def test_full_disk_stops_and_keeps_what_was_finished(
+    tmp_path: Path, engine, pseudo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwx = engine(FINISH)
+    run({"a": SILICON}, tmp_path / "s.ecd", pwx=pwx, pseudo=pseudo)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(StoreWriter, "add", full)
+    with pytest.raises(EcdError, match=r"b: the disk of .*s\.ecd is full"):
+        run({"a": SILICON, "b": SILICON}, tmp_path / "s.ecd", pwx=pwx, pseudo=pseudo)
+    assert open_store(tmp_path / "s.ecd").ids == ["a"]
 
 
 def test_wrong_electron_count_and_missing_element_are_left_out(tmp_path: Path, engine, pseudo: Path) -> None:
