@@ -21,6 +21,7 @@ def reduced(formula: str) -> str:
     return "".join(element if n == 1 else f"{element}{n}" for element, n in terms)
 
 
+@cache
 def formula_in(id: str) -> str | None:
     """The reduced formula in a material id, None where the name carries none (hmat, mp, GNoME)."""
     match = NAME.fullmatch(id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,14 +69,15 @@ def absolute(root: str) -> str:
 
 
 def locate(configuration: str, data_dir: str | None) -> str:
-    """The root of the store that serves a configuration: `data_dir` where it is a store, else as open_store finds it.
+    """The root of the store that serves a configuration, found as open_store finds it.
 
-    Raises UsageError where there is no data for it.
+    `data_dir`, else $ECD_ROOT, may also be a store itself. Raises UsageError where there is no data for it.
     """
-    if data_dir:
-        fs, path = fsspec.url_to_fs(f"{data_dir}/{INDEX}")
+    given = data_dir or os.environ.get("ECD_ROOT")
+    if given:
+        fs, path = fsspec.url_to_fs(f"{given}/{INDEX}")
         if fs.exists(path):
-            return absolute(data_dir)
+            return absolute(given)
     return absolute(resolve(set_name(configuration), data_dir))
 
 

@@ -159,6 +159,10 @@ def test_streamed_rows_reach_workers_that_are_spawned(root):
     rows = load_dataset("ecd", "pbe", data_dir=str(root), split="train", streaming=True)
     again = pickle.loads(pickle.dumps(rows))
     assert [row["id"] for row in again] == [row["id"] for row in rows]
+    row = next(iter(rows))
+    back = pickle.loads(pickle.dumps(row))
+    assert np.array_equal(back["density"].values, row["density"].values)
+    assert dict(back["density"].meta) == dict(row["density"].meta)
 
 
 def test_streamed_densities_are_encoded_again(root):
@@ -167,6 +171,14 @@ def test_streamed_densities_are_encoded_again(root):
     mapped = rows.map(lambda row: {"mean": row["density"].values.mean()}, features=datasets.Features(features))
     for row in mapped:
         assert row["mean"] == row["density"].values.mean()
+
+
+def test_torch_tensors_of_the_other_columns(root):
+    torch = pytest.importorskip("torch")
+    rows = load_dataset("ecd", "hse", data_dir=str(root), split="test")
+    row = rows.with_format("torch", columns=["lattice", "numbers"], output_all_columns=True)[0]
+    assert torch.is_tensor(row["lattice"])
+    assert isinstance(row["density"], Density)
 
 
 def test_a_density_from_nowhere_is_refused(root):
@@ -227,8 +239,10 @@ def test_a_root_from_the_environment(root, monkeypatch):
     assert len(load_dataset("ecd", "ood", split="test")) == 4
 
 
-def test_a_folder_that_is_a_store_serves_its_set(root, tmp_path):
+def test_a_folder_that_is_a_store_serves_its_set(root, tmp_path, monkeypatch):
     (tmp_path / "mine").symlink_to(root / "hse.ecd")
+    monkeypatch.setenv("ECD_ROOT", str(tmp_path / "mine"))
+    assert len(load_dataset("ecd", "ecd_hse", split="train")) == 7
     assert len(load_dataset("ecd", "ecd_hse", data_dir=str(tmp_path / "mine"), split="train")) == 7
 
 
