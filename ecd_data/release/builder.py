@@ -21,6 +21,8 @@ from ecd_data.store import Store
 from ecd_data.store.index import SCHEMA
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pandas import DataFrame
 
 SHARDS = 64  # of a split when streaming: divides among 1, 2, 4 ... 64 nodes or workers exactly
@@ -62,7 +64,7 @@ class EcdBuilder(datasets.ArrowBasedBuilder):
     BUILDER_CONFIGS = [EcdConfig(name=name) for name in configurations()]  # noqa: RUF012
 
     def _create_builder_config(
-        self, config_name: str | None = None, data_dir: str | None = None, **options: Any
+        self, config_name: str | None = None, data_dir: str | Path | None = None, **options: Any
     ) -> Any:
         name = configuration(config_name)
         return super()._create_builder_config(name, data_dir=locate(name, data_dir), **options)

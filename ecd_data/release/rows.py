@@ -68,7 +68,7 @@ def absolute(root: str) -> str:
     return root if "://" in root else str(Path(root).expanduser().resolve())
 
 
-def locate(configuration: str, data_dir: str | None) -> str:
+def locate(configuration: str, data_dir: str | Path | None) -> str:
     """The root of the store that serves a configuration, found as open_store finds it.
 
     `data_dir`, else $ECD_ROOT, may also be a store itself. Raises UsageError where there is no data for it.
@@ -77,7 +77,7 @@ def locate(configuration: str, data_dir: str | None) -> str:
     if given:
         fs, path = fsspec.url_to_fs(f"{given}/{INDEX}")
         if fs.exists(path):
-            return absolute(given)
+            return absolute(str(given))
     return absolute(resolve(set_name(configuration), data_dir))
 
 
@@ -98,7 +98,8 @@ def fingerprint(root: str) -> str:
     try:
         return f"{root} {fs.checksum(path)}"
     except FileNotFoundError as error:
-        raise StoreError(f"{root} is not a store: it has no {INDEX}") from error
+        remedy = "set data_dir= or ECD_ROOT to the folder or URL that holds it, or unset ECD_ROOT for the sample"
+        raise StoreError(f"{root} is not a store, it has no {INDEX}: {remedy}") from error
 
 
 def rows_of(configuration: str, store: Store) -> DataFrame:

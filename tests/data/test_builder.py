@@ -85,14 +85,19 @@ def test_a_set_has_the_official_split(root, name):
     }
 
 
-@pytest.mark.parametrize("name", [name for name in configurations() if not name.startswith("probes-")])
-def test_every_configuration_has_the_splits_of_its_task(root, name):
+def test_configurations_are_the_sets_the_probes_and_the_tasks():
+    sets = ["pbe", "hse", "mp", "ood", "exp", "probes-pbe", "probes-hse"]
+    assert set(configurations()) == {*sets, *splits.task_names(strict=True)}
+
+
+@pytest.mark.parametrize("name", [*splits.task_names(), "ecd_hse_strict", "exp_strict", "ecd_pbe_hse_strict"])
+def test_a_task_has_its_own_splits(root, name):
     loaded = load_dataset("ecd", name, data_dir=str(root))
-    wanted = splits.set_of(name) if name in ("pbe", "hse", "mp", "ood", "exp") else load_split(name)
+    wanted = load_split(name)
     for split, rows in loaded.items():
         assert set(rows["id"]) <= set(wanted[split])
         assert set(rows["split"]) == {split}
-    assert set(loaded) == {split for split, official in wanted.items() if official} - {"unassigned"}
+    assert set(loaded) == {split for split, official in wanted.items() if official}
 
 
 def test_a_row_is_the_store_s(root):
@@ -243,7 +248,7 @@ def test_a_folder_that_is_a_store_serves_its_set(root, tmp_path, monkeypatch):
     (tmp_path / "mine").symlink_to(root / "hse.ecd")
     monkeypatch.setenv("ECD_ROOT", str(tmp_path / "mine"))
     assert len(load_dataset("ecd", "ecd_hse", split="train")) == 7
-    assert len(load_dataset("ecd", "ecd_hse", data_dir=str(tmp_path / "mine"), split="train")) == 7
+    assert len(load_dataset("ecd", "ecd_hse", data_dir=tmp_path / "mine", split="train")) == 7
 
 
 def test_a_url_is_a_root(root):
