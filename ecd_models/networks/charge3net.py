@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
 from ecd_models.networks.layers import (
+    ATOM_BLOCK,
+    PROBE_BLOCK,
     AtomConvolution,
     Couplings,
     Features,
@@ -107,7 +109,7 @@ class AtomEncoder(nn.Module):
 
     def forward(self, batch: ProbeBatch, basis: RadialBasis) -> list[Features]:
         """The features of the atoms after each layer."""
-        edges = SenderBlocks(batch.atom_src, batch.atom_dst, batch.atom_vec, basis, self.lmax)
+        edges = SenderBlocks(batch.atom_src, batch.atom_dst, batch.atom_vec, basis, self.lmax, ATOM_BLOCK)
         couplings = Couplings(edges)
         one_hot = nn.functional.one_hot(batch.numbers, SPECIES).to(batch.atom_vec.dtype)
         layers, x = [], {"0e": one_hot[:, None, :]}
@@ -173,7 +175,7 @@ class ProbeDecoder(nn.Module):
 
     def forward(self, fields: list[Tensor], batch: ProbeBatch, basis: RadialBasis) -> Tensor:
         """The densities at the probes of a batch [p]."""
-        edges = SenderBlocks(batch.probe_src, batch.probe_dst, batch.probe_vec, basis, self.lmax)
+        edges = SenderBlocks(batch.probe_src, batch.probe_dst, batch.probe_vec, basis, self.lmax, PROBE_BLOCK)
         state = self.readout.new_zeros(batch.n_probes, 1)
         for layer, field in zip(self.layers, fields, strict=True):
             state = layer(state, field, edges)

@@ -21,7 +21,7 @@ SILU_SCALE = 1.6791767923989418
 TANH_SCALE = 1.5937334472592695
 SIGMOID_SCALE = 1.8467055342154763
 HIDDEN = 100  # width of the radial perceptrons
-BLOCK = 16  # edges of one sender that are contracted together
+ATOM_BLOCK, PROBE_BLOCK = 4, 32  # edges contracted together: an atom has few edges to atoms and many to probes
 
 
 def weight(*shape: int) -> nn.Parameter:
@@ -119,21 +119,22 @@ def coupling_matrix(l1: int, l3: int, l2s: tuple[int, ...], dtype: torch.dtype, 
 
 
 class SenderBlocks:
-    """Edges ordered by sender and cut into blocks of `BLOCK` edges of one sender, the last one filled up with nothing.
+    """Edges ordered by sender and cut into blocks of `size` edges of one sender, the last one filled up with nothing.
 
     Within a block the contraction with the sender's features is one matrix product, which is several times faster
-    than one small product an edge. e = BLOCK * number of blocks; the edges that only fill up have y = 0.
+    than one small product an edge. e = size * number of blocks; the edges that only fill up have y = 0.
     sender [blocks]; receiver [e]; y: harmonics [e, (lmax+1)^2]; basis: radial basis [e, number].
     """
 
-    def __init__(self, src: Tensor, dst: Tensor, vec: Tensor, basis: RadialBasis, lmax: int):
+    def __init__(self, src: Tensor, dst: Tensor, vec: Tensor, basis: RadialBasis, lmax: int, size: int):
+        self.size = size
         order = torch.argsort(src, stable=True)
         senders, degrees = torch.unique_consecutive(src[order], return_counts=True)
-        blocks = (degrees + BLOCK - 1) // BLOCK
-        starts = (blocks.cumsum(0) - blocks) * BLOCK - (degrees.cumsum(0) - degrees)
+        blocks = (degrees + size - 1) // size
+        starts = (blocks.cumsum(0) - blocks) * size - (degrees.cumsum(0) - degrees)
         rows = torch.arange(len(src), device=src.device) + starts.repeat_interleave(degrees)
         self.sender = senders.repeat_interleave(blocks)
-        count = BLOCK * len(self.sender)
+        count = size * len(self.sender)
         self.receiver = dst.new_zeros(count).index_copy(0, rows, dst[order])
         self.y = vec.new_zeros(count, (lmax + 1) ** 2).index_copy(0, rows, harmonics(vec, lmax)[order])
         self.basis = basis(vec.new_zeros(count).index_copy(0, rows, vec.norm(dim=1)[order]))
@@ -141,7 +142,7 @@ class SenderBlocks:
     def contract(self, matrices: Tensor, sent: Tensor) -> Tensor:
         """Per edge its matrix [e, rows, m] times the features of its block's sender [blocks, m, mul] [e, rows, mul]."""
         edges, rows, m = matrices.shape
-        product = torch.bmm(matrices.reshape(len(sent), BLOCK * rows, m), sent)
+        product = torch.bmm(matrices.reshape(len(sent), self.size * rows, m), sent)
         return product.view(edges, rows, sent.shape[2])
 
 
