@@ -1,5 +1,7 @@
 """Neighbours against brute force over many images, and what must not change them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from ecd_data.errors import UsageError
 from ecd_models.graph import Edges, Neighbors, atom_graph, probe_graph
 
 CUTOFF = 4.0
+REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "c3n_small_mgo_prim.npz"
 ROCKSALT = Crystal(
     2.105 * np.array([[0.0, 1, 1], [1, 0, 1], [1, 1, 0]]), np.array([12, 8]), np.array([[0.0, 0, 0], [-0.5, 0.5, 0.5]])
 )
@@ -88,6 +91,21 @@ def test_atoms_outside_the_cell_keep_their_neighbours() -> None:
     points = np.random.default_rng(1).random((300, 3))
     assert_same(probe_graph(ROCKSALT, points, CUTOFF), brute_force(ROCKSALT, points, reach=4))
     assert_same(probe_graph(ROCKSALT, points, CUTOFF), probe_graph(ROCKSALT.wrapped(), points, CUTOFF))
+
+
+@pytest.mark.skipif(not REFERENCE.is_file(), reason="edges of the published code are not here")
+def test_edges_that_the_published_code_misses_are_found() -> None:
+    arrays = np.load(REFERENCE)
+    to_frac = np.linalg.inv(arrays["cell_A"])
+    crystal = Crystal(arrays["cell_A"], arrays["numbers"], arrays["positions"] @ to_frac)
+    points = arrays["probe_positions"]
+    edges = probe_graph(crystal, points @ to_frac, CUTOFF)
+    src, dst = arrays["in_probe_edges"][0].T
+    vec = points[dst] - arrays["positions"][src] - arrays["in_probe_edges_displacement"][0] @ arrays["cell_A"]
+    ours, theirs = ({tuple(np.round(row, 4)) for row in np.column_stack(e)} for e in (edges, (src, dst, vec)))
+    assert theirs < ours
+    assert len(ours - theirs) == 26
+    assert_same(edges, brute_force(crystal, points @ to_frac, reach=4))
 
 
 def test_a_probe_on_a_nucleus_sees_it_and_an_atom_does_not_see_itself() -> None:
