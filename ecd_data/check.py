@@ -59,5 +59,7 @@ def _electron_problems(rho: Density) -> list[str]:
         return [f"the grid integrates to {rho.nelect:.4f} electrons"]
     nuclear = int(rho.numbers.sum())
     if (rho.numbers > 0).all() and rho.nelect > nuclear * 1.05 + 1:
-        return [f"{rho.nelect:.2f} electrons are more than the nuclear charge {nuclear} holds: not rho * V, or other axes"]
+        return [
+            f"{rho.nelect:.2f} electrons are more than the nuclear charge {nuclear} holds: not rho * V, or other axes"
+        ]
     return []

@@ -26,12 +26,12 @@ ATOMIC_NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 
 
 def frozen(array: ArrayLike, dtype: type, shape: tuple[int, ...] | None = None) -> NDArray:
-    """A read-only C-ordered array of `dtype`, the same memory where possible [shape]."""
+    """A read-only C-ordered array of `dtype` [shape]; copied unless it is read-only already."""
     result: NDArray = np.ascontiguousarray(array, dtype=dtype)
     if shape is not None:
         result = result.reshape(shape)
     if result.flags.writeable:
-        result = result.view()
+        result = result.copy() if result is array or result.base is not None else result
         result.flags.writeable = False
     return result
 

@@ -45,6 +45,9 @@ class Density:
             object.__setattr__(self, "magnetization", magnetization)
         object.__setattr__(self, "meta", MappingProxyType(dict(self.meta)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Density, (self.crystal, self.values, self.magnetization, self.augmentation, dict(self.meta))
+
     def __repr__(self) -> str:
         spin = "" if self.magnetization is None else ", spin"
         grid = "x".join(map(str, self.shape))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ecd_data.density import Density
-from ecd_data.errors import UsageError
+from ecd_data.errors import FormatError, UsageError
 from ecd_data.formats import vasp
 from ecd_data.formats.compressed import read_bytes, write_bytes
 
@@ -32,4 +32,8 @@ def write(path: str | Path, rho: Density, format: str | None = None) -> None:
     chosen = format.lower() if format else "chgcar" if "chgcar" in file.name.lower() else None
     if chosen not in FORMATS:
         raise UsageError(f"{path}: the name tells no format; put CHGCAR in it or give format='chgcar'")
-    write_bytes(file, vasp.render(rho))
+    try:
+        data = vasp.render(rho)
+    except FormatError as error:
+        raise FormatError(f"{path} was not written: {error}") from error
+    write_bytes(file, data)

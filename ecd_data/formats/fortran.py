@@ -102,8 +102,10 @@ def _fields(values: Floats) -> np.ndarray:
     """One WIDTH-character field a number, as bytes [n, WIDTH]."""
     magnitude = np.abs(values)
     exponent = np.zeros(len(values), dtype=np.int64)
-    live = magnitude > 0
+    live = (magnitude > 0) & np.isfinite(magnitude)
     exponent[live] = np.floor(np.log10(magnitude[live])).astype(np.int64) + 1
+    if exponent.max(initial=0) > 99 or not np.isfinite(magnitude).all():
+        raise FormatError("a value is not finite or too large for VASP's two-digit exponents")
     tiny = exponent < -98  # E-99 is the last exponent of two digits; such densities are zero
     magnitude = np.where(tiny, 0.0, magnitude)
     exponent[tiny] = 0

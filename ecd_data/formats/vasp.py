@@ -36,6 +36,8 @@ def parse(data: bytes, name: str) -> Density:
         ) from error
     if len(blocks) not in (1, 2, 4):
         raise FormatError(f"{name} has {len(blocks)} grids where a CHGCAR has 1, 2 or 4: it is cut or glued")
+    if any(len(tail.split("augmentation")[0].split()) > 3 * len(crystal) for tail in tails):  # moments of the atoms
+        raise FormatError(f"{name} has more numbers than its grid of {blocks[0].size}: it is damaged or glued")
     grids = [b.reshape(shape[::-1]).transpose(2, 1, 0) / crystal.volume for b in blocks]
     spin = None if len(grids) == 1 else grids[1] if len(grids) == 2 else np.stack(grids[1:])
     augmentation = tuple(tails) if any(tail.strip() for tail in tails) else None

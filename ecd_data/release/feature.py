@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copyreg
 import hashlib
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -51,14 +50,6 @@ class Reference:
 # `datasets` encodes a row again after `map`: the reference of a decoded density must be found from the density alone.
 _references: WeakKeyDictionary[Density, Reference] = WeakKeyDictionary()
 _latest = lru_cache(maxsize=1)(Reference.read)  # several columns of one row decode the crystal once
-
-
-def _pickled(density: Density) -> tuple[type[Density], tuple[Any, ...]]:
-    meta = dict(density.meta)
-    return Density, (density.crystal, density.values, density.magnetization, density.augmentation, meta)
-
-
-copyreg.pickle(Density, _pickled)  # rows leave data loader workers by pickle, which refuses the read-only view `meta`
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,13 +70,8 @@ def absolute(root: str) -> str:
 def locate(configuration: str, data_dir: str | Path | None) -> str:
     """The root of the store that serves a configuration, found as open_store finds it.
 
-    `data_dir`, else $ECD_ROOT, may also be a store itself. Raises UsageError where there is no data for it.
+    Raises UsageError where there is no data for it.
     """
-    given = data_dir or os.environ.get("ECD_ROOT")
-    if given:
-        fs, path = fsspec.url_to_fs(f"{given}/{INDEX}")
-        if fs.exists(path):
-            return absolute(str(given))
     return absolute(resolve(set_name(configuration), data_dir))
 
 

@@ -7,7 +7,10 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
+import fsspec
+
 from ecd_data.errors import UsageError
+from ecd_data.store.index import INDEX
 from ecd_data.store.reader import Store
 
 log = logging.getLogger("ecd_data")
@@ -45,7 +48,8 @@ def resolve(configuration: str, data_dir: str | Path | None = None) -> str:
 def configured(root: str, configuration: str) -> str:
     """The store of a configuration under a data root: ROOT/<configuration>.ecd, or ROOT where it is a store itself."""
     root = root.rstrip("/")
-    return root if root.endswith(".ecd") else f"{root}/{configuration}.ecd"
+    fs, path = fsspec.url_to_fs(f"{root}/{INDEX}")
+    return root if fs.exists(path) else f"{root}/{configuration}.ecd"
 
 
 def embedded(configuration: str) -> str:

@@ -9,15 +9,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import fft
 
 from ecd_data.crystal import SYMBOLS, Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
+from ecd_data.fourier import Complexes
 
 EXPONENTS = np.geomspace(0.15, 60.0, 16)  # 1/Å^2: from diffuse valence shells to semicore d shells
 MAX_ELEMENT = 118
 RIDGE = 1e-7
+COARSE, FINE = 0.01, 0.002  # 1/Å: widths of the |G| shells of the fit and of the table that is interpolated
 COUNT_WEIGHT = 1e3  # holds f_Z(0), the electrons of an atom, to the fitted crystals' electron counts
 
 
@@ -42,11 +45,12 @@ class SuperposedAtoms:
                 "fit them on data that have it or train without difference learning"
             )
         norm, phases = _reciprocal(crystal, shape)
-        radial = _radial(norm, self.exponents)
+        q = np.arange(0, norm.max() + 2 * FINE, FINE)
+        functions = _radial(q, self.exponents)
         total = np.zeros(norm.shape, dtype=np.complex128)
         for z in np.unique(crystal.numbers):
-            structure = _structure_factor(phases, crystal.numbers == z)
-            total += structure * (radial @ self.coefficients[z])
+            form_factor = np.interp(norm, q, functions @ self.coefficients[z])
+            total += _structure_factor(phases, crystal.numbers == z) * form_factor
         values = fft.irfftn(total / crystal.volume, s=shape, norm="forward")
         return Density(crystal, values, meta={"functional": "superposed atoms"})
 
@@ -73,24 +77,29 @@ def fit_superposed_atoms(densities: Iterable[Density]) -> SuperposedAtoms:
     return SuperposedAtoms(coefficients.reshape(-1, functions))
 
 
-def _normal_equations(rho: Density) -> tuple[np.ndarray, Floats, Floats]:
+def _normal_equations(rho: Density) -> tuple[NDArray[np.int64], Floats, Floats]:
     """Columns of the crystal's elements, their Gram matrix and right-hand side."""
     crystal, shape = rho.crystal, rho.shape
     norm, phases = _reciprocal(crystal, shape)
-    radial = _radial(norm, EXPONENTS).reshape(-1, len(EXPONENTS))
-    target = fft.rfftn(rho.values, norm="forward").ravel() * crystal.volume
-    multiplicity = np.full(norm.shape, 2.0)  # the half grid stands for G and -G
-    multiplicity[..., 0] = 1.0
-    multiplicity[0, 0, 0] = COUNT_WEIGHT
-    weight = np.sqrt(multiplicity.ravel()) / rho.nelect
+    weight = np.full(norm.shape, 2.0)  # the half grid stands for G and -G
+    weight[..., 0] = 1.0
+    weight[0, 0, 0] = COUNT_WEIGHT
+    weight /= rho.nelect**2
+    shell = np.rint(norm / COARSE).astype(np.int64).ravel()
+    functions = _radial(np.arange(shell.max() + 1) * COARSE, EXPONENTS)
+    target = fft.rfftn(rho.values, norm="forward") * crystal.volume
+
+    def by_shell(left: Complexes, right: Complexes) -> Floats:
+        return np.bincount(shell, (weight * (left.conj() * right).real).ravel())
+
     species = np.unique(crystal.numbers)
-    factors = [_structure_factor(phases, crystal.numbers == z).ravel() * weight for z in species]
-    design = np.concatenate([radial * f[:, None] for f in factors], axis=1)
-    columns = np.concatenate([np.arange(len(EXPONENTS)) + z * len(EXPONENTS) for z in species])
-    return columns, (design.conj().T @ design).real, (design.conj().T @ (target * weight)).real
+    factors = [_structure_factor(phases, crystal.numbers == z) for z in species]
+    blocks = [[functions.T @ (by_shell(s, t)[:, None] * functions) for t in factors] for s in factors]
+    columns = (species[:, None] * len(EXPONENTS) + np.arange(len(EXPONENTS))).ravel()
+    return columns, np.block(blocks), np.concatenate([functions.T @ by_shell(s, target) for s in factors])
 
 
-def _reciprocal(crystal: Crystal, shape: tuple[int, int, int]) -> tuple[Floats, list[np.ndarray]]:
+def _reciprocal(crystal: Crystal, shape: tuple[int, int, int]) -> tuple[Floats, list[Complexes]]:
     """|G| on the half grid [a, b, c//2+1] in 1/Å and exp(-2 pi i k x) of every atom for each axis [n, axis points]."""
     k = [fft.fftfreq(shape[0], 1 / shape[0]), fft.fftfreq(shape[1], 1 / shape[1]), np.arange(shape[2] // 2 + 1)]
     reciprocal = 2 * np.pi * np.linalg.inv(crystal.lattice).T
@@ -106,10 +115,10 @@ def _reciprocal(crystal: Crystal, shape: tuple[int, int, int]) -> tuple[Floats, 
     return np.linalg.norm(g, axis=-1), phases
 
 
-def _radial(norm: Floats, exponents: Floats) -> Floats:
-    return np.exp(-(norm[..., None] ** 2) / (4 * exponents))
+def _radial(q: Floats, exponents: Floats) -> Floats:
+    return np.exp(-(q[:, None] ** 2) / (4 * exponents))
 
 
-def _structure_factor(phases: list[np.ndarray], chosen: np.ndarray) -> np.ndarray:
+def _structure_factor(phases: list[Complexes], chosen: NDArray[np.bool_]) -> Complexes:
     a, b, c = (phase[chosen] for phase in phases)
     return np.einsum("na,nb,nc->abc", a, b, c, optimize=True)
