@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ecd_data.check import check
+    from ecd_data.checks import check
     from ecd_data.crystal import Crystal
     from ecd_data.density import Density
     from ecd_data.formats import read, write
@@ -22,7 +22,7 @@ _HOMES = {
     "Density": "ecd_data.density",
     "read": "ecd_data.formats",
     "write": "ecd_data.formats",
-    "check": "ecd_data.check",
+    "check": "ecd_data.checks",
     "eps_mae": "ecd_data.metrics",
     "Store": "ecd_data.store",
     "open_store": "ecd_data.store",

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ecd_models.checkpoint import load_model
-    from ecd_models.evaluate import evaluate
-    from ecd_models.predict import predict
-    from ecd_models.train import train
+    from ecd_models.evaluation import evaluate
+    from ecd_models.prediction import predict
+    from ecd_models.training import train
 
 _HOMES = {
-    "evaluate": "ecd_models.evaluate",
+    "evaluate": "ecd_models.evaluation",
     "load_model": "ecd_models.checkpoint",
-    "predict": "ecd_models.predict",
-    "train": "ecd_models.train",
+    "predict": "ecd_models.prediction",
+    "train": "ecd_models.training",
 }
 
 __all__ = ["evaluate", "load_model", "predict", "train"]

@@ -63,7 +63,7 @@ def info(
 
 
 def _describe(name: str, rho: Density) -> None:
-    from ecd_data.check import check
+    from ecd_data.checks import check
 
     report = check(rho)
     print(f"{name}: {rho!r}")

@@ -11,7 +11,7 @@ from ecd_data.errors import UsageError
 from ecd_models.data import TaskData, task_data
 from ecd_models.metrics import Summary, eps_mae, summarize
 from ecd_models.model import DensityModel
-from ecd_models.predict import predict
+from ecd_models.prediction import predict
 
 
 @dataclass(frozen=True)

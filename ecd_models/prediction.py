@@ -16,8 +16,8 @@ from ecd_models.batch import make_item
 from ecd_models.graph import Neighbors
 from ecd_models.model import DensityModel
 
-CHUNK_EDGES = 120_000  # a chunk of probes has about this many edges: some 300 MB at the published size
-MIN_CHUNK, MAX_CHUNK = 256, 16_384
+CHUNK_EDGES = 15_000  # edges a chunk of probes has, about: what passes between layers then stays in the cache
+MIN_CHUNK, MAX_CHUNK = 128, 16_384
 
 
 @overload

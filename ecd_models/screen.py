@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ecd_models.train import Progress
+    from ecd_models.training import Progress
 
 
 @contextmanager

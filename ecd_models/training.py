@@ -56,7 +56,7 @@ def train(config: TrainConfig, report: Callable[[Progress], None] | None = None)
     data = task_data(config.task, config.data_dir)
     run = Run.open(config)
     model = run.restored_model() or new_model(config, data)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: config.lr_decay ** (step / config.lr_decay_steps)
     )

@@ -90,12 +90,12 @@ def _normal_equations(rho: Density) -> tuple[NDArray[np.int64], Floats, Floats]:
     target = fft.rfftn(rho.values, norm="forward") * crystal.volume
 
     def by_shell(left: Complexes, right: Complexes) -> Floats:
-        return np.bincount(shell, (weight * (left.conj() * right).real).ravel())
+        return np.bincount(shell, (weight * (left.conj() * right).real).ravel()).astype(np.float64, copy=False)
 
     species = np.unique(crystal.numbers)
     factors = [_structure_factor(phases, crystal.numbers == z) for z in species]
     blocks = [[functions.T @ (by_shell(s, t)[:, None] * functions) for t in factors] for s in factors]
-    columns = (species[:, None] * len(EXPONENTS) + np.arange(len(EXPONENTS))).ravel()
+    columns: NDArray[np.int64] = (species[:, None] * len(EXPONENTS) + np.arange(len(EXPONENTS))).ravel()
     return columns, np.block(blocks), np.concatenate([functions.T @ by_shell(s, target) for s in factors])
 
 

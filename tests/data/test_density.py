@@ -23,6 +23,16 @@ def test_importing_is_cheap_and_pulls_in_no_heavy_library():
     assert float(best[0]) < 0.3
 
 
+@pytest.mark.parametrize("package", ["ecd_data", "ecd_models"])
+def test_public_names_are_the_same_whatever_was_imported_before(package):
+    code = (
+        f"import {package}, pkgutil, importlib, inspect\n"
+        f"for module in pkgutil.iter_modules({package}.__path__): importlib.import_module('{package}.' + module.name)\n"
+        f"print(*[n for n in {package}.__all__ if inspect.ismodule(getattr({package}, n))])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
 @pytest.mark.parametrize("shape", [(12, 10, 15), (13, 11, 16), (24, 20, 30), (9, 9, 9)])
 def test_regridding_keeps_the_electrons_and_the_function(shape):
     rho = smooth_density(spin=True)

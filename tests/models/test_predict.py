@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+
+from ecd_data import Crystal
+from ecd_data.errors import UsageError
+from ecd_models import predict
+from ecd_models.model import DensityModel
+from ecd_models.networks import build_model
+from ecd_models.prediction import grid_points
+from tests.conftest import smooth_density
+from tests.models.conftest import SMALL
+from tests.models.test_atoms import cell, true_atoms
+
+
+@pytest.fixture(scope="module")
+def model() -> DensityModel:
+    torch.manual_seed(0)
+    return DensityModel(build_model("charge3net", **SMALL)).double()
+
+
+def test_a_grid_is_the_points_of_the_grid(model):
+    crystal, shape = smooth_density().crystal, (7, 5, 6)
+    rho = predict(model, crystal, shape=shape)
+    points = grid_points(shape, 0, 7 * 5 * 6)
+    np.testing.assert_allclose(rho.values.ravel(), predict(model, crystal, points=points), atol=1e-12)
+    np.testing.assert_allclose(points[8], [0, 1 / 5, 2 / 6])
+
+
+def test_the_difference_is_added_to_the_atoms_on_grids_and_at_points(model):
+    crystal = cell(0)
+    with_atoms = DensityModel(model.network, true_atoms())
+    bare, full = (predict(m, crystal, shape=(24, 26, 22)) for m in (model, with_atoms))
+    np.testing.assert_allclose(full.values - bare.values, true_atoms()(crystal, (24, 26, 22)).values, atol=1e-12)
+    points = grid_points((24, 26, 22), 100, 130)
+    np.testing.assert_allclose(predict(with_atoms, crystal, points=points), full.values.ravel()[100:130], atol=1e-4)
+
+
+def test_symmetries_of_the_density(model):
+    rho = smooth_density()
+    crystal, shape = rho.crystal, (6, 6, 6)
+    values = predict(model, crystal, shape=shape).values
+    moved = Crystal(crystal.lattice, crystal.numbers, crystal.frac_coords + np.array([1, 2, 5]) / 6)
+    np.testing.assert_allclose(
+        predict(model, moved, shape=shape).values, np.roll(values, (1, 2, 5), (0, 1, 2)), atol=1e-9
+    )
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    turned = Crystal(crystal.lattice @ rotation, crystal.numbers, crystal.frac_coords)
+    np.testing.assert_allclose(predict(model, turned, shape=shape).values, values, atol=1e-9)
+    double = Crystal(
+        crystal.lattice * [[1], [1], [2]],
+        np.tile(crystal.numbers, 2),
+        np.concatenate([crystal.frac_coords, crystal.frac_coords + [0, 0, 1]]) / [1, 1, 2],
+    )
+    np.testing.assert_allclose(predict(model, double, shape=(6, 6, 12)).values, np.tile(values, (1, 1, 2)), atol=1e-9)
+
+
+def test_chunks_do_not_change_the_result(model, monkeypatch):
+    crystal, shape = smooth_density().crystal, (12, 11, 10)
+    whole = predict(model, crystal, shape=shape).values
+    monkeypatch.setattr("ecd_models.prediction.MIN_CHUNK", 37)
+    monkeypatch.setattr("ecd_models.prediction.MAX_CHUNK", 101)
+    seen: list[int] = []
+    np.testing.assert_allclose(predict(model, crystal, shape=shape, advance=seen.append).values, whole, atol=1e-12)
+    assert sum(seen) == 12 * 11 * 10
+    assert len(seen) > 10
+
+
+def test_memory_does_not_grow_with_the_grid(model):
+    crystal = smooth_density().crystal
+
+    def peak(shape: tuple[int, int, int]) -> int:
+        tracemalloc.start()
+        predict(model, crystal, shape=shape)
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top - 2 * 8 * int(np.prod(shape))  # the output and its immutable copy
+
+    small, large = peak((24, 24, 24)), peak((48, 48, 48))
+    assert large < 2 * small + 8_000_000
+
+
+def test_a_grid_or_points_must_be_asked_for(model):
+    crystal = smooth_density().crystal
+    with pytest.raises(UsageError, match="one of the two"):
+        predict(model, crystal)  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="three positive"):
+        predict(model, crystal, shape=(4, 0, 4))
+    assert predict(model, crystal, points=np.zeros((0, 3))).shape == (0,)
+
+
+def test_atoms_without_elements_are_refused(model):
+    with pytest.raises(UsageError, match="names no elements"):
+        predict(model, Crystal(np.eye(3) * 4, np.array([0]), np.zeros((1, 3))), shape=(4, 4, 4))

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ecd_data.errors import EcdError, UsageError
+from ecd_models import evaluate, load_model, predict, train
+from ecd_models.config import TrainConfig, load_config
+from ecd_models.samples import EpochBatches, ProbeDataset, generator
+from tests.conftest import smooth_density
+
+
+def weights(path: str | Path) -> dict[str, torch.Tensor]:
+    return load_model(path).state_dict()
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The log without the column of times."""
+    with open(path) as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+@pytest.mark.parametrize("difference", [False, True])
+def test_the_same_seed_gives_the_same_model(config, difference):
+    config = replace(config, difference=difference)
+    one = train(config)
+    two = train(replace(config, out=config.out + "-again"))
+    assert one.best_error == two.best_error
+    assert_same(weights(one.best), weights(two.best))
+    assert rows(one.log) == rows(two.log)
+    other = train(replace(config, out=config.out + "-other", seed=4))
+    assert other.best_error != one.best_error
+
+
+@pytest.mark.parametrize("stop", [3, 4, 7])
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(config, stop):
+    whole = train(config)
+    broken = replace(config, out=config.out + "-broken")
+
+    def interrupt(progress):
+        if progress.step == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, interrupt)
+    resumed = train(broken)
+    assert rows(resumed.log) == rows(whole.log)
+    assert_same(weights(resumed.best), weights(whole.best))
+    assert_same(weights(Path(broken.out) / "last.safetensors"), weights(Path(config.out) / "last.safetensors"))
+
+
+def test_a_killed_run_repeats_what_its_last_state_does_not_know(config):
+    whole = train(config)
+    killed = replace(config, out=config.out + "-killed")
+    train(replace(killed, steps=8))
+    with open(Path(killed.out) / "log.csv", "a") as log:
+        log.write("12,0.1,0.1,0.1,0.1,1\r\n")
+    assert rows(train(killed).log) == rows(whole.log)
+
+
+def test_a_run_of_another_configuration_is_not_continued(config):
+    train(config)
+    with pytest.raises(UsageError, match="another configuration"):
+        train(replace(config, lr=0.001))
+
+
+def test_training_lowers_the_error(config):
+    result = train(replace(config, steps=60, validate_every=20, probes=100, difference=True))
+    errors = [float(row["validation_error_percent"]) for row in rows(result.log)]
+    assert min(errors) == pytest.approx(100 * result.best_error, abs=1e-3)
+    assert min(errors) < errors[0]
+
+
+def test_the_run_folder_records_the_run(config):
+    result = train(config)
+    record = json.loads((Path(config.out) / "config.json").read_text())
+    assert TrainConfig.from_dict(record) == config
+    assert [row["step"] for row in rows(result.log)] == ["4", "8", "12"]
+
+
+def test_a_trained_model_predicts_and_is_evaluated(config, small_root):
+    model = train(replace(config, difference=True)).model
+    result = evaluate(model, "pbe", data_dir=str(small_root))
+    assert len(result.errors) == 2
+    assert result.atom_errors is not None
+    assert result.errors.keys() == result.atom_errors.keys()
+    from ecd_data import open_store
+
+    store = open_store(small_root / "pbe.ecd")
+    rho = store[store.ids[0]]
+    assert predict(model, rho.crystal, shape=rho.shape).shape == rho.shape
+
+
+def test_an_exploding_loss_is_told(config):
+    with pytest.raises(EcdError, match="lower lr"):
+        train(replace(config, lr=1e30))
+
+
+def test_probes_depend_on_seed_epoch_and_id_alone():
+    load = {"a": smooth_density(seed=1), "b": smooth_density(seed=2)}.__getitem__
+    data = ProbeDataset(load, cutoff=3.0, probes=20, seed=5)
+    again = ProbeDataset(load, cutoff=3.0, probes=20, seed=5, cache_bytes=1)
+    again[0, "b"]
+    for draw in ((0, "a"), (1, "a"), (0, "b")):
+        assert torch.equal(data[draw].target, again[draw].target)
+    targets = [data[draw].target for draw in ((0, "a"), (1, "a"), (0, "b"))]
+    assert not any(torch.equal(x, y) for x, y in itertools.combinations(targets, 2))
+    assert generator(1, 2, "x").random() == generator(1, 2, "x").random()
+
+
+def test_targets_are_the_density_at_the_drawn_points_and_uniform_over_the_grid():
+    rho = smooth_density(seed=3)
+    data = ProbeDataset(lambda id: rho, cutoff=3.0, probes=4000, seed=0)
+    target = data[0, "a"].target.numpy()
+    assert np.isin(target, rho.values.astype(np.float32)).all()
+    standard_error = rho.values.std() / np.sqrt(len(target))
+    assert abs(target.mean() - rho.values.mean()) < 4 * standard_error
+
+
+def test_an_epoch_visits_every_crystal_once_and_any_step_can_be_the_first():
+    ids = [f"id{k}" for k in range(7)]
+    batches = list(EpochBatches(ids, 3, seed=0, start=0, steps=7))
+    draws = [draw for batch in batches for draw in batch]
+    for epoch in range(3):
+        assert sorted(id for e, id in draws if e == epoch) == ids
+    assert [id for e, id in draws if e == 0] != [id for e, id in draws if e == 1]
+    assert list(EpochBatches(ids, 3, seed=0, start=4, steps=7)) == batches[4:]
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("out = 'x'\nstep = 5", "did you mean 'steps'"),
+        ("out = 'x'\nsteps = 'many'", "int is due"),
+        ("steps = 5", "lacks 'out'"),
+        ("out = 'x'\nsteps = 0", "at least 1"),
+        ("out = ", "not TOML"),
+    ],
+)
+def test_wrong_configurations_are_explained(tmp_path, text, word):
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=word):
+        load_config(path)
+
+
+def test_a_configuration_reads_back(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("out = 'x'\nlr = 1\ndifference = true\n[options]\nmul = 8\n")
+    assert load_config(path) == TrainConfig(out="x", lr=1, difference=True, options={"mul": 8})
+
+
+def test_the_defaults_are_the_papers_training():
+    config = TrainConfig(out="x")
+    assert (config.steps, config.batch_size, config.probes, config.lr) == (1_000_000, 16, 200, 0.005)
+    assert config.lr_decay ** (6000 / config.lr_decay_steps) == pytest.approx(0.96**2)
