@@ -19,6 +19,7 @@ from ecd_data.density import Density
 from ecd_data.dft.espresso import (
     CHARGE_DENSITY,
     INPUT,
+    SAVE,
     DiskFullError,
     RunError,
     failure_reason,
@@ -70,7 +71,7 @@ class Engine:
         pseudo = load_pseudopotentials(self.pseudo, job.crystal.symbols)
         text = pw_input(job.crystal, job.settings, pseudo)
         if not _is_finished(folder, text):
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder / SAVE, ignore_errors=True)  # a partial result must not pass for the new one
             run_pw(self.pwx, self.pseudo, folder, text, job.id, self._watch)
         properties, version, shape = read_result(folder)
         values, magnetization = read_charge_density(folder / CHARGE_DENSITY, shape)
@@ -146,7 +147,7 @@ def run(
         with _terminable(), _progress(len(wanted)) as (progress, step), _pool(engine, processes) as pool:
             futures = {pool.submit(engine.density, job, folder / job.id): job for job in wanted}
             for future in as_completed(futures):
-                job = futures[future]
+                job = futures.pop(future)  # frees the density once it is written
                 _collect(future, job, writer, report, progress)
                 if work is None and job.id in report.done:
                     shutil.rmtree(folder / job.id, ignore_errors=True)

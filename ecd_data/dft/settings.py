@@ -79,13 +79,18 @@ def make_jobs(crystals: Any, functional: str) -> list[Job]:
 
     A record has lattice, numbers and frac_coords and may have ecutwfc_Ry, kmesh, qmesh_hse, metal,
     start_magnetisation, symmetry, prototype and parent; what it lacks is chosen as `default_settings` does.
-    Raises UsageError for an unknown functional, an unreadable file, or two structures of one id.
+    Raises UsageError for an unknown functional, an unreadable file, an impossible id, or two structures of one id.
     """
+    from ecd_data.store.writer import VALID_ID
+
     if functional not in FUNCTIONALS:
         raise UsageError(f"the functional {functional!r} is not known here: give pbe or hse")
     if isinstance(crystals, str | Path):
         crystals = [crystals]
     named = crystals if isinstance(crystals, Mapping) else _read_files(crystals)
+    for name in named:
+        if not VALID_ID.fullmatch(str(name)):  # it becomes a folder
+            raise UsageError(f"{name!r} cannot be an id: it needs at least one character and no slash or line break")
     return [_job(str(name), item, functional) for name, item in named.items()]
 
 

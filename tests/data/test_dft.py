@@ -179,6 +179,8 @@ def test_jobs_come_from_structure_files(tmp_path: Path) -> None:
         make_jobs([tmp_path / "absent.cif"], "pbe")
     with pytest.raises(UsageError, match="two structures are called other"):
         make_jobs([tmp_path / "other" / "POSCAR", tmp_path / "other" / "POSCAR"], "pbe")
+    with pytest.raises(UsageError, match="cannot be an id"):
+        make_jobs({"../Si": SILICON}, "pbe")
     with pytest.raises(UsageError, match="pbe or hse"):
         make_jobs({"Si": SILICON}, "lda")
 
