@@ -1,4 +1,4 @@
-"""Set-up and checks in one word each: python3 make.py train|test|lint|slow|setup. Makes .venv itself; needs Python >= 3.11."""
+"""Set-up and checks in one word each: python3 make.py train|test|slow|lint|setup. It makes .venv itself."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def setup() -> None:
     state = hashlib.sha256(inputs + str(ROOT).encode()).hexdigest()
     if STAMP.exists() and STAMP.read_text() == state:
         return
-    print(f"Setting up {VENV} (once; downloads about 500 MB)", flush=True)
+    print(f"Setting up {VENV}, once; this takes a few minutes", flush=True)
     venv.create(VENV, with_pip=True, clear=True)
-    pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
     subprocess.run([*pip, "--constraint", "constraints.txt", "--editable", ".[dev]"], cwd=ROOT, check=True)
     STAMP.write_text(state)
 
 
 def main() -> int:
     """The exit code of the first command that fails, else 0."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this script is what an older Python meets first
         print(f"ecd needs Python 3.11 or newer, this is {sys.version.split()[0]}: run a newer python3", file=sys.stderr)
         return 2
     task, *rest = sys.argv[1:] or ["test"]
