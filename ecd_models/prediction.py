@@ -12,12 +12,15 @@ from numpy.typing import ArrayLike
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
+from ecd_data.symmetry import grid_orbits
 from ecd_models.batch import make_item
 from ecd_models.graph import Neighbors
 from ecd_models.model import DensityModel
 
 CHUNK_EDGES = 15_000  # edges a chunk of probes has, about: what passes between layers then stays in the cache
 MIN_CHUNK, MAX_CHUNK = 128, 16_384
+
+Advance = Callable[[int], None] | None
 
 
 @overload
@@ -27,7 +30,8 @@ def predict(
     *,
     shape: tuple[int, int, int],
     points: None = None,
-    advance: Callable[[int], None] | None = None,
+    symmetry: bool = False,
+    advance: Advance = None,
 ) -> Density: ...
 @overload
 def predict(
@@ -36,7 +40,8 @@ def predict(
     *,
     shape: None = None,
     points: ArrayLike,
-    advance: Callable[[int], None] | None = None,
+    symmetry: bool = False,
+    advance: Advance = None,
 ) -> Floats: ...
 def predict(
     model: DensityModel,
@@ -44,10 +49,12 @@ def predict(
     *,
     shape: tuple[int, int, int] | None = None,
     points: ArrayLike | None = None,
-    advance: Callable[[int], None] | None = None,
+    symmetry: bool = False,
+    advance: Advance = None,
 ) -> Density | Floats:
     """The predicted Density on a grid of `shape`, or the densities in e/Å^3 at fractional `points` [n, 3] as an array.
 
+    symmetry: ask the network at one grid point of each orbit of the crystal's space group only; the same to rounding.
     Atoms are encoded once; probes go through in chunks, so memory beyond the output stays bounded. `advance` is told
     how many points were done. Raises UsageError unless exactly one of shape and points is given.
     """
@@ -62,8 +69,7 @@ def predict(
     grid: tuple[int, int, int] = tuple(int(n) for n in shape)  # type: ignore[assignment]
     if len(grid) != 3 or min(grid) < 1:
         raise UsageError(f"a grid needs three positive numbers of points, not {shape}")
-    values = _at(model, crystal, int(np.prod(grid)), lambda start, stop: grid_points(grid, start, stop), advance)
-    values = values.reshape(grid)
+    values = (_symmetric if symmetry else _everywhere)(model, crystal, grid, advance).reshape(grid)
     if model.atoms is not None:
         values += model.atoms(crystal, grid).values
     return Density(crystal, values, meta={"functional": "predicted", "comment": f"predicted by {model.name}"})
@@ -72,6 +78,16 @@ def predict(
 def grid_points(shape: tuple[int, int, int], start: int, stop: int) -> Floats:
     """Fractional coordinates of the grid points start..stop in C order [stop - start, 3]."""
     return np.stack(np.unravel_index(np.arange(start, stop), shape), axis=1) / np.array(shape)
+
+
+def _everywhere(model: DensityModel, crystal: Crystal, grid: tuple[int, int, int], advance: Advance) -> Floats:
+    return _at(model, crystal, int(np.prod(grid)), lambda start, stop: grid_points(grid, start, stop), advance)
+
+
+def _symmetric(model: DensityModel, crystal: Crystal, grid: tuple[int, int, int], advance: Advance) -> Floats:
+    orbits = grid_orbits(crystal, grid)
+    where = np.stack(np.unravel_index(orbits.points, grid), axis=1) / np.array(grid)
+    return _at(model, crystal, len(where), lambda start, stop: where[start:stop], advance)[orbits.orbit]
 
 
 def _baseline_at(model: DensityModel, crystal: Crystal, points: Floats) -> Floats | float:
@@ -88,7 +104,7 @@ def _at(
     crystal: Crystal,
     count: int,
     points: Callable[[int, int], Floats],
-    advance: Callable[[int], None] | None,
+    advance: Advance,
 ) -> Floats:
     """What the network adds at `count` points, which `points(start, stop)` makes chunk by chunk [count]."""
     neighbors = Neighbors(crystal, model.network.cutoff)

@@ -59,6 +59,17 @@ def test_symmetries_of_the_density(model):
     np.testing.assert_allclose(predict(model, double, shape=(6, 6, 12)).values, np.tile(values, (1, 1, 2)), atol=1e-9)
 
 
+@pytest.mark.parametrize("shape", [(12, 12, 12), (10, 10, 10), (12, 12, 9)])
+def test_symmetry_asks_fewer_points_and_gives_the_same(model, shape):
+    half = 2.1
+    lattice = np.array([[0, half, half], [half, 0, half], [half, half, 0]])
+    crystal = Crystal(lattice, np.array([14, 14]), np.array([[0, 0, 0], [0.25, 0.25, 0.25]]))
+    asked: list[int] = []
+    rho = predict(model, crystal, shape=shape, symmetry=True, advance=asked.append)
+    np.testing.assert_allclose(rho.values, predict(model, crystal, shape=shape).values, atol=1e-9)
+    assert sum(asked) < rho.values.size / (20 if shape == (12, 12, 12) else 1.5)
+
+
 def test_chunks_do_not_change_the_result(model, monkeypatch):
     crystal, shape = smooth_density().crystal, (12, 11, 10)
     whole = predict(model, crystal, shape=shape).values

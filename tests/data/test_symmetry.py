@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ecd_data import Crystal, open_store
+from ecd_data.symmetry import grid_operations, grid_orbits
+from tests.conftest import smooth_density
+
+
+def test_stored_densities_have_the_symmetry_of_their_crystals():
+    store = open_store("pbe")
+    for id in ("Si_diamond", "MgO_rs", "Al_fcc"):
+        rho = store[id]
+        orbits = grid_orbits(rho.crystal, rho.shape)
+        difference = rho.values.ravel()[orbits.points][orbits.orbit] - rho.values.ravel()
+        assert np.abs(difference).max() < 1e-3 * rho.values.max()
+        assert len(orbits.points) < rho.values.size / 20
+
+
+def test_orbits_partition_the_grid_and_their_sizes_divide_the_group():
+    crystal = Crystal(4 * np.eye(3), np.array([11, 17]), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]))
+    shape = (8, 8, 8)
+    orbits = grid_orbits(crystal, shape)
+    sizes = np.bincount(orbits.orbit)
+    assert sizes.sum() == 512
+    assert set(48 % sizes) == {0}
+    assert len(grid_operations(crystal, shape)) == 48
+    np.testing.assert_array_equal(orbits.orbit[orbits.points], np.arange(len(orbits.points)))
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 6), (7, 5, 9)])
+def test_operations_that_do_not_fit_the_grid_are_left_out(shape):
+    crystal = Crystal(4 * np.eye(3), np.array([11]), np.zeros((1, 3)))
+    assert len(grid_operations(crystal, shape)) == (16 if shape[0] == shape[1] else 8)
+
+
+def test_a_crystal_without_symmetry_keeps_every_point():
+    rho = smooth_density()
+    assert len(grid_orbits(rho.crystal, rho.shape).points) == rho.values.size
