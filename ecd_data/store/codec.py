@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NAME = "ecd.fourier"
 TINY = 1e-38  # an empty grid has no scale
+ROUNDING = 2.0**-24  # what float32 may have cost before: the bound holds against the original, too
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,12 @@ class FourierCodec(ArrayBytesCodec):
         values = values.reshape(values.shape[-3:])  # a leading axis of one is a component of a vector
         scale = float(np.abs(values).mean()) if self.scale is None else self.scale
         lattice = np.diag(values.shape) if self.lattice is None else np.reshape(self.lattice, (3, 3))
-        stream = encode(values, lattice, max(self.bound * scale, TINY))
+        tolerance = self.bound * scale - ROUNDING * float(np.abs(values).mean())
+        stream = encode(values, lattice, tolerance if values.any() else TINY)
         return chunk_spec.prototype.buffer.from_bytes(stream)
 
     def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        values = decode(chunk_bytes.to_bytes()).astype(chunk_spec.dtype.to_native_dtype())
+        values = decode(chunk_bytes.to_bytes(), chunk_spec.shape[-3:]).astype(chunk_spec.dtype.to_native_dtype())
         return chunk_spec.prototype.nd_buffer.from_numpy_array(values.reshape(chunk_spec.shape))
 
     async def _encode_single(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer | None:

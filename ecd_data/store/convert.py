@@ -16,6 +16,7 @@ from ecd_data.formats.compressed import ENDINGS
 from ecd_data.store.writer import StoreWriter
 
 WANTED = re.compile(r"chgcar", re.IGNORECASE)
+DROPPED = (*ENDINGS, ".vasp", ".chg", ".aeccar0", ".aeccar1", ".aeccar2")
 FLUSH_SECONDS = 60
 
 
@@ -83,7 +84,7 @@ def _sha256(file: Path) -> str:
     try:
         with open(file, "rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
-    except (FileNotFoundError, PermissionError) as error:
+    except OSError as error:
         raise UsageError(f"{file} cannot be opened ({error.strerror}): check the path") from error
 
 
@@ -116,7 +117,7 @@ def _named(files: Iterator[Path]) -> dict[str, Path]:
 def default_id(file: Path) -> str:
     """The file's name without CHGCAR and endings, else its folder's name."""
     name = file.name
-    while name.endswith(ENDINGS):
+    while name.lower().endswith(DROPPED):
         name = name[: name.rfind(".")]
     name = WANTED.sub("", name).strip("._- ")
     return name or file.resolve().parent.name

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import zarr
+from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, ZstdCodec
 from zarr.core.buffer import default_buffer_prototype
@@ -18,13 +21,14 @@ from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_data.errors import StoreError
 from ecd_data.store.codec import FourierCodec
-from ecd_data.store.fourier import BoundError
+from ecd_data.store.fourier import BoundError, decode, outer_share
 
 log = logging.getLogger("ecd_data")
 
 PIPELINES = ("fourier", "real")
 CHUNK = 64
-FOURIER_PAYS_BELOW = 1.0  # bytes per value; float32 with blosc-zstd takes about 3 on all-electron densities
+CUSPS_FROM = 1e-2  # outer_share: 3e-2 in all-electron files, below 3e-3 in coarse CHGCARs, 1e-5 in ordinary ones
+ARRAYS = ("density", "magnetization", "augmentation")
 
 Entries = dict[str, bytes]
 
@@ -32,28 +36,23 @@ Entries = dict[str, bytes]
 def pack(density: Density, bound: float, pipeline: str, attributes: dict[str, Any]) -> tuple[Entries, str]:
     """The keys and bytes of a crystal's group, and the pipeline that was used.
 
-    `fourier` turns into `real`, with a log line, where it does not pay or cannot keep the bound.
+    `fourier` turns into `real`, with a log line, where it does not pay (cusps of all-electron densities) or cannot keep
+    the bound. Raises StoreError for values that are not finite in float32.
     """
+    for grid in (density.values, density.magnetization):
+        if grid is not None and not np.abs(grid).max() <= np.finfo(np.float32).max:
+            raise StoreError(f"{attributes['id']}: the density holds NaN, infinite or absurd values; compute it again")
     if pipeline == "fourier":
-        try:
-            entries = _entries(density, _fourier_options(density, bound), attributes | {"bound": bound})
-        except BoundError as error:
-            log.warning("%s: stored in real space, since %s", attributes["id"], error)
+        share = outer_share(density.values)
+        if share < CUSPS_FROM or density.values.size < CHUNK**2:
+            try:
+                return _entries(density, _fourier_options(density, bound), attributes | {"bound": bound}), "fourier"
+            except BoundError as error:
+                reason = str(error)
         else:
-            size = sum(len(data) for key, data in entries.items() if _is_grid(key))
-            values = density.values.size + (0 if density.magnetization is None else density.magnetization.size)
-            if size <= FOURIER_PAYS_BELOW * values or values < CHUNK**2:
-                return entries, "fourier"
-            log.warning(
-                "%s: stored in real space, since %.1f bytes a value in Fourier form do not pay",
-                attributes["id"],
-                size / values,
-            )
+            reason = f"{100 * share:.1f} % of it is finer than the Fourier form pays for, as in all-electron densities"
+        log.warning("%s: stored in real space, since %s", attributes["id"], reason)
     return _entries(density, _real_options(density.shape), attributes | {"bound": 0.0}), "real"
-
-
-def _is_grid(key: str) -> bool:
-    return key.startswith(("density/c", "magnetization/c"))
 
 
 def _fourier_options(density: Density, bound: float) -> dict[str, Any]:
@@ -80,7 +79,8 @@ def _entries(density: Density, options: dict[str, Any], attributes: dict[str, An
         _write_grid(group, "magnetization", density.magnetization, options)
     if density.augmentation is not None:
         text = "\0".join(density.augmentation).encode()
-        array = group.create_array("augmentation", shape=(len(text),), dtype="u1", compressors=ZstdCodec(level=19))
+        options = {"chunks": (max(1, len(text)),), "compressors": ZstdCodec(level=19)}
+        array = group.create_array("augmentation", shape=(len(text),), dtype="u1", **options)
         array[:] = np.frombuffer(text, np.uint8)
     prototype = default_buffer_prototype()
     keys = sorted(memory._store_dict)
@@ -98,30 +98,41 @@ def _write_grid(group: zarr.Group, name: str, values: NDArray[np.float64], optio
 
 def unpack(entries: Entries) -> Density:
     """The Density of a crystal's group; raises StoreError where arrays or attributes are missing."""
-    prototype = default_buffer_prototype()
-    memory = MemoryStore({key: prototype.buffer.from_bytes(data) for key, data in entries.items()})
     try:
-        return density_of(zarr.open_group(memory, mode="r"))
-    except (KeyError, FileNotFoundError, ValueError, TypeError) as error:
-        raise StoreError(f"the stored group is damaged ({error})") from error
+        attributes = json.loads(entries["zarr.json"])["attributes"]
+        return _density(attributes, {name: _read(entries, name) for name in ARRAYS if f"{name}/zarr.json" in entries})
+    except (KeyError, OSError, ValueError, TypeError, RuntimeError) as error:
+        raise StoreError(f"the stored group is damaged or of a newer ecd-data ({error})") from error
 
 
 def density_of(group: zarr.Group) -> Density:
     """The Density of an open zarr group, for stores that are read by zarr itself."""
-    attributes = group.attrs.asdict()
-    pbc: Any = attributes.pop("pbc")
+    return _density(group.attrs.asdict(), {name: np.asarray(group[name][...]) for name in ARRAYS if name in group})  # type: ignore[index]
+
+
+def _density(attributes: Mapping[str, Any], arrays: dict[str, NDArray[Any]]) -> Density:
+    meta = dict(attributes)
+    pbc = meta.pop("pbc")
     crystal = Crystal(
-        np.array(attributes.pop("lattice")),
-        np.array(attributes.pop("numbers"), dtype=np.int64),
-        np.array(attributes.pop("frac_coords"), dtype=np.float64).reshape(-1, 3),
+        np.array(meta.pop("lattice")),
+        np.array(meta.pop("numbers"), dtype=np.int64),
+        np.array(meta.pop("frac_coords"), dtype=np.float64).reshape(-1, 3),
         tuple(pbc),
     )
-    augmentation = None
-    if "augmentation" in group:
-        augmentation = tuple(_array(group, "augmentation").tobytes().decode().split("\0"))
-    spin = _array(group, "magnetization").astype(np.float64) if "magnetization" in group else None
-    return Density(crystal, _array(group, "density").astype(np.float64), spin, augmentation, attributes)
+    text = arrays.get("augmentation")
+    augmentation = None if text is None else tuple(text.tobytes().decode().split("\0"))
+    return Density(crystal, arrays["density"], arrays.get("magnetization"), augmentation, meta)
 
 
-def _array(group: zarr.Group, name: str) -> NDArray[Any]:
-    return np.asarray(group[name][...])  # type: ignore[index]
+def _read(entries: Entries, name: str) -> NDArray[Any]:
+    """One array; what is written by default is decoded at once, since zarr's event loop costs more than that."""
+    described = json.loads(entries[f"{name}/zarr.json"])
+    shape, codecs = described["shape"], [codec["name"] for codec in described["codecs"]]
+    if codecs == ["ecd.fourier"]:
+        chunks = [f"c/{i}/0/0/0" for i in range(shape[0])] if len(shape) == 4 else ["c/0/0/0"]
+        return np.stack([decode(entries[f"{name}/{chunk}"], shape[-3:]) for chunk in chunks]).reshape(shape)
+    if codecs == ["bytes", "zstd"] and described["chunk_grid"]["configuration"]["chunk_shape"] == shape:
+        return np.frombuffer(Zstd().decode(entries[f"{name}/c/0"]), np.uint8)
+    prototype = default_buffer_prototype()
+    memory = MemoryStore({k: prototype.buffer.from_bytes(v) for k, v in entries.items() if k.startswith(f"{name}/")})
+    return np.asarray(zarr.open_array(memory, path=name, mode="r")[...])

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecd_data.density import Density
+from ecd_data.errors import StoreError
 from ecd_data.store.parts import Extent
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def row_of(id: str, density: Density, *, pipeline: str, bound: float, part: str,
         "numbers": crystal.numbers.tolist(),
         "frac_coords": crystal.frac_coords.tolist(),
     }
-    return row | dict(meta.get("properties", {}))
+    return dict(meta.get("properties", {})) | row
 
 
 def spacegroup_of(density: Density, symprec: float = 1e-3) -> int | None:
@@ -113,9 +114,23 @@ def save_index(rows: list[Row], path: Path) -> None:
 
 def load_rows(path: Path) -> list[Row]:
     """The rows of an index file."""
-    return pq.read_table(path).to_pylist()
+    return _load(path, str(path)).to_pylist()
 
 
-def load_frame(file: Any) -> pd.DataFrame:
-    """The index as a DataFrame, read from an open file."""
-    return pq.read_table(file).to_pandas()
+def load_frame(file: Any, name: str) -> pd.DataFrame:
+    """The index as a DataFrame, read from an open file that errors call `name`."""
+    return _load(file, name).to_pandas()
+
+
+def _load(file: Any, name: str) -> pa.Table:
+    remedy = "restore it, or remove it and run `ecd convert` again, which makes it new from the parts"
+    try:
+        table = pq.read_table(file)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise StoreError(f"{name} is damaged; {remedy}") from error
+    version = (table.schema.metadata or {}).get(b"ecd.format", FORMAT)
+    if version != FORMAT:
+        raise StoreError(f"{name} is of store format {version.decode()}, this reader knows {FORMAT.decode()}: update")
+    if missing := sorted(set(SCHEMA.names) - set(table.column_names)):
+        raise StoreError(f"{name} is not the index of a store, it has no column {missing[0]!r}; {remedy}")
+    return table

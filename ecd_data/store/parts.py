@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +17,7 @@ from typing import Self
 import fsspec
 
 from ecd_data.density import Density
-from ecd_data.errors import FormatError, StoreError
+from ecd_data.errors import FormatError, MissingDependencyError, StoreError
 from ecd_data.store.group import Entries, unpack
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
@@ -38,33 +41,47 @@ class PartWriter:
         self.path = path
         self._aside = path.with_name(f".{path.name}.writing")
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._aside, "w+b")  # noqa: SIM115 - closed by close() or discard()
-        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
-        self._put("zarr.json", ROOT)
-
-    def _put(self, name: str, data: bytes) -> None:
-        self._zip.writestr(zipfile.ZipInfo(name, EPOCH), data)
+        self._file = open(self._aside, "wb")  # noqa: SIM115 - closed by close() or discard()
+        self._members: list[zipfile.ZipInfo] = []
+        self._end = 0
+        self._append({"zarr.json": ROOT})
 
     def add(self, id: str, entries: Entries) -> Extent:
         """Where the group of `id` was written."""
-        start = self._file.tell()
-        for key in sorted(entries):
-            self._put(f"{id}/{key}", entries[key])
-        end = self._file.tell()
+        return self._append({f"{id}/{key}": entries[key] for key in sorted(entries)})
+
+    def _append(self, files: Entries) -> Extent:
+        """Write the members at the end; what an interruption leaves behind is overwritten by the next ones."""
+        start, members, chunks = self._end, list[zipfile.ZipInfo](), list[bytes]()
+        for name, data in files.items():
+            member = zipfile.ZipInfo(name, EPOCH)
+            member.external_attr = 0o644 << 16
+            member.header_offset = start + sum(map(len, chunks))
+            member.file_size = member.compress_size = len(data)
+            member.CRC = zlib.crc32(data)
+            members.append(member)
+            chunks += [member.FileHeader(), data]
+        data = b"".join(chunks)
         self._file.seek(start)
-        digest = hashlib.sha256(self._file.read(end - start)).hexdigest()
-        return Extent(start, end - start, digest)
+        self._file.write(data)
+        self._members, self._end = [*self._members, *members], start + len(data)
+        return Extent(start, len(data), hashlib.sha256(data).hexdigest())
 
     def close(self) -> None:
-        """Complete the part under its name."""
-        self._zip.close()
+        """Complete the part under its name: the archive's directory is written and everything is on the disk."""
+        self._file.truncate(self._end)
+        with zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED) as archive:
+            archive.filelist += self._members
+            archive.start_dir = self._end
+        self._file.flush()
+        os.fsync(self._file.fileno())
         self._file.close()
         self._aside.replace(self.path)
 
     def discard(self) -> None:
         """Remove what was written."""
-        self._zip.fp = None  # a full disk has no room for the directory that closing would write
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk refuses what is still buffered
+            self._file.close()
         self._aside.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -76,22 +93,43 @@ class PartWriter:
 
 def read_density(url: str, offset: int, length: int, sha256: str, id: str) -> Density:
     """The density of `id` by one range request to the part at `url`; raises StoreError where the bytes changed."""
-    return unpack(read_entries(url, offset, length, sha256, id))
+    entries = read_entries(url, offset, length, sha256, id)
+    try:
+        return unpack(entries)
+    except StoreError as error:
+        raise StoreError(f"{id}: {error} in the part {url}; update ecd-data, or convert its file again") from error
 
 
 def read_entries(url: str, offset: int, length: int, sha256: str, id: str) -> Entries:
     """The checked keys and bytes of the group of `id` in the part at `url`."""
-    fs, path = fsspec.url_to_fs(url)
     try:
-        data = fs.cat_file(path, start=offset, end=offset + length)
+        data = read_url(url, offset, offset + length)
     except FileNotFoundError as error:
         raise StoreError(f"{id}: the part {url} is missing; restore it or convert its files again") from error
+    if len(data) > length:
+        data = data[offset : offset + length]  # a web server without ranges sends the whole file
     if len(data) != length or hashlib.sha256(data).hexdigest() != sha256:
         raise StoreError(f"{id}: the part {url} is cut or altered; restore it or convert its files again")
     try:
         return _parse(data, f"{id}/")
-    except (FormatError, struct.error) as error:
+    except (ValueError, struct.error) as error:
         raise StoreError(f"{id}: the part {url} is not a part of this store ({error}); convert it again") from error
+
+
+def read_url(url: str, start: int | None = None, end: int | None = None) -> bytes:
+    """The bytes of a file at a path or fsspec URL.
+
+    Raises FileNotFoundError where there is none, StoreError where the place cannot be reached.
+    """
+    try:
+        fs, path = fsspec.url_to_fs(url)
+        return fs.cat_file(path, start=start, end=end)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(url) from error
+    except ImportError as error:
+        raise MissingDependencyError(f"{url} cannot be read: {error}") from error
+    except Exception as error:  # every fsspec backend has errors of its own
+        raise StoreError(f"{url} cannot be read ({error or type(error).__name__}): check the place") from error
 
 
 def _parse(data: bytes, prefix: str) -> Entries:

@@ -9,12 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import fsspec
-
 from ecd_data.density import Density
 from ecd_data.errors import StoreError, UnknownIdError
 from ecd_data.store.index import INDEX, load_frame
-from ecd_data.store.parts import read_density
+from ecd_data.store.parts import read_density, read_url
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,15 +30,13 @@ class Store:
     @cached_property
     def index(self) -> pd.DataFrame:
         """A row a crystal: id, formula, natoms, elements, functional, shape, nelect, ..., part and byte range."""
-        fs, path = fsspec.url_to_fs(f"{self.root}/{INDEX}")
         try:
-            data = fs.cat_file(path)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise StoreError(f"{self.root} is not a store: it has no {INDEX}") from error
-        try:
-            return load_frame(io.BytesIO(data))
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{self.root}/{INDEX} is damaged ({error}); restore it or convert again") from error
+            data = read_url(f"{self.root}/{INDEX}")
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{self.root} is not a store, it has no {INDEX}: check the path, or make one with `ecd convert`"
+            ) from error
+        return load_frame(io.BytesIO(data), f"{self.root}/{INDEX}")
 
     @cached_property
     def ids(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from types import TracebackType
@@ -11,17 +12,22 @@ from ecd_data.density import Density
 from ecd_data.errors import StoreError, UsageError
 from ecd_data.store.group import PIPELINES, pack
 from ecd_data.store.index import INDEX, Row, load_rows, row_of, save_index
+from ecd_data.store.lock import lock
 from ecd_data.store.parts import Extent, PartWriter, read_entries
+from ecd_data.store.recover import recover_rows
 
-VALID_ID = re.compile(r"[^\s/\\.\0][^/\\\0\n\r]*")
+log = logging.getLogger("ecd_data")
+
+VALID_ID = re.compile(r"[^\s/\\.][^/\\]{0,199}")
 PART_SIZE = 1000
 
 
 class StoreWriter:
     """Opens a new store or continues an existing one, in a local folder.
 
-    bound: eps_mae of the `fourier` pipeline; pipeline: "fourier" or "real"; part_size: crystals a part. Use
-    as a context manager: on leaving, also by an error or Ctrl-C, what was added is completed and small parts are merged.
+    bound: eps_mae of the `fourier` pipeline; pipeline: "fourier" or "real"; part_size: crystals a part. Use it as a
+    context manager: on leaving, also by an error or Ctrl-C, what was added is completed and small parts are merged. One
+    process writes a store at a time. Parts without an index, as after a crash, get a new one.
     """
 
     def __init__(
@@ -34,19 +40,36 @@ class StoreWriter:
         if not 0 < bound < 1:
             raise UsageError(f"the bound is a fraction between 0 and 1 such as 1e-5, not {bound}")
         self.path, self.bound, self.pipeline, self.part_size = Path(path), bound, pipeline, part_size
-        self._rows: dict[str, Row] = self._existing()
+        self._refuse_other_folders()
+        self._parts.mkdir(parents=True, exist_ok=True)
+        self._release = lock(self._parts, self)
+        for left in [*self._parts.glob(".part-*.writing"), *self.path.glob(".index-*")]:
+            left.unlink()  # by a process that was killed: nothing refers to them
+        self._rows: dict[str, Row] = {row["id"]: row for row in self._existing()}
         self._pending: list[Row] = []
         self._part: PartWriter | None = None
 
-    def _existing(self) -> dict[str, Row]:
-        index = self.path / INDEX
-        if index.exists():
-            return {row["id"]: row for row in load_rows(index)}
+    @property
+    def _parts(self) -> Path:
+        return self.path / "parts"
+
+    def _refuse_other_folders(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file: name a folder for the store")
-        if self.path.is_dir() and any(p.name not in ("parts", ".DS_Store") for p in self.path.iterdir()):
-            raise UsageError(f"{self.path} holds other files and no {INDEX}: name a new folder for the store")
-        return {}
+        if self.path.is_dir() and not (self.path / INDEX).exists():
+            others = [p.name for p in self.path.iterdir() if p.name != "parts" and not p.name.startswith(".")]
+            if others:
+                raise UsageError(f"{self.path} holds other files and no {INDEX}: name a new folder for the store")
+
+    def _existing(self) -> list[Row]:
+        index = self.path / INDEX
+        if index.exists():
+            return load_rows(index)
+        rows = [row for part in sorted(self._parts.glob("part-*.zarr.zip")) for row in recover_rows(part)]
+        if rows:
+            log.warning("%s has no %s: made again from its parts, %d crystals", self.path, INDEX, len(rows))
+            save_index(rows, index)
+        return rows
 
     def __contains__(self, id: str) -> bool:
         return id in self._rows
@@ -60,8 +83,8 @@ class StoreWriter:
 
     def add(self, id: str, density: Density, source: str | None = None, source_sha256: str | None = None) -> Row:
         """The index row of a density that was added; ids are unique and become folder names in the part."""
-        if not VALID_ID.fullmatch(id):
-            raise UsageError(f"{id!r} cannot be an id: it needs at least one character and no slash or line break")
+        if not VALID_ID.fullmatch(id) or not id.isprintable() or id == "zarr.json":
+            raise UsageError(f"{id!r} cannot be an id: at most 200 printable characters, no slash, no dot in front")
         if id in self._rows:
             raise StoreError(f"{id} is in {self.path} already: give another id or another store")
         meta = dict(density.meta)
@@ -85,7 +108,7 @@ class StoreWriter:
 
     def _new_part(self, skip: int = 0) -> Path:
         used = {int(m[1]) for row in self._rows.values() if (m := re.search(r"part-(\d+)", row["part"]))}
-        return self.path / "parts" / f"part-{max(used, default=-1) + 1 + skip:05d}.zarr.zip"
+        return self._parts / f"part-{max(used, default=-1) + 1 + skip:05d}.zarr.zip"
 
     def flush(self) -> None:
         """Complete the open part and the index: what was added so far survives anything."""
@@ -93,24 +116,34 @@ class StoreWriter:
             self._part.close()
             self._part = None
         if self._pending or not (self.path / INDEX).exists():
-            self.path.mkdir(parents=True, exist_ok=True)
             save_index(list(self._rows.values()), self.path / INDEX)
             self._pending = []
 
     def compact(self) -> None:
-        """Merge parts that are less than half full, byte for byte, and remove the old ones."""
+        """Merge parts that are less than half full, byte for byte, and remove parts that the index no longer names."""
         small = self._small_parts()
-        if len(small) < 2:
-            return
-        moved: list[tuple[Row, str, Extent]] = []
+        if len(small) > 1:
+            try:
+                moved = self._merged(small)
+            except StoreError as error:
+                log.warning("parts are not merged: %s", error)
+                return
+            for row, part, extent in moved:
+                row |= {"part": part, "offset": extent.offset, "length": extent.length, "sha256": extent.sha256}
+            save_index(list(self._rows.values()), self.path / INDEX)
+        named = {row["part"] for row in self._rows.values()}
+        for path in self._parts.glob("part-*.zarr.zip"):
+            if path.name not in named:
+                path.unlink()
+
+    def _merged(self, small: set[str]) -> list[tuple[Row, str, Extent]]:
         rows = [row for row in self._rows.values() if row["part"] in small]
+        moved = []
         for start in range(0, len(rows), self.part_size):
-            moved += self._merge(rows[start : start + self.part_size], self._new_part(start // self.part_size))
-        for row, part, extent in moved:
-            row |= {"part": part, "offset": extent.offset, "length": extent.length, "sha256": extent.sha256}
-        save_index(list(self._rows.values()), self.path / INDEX)
-        for name in small:
-            (self.path / "parts" / name).unlink()
+            with PartWriter(self._new_part(start // self.part_size)) as part:
+                for row in rows[start : start + self.part_size]:
+                    moved.append((row, part.path.name, part.add(row["id"], self._read(row))))
+        return moved
 
     def _small_parts(self) -> set[str]:
         counts: dict[str, int] = {}
@@ -118,23 +151,21 @@ class StoreWriter:
             counts[row["part"]] = counts.get(row["part"], 0) + 1
         return {part for part, count in counts.items() if count < self.part_size / 2}
 
-    def _merge(self, rows: list[Row], path: Path) -> list[tuple[Row, str, Extent]]:
-        with PartWriter(path) as part:
-            return [(row, path.name, part.add(row["id"], self._read(row))) for row in rows]
-
     def _read(self, row: Row) -> dict[str, bytes]:
-        url = str(self.path / "parts" / row["part"])
-        return read_entries(url, row["offset"], row["length"], row["sha256"], row["id"])
+        return read_entries(str(self._parts / row["part"]), row["offset"], row["length"], row["sha256"], row["id"])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
-        if kind is not None and issubclass(kind, OSError):
-            self.discard()  # a full or vanished disk cannot take the open part; completed ones stay
-            return
-        self.flush()
-        self.compact()
+        try:
+            if kind is not None and issubclass(kind, OSError):
+                return  # a full or vanished disk cannot take the open part; completed ones stay
+            self.flush()
+            self.compact()
+        finally:
+            self.discard()
+            self._release()
 
     def discard(self) -> None:
         """Forget what was added since the last flush."""
@@ -149,11 +180,11 @@ class StoreWriter:
 def _attributes(id: str, density: Density) -> dict[str, Any]:
     crystal = density.crystal
     return {
+        "nelect": density.nelect,  # of the grid, where the source states no number
         **density.meta,
         "id": id,
         "lattice": crystal.lattice.tolist(),
         "numbers": crystal.numbers.tolist(),
         "frac_coords": crystal.frac_coords.tolist(),
         "pbc": list(crystal.pbc),
-        "nelect": density.nelect,
     }
