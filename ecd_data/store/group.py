@@ -121,7 +121,10 @@ def _density(attributes: Mapping[str, Any], arrays: dict[str, NDArray[Any]]) -> 
     )
     text = arrays.get("augmentation")
     augmentation = None if text is None else tuple(text.tobytes().decode().split("\0"))
-    return Density(crystal, arrays["density"], arrays.get("magnetization"), augmentation, meta)
+    values = arrays["density"].astype(np.float64)
+    if meta.get("bound"):  # the rounding to float32 moved the mean by some 1e-9 of it
+        values += meta["nelect"] / crystal.volume - values.mean()
+    return Density(crystal, values, arrays.get("magnetization"), augmentation, meta)
 
 
 def _read(entries: Entries, name: str) -> NDArray[Any]:

@@ -180,11 +180,11 @@ class StoreWriter:
 def _attributes(id: str, density: Density) -> dict[str, Any]:
     crystal = density.crystal
     return {
-        "nelect": density.nelect,  # of the grid, where the source states no number
         **density.meta,
         "id": id,
         "lattice": crystal.lattice.tolist(),
         "numbers": crystal.numbers.tolist(),
         "frac_coords": crystal.frac_coords.tolist(),
         "pbc": list(crystal.pbc),
+        "nelect": density.nelect,
     }
