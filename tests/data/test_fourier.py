@@ -121,7 +121,7 @@ def test_bytes_do_not_depend_on_the_run_or_the_memory_order():
 
 def test_finer_than_float32_and_not_finite_are_refused():
     rho = smooth_density()
-    with pytest.raises(BoundError, match="out of reach|too many orders"):
+    with pytest.raises(BoundError, match=r"out of reach|too many orders"):
         encode(rho.values, rho.lattice, 1e-10 * rho.values.mean())
     for tolerance in (0.0, -1.0, np.nan):
         with pytest.raises(BoundError):
@@ -194,7 +194,7 @@ def test_streams_of_before_the_header_had_a_check_are_read():
 
 
 def test_a_newer_version_says_so():
-    with pytest.raises(FormatError, match="version 2.*update"):
+    with pytest.raises(FormatError, match=r"version 2.*update"):
         decode(STREAM[:4] + b"\2" + STREAM[5:])
 
 
@@ -251,7 +251,7 @@ def test_noise_and_non_finite_densities_in_a_store(tmp_path, caplog):
         assert writer.add("noise", noise)["pipeline"] == "real"
         assert "noise: stored in real space" in caplog.text
         for bad in (np.nan, np.inf, 1e39):
-            with pytest.raises(StoreError, match="bad: .*compute it again"):
+            with pytest.raises(StoreError, match=r"bad: .*compute it again"):
                 writer.add("bad", Density(crystal, np.where(noise.values > 0.5, bad, noise.values)))
     store = open_store(tmp_path / "s.ecd")
     assert store.ids == ["noise"]
