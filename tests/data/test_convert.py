@@ -1,0 +1,250 @@
+"""Conversion: which files, under which ids, what becomes of bad ones, and going on after a stop."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecd_data import Store, convert, read, write
+from ecd_data.errors import StoreError, UsageError
+from ecd_data.store.conversion import default_id
+from tests.conftest import smooth_density
+
+
+@pytest.fixture
+def files(tmp_path) -> Path:
+    """A folder of CHGCARs as people have them."""
+    root = tmp_path / "runs"
+    for i, name in enumerate(["MgO/CHGCAR", "deep/er/NaCl/CHGCAR.gz", "CHGCAR_mp-1.vasp", "mp-2.CHGCAR.xz"]):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write(
+            root / name, smooth_density((6, 5, 4), seed=i, augmentation=("\naugmentation occupancies 1 2\n 0.1 0.2\n",))
+        )
+    (root / "MgO" / "OUTCAR").write_text("not a density")
+    return root
+
+
+IDS = ["MgO", "NaCl", "mp-1", "mp-2"]
+
+
+def contents(path: Path) -> dict[str, tuple]:
+    store = Store(path)
+    return {id: (store.row(id)["sha256"], store.row(id)["source_sha256"]) for id in sorted(store)}
+
+
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        ("run/CHGCAR", "run"),
+        ("run/CHGCAR.gz", "run"),
+        ("run/chgcar.bz2", "run"),
+        ("run/CHGCAR.vasp", "run"),
+        ("run/CHGCAR_MgO.gz", "MgO"),
+        ("run/MgO_CHGCAR", "MgO"),
+        ("run/MgO.CHGCAR.XZ", "MgO"),
+        ("run/mp-1.CHGCAR.vasp.gz", "mp-1"),
+        ("run/MgO-CHGCAR-v1.2", "MgO--v1.2"),
+        ("run/Si.CHG.gz", "Si"),
+        ("run/Si.AECCAR2", "Si"),
+        ("run/Si", "Si"),
+    ],
+)
+def test_default_ids(name, id):
+    assert default_id(Path(name)) == id
+
+
+def test_folders_globs_and_files(files, tmp_path):
+    report = convert(files, tmp_path / "a.ecd")
+    assert sorted(report.added) == IDS
+    assert sorted(Store(tmp_path / "a.ecd").ids) == IDS
+    report = convert([str(files / "*" / "CHGCAR*"), files / "mp-2.CHGCAR.xz"], tmp_path / "b.ecd")
+    assert sorted(report.added) == ["MgO", "mp-2"]
+    report = convert([str(files / "**" / "*CHGCAR*")], tmp_path / "c.ecd")
+    assert contents(tmp_path / "c.ecd") == contents(tmp_path / "a.ecd")
+
+
+def test_a_converted_file_is_written_again_as_it_was(files, tmp_path):
+    convert(files, tmp_path / "a.ecd", bound=1e-6)
+    rho, again = read(files / "MgO" / "CHGCAR"), Store(tmp_path / "a.ecd")["MgO"]
+    assert again.augmentation == rho.augmentation
+    assert again.meta["source"] == "CHGCAR"
+    write(tmp_path / "CHGCAR", again)
+    np.testing.assert_allclose(read(tmp_path / "CHGCAR").values, rho.values, rtol=1e-4)
+
+
+def test_converting_again_skips_and_adds_what_is_new(files, tmp_path):
+    convert([files / "MgO" / "CHGCAR"], tmp_path / "a.ecd")
+    report = convert(files, tmp_path / "a.ecd")
+    assert report.skipped == ["MgO"]
+    assert sorted(report.added) == IDS[1:]
+    before = contents(tmp_path / "a.ecd")
+    report = convert(files, tmp_path / "a.ecd")
+    assert (sorted(report.skipped), report.added, report.failed) == (IDS, [], {})
+    assert contents(tmp_path / "a.ecd") == before
+
+
+def test_bad_files_are_left_out_and_named(files, tmp_path):
+    (files / "cut_CHGCAR").write_bytes((files / "MgO" / "CHGCAR").read_bytes()[:700])
+    (files / "empty_CHGCAR").write_bytes(b"")
+    (files / "binary_CHGCAR.gz").write_bytes(os.urandom(999))
+    (files / "cut2_CHGCAR.gz").write_bytes(gzip.compress(b"x" * 9999)[:30])
+    (files / ("y" * 210 + "CHGCAR")).write_bytes((files / "MgO" / "CHGCAR").read_bytes())
+    report = convert(files, tmp_path / "a.ecd")
+    assert sorted(report.added) == IDS
+    assert len(report.failed) == 5
+    for file, reason in report.failed.items():
+        assert Path(file).exists()
+        assert "\n" not in reason
+    assert sorted(Store(tmp_path / "a.ecd").ids) == IDS
+
+
+def test_two_files_of_one_id_are_both_named_before_anything_is_written(files, tmp_path):
+    write(files / "MgO_CHGCAR", smooth_density((4, 4, 4)))
+    with pytest.raises(UsageError, match=r"MgO_CHGCAR.*would both be 'MgO'"):
+        convert(files, tmp_path / "a.ecd")
+    assert not (tmp_path / "a.ecd").exists()
+    convert(
+        [files / "MgO" / "CHGCAR", str(files / "MgO" / "*"), files / "MgO"][::2], tmp_path / "a.ecd"
+    )  # the same file
+
+
+def test_other_content_under_a_known_id_is_named_and_the_store_stays(files, tmp_path):
+    convert(files, tmp_path / "a.ecd")
+    before = contents(tmp_path / "a.ecd")
+    write(files / "MgO" / "CHGCAR", smooth_density((4, 4, 4)))
+    report = convert(files, tmp_path / "a.ecd")
+    assert "other content" in report.failed[str(files / "MgO" / "CHGCAR")]
+    assert contents(tmp_path / "a.ecd") == before
+
+
+def test_nothing_to_convert(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for source in (tmp_path / "empty", tmp_path / "none", str(tmp_path / "*" / "CHGCAR")):
+        with pytest.raises(UsageError, match=r"no file|does not exist"):
+            convert(source, tmp_path / "a.ecd")
+    assert not (tmp_path / "a.ecd").exists()
+
+
+def test_a_store_path_that_is_a_file_or_another_folder(files, tmp_path):
+    before = (files / "MgO" / "CHGCAR").read_bytes()
+    for place in (files / "MgO" / "CHGCAR", files):
+        with pytest.raises(UsageError, match="name a"):
+            convert(files, place)
+    assert (files / "MgO" / "CHGCAR").read_bytes() == before
+    assert not (files / "parts").exists()
+
+
+def test_ctrl_c_keeps_what_was_done_and_a_rerun_continues(files, tmp_path, monkeypatch):
+    import ecd_data.store.conversion as module
+
+    calls = []
+
+    def interrupted(file):
+        calls.append(file)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return read(file)
+
+    monkeypatch.setattr(module, "read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        convert(files, tmp_path / "a.ecd")
+    assert len(Store(tmp_path / "a.ecd")) == 2
+    report = convert(files, tmp_path / "a.ecd")
+    assert (len(report.skipped), len(report.added)) == (2, 2)
+    convert(files, tmp_path / "whole.ecd")
+    assert contents(tmp_path / "a.ecd") == contents(tmp_path / "whole.ecd")
+
+
+SLOW = """
+import sys, ecd_data.store.convert as module
+module.FLUSH_SECONDS = 0.0
+module.convert(sys.argv[1], sys.argv[2])
+"""
+
+
+@pytest.fixture
+def many(tmp_path) -> Path:
+    for i in range(24):
+        write(
+            tmp_path / "many" / f"{i:02d}_CHGCAR" if i else _made(tmp_path / "many"), smooth_density((8, 9, 7), seed=i)
+        )
+    return tmp_path / "many"
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder / "00_CHGCAR"
+
+
+@pytest.mark.parametrize(("stop", "times"), [(signal.SIGKILL, 2), (signal.SIGINT, 1)])
+def test_a_stop_at_any_moment_leaves_a_store_that_a_rerun_completes(many, tmp_path, stop, times):
+    convert(many, tmp_path / "whole.ecd")
+    rng = np.random.default_rng(stop)
+    interrupted = 0
+    for _ in range(times):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SLOW, str(many), str(tmp_path / "a.ecd")], stderr=subprocess.DEVNULL
+        )
+        parts = tmp_path / "a.ecd" / "parts"
+        had = 0
+        while process.poll() is None and not (parts.exists() and any(parts.iterdir()) and had):
+            had = parts.exists()
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.15)
+        process.send_signal(stop)
+        interrupted += process.wait() != 0
+        if (tmp_path / "a.ecd" / "index.parquet").exists():
+            store = Store(tmp_path / "a.ecd")
+            for id in store:
+                _ = store[id]
+    assert interrupted
+    convert(many, tmp_path / "a.ecd")
+    assert contents(tmp_path / "a.ecd") == contents(tmp_path / "whole.ecd")
+    assert [p.name for p in (tmp_path / "a.ecd").rglob(".*")] == []
+
+
+def test_a_full_disk_is_one_sentence_and_a_rerun_continues(many, tmp_path):
+    """On a real file system of 40 kB, where the system lets us mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no right to mount a small disk")
+    try:
+        command = [sys.executable, "-m", "ecd_models.cli", "convert", "-q", str(many), str(disk / "a.ecd")]
+        full = subprocess.run([*command[:4], "--bound", "1e-7", *command[4:]], capture_output=True, text=True)
+        assert full.returncode == 1
+        assert "free some space" in full.stderr
+        assert "Traceback" not in full.stderr
+        assert not [p.name for p in disk.rglob("*.writing")]
+        subprocess.run(["mount", "-o", "remount,size=9m", str(disk)], check=True)
+        convert(many, disk / "a.ecd")
+        assert len(Store(disk / "a.ecd")) == 24
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_damaged_store_stops_a_conversion_and_stays(files, tmp_path):
+    convert(files / "MgO", tmp_path / "a.ecd")
+    (tmp_path / "a.ecd" / "index.parquet").write_bytes(b"junk")
+    with pytest.raises(StoreError, match="damaged"):
+        convert(files, tmp_path / "a.ecd")
+    (tmp_path / "a.ecd" / "index.parquet").unlink()
+    assert convert(files, tmp_path / "a.ecd").skipped == ["MgO"]
+
+
+def test_real_files_shrink(shared, tmp_path):
+    report = convert(
+        [shared / "real" / "Al_atomate.CHGCAR.gz", shared / "real" / "NaMgF3_CHG.CHG.gz"], tmp_path / "a.ecd"
+    )
+    assert report.added == ["Al_atomate", "NaMgF3_CHG"]
+    assert report.bytes_out < 0.1 * report.bytes_in
+    assert report.real == []
