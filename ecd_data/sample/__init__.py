@@ -1,1 +1,1 @@
-"""The embedded sample: real densities of 73 crystals, with the recipe, the split and the tables, computed with Quantum ESPRESSO."""
+"""The embedded sample: real densities of 73 crystals from Quantum ESPRESSO, with their recipe, split and tables."""
