@@ -9,24 +9,25 @@ import numpy as np
 
 from ecd_data.crystal import Floats
 from ecd_data.errors import FormatError
+from ecd_data.formats.fixed import DIGITS, LINE, PER_LINE, WIDTH, parse_lines
+from ecd_data.formats.text import Text
 
-DIGITS = 11
-PER_LINE = 5
-WIDTH = 18  # " 0.12345678901E+02"
 NO_EXPONENT_LETTER = re.compile(rb"(\d)([+-]\d{3})(?!\d)")  # Fortran drops the E of three-digit exponents
 
 
-def parse_block(data: bytes, start: int, count: int, name: str) -> tuple[Floats, int]:
+def parse_block(data: Text, start: int, count: int, name: str) -> tuple[Floats, int]:
     """`count` numbers from position `start` on [count], and the position of the line after them.
 
     Raises FormatError where a number is not one, is not finite, or the count does not match.
     """
+    if 2 * count > len(data) - start + 1:  # before memory is asked for
+        raise FormatError(f"{name} is cut: the file is too short for its {count} numbers; copy or download it again")
+    fast = _parse_fixed(data, start, count)
+    if fast is not None:
+        return fast
     end = _block_end(data, start, count, name)
     text = data[start:end]
-    values = _convert(text)
-    if values is None or len(values) != count:
-        fixed = NO_EXPONENT_LETTER.sub(rb"\1E\2", text.replace(b"D", b"E").replace(b"d", b"e"))
-        values = _convert(fixed)
+    values = to_floats(text)
     if values is None or len(values) != count:
         raise FormatError(f"{name}: {_first_bad_word(text, count)}; the file is damaged, copy or download it again")
     if not np.isfinite(values).all():
@@ -34,7 +35,39 @@ def parse_block(data: bytes, start: int, count: int, name: str) -> tuple[Floats,
     return values, end
 
 
+def _parse_fixed(data: Text, start: int, count: int) -> tuple[Floats, int] | None:
+    """The block where it has VASP's layout, else None; lines with unusual numbers in it are parsed one by one."""
+    ends = (data[start + LINE : start + LINE + 2] + b"?")[:2]
+    stride = LINE + (1 if ends[:1] == b"\n" else 2)
+    lines, rest = divmod(count, PER_LINE)
+    last = start + lines * stride
+    if lines == 0 or (stride > LINE + 1 and ends != b"\r\n") or last > len(data):
+        return None
+    values = np.empty(count)
+    undone = parse_lines(data, start, lines, stride, values[: lines * PER_LINE])
+    if undone is None:
+        return None
+    end = _after_line(data, last) if rest else last
+    pieces = [(slice(PER_LINE * n, PER_LINE * (n + 1)), start + n * stride, start + (n + 1) * stride) for n in undone]
+    for part, first, after in [*pieces, (slice(count - rest, count), last, end)]:
+        numbers = to_floats(data[first:after])
+        if numbers is None or len(numbers) != part.stop - part.start or not np.isfinite(numbers).all():
+            return None
+        values[part] = numbers
+    return values, end
+
+
+def to_floats(text: bytes) -> Floats | None:
+    """The numbers in `text`, also as Fortran prints them; None where a word is no number."""
+    values = _convert(text)
+    if values is None:
+        values = _convert(NO_EXPONENT_LETTER.sub(rb"\1E\2", text.replace(b"D", b"E").replace(b"d", b"e")))
+    return values
+
+
 def _convert(text: bytes) -> Floats | None:
+    if not text.strip():
+        return np.empty(0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)  # numpy's word for text that is no number
@@ -53,7 +86,7 @@ def _first_bad_word(text: bytes, count: int) -> str:
     return f"it has {len(words)} numbers where {count} are due"
 
 
-def _block_end(data: bytes, start: int, count: int, name: str) -> int:
+def _block_end(data: Text, start: int, count: int, name: str) -> int:
     """The position after the line that ends the block; lines are all as long as the first, or are walked."""
     first = data.find(b"\n", start)
     per_line = len(data[start:first].split()) if first > 0 else count
@@ -68,12 +101,12 @@ def _block_end(data: bytes, start: int, count: int, name: str) -> int:
     return _walk(data, start, count, name)
 
 
-def _after_line(data: bytes, position: int) -> int:
+def _after_line(data: Text, position: int) -> int:
     end = data.find(b"\n", position)
     return len(data) if end < 0 else end + 1
 
 
-def _walk(data: bytes, start: int, count: int, name: str) -> int:
+def _walk(data: Text, start: int, count: int, name: str) -> int:
     position, seen = start, 0
     while seen < count:
         if position >= len(data):

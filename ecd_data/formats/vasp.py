@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from ecd_data.crystal import ATOMIC_NUMBERS, Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
+from ecd_data.formats.fixed import c_order
 from ecd_data.formats.fortran import format_block, parse_block
+from ecd_data.formats.text import Text
 
 MAX_POINTS = 1 << 31
 DIMENSIONS = re.compile(rb"^[ \t]*(\d+)[ \t]+(\d+)[ \t]+(\d+)[ \t]*\r?$", re.MULTILINE)
 
 
-def parse(data: bytes, name: str) -> Density:
+def parse(data: Text, name: str) -> Density:
     """The Density of a CHGCAR's bytes; `name` is what errors call the file.
 
     One block is a density, two add the magnetization, four the non-collinear one [3, a, b, c]. A header without symbols
@@ -28,6 +30,8 @@ def parse(data: bytes, name: str) -> Density:
     try:
         crystal, position, comment = _header(data, name)
         blocks, tails, shape = _blocks(data, position, name)
+    except OSError as error:
+        raise FormatError(f"{name} cannot be read to its end ({error}): check the disk, copy it again") from error
     except (ValueError, IndexError, UnicodeDecodeError) as error:
         if isinstance(error, FormatError):
             raise
@@ -37,14 +41,14 @@ def parse(data: bytes, name: str) -> Density:
     if len(blocks) not in (1, 2, 4):
         raise FormatError(f"{name} has {len(blocks)} grids where a CHGCAR has 1, 2 or 4: it is cut or glued")
     if any(len(tail.split("augmentation")[0].split()) > 3 * len(crystal) for tail in tails):  # moments of the atoms
-        raise FormatError(f"{name} has more numbers than its grid of {blocks[0].size}: it is damaged or glued")
-    grids = [b.reshape(shape[::-1]).transpose(2, 1, 0) / crystal.volume for b in blocks]
+        raise FormatError(f"{name} has more numbers than its grid of {np.prod(shape)}: it is damaged or glued")
+    grids = [c_order(blocks.pop(0), shape, crystal.volume) for _ in range(len(blocks))]  # popped to save memory
     spin = None if len(grids) == 1 else grids[1] if len(grids) == 2 else np.stack(grids[1:])
     augmentation = tuple(tails) if any(tail.strip() for tail in tails) else None
     return Density(crystal, grids[0], spin, augmentation, {"comment": comment})
 
 
-def _header(data: bytes, name: str) -> tuple[Crystal, int, str]:
+def _header(data: Text, name: str) -> tuple[Crystal, int, str]:
     lines = _Lines(data)
     comment = lines.next().strip()
     scale = [float(x) for x in lines.next().split()]
@@ -97,7 +101,7 @@ def _floats(line: str, count: int) -> list[float]:
 
 
 class _Lines:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Text) -> None:
         self.data, self.position = data, 0
 
     def next(self) -> str:
@@ -110,7 +114,7 @@ class _Lines:
         return line
 
 
-def _blocks(data: bytes, position: int, name: str) -> tuple[list[Floats], list[str], tuple[int, int, int]]:
+def _blocks(data: Text, position: int, name: str) -> tuple[list[Floats], list[str], tuple[int, int, int]]:
     found = DIMENSIONS.search(data, position)
     if found is None or data[position : found.start()].strip():
         raise FormatError(f"{name} has no line of three grid dimensions after its atoms: it is cut or not a CHGCAR")
