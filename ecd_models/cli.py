@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,10 +30,30 @@ app.add_typer(dft, name="dft")
 # Typer carries its own copy of click since 0.2x, so click's class has to be found through one that typer exports.
 WrongCall: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
+INTERRUPTED = 130
+MAX_POINTS = 1 << 31
+
+
+def _positive_grid(grid: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+    if grid and not (min(grid) > 0 and grid[0] * grid[1] * grid[2] <= MAX_POINTS):
+        raise UsageError(f"a grid has three positive numbers of points and at most {MAX_POINTS:,} in all, not {grid}")
+    return grid
+
+
+def _output(file: Path | None) -> Path | None:
+    """The file to write, refused before the work is done and not after."""
+    if file is not None and file.is_dir():
+        raise UsageError(f"{file} is a folder: name a file to write")
+    if file is not None and not os.access(file.parent, os.W_OK):
+        reason = "cannot be written to" if file.parent.is_dir() else "does not exist"
+        raise UsageError(f"{file}: the folder {file.parent} {reason}: name another or make it")
+    return file
+
+
 Data = Annotated[
     str | None, typer.Option("--data", help="Folder or URL with the stores; default ECD_ROOT, the sample.")
 ]
-Grid = Annotated[tuple[int, int, int] | None, typer.Option(help="Grid points along a, b, c.")]
+Grid = Annotated[tuple[int, int, int] | None, typer.Option(help="Grid points along a, b, c.", callback=_positive_grid)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
@@ -54,12 +75,19 @@ def info(
         _describe(id, store[id])
         return
     index = store.index
-    print(f"{store.root}: {len(store)} crystals, {index['length'].sum() / 1e6:.2f} MB")
+    print(f"{store.root}: {len(store)} crystals, {_size(index['length'].sum())}")
+    if not len(store):
+        return
     for column in ("functional", "pipeline"):
-        print(f"{column}: " + ", ".join(f"{k} {n}" for k, n in index[column].value_counts(dropna=True).items()))
+        counts = index[column].fillna("unknown").value_counts()
+        print(f"{column}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
     points = index["shape"].map(lambda s: int(s[0]) * int(s[1]) * int(s[2]))
     print(f"grid points: {points.min():,} to {points.max():,} a crystal, {points.sum():,} in all")
     print("ids: " + ", ".join(store.ids[:8]) + (", ..." if len(store) > 8 else ""))
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def _describe(name: str, rho: Density) -> None:
@@ -88,7 +116,7 @@ def check(files: Annotated[list[Path], typer.Argument(help="CHGCAR files.")]) ->
             verdict = "; ".join(report.problems) or "ok"
             flags = f" ({', '.join(report.flags)})" if report.flags else ""
         except EcdError as error:
-            verdict, flags = str(error), ""
+            verdict, flags = str(error).removeprefix(f"{file}").lstrip(":, "), ""
         bad += verdict != "ok"
         print(f"{file}: {verdict}{flags}")
     raise typer.Exit(1 if bad else 0)
@@ -110,9 +138,7 @@ def convert(
     for file, reason in report.failed.items():
         print(f"left out: {file}: {reason}", file=sys.stderr)
     ratio = report.bytes_in / report.bytes_out if report.bytes_out else 0
-    sizes = (
-        f" ({report.bytes_in / 1e6:.1f} MB of files to {report.bytes_out / 1e6:.2f} MB, 1/{ratio:.0f})" if ratio else ""
-    )
+    sizes = f" ({_size(report.bytes_in)} of files to {_size(report.bytes_out)}, 1/{ratio:.0f})" if ratio else ""
     print(
         f"{report.store}: {len(report.added)} added{sizes}, {len(report.skipped)} there already, "
         f"{len(report.failed)} left out"
@@ -123,7 +149,7 @@ def convert(
 @app.command()
 def export(
     id: Annotated[str, typer.Argument(help="Material id.")],
-    file: Annotated[Path, typer.Argument(help="File to write; CHGCAR in its name.")],
+    file: Annotated[Path, typer.Argument(help="File to write; CHGCAR in its name.", callback=_output)],
     store: Annotated[str, typer.Option(help="Store, or pbe, hse.")] = "pbe",
     grid: Grid = None,
 ) -> None:
@@ -181,7 +207,9 @@ def train(config: Annotated[Path, typer.Argument(help="TOML file, see examples/.
 def predict(
     structure: Annotated[Path, typer.Argument(help="CHGCAR, CIF, POSCAR or what pymatgen reads.")],
     model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint or name.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write; CHGCAR in its name.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write; CHGCAR in its name.", callback=_output)
+    ],
     grid: Grid = None,
     like: Annotated[Path | None, typer.Option(help="Take the grid of this CHGCAR.")] = None,
     quiet: Quiet = False,
@@ -211,7 +239,9 @@ def evaluate(
     part: Annotated[str, typer.Option(help="train, validation, test, test_geometries, test_compositions.")] = "test",
     data: Data = None,
     limit: Annotated[int | None, typer.Option(help="Only the first crystals.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file with a row a crystal.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="JSON file with a row a crystal.", callback=_output)
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure the errors of a model on full grids."""
@@ -234,7 +264,7 @@ def evaluate(
 def plot(
     id: Annotated[str, typer.Argument(help="Material id.")],
     model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint or name.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.", callback=_output)],
     store: Annotated[str, typer.Option(help="Store, or pbe, hse.")] = "pbe",
 ) -> None:
     """Draw slices of a stored density, its prediction and the error."""
@@ -286,15 +316,15 @@ def main() -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        code: Any = app(arguments, standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        return _finished(app(arguments, standalone_mode=False))
     except typer.Exit as leave:
-        return leave.exit_code
+        return _finished(leave.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        return _say("interrupted; the same command continues where it stopped", 130)
+        return _finished(INTERRUPTED)
     except WrongCall as error:
-        error.show()
-        return 2
+        command = error.ctx.command_path if getattr(error, "ctx", None) else "ecd"
+        what = error.format_message().rstrip(".")
+        return _say(f"{what or 'a verb is missing'}; see `{command} --help`", 2)
     except UsageError as error:
         return _say(str(error), 2)
     except EcdError as error:
@@ -306,6 +336,19 @@ def _run(arguments: list[str]) -> int:
         full = error.errno == errno.ENOSPC
         remedy = ": free some space and run the same command again" if full else ""
         return _say(f"{error.filename or 'the output'}: {error.strerror or error}{remedy}", 1)
+    except MemoryError as error:
+        return _say(f"not enough memory ({error}): take a coarser grid or another machine", 1)
+    except Exception as error:
+        if os.environ.get("ECD_DEBUG"):
+            raise
+        what = " ".join(str(error).split())[:300]
+        return _say(f"{type(error).__name__}: {what}; this is not foreseen: ECD_DEBUG=1 shows where it happened", 1)
+
+
+def _finished(code: object) -> int:
+    if code == INTERRUPTED:  # typer turns Ctrl-C into this code, without a word
+        return _say("interrupted; the same command continues where it stopped", INTERRUPTED)
+    return code if isinstance(code, int) else 0
 
 
 def _say(message: str, code: int) -> int:

@@ -1,0 +1,202 @@
+"""The command line: exit codes, one sentence and no traceback for every mistake, and no torch for data."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ecd_data import Store, read, write
+from ecd_models import cli
+from tests.conftest import smooth_density
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A folder with a good file, a cut one, and a store, as the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ECD_ROOT", raising=False)
+    rho = smooth_density(spin=True)
+    write("CHGCAR_good", replace(rho, values=0.3 * rho.values))  # 23 electrons of 28
+    Path("CHGCAR_cut").write_bytes(Path("CHGCAR_good").read_bytes()[:2000])
+    Path("junk.pt").write_text("junk")
+    Path("junk.safetensors").write_bytes(b"\xff" * 64)
+    Path("broken.toml").write_text('steps = "x')
+    Path("typo.toml").write_text("stepz = 3")
+    Path("folder").mkdir()
+    assert run("convert", "-q", "CHGCAR_good", "my.ecd") == 0
+    return tmp_path
+
+
+def run(*arguments: str) -> int:
+    return cli._run([str(a) for a in arguments])
+
+
+DATA = {
+    ("info", "nothing"): 1,
+    ("info", "CHGCAR_cut"): 1,
+    ("info", "folder"): 1,
+    ("info", "my.ecd", "goot"): 1,
+    ("info", "mp"): 2,
+    ("check", "nothing.gz", "CHGCAR_good"): 1,
+    ("check", "folder"): 1,
+    ("convert", "CHGCAR_good"): 2,
+    ("convert", "nothing", "new.ecd"): 2,
+    ("convert", "folder", "new.ecd"): 2,
+    ("convert", "CHGCAR_good", "CHGCAR_cut"): 2,
+    ("convert", "CHGCAR_good", "/proc/new.ecd"): 1,
+    ("convert", "CHGCAR_good", "."): 2,
+    ("convert", "--bound", "7", "CHGCAR_good", "new.ecd"): 2,
+    ("convert", "--bound", "x", "CHGCAR_good", "new.ecd"): 2,
+    ("convert", "--pipeline", "zip", "CHGCAR_good", "new.ecd"): 2,
+    ("export", "good"): 2,
+    ("export", "goot", "CHGCAR_out", "--store", "my.ecd"): 1,
+    ("export", "good", "CHGCAR_out", "--store", "nothing"): 1,
+    ("export", "good", "out.txt", "--store", "my.ecd"): 2,
+    ("export", "good", "nowhere/CHGCAR", "--store", "my.ecd"): 2,
+    ("export", "good", "folder", "--store", "my.ecd"): 2,
+    ("export", "good", "/proc/CHGCAR", "--store", "my.ecd"): 1,
+    ("export", "good", "CHGCAR_out", "--store", "my.ecd", "--grid", "0", "4", "4"): 2,
+    ("export", "good", "CHGCAR_out", "--store", "my.ecd", "--grid", "9999", "9999", "9999"): 2,
+    ("split", "nothing"): 2,
+    ("split", "ecd_hse", "--part", "nothing"): 2,
+    ("leakage", "nothing"): 2,
+    ("dft", "run", "one"): 2,
+    ("dft", "run", "nothing.cif", "new.ecd"): 2,
+    ("bogus",): 2,
+    ("info", "--bogus", "x"): 2,
+    ("info",): 2,
+    ("check",): 2,
+}
+MODELS = {
+    ("train", "nothing.toml"): 2,
+    ("train", "broken.toml"): 2,
+    ("train", "typo.toml"): 2,
+    ("predict", "nothing", "-m", "junk.pt", "-o", "CHGCAR_p", "--grid", "4", "4", "4"): 1,
+    ("predict", "CHGCAR_good", "-m", "nothing", "-o", "CHGCAR_p", "--grid", "4", "4", "4"): 2,
+    ("predict", "CHGCAR_good", "-m", "junk.pt", "-o", "CHGCAR_p", "--grid", "4", "4", "4"): 1,
+    ("predict", "CHGCAR_good", "-m", "junk.safetensors", "-o", "CHGCAR_p", "--like", "CHGCAR_good"): 1,
+    ("predict", "CHGCAR_good", "-m", "junk.pt", "-o", "CHGCAR_p"): 2,
+    ("predict", "CHGCAR_good", "-m", "junk.pt", "-o", "nowhere/CHGCAR", "--grid", "4", "4", "4"): 2,
+    ("evaluate", "pbe", "-m", "nothing"): 2,
+    ("evaluate", "pbe", "-m", "junk.pt", "-o", "nowhere/x.json"): 2,
+    ("plot", "nothing", "-m", "junk.pt", "-o", "x.png"): 1,
+    ("plot", "good", "-m", "nothing", "-o", "x.png", "--store", "my.ecd"): 2,
+}
+
+
+@pytest.mark.parametrize("arguments", [*DATA, *MODELS], ids=" ".join)
+def test_every_mistake_is_one_sentence_with_its_exit_code(here, capsys, arguments):
+    before = sorted(p.name for p in here.rglob("*"))
+    if arguments[0] in ("train", "predict", "evaluate", "plot"):
+        pytest.importorskip("torch")
+    assert run(*arguments) == (DATA | MODELS)[arguments]
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    if arguments[0] == "check" and len(arguments) > 1:  # its verdicts are its output
+        assert out.count("\n") == len(arguments) - 1
+    else:
+        assert err.startswith("ecd: ")
+        assert err.count("\n") == 1
+        assert len(err) > 25
+    assert sorted(p.name for p in here.rglob("*")) == before
+
+
+def test_conversion_names_what_it_left_out(here, capsys):
+    assert run("convert", "-q", "CHGCAR_good", "CHGCAR_cut", "new.ecd") == 1
+    out, err = capsys.readouterr()
+    assert err.startswith("left out: CHGCAR_cut: ")
+    assert err.count("\n") == 1
+    assert "1 added" in out
+    assert "1 left out" in out
+    assert Store("new.ecd").ids == ["good"]
+    assert run("convert", "-q", "CHGCAR_good", "new.ecd") == 0
+    assert "0 added, 1 there already, 0 left out" in capsys.readouterr().out
+
+
+def test_data_verbs_do_what_they_say(here, capsys):
+    assert run("info", "my.ecd") == 0
+    assert "1 crystals" in capsys.readouterr().out
+    assert run("info", "my.ecd", "good") == 0
+    assert "lattice" in capsys.readouterr().out
+    assert run("info", "CHGCAR_good") == 0
+    assert "electrons" in capsys.readouterr().out
+    assert run("check", "CHGCAR_good") == 0
+    assert capsys.readouterr().out == "CHGCAR_good: ok (spin)\n"
+    assert run("export", "good", "CHGCAR_out", "--store", "my.ecd", "--grid", "6", "8", "10") == 0
+    assert read("CHGCAR_out").shape == (6, 8, 10)
+    assert run("split", "ecd_hse") == 0
+    assert run("split", "ecd_hse", "--part", "test") == 0
+    assert run("leakage", "ecd_pbe_hse") == 0
+    assert "975" in capsys.readouterr().out
+
+
+def test_help_and_no_arguments(here, capsys):
+    assert run("--help") == 0
+    assert "convert" in capsys.readouterr().out
+    assert run() == 2
+
+
+def test_what_is_not_foreseen_is_one_sentence_unless_asked_for(here, capsys, monkeypatch):
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("first\nsecond")
+
+    monkeypatch.setattr("ecd_data.read", broken)
+    assert run("check", "CHGCAR_good") == 1
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError: first second" in err
+    assert err.count("\n") == 1
+    monkeypatch.setenv("ECD_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run("check", "CHGCAR_good")
+
+
+def test_a_full_disk_and_an_interruption(here, capsys, monkeypatch):
+    for error, code, word in [
+        (OSError(28, "No space left on device", "x.ecd"), 1, "free some space"),
+        (KeyboardInterrupt(), 130, "the same command continues"),
+        (MemoryError("8 TB"), 1, "memory"),
+    ]:
+
+        def failing(*_: object, error: BaseException = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("ecd_data.convert", failing)
+        assert run("convert", "-q", "CHGCAR_good", "new.ecd") == code
+        assert word in capsys.readouterr().err
+
+
+def test_data_verbs_do_not_import_torch(here):
+    code = (
+        "import sys; from ecd_models.cli import _run\n"
+        "for line in sys.argv[1:]: assert _run(line.split()) == 0, line\n"
+        "heavy = {'torch', 'e3nn', 'matplotlib', 'ase'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    lines = ["info my.ecd", "info CHGCAR_good", "check CHGCAR_good", "convert -q CHGCAR_good new.ecd"]
+    lines += ["export good CHGCAR_out --store new.ecd", "split ecd_hse", "leakage ecd_pbe_hse"]
+    done = subprocess.run([sys.executable, "-c", code, *lines], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_in_a_conversion_exits_130_and_a_rerun_continues(tmp_path):
+    for i in range(60):
+        write(tmp_path / f"CHGCAR_{i:02d}", smooth_density((24, 24, 24), seed=i))
+    command = [sys.executable, "-m", "ecd_models.cli", "convert", "-q", str(tmp_path), str(tmp_path / "my.ecd")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    parts = tmp_path / "my.ecd" / "parts"
+    while process.poll() is None and not (parts.exists() and any(parts.iterdir())):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "ecd: interrupted; the same command continues where it stopped\n"
+    done = len(Store(tmp_path / "my.ecd"))
+    assert done < 60
+    assert run(*command[3:]) == 0
+    assert len(Store(tmp_path / "my.ecd")) == 60
