@@ -32,9 +32,8 @@ def check(rho: Density) -> Report:
     nuclear charge.
     """
     problems, flags = [], []
-    if not np.isfinite(rho.values).all():
-        problems.append("values that are not finite")
-        return Report(tuple(problems), ())
+    if not all(np.isfinite(grid).all() for grid in (rho.values, rho.magnetization) if grid is not None):
+        return Report(("values that are not finite",), ())
     problems += _electron_problems(rho)
     negative = float(-rho.values[rho.values < 0].sum() / max(np.abs(rho.values).sum(), 1e-300))
     if negative > NEGATIVE_FRACTION:
@@ -45,8 +44,9 @@ def check(rho: Density) -> Report:
         flags.append("no-elements")
     if rho.magnetization is not None:
         flags.append("spin" if rho.magnetization.ndim == 3 else "non-collinear")
-        moment = float(np.abs(rho.magnetization).mean() * rho.crystal.volume)
-        if rho.magnetization.ndim == 3 and moment > rho.nelect + COUNT_TOLERANCE:
+        vectors = rho.magnetization.reshape(-1, *rho.shape)
+        moment = float(np.linalg.norm(vectors, axis=0).mean() * rho.crystal.volume)
+        if moment > rho.nelect + COUNT_TOLERANCE:
             problems.append(f"the magnetization of {moment:.3f} exceeds the {rho.nelect:.3f} electrons")
     return Report(tuple(problems), tuple(flags))
 

@@ -27,6 +27,7 @@ def plot_slices(rho: Density, guess: Density, path: str | Path, title: str = "")
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError("plots need matplotlib: pip install 'ecd-data[plot]'") from error
+    eps = eps_mae(guess, rho)
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 3)
@@ -37,7 +38,7 @@ def plot_slices(rho: Density, guess: Density, path: str | Path, title: str = "")
     difference = planes[1] - planes[0]
     limit = float(np.abs(difference).max()) or 1e-9
     _draw(figure, axes[2], rho, difference, "prediction - truth", vmin=-limit, vmax=limit, cmap="RdBu_r")
-    figure.suptitle(f"{title or rho.crystal.reduced_formula}   eps_mae {100 * eps_mae(guess, rho):.2f} %   e/Å$^3$")
+    figure.suptitle(f"{title or rho.crystal.reduced_formula}   eps_mae {100 * eps:.2f} %   e/Å$^3$")
     figure.savefig(path, dpi=130)
 
 
