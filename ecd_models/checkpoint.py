@@ -20,8 +20,7 @@ from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_models.model import DensityModel
 from ecd_models.networks import MODELS, model_class
 from ecd_models.networks.atoms import SuperposedAtoms
-from ecd_models.networks.charge3net import ChargE3Net
-from ecd_models.networks.published import inferred_config, live_weights, misfits, published_shapes
+from ecd_models.networks.published_models import PUBLISHED, misfits, recognised
 
 FORMAT = "ecd-model-1"
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -103,31 +102,56 @@ def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensors.pop(name) for name in names}
 
 
-def load_published(
-    source: str | Path | Mapping[str, Any], cutoff: float = 4.0, num_neighbors: float = 20.0
-) -> ChargE3Net:
-    """The ChargE3Net of a published checkpoint file or state dict, with the same output and without dead weights.
+def load_published(source: str | Path | Mapping[str, Any], cutoff: float = 4.0, num_neighbors: float = 20.0) -> Any:
+    """The ChargE3Net, DeepDFT or InvDeepDFT of a published checkpoint file or state dict, with the same output.
 
-    Sizes follow from the weights; cutoff (Å) and num_neighbors leave no trace in them. A file is only read as data.
+    Which model it is, and its sizes, follow from the weights; cutoff (Å) and num_neighbors leave no trace in them. A
+    file is only read as data.
     """
     name = str(source) if isinstance(source, str | Path) else "the state dict"
     content = _read_pickle(Path(source)) if isinstance(source, str | Path) else source
     weights = _plain_names(_state_dict(content, name))
+    published = recognised(weights)
+    if published is None:
+        known = ", ".join(model.name for model in PUBLISHED)
+        raise FormatError(f"{name} is not a checkpoint of {known}: it has {', '.join(list(weights)[:3])}")
     try:
-        config = inferred_config(weights, cutoff, num_neighbors)
+        config = published.config(weights, cutoff, num_neighbors)
     except KeyError as error:
-        raise FormatError(f"{name} is not a ChargE3Net checkpoint: {error.args[0]} is missing") from error
+        raise FormatError(f"{name} is not a {published.name} checkpoint: {error.args[0]} is missing") from error
     except (IndexError, ValueError) as error:
-        raise FormatError(f"{name} is not a ChargE3Net checkpoint: its weights have impossible sizes") from error
-    wrong = misfits(weights, config)
-    if wrong:
-        raise FormatError(f"{name} is not a whole ChargE3Net checkpoint: {', '.join(wrong[:3])} missing or misshapen")
-    extra = _extra(weights, published_shapes(config))
+        raise FormatError(f"{name} is not a {published.name} checkpoint: its weights have impossible sizes") from error
+    shapes = published.shapes(config)
+    absent, extra = misfits(weights, shapes)
+    if absent:
+        reason = f"{', '.join(absent[:3])} missing or misshapen"
+        raise FormatError(f"{name} is not a whole {published.name} checkpoint: {reason}")
     if extra:
-        raise FormatError(f"{name} is not a ChargE3Net checkpoint: it also has {', '.join(extra[:3])}")
-    model = ChargE3Net(config)
-    _fill(model, live_weights(weights, config), name)
+        raise FormatError(f"{name} is not a {published.name} checkpoint: it also has {', '.join(extra[:3])}")
+    model = published.cls(config)
+    _fill(model, published.read({key: weights[key] for key in shapes}, config), name)
     return model.eval()
+
+
+def export_published(model: nn.Module, path: str | Path) -> None:
+    """Write a ChargE3Net, DeepDFT or InvDeepDFT as a checkpoint that the published code loads.
+
+    The weights of ChargE3Net that no density depends on are not kept here and are written as zeros: in the published
+    code, too, they get no gradient, so neither densities nor training differ. Raises UsageError for other models and
+    for difference learning, which the published code does not know.
+    """
+    network: Any = model.network if isinstance(model, DensityModel) else model
+    if isinstance(model, DensityModel) and model.atoms is not None:
+        raise UsageError("the published code adds no superposed atoms: save_checkpoint keeps this model whole")
+    published = next((p for p in PUBLISHED if type(network) is p.cls), None)
+    if published is None:
+        known = ", ".join(p.name for p in PUBLISHED)
+        raise UsageError(f"{type(network).__name__} has no published layout, which {known} have: use save_checkpoint")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    torch.save({"model": published.written(network.state_dict(), network.config)}, part)
+    os.replace(part, path)
 
 
 def load_model(name_or_path: str | Path | None = None) -> DensityModel:
@@ -177,7 +201,7 @@ def _state_dict(content: Any, name: str) -> dict[str, Tensor]:
             found = {key: value for key, value in inner.items() if isinstance(value, Tensor)}
             if found:
                 return found
-    raise FormatError(f"{name} holds no state dict: give a ChargE3Net checkpoint")
+    raise FormatError(f"{name} holds no state dict: give a checkpoint of {', '.join(p.name for p in PUBLISHED)}")
 
 
 def _plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -188,12 +212,6 @@ def _plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             name = name.split(".", 1)[1]
         plain[name] = value
     return plain
-
-
-def _extra(weights: Mapping[str, Tensor], shapes: Mapping[str, object]) -> list[str]:
-    """Names of trained weights that the model does not have; e3nn's constants carry other names."""
-    named = [name for name, value in weights.items() if name.endswith(".weight") and value.numel()]
-    return [name for name in named if name not in shapes]
 
 
 def _fill(model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:

@@ -11,10 +11,12 @@ from torch import nn
 
 from ecd_data.errors import UsageError
 from ecd_models.networks.charge3net import ChargE3Net
+from ecd_models.networks.deepdft import DeepDFT
+from ecd_models.networks.invdeepdft import InvDeepDFT
 
 # A model class has `configurations`, a dict from each of its names to a frozen dataclass of hyperparameters; takes such
 # an object; keeps it as `.config`; has `.cutoff` in Å; maps a ProbeBatch to densities [p].
-MODELS: dict[str, Any] = dict.fromkeys(ChargE3Net.configurations, ChargE3Net)
+MODELS: dict[str, Any] = {name: cls for cls in (ChargE3Net, DeepDFT, InvDeepDFT) for name in cls.configurations}
 
 
 def model_class(name: str) -> Any:

@@ -6,6 +6,8 @@ product by sender slot, l2, receiver; the product's outputs, not merged, are the
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -38,6 +40,13 @@ class Convolution(NamedTuple):
             for out in ir * o3.Irrep(l2, (-1) ** l2)
             if out in wanted
         ]
+
+    def couplings(self, lmax: int) -> list[tuple[int, int, int]]:
+        """The (l1, l2, l3) of the tensor product whose coefficients e3nn keeps: those without a zero."""
+        wanted = {ir for _, ir in self.gate.irreps_in}
+        pairs = [(ir, o3.Irrep(l2, (-1) ** l2)) for _, ir in self.senders for l2 in range(1, lmax + 1)]
+        found = {(ir.l, y.l, out.l) for ir, y in pairs for out in ir * y if out in wanted}
+        return sorted(ls for ls in found if min(ls) > 0)
 
 
 def convolutions(config: ChargE3NetConfig) -> tuple[list[Convolution], list[Convolution]]:
@@ -181,3 +190,49 @@ def live_weights(weights: Weights, config: ChargE3NetConfig) -> Weights:
         part = probe_weights(conv, weights, config)
         found |= {f"decoder.layers.{k}.{name}": value for name, value in part.items()}
     return {name: value.detach().clone() for name, value in found.items()}
+
+
+def published_weights(live: Mapping[str, Tensor], config: ChargE3NetConfig) -> Weights:
+    """The published state dict, e3nn's constants included, that gives the densities of a `ChargE3Net` in this state.
+
+    Weights that no density depends on are zero.
+    """
+    shapes = published_shapes(config)
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    places = dict(zip(shapes, torch.arange(sum(sizes)).split(sizes), strict=True))
+    where = live_weights({name: place.view(shapes[name]) for name, place in places.items()}, config)
+    flat = live["decoder.readout"].new_zeros(sum(sizes), device="cpu")
+    for name, place in where.items():
+        flat[place.flatten()] = live[name].detach().cpu().flatten()
+    found = {name: flat[place].view(shapes[name]) for name, place in places.items()}
+    found |= {f"atom_model.basis.{name}": found[f"probe_model.basis.{name}"].clone() for name in ("mean", "inv_std")}
+    return found | published_constants(config)
+
+
+def published_constants(config: ChargE3NetConfig) -> Weights:
+    """What e3nn keeps in a state dict besides weights: couplings, which outputs a map has, weights of size zero."""
+    found: Weights = {"probe_model.readout.bias": torch.zeros(0), "probe_model.readout.output_mask": torch.ones(1)}
+    atoms, probes = convolutions(config)
+    for conv in atoms + probes:
+        slots, out = conv.product_slots(config.lmax), conv.gate.irreps_in
+        product = {ir for _, ir in slots}
+        found |= {
+            f"{conv.prefix}.sc.output_mask": mask(out, {ir for _, ir in conv.state}),
+            f"{conv.prefix}.lin1.output_mask": torch.ones(conv.senders.dim),
+            f"{conv.prefix}.tp.weight": torch.zeros(0),
+            f"{conv.prefix}.tp.output_mask": torch.ones(sum(mul * ir.dim for mul, ir in slots)),
+            f"{conv.prefix}.lin2.output_mask": mask(out, product),
+            f"{conv.prefix}.lin3.output_mask": mask(SCALAR, product),
+        }
+        for l1, l2, l3 in conv.couplings(config.lmax):
+            name = f"{conv.prefix}.tp._compiled_main_left_right._w3j_{l1}_{l2}_{l3}"
+            found[name] = o3.wigner_3j(l1, l2, l3, dtype=torch.float32)
+        gates = conv.prefix.replace("convolutions", "gates")
+        gated = sum(mul * o3.Irrep(ir).dim for ir, mul in conv.gate.gated.items())
+        found |= {f"{gates}.mul.weight": torch.zeros(0), f"{gates}.mul.output_mask": torch.ones(gated)}
+    return found
+
+
+def mask(irreps: o3.Irreps, reached: set[o3.Irrep]) -> Tensor:
+    """One for each component of the irreps that are reached, else zero [dimension]."""
+    return torch.cat([torch.full((mul * ir.dim,), float(ir in reached)) for mul, ir in irreps])

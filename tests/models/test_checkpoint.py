@@ -3,16 +3,31 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from ecd_data.crystal import Crystal
 from ecd_data.errors import EcdError, FormatError, UsageError
-from ecd_models.checkpoint import load_checkpoint, load_model, load_published, save_checkpoint
+from ecd_models.batch import make_item
+from ecd_models.checkpoint import export_published, load_checkpoint, load_model, load_published, save_checkpoint
+from ecd_models.graph import Neighbors
+from ecd_models.model import DensityModel
+from ecd_models.networks import build_model
+from ecd_models.networks.atoms import SuperposedAtoms
 from ecd_models.networks.charge3net import ChargE3Net, ChargE3NetConfig
+from ecd_models.networks.deepdft import DeepDFT, DeepDFTConfig
+from ecd_models.networks.invdeepdft import InvDeepDFT, InvDeepDFTConfig
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="weights of the published code are not here")
+PUBLISHED = {
+    "c3n_small": ChargE3Net,
+    "c3n_inv_small": ChargE3Net,
+    "deepdft_painn_small": DeepDFT,
+    "deepdft_schnet_small": InvDeepDFT,
+}
 
 
 @pytest.fixture
@@ -126,6 +141,89 @@ def test_incomplete_published_files_are_refused(published: dict[str, torch.Tenso
     torch.save({"model": published | {extra: torch.ones(5)}}, path)
     with pytest.raises(FormatError, match=extra):
         load_published(path)
+
+
+@needs_reference
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_an_exported_file_is_the_published_one(name: str, tmp_path: Path) -> None:
+    """Names, shapes and constants; the weights themselves but for those that nothing depends on, which are zero."""
+    original = torch.load(REFERENCE / f"{name}.pt", weights_only=True)["model"]
+    model = load_published(original)
+    assert type(model) is PUBLISHED[name]
+    path = tmp_path / "deep" / "exported.pt"
+    export_published(DensityModel(model, name=name), path)
+    exported = torch.load(path, weights_only=True)["model"]
+    assert set(exported) == set(original)
+    for key, value in original.items():
+        assert (exported[key].shape, exported[key].dtype) == (value.shape, value.dtype), key
+        kept = exported[key] != 0
+        assert torch.allclose(exported[key][kept], value[kept], rtol=0, atol=1e-6), key
+        if key.endswith(("_mask", ".mean", ".inv_std")) or "_w3j_" in key or PUBLISHED[name] is not ChargE3Net:
+            assert torch.allclose(exported[key], value, rtol=0, atol=1e-6), key
+    assert_same(load_published(path), model)
+    assert [file.name for file in path.parent.iterdir()] == ["exported.pt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "weights"),
+    [
+        ("charge3net", {}, 1_909_389),
+        ("charge3net", {"num_interactions": 4, "mul": 30, "lmax": 2}, None),
+        ("invcharge3net", {}, 3_910_680),
+        ("deepdft", {}, 1_487_233),
+        ("deepdft", {"num_interactions": 1, "hidden_state_size": 6, "distance_embedding_size": 5}, None),
+        ("invdeepdft", {}, 2_071_681),
+        ("invdeepdft", {"num_interactions": 2, "hidden_state_size": 6, "gaussian_expansion_step": 4 / 49}, None),
+    ],
+)
+def test_models_of_any_size_go_out_and_come_back(name: str, options: dict, weights: int | None, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build_model(name, **options)
+    path = tmp_path / "exported.pt"
+    export_published(model, path)
+    exported = torch.load(path, weights_only=True)["model"]
+    if weights is not None:
+        assert sum(v.numel() for k, v in exported.items() if k.endswith((".weight", ".bias"))) == weights
+    back = load_model(path).network
+    assert_same(back, model)
+    crystal = Crystal(np.eye(3) * 4.0, np.array([12, 8]), np.array([[0, 0, 0], [0.5, 0.4, 0.5]]))
+    batch = make_item(Neighbors(crystal, 4.0), crystal.numbers, np.array([[0.1, 0.2, 0.3], [0, 0, 0]]))
+    with torch.no_grad():
+        assert torch.equal(back(batch), model(batch))
+
+
+def test_what_the_published_code_lacks_is_not_exported(tmp_path: Path) -> None:
+    atoms = SuperposedAtoms(np.zeros((119, 16)))
+    with pytest.raises(UsageError, match="superposed atoms"):
+        export_published(DensityModel(DeepDFT(DeepDFTConfig(1, 4)), atoms), tmp_path / "m.pt")
+    with pytest.raises(UsageError, match="Linear has no published layout"):
+        export_published(torch.nn.Linear(2, 2), tmp_path / "m.pt")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("network", [DeepDFT(DeepDFTConfig(2, 6)), InvDeepDFT(InvDeepDFTConfig(2, 6))])
+def test_missing_and_extra_weights_are_named(network: torch.nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / "part.pt"
+    state = network.state_dict()
+    for name in state:
+        torch.save({"model": {k: v for k, v in state.items() if k != name}}, path)
+        with pytest.raises(FormatError, match=name) as error:
+            load_published(path)
+        assert one_sentence(error, path)
+    torch.save({"model": state | {"probe_model.readout_function.4.bias": torch.ones(1)}}, path)
+    with pytest.raises(FormatError, match=r"it also has probe_model.readout_function.4.bias"):
+        load_published(path)
+    two_channels = {"probe_model.readout_function.2.weight": torch.ones(2, 6)}
+    torch.save({"model": state | two_channels}, path)
+    with pytest.raises(FormatError, match=r"readout_function.2.weight missing or misshapen"):
+        load_published(path)
+
+
+def test_our_files_keep_every_model(tmp_path: Path) -> None:
+    for name in ("deepdft", "invdeepdft"):
+        model = build_model(name, hidden_state_size=6, cutoff=5.0)
+        save_checkpoint(tmp_path / "m.safetensors", model)
+        assert_same(load_model(tmp_path / "m.safetensors").network, model)
 
 
 def test_other_peoples_checkpoints_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,302 @@
+"""DeepDFT and invDeepDFT against outputs of the published code, and the symmetries that the networks must have."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from e3nn import o3
+from torch import Tensor
+from torch.nn.functional import linear, mse_loss, silu, softplus
+
+from ecd_data.crystal import Crystal
+from ecd_data.errors import UsageError
+from ecd_models import prediction
+from ecd_models.batch import ProbeBatch, collate
+from ecd_models.checkpoint import load_published
+from ecd_models.model import DensityModel
+from ecd_models.networks import build_model, deepdft, invdeepdft
+from ecd_models.networks.deepdft import DeepDFT, DeepDFTConfig
+from ecd_models.networks.invdeepdft import InvDeepDFT, InvDeepDFTConfig, ShiftedSoftplus
+from tests.models.test_charge3net import (
+    REFERENCE,
+    assert_equal,
+    crystal_at_random,
+    item,
+    needs_reference,
+    published_batch,
+)
+
+NAMES = ("deepdft_painn_small", "deepdft_schnet_small")
+Network = DeepDFT | InvDeepDFT
+
+
+@pytest.fixture(scope="module", params=["deepdft", "invdeepdft"])
+def model(request: pytest.FixtureRequest) -> Network:
+    """A small network in double precision whose weights are large enough that every part matters."""
+    torch.manual_seed(0)
+    network = build_model(request.param, num_interactions=3, hidden_state_size=12).double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter *= 2
+    return network.requires_grad_(False)  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def points() -> np.ndarray:
+    return np.random.default_rng(5).random((12, 3))
+
+
+@needs_reference
+@pytest.mark.parametrize("crystal", ["mgo", "mgo_prim", "ternary"])
+@pytest.mark.parametrize("name", NAMES)
+def test_agrees_with_the_published_code(name: str, crystal: str) -> None:
+    """In single precision the published invDeepDFT is 3e-5 from its own double precision: ours is nearer."""
+    arrays = dict(np.load(REFERENCE / f"{name}_{crystal}.npz"))
+    network = load_published(REFERENCE / f"{name}.pt")
+    exact, published = arrays["output_f64"][0], arrays["output_f32"][0]
+    scale = np.abs(exact).max()
+    batch = published_batch(arrays, torch.float32)
+    single = network(batch).detach().numpy()
+    with torch.no_grad():
+        fast = network(batch).numpy()
+    double = network.double()(published_batch(arrays, torch.float64)).detach().numpy()
+    own_error = np.abs(published - exact).max()
+    assert np.abs(double - exact).max() < 1e-6 * scale
+    for values in (single, fast):
+        assert np.abs(values - exact).max() < 1e-5 * scale
+        assert np.abs(values - published).max() < max(1e-5 * scale, 1.2 * own_error)
+
+
+@needs_reference
+@pytest.mark.parametrize("name", NAMES)
+def test_trains_like_the_published_code(name: str) -> None:
+    arrays = dict(np.load(REFERENCE / f"{name}_batch2.npz"))
+    record = json.loads((REFERENCE / f"{name}_batch2.json").read_text())
+    network = load_published(REFERENCE / f"{name}.pt").train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=float(arrays["lr"]))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.96 ** (step / 1e5))
+    batch = published_batch(arrays, torch.float32)
+    for step, expected in enumerate(record["losses"]):
+        optimizer.zero_grad()
+        loss = mse_loss(network(batch), batch.target)
+        loss.backward()
+        for key, parameter in network.named_parameters() if step == 0 else ():
+            norm = parameter.grad.norm().item()
+            assert norm == pytest.approx(record["grad_norms"][key], rel=1e-5, abs=1e-9), key
+        optimizer.step()
+        schedule.step()
+        assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+@needs_reference
+@pytest.mark.parametrize("name", NAMES)
+def test_starts_from_the_published_weights(name: str) -> None:
+    """The same seed draws the same weights as in the published code."""
+    stored = torch.load(REFERENCE / f"{name}.pt", weights_only=True)
+    torch.manual_seed(stored["seed"])
+    network = build_model("deepdft" if "painn" in name else "invdeepdft", num_interactions=2, hidden_state_size=16)
+    assert list(network.state_dict()) == list(stored["model"])
+    assert all(torch.equal(value, stored["model"][key]) for key, value in network.state_dict().items())
+
+
+def test_sizes_are_the_published_ones() -> None:
+    counts = [sum(p.numel() for p in build_model(name).parameters()) for name in ("deepdft", "invdeepdft")]
+    assert counts == [1_487_233, 2_071_681]
+
+
+def mlp(w: dict[str, Tensor], name: str, x: Tensor, act) -> Tensor:
+    return linear(
+        act(linear(x, w[f"{name}.0.weight"], w[f"{name}.0.bias"])), w[f"{name}.2.weight"], w[f"{name}.2.bias"]
+    )
+
+
+def plain_deepdft(network: DeepDFT, batch: ProbeBatch) -> Tensor:
+    """The published formulas, edge by edge [p]."""
+    w, cutoff, width = network.state_dict(), network.cutoff, network.config.hidden_state_size
+    k = torch.arange(1, network.config.distance_embedding_size + 1).double()
+
+    def sums(name: str, s: Tensor, v: Tensor, edges: tuple[Tensor, Tensor, Tensor], count: int):
+        src, dst, vec = edges
+        r = vec.norm(dim=1, keepdim=True)
+        waves = torch.sinc(k / cutoff * r) * math.pi * k / cutoff
+        filters = linear(waves, w[f"{name}.filter_layer.weight"], w[f"{name}.filter_layer.bias"])
+        filters = filters * torch.where(r < cutoff, 0.5 * (torch.cos(math.pi * r / cutoff) + 1), 0)
+        a, b, c = (mlp(w, f"{name}.scalar_message_mlp", s, silu)[src] * filters).split(width, dim=1)
+        m = v[src] * a[:, None] + b[:, None] * (vec / r.clamp(min=1e-12))[:, :, None]
+        return s.new_zeros(count, width).index_add(0, dst, s[src] * c), v.new_zeros(count, 3, width).index_add(
+            0, dst, m
+        )
+
+    def update(name: str, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        uv, vv = (v @ w[f"{name}.linear{x}.weight"].T for x in "UV")
+        a, b, c = mlp(w, f"{name}.combined_mlp", torch.cat([s, vv.norm(dim=1)], 1), silu).split(width, dim=1)
+        return s + a + b * (uv * vv).sum(1), v + c[:, None] * uv
+
+    s = w["atom_model.atom_embeddings.weight"][batch.numbers]
+    v = s.new_zeros(len(s), 3, width)
+    p, q = s.new_zeros(batch.n_probes, width), s.new_zeros(batch.n_probes, 3, width)
+    for i in range(network.config.num_interactions):
+        atom_edges = batch.atom_src, batch.atom_dst, batch.atom_vec
+        ds, dv = sums(f"atom_model.interactions.{i}", s, v, atom_edges, batch.n_atoms)
+        s, v = update(f"atom_model.scalar_vector_update.{i}", s + ds, v + dv)
+        name = f"probe_model.message_layers.{i}"
+        ds, dv = sums(name, s, v, (batch.probe_src, batch.probe_dst, batch.probe_vec), batch.n_probes)
+        g, h = torch.sigmoid(mlp(w, f"{name}.update_gate_mlp", ds, silu)).split(width, dim=1)
+        p, q = g * p + (1 - g) * ds, h[:, None] * q + (1 - h[:, None]) * dv
+        p, q = update(f"probe_model.scalar_vector_update.{i}", p, q)
+    return mlp(w, "probe_model.readout_function", p, silu)[:, 0]
+
+
+def plain_invdeepdft(network: InvDeepDFT, batch: ProbeBatch) -> Tensor:
+    """The published formulas, edge by edge [p]."""
+    w, cutoff, step = network.state_dict(), network.cutoff, network.config.gaussian_expansion_step
+
+    def ssp(x: Tensor) -> Tensor:
+        return softplus(x) - math.log(2)
+
+    def sums(name: str, x: Tensor, state: Tensor, src: Tensor, dst: Tensor, vec: Tensor) -> Tensor:
+        r = vec.norm(dim=1, keepdim=True)
+        gaussians = torch.exp(-((r - torch.arange(0, cutoff, step, dtype=r.dtype)) ** 2) / (2 * step**2))
+        filters = mlp(w, f"{name}.msg_function_edge", gaussians, ssp) * (1 - torch.sigmoid(5 * (r - (cutoff - 1.5))))
+        said = mlp(w, f"{name}.msg_function_node", torch.cat([x[src], state[dst]], 1), ssp)
+        return torch.zeros_like(state).index_add(0, dst, said * filters)
+
+    s = w["atom_model.atom_embeddings.weight"][batch.numbers]
+    p = s.new_zeros(batch.n_probes, s.shape[1])
+    for i in range(network.config.num_interactions):
+        name = f"atom_model.interactions.{i}"
+        message = f"{name}.message_sum_module.message_function"
+        total = sums(message, s, s, batch.atom_src, batch.atom_dst, batch.atom_vec)
+        s = s + mlp(w, f"{name}.state_transition_function", total, ssp)
+        message = f"probe_model.messagesum_layers.{i}.message_function"
+        total = sums(message, s, p, batch.probe_src, batch.probe_dst, batch.probe_vec)
+        g = torch.sigmoid(mlp(w, f"probe_model.probe_state_gate_functions.{i}", p, ssp))
+        p = p * g + (1 - g) * mlp(w, f"probe_model.probe_state_transition_functions.{i}", total, ssp)
+    return mlp(w, "probe_model.readout_function", p, ssp)[:, 0]
+
+
+def batch_of_three(points: np.ndarray) -> ProbeBatch:
+    return collate([item(crystal_at_random(seed, atoms), points[:atoms]) for seed, atoms in ((0, 3), (1, 1), (2, 5))])
+
+
+def test_deep_networks_equal_the_plain_ones(model: Network, points: np.ndarray) -> None:
+    """The references have two layers; here are three, several crystals and several blocks of each."""
+    plain = plain_deepdft if isinstance(model, DeepDFT) else plain_invdeepdft
+    batch = batch_of_three(points)
+    assert_equal(model(batch), plain(model, batch))  # type: ignore[arg-type]
+
+
+def test_blocks_and_the_order_of_edges_do_not_matter(
+    model: Network, points: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = batch_of_three(points)
+    whole = model(batch)
+    for network in (deepdft, invdeepdft):
+        monkeypatch.setattr(network, "ROWS", 2)
+    assert_equal(model(batch), whole)
+    order = np.random.default_rng(0).permutation(len(batch.probe_src))
+    edges = {name: getattr(batch, name)[order] for name in ("probe_src", "probe_dst", "probe_vec")}
+    assert_equal(model(ProbeBatch(**(vars(batch) | edges))), whole)
+
+
+def test_rotation_leaves_the_density_alone(model: Network, points: np.ndarray) -> None:
+    crystal = crystal_at_random()
+    rotation = o3.rand_matrix(dtype=torch.float64).numpy()
+    for q in (rotation, -rotation):
+        turned = Crystal(crystal.lattice @ q.T, crystal.numbers, crystal.frac_coords)
+        assert_equal(model(item(turned, points)), model(item(crystal, points)))
+
+
+def test_translation_leaves_the_density_alone(model: Network, points: np.ndarray) -> None:
+    crystal = crystal_at_random()
+    shift = np.array([0.3, -1.7, 0.9])
+    moved = Crystal(crystal.lattice, crystal.numbers, crystal.frac_coords + shift)
+    assert_equal(model(item(moved, points + shift)), model(item(crystal, points)))
+
+
+def test_order_of_atoms_and_probes_does_not_matter(model: Network, points: np.ndarray) -> None:
+    crystal = crystal_at_random()
+    order = np.array([2, 0, 1])
+    permuted = Crystal(crystal.lattice, crystal.numbers[order], crystal.frac_coords[order])
+    assert_equal(model(item(permuted, points[::-1])).flip(0), model(item(crystal, points)))
+
+
+def test_a_supercell_has_the_same_density(model: Network, points: np.ndarray) -> None:
+    crystal = crystal_at_random()
+    frac = np.concatenate([(crystal.frac_coords + np.array([0, k, 0])) / [1, 2, 1] for k in (0, 1)])
+    double = Crystal(crystal.lattice * np.array([[1], [2], [1]]), np.tile(crystal.numbers, 2), frac)
+    assert_equal(model(item(double, points / [1, 2, 1])), model(item(crystal, points)))
+
+
+def test_chunks_of_probes_give_the_whole(model: Network, points: np.ndarray) -> None:
+    crystal = crystal_at_random()
+    features = model.encode(item(crystal, points[:0]))
+    chunks = [model.decode(features, item(crystal, part)) for part in (points[:1], points[1:7], points[7:])]
+    assert_equal(torch.cat(chunks), model(item(crystal, points)))
+
+
+@pytest.mark.parametrize("name", ["deepdft", "invdeepdft"])
+def test_empty_neighbourhoods_are_harmless(name: str) -> None:
+    torch.manual_seed(1)
+    network = build_model(name, num_interactions=3, hidden_state_size=8)
+    lonely = Crystal(np.eye(3) * 20.0, np.array([8]), np.zeros((1, 3)))
+    for where in ([[0.5, 0.5, 0.5], [0, 0, 0], [0.1, 0, 0]], [[0.5, 0.5, 0.5]], [[0, 0, 0]]):
+        batch = item(lonely, np.array(where)).to(dtype=torch.float32)
+        network.zero_grad()
+        values = network(batch)
+        values.square().sum().backward()
+        assert values.shape == (len(where),)
+        assert values.isfinite().all()
+        assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+        with torch.no_grad():
+            assert (network(batch) - values).abs().max() < 1e-6
+    assert network(item(lonely, np.zeros((0, 3))).to(dtype=torch.float32)).shape == (0,)
+
+
+def test_tabulated_filters_are_those_of_the_perceptron(points: np.ndarray) -> None:
+    torch.manual_seed(2)
+    network = build_model("invdeepdft", num_interactions=2)
+    batch = item(crystal_at_random(), points)
+    exact = network.double()(batch).detach()
+    network.float()
+    with torch.no_grad():
+        sent = network.encode(batch.to(dtype=torch.float32))
+        assert sent[0].table is not None
+        values = network.decode(sent, batch.to(dtype=torch.float32))
+    assert (values - exact).abs().max() < 1e-5 * exact.abs().max()
+
+
+def test_shifted_softplus() -> None:
+    x = torch.tensor([-200.0, -3.0, -1e-6, 0.0, 1e-6, 2.0, 60.0, 79.0, 81.0, 300.0], requires_grad=True)
+    y = ShiftedSoftplus()(x)
+    y.sum().backward()
+    exact = softplus(x.detach().double(), threshold=1e3) - math.log(2)
+    assert torch.allclose(y.double(), exact, rtol=1e-6, atol=1e-12)
+    assert torch.allclose(x.grad, torch.sigmoid(x.detach()))
+    small = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(ShiftedSoftplus(), small)
+
+
+@pytest.mark.parametrize("name", ["deepdft", "invdeepdft"])
+def test_predicts_on_a_grid(name: str) -> None:
+    torch.manual_seed(3)
+    network = build_model(name, num_interactions=2, hidden_state_size=8)
+    crystal = crystal_at_random()
+    density = prediction.predict(DensityModel(network, name=name), crystal, shape=(6, 7, 9))
+    grid = prediction.grid_points((6, 7, 9), 0, 6 * 7 * 9)
+    expected = network.double()(item(crystal, grid)).detach().numpy().reshape(6, 7, 9)
+    assert np.abs(density.values - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_options_are_checked() -> None:
+    assert build_model("deepdft", hidden_state_size=8).config == DeepDFTConfig(hidden_state_size=8)
+    assert InvDeepDFTConfig(cutoff=3.3).num_basis == 33
+    for make in (DeepDFTConfig, InvDeepDFTConfig):
+        with pytest.raises(UsageError, match="at least one interaction"):
+            make(num_interactions=0)
+        with pytest.raises(UsageError, match="positive cutoff"):
+            make(cutoff=0.0)
+    with pytest.raises(UsageError, match="no option 'node_size': it has num_interactions"):
+        build_model("invdeepdft", node_size=16)
