@@ -2,38 +2,95 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ecd_data.density import Density
-from ecd_data.errors import FormatError, UsageError
-from ecd_data.formats import vasp
+from ecd_data.errors import EcdError, FormatError, UsageError
+from ecd_data.formats import archive, cube, espresso, mp_json, vasp, xsf
 from ecd_data.formats.compressed import read_bytes, write_bytes
+from ecd_data.formats.text import Text
 
-FORMATS = ("chgcar",)
+MAX_VOLUME = 1e8  # Å^3; a larger cell is a damaged number
+HEAD = 8192
+
+
+@dataclass(frozen=True)
+class Format:
+    """How to recognise, read and write one: `looks_like` sees the first bytes; `names` is found in the file's name."""
+
+    parse: Callable[[Text, str], Density]
+    looks_like: Callable[[bytes], bool]
+    names: re.Pattern[str]
+    render: Callable[[Density], bytes] | None = None
+
+
+FORMATS: dict[str, Format] = {
+    "espresso": Format(espresso.parse, espresso.looks_like, re.compile(r"charge-density\.dat", re.I)),
+    "json": Format(mp_json.parse, mp_json.looks_like, re.compile(r"\.json\b", re.I)),
+    "xsf": Format(xsf.parse, xsf.looks_like, re.compile(r"\.xsf\b", re.I)),
+    "cube": Format(cube.parse, cube.looks_like, re.compile(r"\.cube?\b", re.I), cube.render),
+    "chgcar": Format(vasp.parse, lambda head: False, re.compile("chgcar", re.I), vasp.render),  # has no mark of its own
+}
 
 
 def read(path: str | Path) -> Density:
-    """The Density of a CHGCAR (also CHG, AECCAR; plain, .gz, .xz, .bz2), in e/Å^3.
+    """The Density in a file, in e/Å^3: CHGCAR (also CHG, AECCAR), cube, XSF, pymatgen's Chgcar as JSON, QE's .dat.
 
-    meta holds "source" (the file's name) and "comment" (its first line). Raises FormatError for a file that is missing,
-    empty, damaged or of another format.
+    Plain or .gz, .xz, .bz2, .zst, .lz4; in a tar archive as `archive.tar.gz`, if it is the only one there, or
+    `archive.tar.gz::member`. meta holds what the format says, such as "comment". Raises FormatError for a file that is
+    missing, empty, damaged or of another format.
     """
-    file = Path(path)
-    return vasp.parse(read_bytes(file), str(path))
+    file, member = _split(str(path))
+    data, name = read_bytes(Path(file)), file
+    if archive.looks_like(data[:HEAD]):
+        data, name = archive.take(data, file, member)
+    elif member is not None:
+        raise FormatError(f"{file} is not a tar archive: leave ::{member} out")
+    format = FORMATS[_kind(data[:HEAD], name)]
+    try:
+        rho = format.parse(data, name)
+    except EcdError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
+        raise FormatError(
+            f"{name} is damaged or not what its name says ({error}): copy or download it again"
+        ) from error
+    if not rho.crystal.volume < MAX_VOLUME:
+        raise FormatError(f"{name} has a cell of {rho.crystal.volume:g} Å^3: its lattice is damaged, copy it again")
+    return rho
+
+
+def _split(path: str) -> tuple[str, str | None]:
+    archive_path, mark, member = path.partition("::")
+    return (archive_path, member) if mark and not Path(path).exists() else (path, None)
+
+
+def _kind(head: bytes, name: str) -> str:
+    """The format by content, else by name, else the one that VASP gives no mark."""
+    by_content = (key for key, format in FORMATS.items() if format.looks_like(head))
+    by_name = (key for key, format in FORMATS.items() if format.names.search(Path(name).name))
+    return next(by_content, None) or next(by_name, "chgcar")
 
 
 def write(path: str | Path, rho: Density, format: str | None = None) -> None:
-    """Write a density; the format follows the name (CHGCAR anywhere in it) or `format="chgcar"`.
+    """Write a density; the format follows the name (CHGCAR anywhere in it, .cube) or `format`, "chgcar" or "cube".
 
-    Compressed where the name ends in .gz, .xz or .bz2. The file appears complete or not at all. Raises UsageError for a
-    name that tells no format.
+    A cube has no room for the magnetization. Compressed where the name ends in .gz, .xz, .bz2, .zst or .lz4. The file
+    appears complete or not at all. Raises UsageError for a name that tells no format.
     """
     file = Path(path)
-    chosen = format.lower() if format else "chgcar" if "chgcar" in file.name.lower() else None
-    if chosen not in FORMATS:
-        raise UsageError(f"{path}: the name tells no format; put CHGCAR in it or give format='chgcar'")
+    known = {key: f for key, f in FORMATS.items() if f.render}
+    chosen = format.lower() if format else next((key for key, f in known.items() if f.names.search(file.name)), None)
+    render = known[chosen].render if chosen in known else None
+    if render is None:
+        raise UsageError(
+            f"{path}: the name tells no format; put CHGCAR or .cube in it, or give format='chgcar' or 'cube'"
+        )
     try:
-        data = vasp.render(rho)
+        data = render(rho)
     except FormatError as error:
         raise FormatError(f"{path} was not written: {error}") from error
     write_bytes(file, data)

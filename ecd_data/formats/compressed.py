@@ -20,6 +20,7 @@ except ImportError:
     _inflater, _IsalError = zlib.decompressobj, zlib.error
 
 MAX_BYTES = 1 << 36  # what no density needs: a bomb
+STEP = 1 << 24  # bytes at a time
 SMALL = 1 << 20  # below this, mapping a file costs more than reading it
 DAMAGE = (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError, _IsalError)
 
@@ -53,11 +54,13 @@ def _arrow(codec: str) -> Callable[[bytes], bytes]:
             raise MissingDependencyError(
                 f"this pyarrow was built without {codec}: pip install --force-reinstall pyarrow"
             )
+        pieces: list[bytes] = []
         with pa.CompressedInputStream(pa.BufferReader(data), codec) as stream:
-            whole: bytes = stream.read(MAX_BYTES + 1)
-        if len(whole) > MAX_BYTES:
-            raise ValueError("it is larger than any density")
-        return whole
+            while not pieces or pieces[-1]:
+                pieces.append(stream.read(STEP))
+                if len(pieces) * STEP > MAX_BYTES:
+                    raise ValueError("it is larger than any density")
+        return b"".join(pieces)
 
     return decompress
 

@@ -170,10 +170,14 @@ def in_threads(work: Callable[[int, int], T], count: int, least: int) -> list[T]
 
     numpy lets go of the interpreter lock; a thread gets at least `least`.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, min(MAX_THREADS, cores, count // least))
+    threads = max(1, min(MAX_THREADS, cores(), count // least))
     edges = [count * t // threads for t in range(threads + 1)]
     if threads == 1:
         return [work(0, count)]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, edges[:-1], edges[1:]))
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ecd_data.errors import FormatError
+
+MAX_POINTS = 1 << 31
 
 
 class MappedFile(mmap.mmap):
@@ -46,3 +51,44 @@ def view(data: Text, start: int, count: int, scratch: NDArray[np.uint8]) -> NDAr
     if got != count:
         raise OSError(f"the file ended at {start + got} while it was read")
     return scratch[:count]
+
+
+class Lines:
+    """The lines of a text one by one, from `position` on."""
+
+    def __init__(self, data: Text, position: int = 0) -> None:
+        self.data, self.position = data, position
+
+    def next(self) -> str:
+        """The next line; raises ValueError at the end."""
+        if self.position >= len(self.data):
+            raise ValueError("the file ends")
+        end = self.data.find(b"\n", self.position)
+        end = len(self.data) if end < 0 else end
+        line = self.data[self.position : end].decode()
+        self.position = end + 1
+        return line
+
+    def floats(self, count: int) -> list[float]:
+        """The first `count` numbers of the next line."""
+        return floats(self.next(), count)
+
+
+def floats(line: str, count: int) -> list[float]:
+    """The first `count` numbers of a line; raises ValueError where there are fewer."""
+    words = line.split()
+    if len(words) < count:
+        raise ValueError(f"{line.strip()[:80]!r} where {count} numbers are due")
+    return [float(w) for w in words[:count]]
+
+
+def grid_points(shape: Sequence[int], size: int, name: str) -> int:
+    """The number of points of a grid; raises FormatError where a file of `size` bytes cannot hold them."""
+    points = 1
+    for n in shape:
+        points *= int(n)
+    if min(shape) < 1 or points > MAX_POINTS:
+        raise FormatError(f"{name} states an impossible grid {tuple(shape)}: it is damaged")
+    if 2 * points > size + 1:
+        raise FormatError(f"{name} is cut: it is too short for its grid {tuple(shape)}; copy or download it again")
+    return points

@@ -12,11 +12,11 @@ from ecd_data.crystal import ATOMIC_NUMBERS, Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats.fixed import c_order
-from ecd_data.formats.fortran import format_block, parse_block
-from ecd_data.formats.text import Text
+from ecd_data.formats.fortran import format_block, parse_block, to_floats
+from ecd_data.formats.text import Lines, Text, grid_points
 
-MAX_POINTS = 1 << 31
 DIMENSIONS = re.compile(rb"^[ \t]*(\d+)[ \t]+(\d+)[ \t]+(\d+)[ \t]*\r?$", re.MULTILINE)
+AUGMENTATION = re.compile(r"augmentation occupancies[ \t]*(?:\(imaginary part\))?[ \t]*\d+[ \t]+(\d+)[ \t]*\r?\n")
 
 
 def parse(data: Text, name: str) -> Density:
@@ -40,19 +40,35 @@ def parse(data: Text, name: str) -> Density:
         ) from error
     if len(blocks) not in (1, 2, 4):
         raise FormatError(f"{name} has {len(blocks)} grids where a CHGCAR has 1, 2 or 4: it is cut or glued")
-    if any(len(tail.split("augmentation")[0].split()) > 3 * len(crystal) for tail in tails):  # moments of the atoms
-        raise FormatError(f"{name} has more numbers than its grid of {np.prod(shape)}: it is damaged or glued")
+    for tail in tails:
+        _check_tail(tail, len(crystal), name)
     grids = [c_order(blocks.pop(0), shape, crystal.volume) for _ in range(len(blocks))]  # popped to save memory
     spin = None if len(grids) == 1 else grids[1] if len(grids) == 2 else np.stack(grids[1:])
     augmentation = tuple(tails) if any(tail.strip() for tail in tails) else None
     return Density(crystal, grids[0], spin, augmentation, {"comment": comment})
 
 
+def _check_tail(tail: str, natoms: int, name: str) -> None:
+    """Raises FormatError where augmentation occupancies, or the moments of the atoms after them, are cut or glued."""
+    before, *sections = AUGMENTATION.split(tail)
+    due = [0, *map(int, sections[::2])]
+    for number, (count, text) in enumerate(zip(due, [before, *sections[1::2]], strict=True)):
+        numbers = to_floats(text.encode())
+        extra = -1 if numbers is None else len(numbers) - count
+        if extra not in ((0, natoms, 3 * natoms) if number == len(due) - 1 else (0,)):
+            what = (
+                f"augmentation occupancies {number}"
+                if number
+                else "what follows a grid, which has more numbers than due,"
+            )
+            raise FormatError(f"{name}: {what} cannot be read or ends too early: it is cut, damaged or glued")
+
+
 def _header(data: Text, name: str) -> tuple[Crystal, int, str]:
-    lines = _Lines(data)
+    lines = Lines(data)
     comment = lines.next().strip()
     scale = [float(x) for x in lines.next().split()]
-    lattice = np.array([_floats(lines.next(), 3) for _ in range(3)])
+    lattice = np.array([lines.floats(3) for _ in range(3)])
     factor = _scale_factor(scale, lattice)
     counts = lines.next().split()
     symbols: list[str] = []
@@ -61,11 +77,13 @@ def _header(data: Text, name: str) -> tuple[Crystal, int, str]:
     amounts = [int(c) for c in counts]
     if symbols and len(symbols) != len(amounts):
         raise FormatError(f"{name} names {len(symbols)} elements but {len(amounts)} counts: repair its lines 6 and 7")
+    if min(amounts) < 0 or 6 * sum(amounts) > len(data):
+        raise FormatError(f"{name} states {sum(amounts)} atoms, more than it can hold: repair the counts in its header")
     numbers = [z for z, n in zip(_atomic_numbers(symbols, amounts, name), amounts, strict=True) for _ in range(n)]
     mode = lines.next().strip().lower()
     if mode.startswith("s"):
         mode = lines.next().strip().lower()
-    coords = np.array([_floats(lines.next(), 3) for _ in numbers]).reshape(-1, 3)
+    coords = np.array([lines.floats(3) for _ in numbers]).reshape(-1, 3)
     if mode[:1] in ("c", "k"):
         coords = np.linalg.solve((lattice * factor).T, (coords * factor).T).T
     elif not mode.startswith("d"):
@@ -93,35 +111,12 @@ def _atomic_numbers(symbols: list[str], amounts: list[int], name: str) -> list[i
     return [ATOMIC_NUMBERS[s] for s in bare]
 
 
-def _floats(line: str, count: int) -> list[float]:
-    words = line.split()
-    if len(words) < count:
-        raise ValueError(f"{line.strip()!r} where {count} numbers are due")
-    return [float(w) for w in words[:count]]
-
-
-class _Lines:
-    def __init__(self, data: Text) -> None:
-        self.data, self.position = data, 0
-
-    def next(self) -> str:
-        if self.position >= len(self.data):
-            raise ValueError("the file ends")
-        end = self.data.find(b"\n", self.position)
-        end = len(self.data) if end < 0 else end
-        line = self.data[self.position : end].decode()
-        self.position = end + 1
-        return line
-
-
 def _blocks(data: Text, position: int, name: str) -> tuple[list[Floats], list[str], tuple[int, int, int]]:
     found = DIMENSIONS.search(data, position)
     if found is None or data[position : found.start()].strip():
         raise FormatError(f"{name} has no line of three grid dimensions after its atoms: it is cut or not a CHGCAR")
     shape: tuple[int, int, int] = tuple(int(n) for n in found.groups())  # type: ignore[assignment]
-    points = shape[0] * shape[1] * shape[2]
-    if not 0 < points <= MAX_POINTS:
-        raise FormatError(f"{name} states an impossible grid {shape}: it is damaged")
+    points = grid_points(shape, len(data), name)
     again = re.compile(rb"^[ \t]*%d[ \t]+%d[ \t]+%d[ \t]*\r?$" % shape, re.MULTILINE)
     blocks: list[Floats] = []
     tails: list[str] = []

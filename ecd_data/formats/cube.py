@@ -1,0 +1,79 @@
+"""Gaussian cube files: a grid whose voxel axes, times their counts, are the cell; the last axis runs fastest."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from ecd_data.crystal import Crystal
+from ecd_data.density import Density
+from ecd_data.errors import FormatError
+from ecd_data.formats.fortran import parse_block
+from ecd_data.formats.text import Lines, Text, floats, grid_points
+from ecd_data.formats.units import BOHR, PER_ANGSTROM3, PER_BOHR3, density_unit
+
+NUMBER = rb"[ \t]+[-+.\dEe]+"
+HEADER = re.compile(rb"[^\n]*\n[^\n]*\n(?:[ \t]*-?\d+(?:%s){3,4}[ \t]*\r?\n){4}" % NUMBER)
+PER_LINE = 6
+
+
+def looks_like(head: bytes) -> bool:
+    """Whether a file that begins so is a cube: two comments, then four lines of a count and three numbers."""
+    return HEADER.match(head) is not None
+
+
+def parse(data: Text, name: str) -> Density:
+    """The Density of a cube file; lengths in bohr, or in Å where the voxel counts are negative.
+
+    A shifted origin is undone by shifting the atoms. Values are e/bohr^3; in files in Å, whose writers differ, the unit
+    that makes the more plausible electron count. meta has "comment" and "unit". Raises FormatError.
+    """
+    lines = Lines(data)
+    comment = lines.next().strip()
+    lines.next()
+    first = lines.next()
+    natoms, *origin = floats(first, 4)
+    if natoms < 0 or floats(first + " 1", 5)[4] != 1:
+        raise FormatError(f"{name} holds orbitals or several fields: write the density alone into a cube")
+    axes = np.array([lines.floats(4) for _ in range(3)])
+    counts = axes[:, 0].astype(np.int64)
+    if len(set(np.sign(counts))) != 1:
+        raise FormatError(f"{name} has voxel counts of both signs: make them all positive (bohr) or negative (Å)")
+    shape = (abs(int(counts[0])), abs(int(counts[1])), abs(int(counts[2])))
+    points = grid_points(shape, len(data), name)
+    if not 0 <= natoms <= len(data) or natoms % 1:
+        raise FormatError(f"{name} states {natoms:g} atoms: repair its third line")
+    atoms = np.array([lines.floats(5) for _ in range(int(natoms))]).reshape(-1, 5)
+    length = BOHR if counts[0] > 0 else 1.0
+    lattice = axes[:, 1:] * np.abs(counts)[:, None] * length
+    coords = (atoms[:, 2:] - origin) * length @ np.asarray(np.linalg.inv(lattice), np.float64)
+    crystal = Crystal(lattice, atoms[:, 0].astype(np.int64), coords)
+    numbers, end = parse_block(data, lines.position, points, name)
+    if data[end:].strip():
+        raise FormatError(f"{name} has more numbers than its grid of {points}: it is damaged or glued")
+    unit = PER_BOHR3 if counts[0] > 0 else density_unit(numbers, crystal.volume, crystal.numbers)
+    values = numbers if unit == PER_ANGSTROM3 else numbers / BOHR**3
+    return Density(crystal, values.reshape(shape), meta={"comment": comment, "unit": unit})
+
+
+def render(rho: Density) -> bytes:
+    """The bytes of a cube file in bohr with eleven digits; it has no room for magnetization and augmentation."""
+    comment = str(rho.meta.get("comment") or rho.crystal.formula)
+    header = [
+        " ".join(comment.split()),
+        "electron density in e/bohr^3, the last axis fastest",
+        _row(len(rho.crystal), [0, 0, 0]),
+    ]
+    header += [_row(n, row / n / BOHR) for n, row in zip(rho.shape, rho.lattice, strict=True)]
+    header += [_row(z, [z, *xyz]) for z, xyz in zip(rho.numbers, rho.crystal.cart_coords / BOHR, strict=True)]
+    chunks = ["\n".join(header) + "\n"]
+    rows = (rho.values * BOHR**3).reshape(-1, rho.shape[2])
+    full, rest = divmod(rho.shape[2], PER_LINE)
+    layout = (" %17.10E" * PER_LINE + "\n") * full + (" %17.10E" * rest + "\n" if rest else "")
+    chunks += [layout % tuple(row) for row in rows]
+    return "".join(chunks).encode()
+
+
+def _row(count: int, values: object) -> str:
+    return f"{count:5d}" + "".join(f" {x:18.12f}" for x in np.asarray(values, dtype=np.float64))

@@ -1,0 +1,92 @@
+"""Quantum ESPRESSO's charge-density.dat, with the crystal of the data-file-schema.xml beside it."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from ecd_data.crystal import ATOMIC_NUMBERS, Crystal
+from ecd_data.density import Density
+from ecd_data.errors import FormatError
+from ecd_data.formats.text import MAX_POINTS, Text
+from ecd_data.formats.units import BOHR
+
+XML = "data-file-schema.xml"
+POINTS_PER_WAVE = 64  # a box around the sphere of waves has 4 times their number for a cube, more for sharp cells
+
+
+def looks_like(head: bytes) -> bool:
+    """Whether a file that begins so is a charge-density.dat: a Fortran record of three integers."""
+    return len(head) >= 20 and head[:4] == head[16:20] == b"\x0c\0\0\0"
+
+
+def parse(data: Text, name: str) -> Density:
+    """The Density of a charge-density.dat on the FFT grid of its run; raises FormatError.
+
+    The file and its XML must lie uncompressed in one folder, as pw.x leaves them.
+    """
+    path = Path(name)
+    if not (path.with_name(XML).is_file() and path.is_file()):
+        raise FormatError(f"{name} needs {XML} of the same run in its folder: copy the whole .save folder")
+    waves = _check_records(data, name)
+    crystal, shape, nelect = _run(path.with_name(XML))
+    points = shape[0] * shape[1] * shape[2]
+    if min(shape) < 1 or points > min(MAX_POINTS, POINTS_PER_WAVE * (waves + 1000)):
+        raise FormatError(f"{path.with_name(XML)} states a grid {shape} that does not fit {name}: take both of one run")
+    from ecd_data.dft.espresso import read_charge_density  # upstairs, but the one reader of this file
+
+    values, magnetization = read_charge_density(path, shape)
+    if not np.isfinite(values).all() or (magnetization is not None and not np.isfinite(magnetization).all()):
+        raise FormatError(f"{name} holds NaN or infinite values: the calculation failed, run it again")
+    return Density(crystal, values, magnetization, None, {"nelect": nelect})
+
+
+def _check_records(data: Text, name: str) -> int:
+    """The number of waves; raises FormatError where a record's length is not what the header says."""
+    try:
+        gamma_only, waves, spins = struct.unpack_from("<3i", data, 4)
+        position = 0
+        sizes: list[int] = []
+        while position < len(data):
+            (size,) = struct.unpack_from("<i", data, position)
+            (again,) = struct.unpack_from("<i", data, position + 4 + size) if size >= 0 else (-1,)
+            if size != again:
+                raise ValueError(f"record {len(sizes) + 1} is damaged")
+            sizes.append(size)
+            position += size + 8
+        if gamma_only not in (0, 1) or sizes != [12, 72, 12 * waves, *[16 * waves] * spins]:
+            raise ValueError("its records are not those of its header")
+    except (struct.error, ValueError) as error:
+        raise FormatError(f"{name} is a cut or damaged charge-density.dat ({error}): copy it again") from error
+    return int(waves)
+
+
+def _run(path: Path) -> tuple[Crystal, tuple[int, int, int], float]:
+    """Crystal, FFT grid and electron count of a finished run; lengths in its XML are in bohr."""
+    try:
+        output = ElementTree.parse(path).getroot().find("output")
+        structure = output.find("atomic_structure")  # type: ignore[union-attr]
+        cell = [structure.find(f"cell/{a}").text.split() for a in ("a1", "a2", "a3")]  # type: ignore[union-attr]
+        lattice = np.array(cell, dtype=np.float64) * BOHR
+        atoms = structure.findall("atomic_positions/atom")  # type: ignore[union-attr]
+        positions = np.array([a.text.split() for a in atoms], dtype=np.float64) * BOHR  # type: ignore[union-attr]
+        numbers = [ATOMIC_NUMBERS[_element(a.attrib["name"])] for a in atoms]
+        grid = output.find("basis_set/fft_grid").attrib  # type: ignore[union-attr]
+        shape = (int(grid["nr1"]), int(grid["nr2"]), int(grid["nr3"]))
+        nelect = float(output.find("band_structure/nelec").text)  # type: ignore[union-attr,arg-type]
+        crystal = Crystal(lattice, np.array(numbers), positions @ np.asarray(np.linalg.inv(lattice), np.float64))
+    except (ElementTree.ParseError, OSError, AttributeError, KeyError, ValueError) as error:
+        raise FormatError(f"{path} is not the XML of a finished pw.x run ({error}): copy it again") from error
+    return crystal, shape, nelect
+
+
+def _element(label: str) -> str:
+    """The element of a species such as Fe1 or O_up."""
+    return (
+        label[:2].capitalize()
+        if label[:2].capitalize() in ATOMIC_NUMBERS and label[:2].isalpha()
+        else label[:1].upper()
+    )

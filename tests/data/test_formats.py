@@ -1,0 +1,318 @@
+"""Every format read from a real file or one that another program makes here, and numbers equal to the last bit."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecd_data import Crystal, Density, check, read, write
+from ecd_data.dft.pseudopotentials import pseudo_folder
+from ecd_data.errors import FormatError, UsageError
+from ecd_data.formats import fixed
+from ecd_data.formats.compressed import ENDINGS
+from ecd_data.formats.fortran import format_block, parse_block
+from ecd_data.formats.text import MappedFile
+from tests.conftest import smooth_density
+
+
+def bits(array: np.ndarray) -> np.ndarray:
+    return array.view(np.uint64)
+
+
+def floats_of(text: bytes) -> np.ndarray:
+    return np.array([float(w) for w in text.split()])
+
+
+def numbers_text(count: int, powers: tuple[int, int], seed: int = 0) -> bytes:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=count) * 10.0 ** rng.integers(*powers, size=count)
+    values[rng.random(count) < 0.05] = 0.0
+    return format_block(values)
+
+
+@pytest.mark.parametrize("powers", [(-3, 6), (-14, 36), (-60, 60)])
+@pytest.mark.parametrize("count", [5, 41, 5 * fixed.CHUNK * 8 + 3])
+def test_numbers_are_those_of_float_to_the_last_bit(powers, count):
+    text = numbers_text(count, powers)
+    text = text.replace(b" 0.00000000000E+00", b" -.00000000000E+00", 1)
+    values, end = parse_block(text + b"tail", 0, count, "x")
+    assert end == len(text)
+    np.testing.assert_array_equal(bits(values), bits(floats_of(text)))
+
+
+def test_fast_and_general_path_agree_on_every_exponent():
+    words = [f" {s}.12345678901E{e:+03d}" for e in range(-99, 100) for s in "0-"]
+    text = "".join("".join(words[i : i + 5]) + "\n" for i in range(0, len(words), 5)).encode()
+    np.testing.assert_array_equal(bits(parse_block(text, 0, len(words), "x")[0]), bits(floats_of(text)))
+
+
+@pytest.mark.parametrize(
+    "word", [" 1.2345678901E+02", " .1234567890E-02", " 0.12345678901-101", " 0.12345678901D+02", "   3.5   "]
+)
+def test_unusual_numbers_among_usual_lines(word):
+    text = numbers_text(500, (-3, 3))
+    text = text[: 91 * 7 + 36] + f"{word:>18}".encode() + text[91 * 7 + 54 :]
+    values = parse_block(text, 0, 500, "x")[0]
+    plain = text.replace(b"901-101", b"901E-101").replace(b"D+02", b"E+02")
+    np.testing.assert_array_equal(bits(values), bits(floats_of(plain)))
+
+
+def test_windows_line_ends_and_a_file_on_the_disk(tmp_path):
+    text = numbers_text(50_003, (-3, 3))
+    expected = bits(floats_of(text))
+    for variant in (text, text.replace(b"\n", b"\r\n")):
+        (tmp_path / "x").write_bytes(variant)
+        for data in (variant, MappedFile.open(tmp_path / "x")):
+            values, end = parse_block(data, 0, 50_003, "x")
+            assert end == len(variant)
+            np.testing.assert_array_equal(bits(values), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_change_nothing(monkeypatch, threads):
+    monkeypatch.setattr(fixed, "MAX_THREADS", threads)
+    monkeypatch.setattr(fixed, "cores", lambda: threads)
+    count = 5 * fixed.CHUNK * 13
+    text = numbers_text(count, (-3, 6))
+    np.testing.assert_array_equal(bits(parse_block(text, 0, count, "x")[0]), bits(floats_of(text)))
+
+
+def test_columns_become_c_order():
+    values = np.arange(24, dtype=float)
+    np.testing.assert_array_equal(fixed.c_order(values, (2, 3, 4), 2.0), values.reshape(4, 3, 2).transpose(2, 1, 0) / 2)
+
+
+def close(one: Density, two: Density, tolerance: float = 1e-9) -> None:
+    np.testing.assert_allclose(one.values, two.values, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(one.lattice, two.lattice, atol=1e-8)
+    np.testing.assert_allclose((one.frac_coords - two.frac_coords + 0.5) % 1, 0.5, atol=1e-8)
+    np.testing.assert_array_equal(one.numbers, two.numbers)
+
+
+def test_a_real_cube(shared):
+    rho = read(shared / "real" / "baderkit_cube.cube.gz")
+    assert (rho.crystal.formula, rho.shape) == ("Ca2N", (60, 60, 60))
+    assert rho.nelect == pytest.approx(25, abs=1e-3)
+    assert check(rho).ok
+
+
+def test_cubes_survive_a_round_trip_and_ase_reads_them(tmp_path):
+    from ase.io.cube import read_cube
+    from ase.units import Bohr
+
+    rho = smooth_density(spin=True)
+    write(tmp_path / "rho.cube.gz", rho)
+    close(read(tmp_path / "rho.cube.gz"), rho)
+    with gzip.open(tmp_path / "rho.cube.gz", "rt") as file:
+        theirs = read_cube(file)
+    np.testing.assert_allclose(theirs["data"] / Bohr**3, rho.values, rtol=1e-7)
+    np.testing.assert_allclose(theirs["atoms"].positions, rho.crystal.cart_coords, atol=1e-6)
+
+
+def test_cubes_in_angstrom_and_with_a_shifted_origin(tmp_path):
+    rho = smooth_density()
+    shift = np.array([0.3, -0.2, 0.5])
+    lines = ["c", "c", " {} {} {} {}".format(len(rho.crystal), *shift)]
+    lines += [" {} {} {} {}".format(-n, *row / n) for n, row in zip(rho.shape, rho.lattice, strict=True)]
+    lines += [
+        " {} 0.0 {} {} {}".format(z, *x) for z, x in zip(rho.numbers, rho.crystal.cart_coords + shift, strict=True)
+    ]
+    lines += [" ".join(map(repr, row.tolist())) for row in rho.values.reshape(-1, rho.shape[2])]
+    (tmp_path / "a.cube").write_text("\n".join(lines) + "\n")
+    again = read(tmp_path / "a.cube")
+    np.testing.assert_allclose(again.frac_coords, rho.frac_coords, atol=1e-12)
+    np.testing.assert_allclose(again.lattice, rho.lattice, atol=1e-12)
+    ratio = again.values / rho.values
+    assert ratio.max() - ratio.min() < 1e-9 * ratio.max()
+
+
+def test_xsf_of_ase(shared, tmp_path):
+    from ase.io import write as ase_write
+
+    rho = read(shared / "real" / "aiida_converge.CHGCAR.gz")
+    ase_write(tmp_path / "x.xsf", rho.to_ase(), data=rho.values)
+    again = read(tmp_path / "x.xsf")
+    np.testing.assert_allclose(again.values, rho.values, atol=1e-6)
+    assert again.nelect == pytest.approx(8, abs=1e-3)
+
+
+def xsf_text(rho: Density, origin: np.ndarray, values: np.ndarray) -> str:
+    rows = ["# made here", "CRYSTAL", "PRIMVEC", *(" {} {} {}".format(*row) for row in rho.lattice), "PRIMCOORD"]
+    rows += [f" {len(rho.crystal)} 1"]
+    positions = rho.crystal.cart_coords + origin
+    rows += [" {} {} {} {}".format(s, *x) for s, x in zip(rho.crystal.symbols, positions, strict=True)]
+    rows += ["BEGIN_BLOCK_DATAGRID_3D", "3D", "BEGIN_DATAGRID_3D_this", " {} {} {}".format(*values.shape)]
+    rows += [" {} {} {}".format(*origin), *(" {} {} {}".format(*row) for row in rho.lattice)]
+    rows += [" ".join(map(repr, line)) for line in values.transpose(2, 1, 0).reshape(-1, values.shape[0]).tolist()]
+    return "\n".join([*rows, "END_DATAGRID_3D", "END_BLOCK_DATAGRID_3D", ""])
+
+
+def test_general_grids_repeat_their_first_points(tmp_path):
+    rho = smooth_density()
+    wrapped = np.pad(rho.values, (0, 1), mode="wrap")
+    (tmp_path / "x.xsf").write_text(xsf_text(rho, np.array([0.1, 0.2, 0.3]), wrapped))
+    again = read(tmp_path / "x.xsf")
+    close(again, rho if again.meta["unit"] == "e/Å^3" else Density(rho.crystal, rho.values / 0.529177210903**3))
+    (tmp_path / "y.xsf").write_text(xsf_text(rho, np.zeros(3), rho.values))
+    with pytest.raises(FormatError, match="not periodic"):
+        read(tmp_path / "y.xsf")
+
+
+@pytest.mark.parametrize("name", ["pyiron_spin", "pmg_nospin", "mv_NiO_SOC"])
+def test_json_of_pymatgen(shared, tmp_path, name):
+    import json
+
+    from monty.json import MontyEncoder
+    from pymatgen.io.vasp import Chgcar
+
+    source = shared / "real" / f"{name}.CHGCAR.gz"
+    rho, text = read(source), json.dumps(Chgcar.from_file(str(source)), cls=MontyEncoder)
+    with gzip.open(tmp_path / "mp-1.json.gz", "wt") as file:
+        file.write(text if name != "pmg_nospin" else f'{{"task_id": "mp-1", "data": {text}}}')
+    again = read(tmp_path / "mp-1.json.gz")
+    close(again, rho, 1e-14)
+    if rho.magnetization is not None:
+        np.testing.assert_allclose(again.magnetization, rho.magnetization, atol=1e-14)
+    if name == "pmg_nospin":
+        assert again.augmentation == rho.augmentation
+
+
+PW = """&CONTROL
+ calculation='scf', prefix='x', outdir='.', pseudo_dir='{pseudo}', disk_io='low' /
+&SYSTEM
+ ibrav=0, nat=1, ntyp=1, ecutwfc=12, occupations='smearing', degauss=0.05 /
+&ELECTRONS
+ conv_thr=1e-4 /
+ATOMIC_SPECIES
+ Al 1.0 Al.upf
+CELL_PARAMETERS angstrom
+ 0.0 2.02 2.02
+ 2.02 0.0 2.02
+ 2.02 2.02 0.0
+ATOMIC_POSITIONS crystal
+ Al 0.0 0.0 0.0
+K_POINTS automatic
+ 2 2 2 0 0 0
+"""
+PP = """&INPUTPP
+ prefix='x', outdir='.', plot_num=0, filplot='tmp' /
+&PLOT
+ iflag=3, output_format={format}, fileout='{name}' /
+"""
+
+
+@pytest.mark.skipif(shutil.which("pw.x") is None, reason="Quantum ESPRESSO (pw.x) is not installed")
+@pytest.mark.skipif(not pseudo_folder().is_dir(), reason="no pseudopotentials in the cache: run `ecd dft setup`")
+def test_an_engine_and_its_xsf_and_cube(tmp_path: Path) -> None:
+    def engine(program: str, text: str) -> None:
+        (tmp_path / "in").write_text(text)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([program, "-i", "in"], cwd=tmp_path, check=True, capture_output=True, env=environment)
+
+    engine("pw.x", PW.format(pseudo=pseudo_folder()))
+    rho = read(tmp_path / "x.save" / "charge-density.dat")
+    assert rho.nelect == pytest.approx(3, abs=1e-6)
+    assert rho.crystal.formula == "Al"
+    (tmp_path / "alone").mkdir()
+    shutil.copy(tmp_path / "x.save" / "charge-density.dat", tmp_path / "alone")
+    with pytest.raises(FormatError, match="data-file-schema"):
+        read(tmp_path / "alone" / "charge-density.dat")
+    if shutil.which("pp.x"):
+        for number, name in ((5, "x.xsf"), (6, "x.cube")):
+            engine("pp.x", PP.format(format=number, name=name))
+            again = read(tmp_path / name)
+            assert again.meta["unit"] == "e/bohr^3"
+            assert again.shape == rho.shape
+            np.testing.assert_allclose(again.values, rho.values, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("name", ["CHGCAR", "a.cube"])
+def test_compressed_files_of_every_kind(tmp_path, name, ending):
+    rho = smooth_density()
+    write(tmp_path / f"{name}{ending}", rho)
+    close(read(tmp_path / f"{name}{ending}"), rho)
+    raw = (tmp_path / f"{name}{ending}").read_bytes()
+    (tmp_path / "cut").write_bytes(raw[: len(raw) // 2])
+    with pytest.raises(FormatError, match="damaged or cut"):
+        read(tmp_path / "cut")
+
+
+def test_several_gzip_members_and_padding_are_one_file(tmp_path):
+    rho = smooth_density()
+    write(tmp_path / "CHGCAR", rho)
+    text = (tmp_path / "CHGCAR").read_bytes()
+    (tmp_path / "b").write_bytes(gzip.compress(text[:999]) + gzip.compress(text[999:]) + bytes(64))
+    close(read(tmp_path / "b"), rho)
+
+
+def archive(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        link = tarfile.TarInfo("CHGCAR_link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_members_of_archives(tmp_path):
+    rho, other = smooth_density(), smooth_density(seed=1)
+    write(tmp_path / "CHGCAR", rho)
+    write(tmp_path / "other_CHGCAR.gz", other)
+    one, two = (tmp_path / "CHGCAR").read_bytes(), (tmp_path / "other_CHGCAR.gz").read_bytes()
+    close(read(archive(tmp_path / "one.tar.gz", {"run/POSCAR": b"x", "run/CHGCAR": one})), rho)
+    both = archive(tmp_path / "both.tar.gz", {"../../a_CHGCAR": one, "b_CHGCAR.gz": two})
+    close(read(f"{both}::b_CHGCAR.gz"), other)
+    close(read(f"{both}::../../a_CHGCAR"), rho)
+    with pytest.raises(FormatError, match="::name"):
+        read(both)
+    for wrong in ("CHGCAR_link", "nothing"):
+        with pytest.raises(FormatError, match="has no file"):
+            read(f"{both}::{wrong}")
+    with pytest.raises(FormatError, match="not a tar archive"):
+        read(f"{tmp_path / 'CHGCAR'}::x")
+    assert not (tmp_path.parent / "a_CHGCAR").exists()
+
+
+BAD = {
+    "orbitals.cube": (" 1 0 0 0", " -1 0 0 0", "orbitals"),
+    "signs.cube": (" 2 2 0 0", " -2 2 0 0", "both signs"),
+    "huge.cube": (" 2 2 0 0", " 999999 2 0 0", "too short"),
+    "atoms.cube": (" 1 0 0 0", " 99999999 0 0 0", "atoms"),
+    "more.cube": ("8\n", "8 9\n", "more numbers"),
+    "fewer.cube": (" 7 8", " 7", "cut|numbers"),
+}
+CUBE = "c\nc\n 1 0 0 0\n 2 2 0 0\n 2 0 2 0\n 2 0 0 2\n 1 1 0 0 0\n 1 2 3 4\n 5 6 7 8\n"
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_cubes_are_named(tmp_path, name):
+    old, new, word = BAD[name]
+    (tmp_path / name).write_text(CUBE.replace(old, new, 1))
+    with pytest.raises(FormatError, match=word) as error:
+        read(tmp_path / name)
+    assert name in str(error.value)
+
+
+def test_formats_without_a_writer_are_refused(tmp_path):
+    for options in ({"format": "xsf"}, {}):
+        with pytest.raises(UsageError, match=r"\.cube"):
+            write(tmp_path / "a.xsf", smooth_density(), **options)
+
+
+def test_unknown_cells_are_refused(tmp_path):
+    rho = Density(Crystal(np.eye(3) * 900, [1], [[0, 0, 0]]), np.ones((2, 2, 2)))
+    write(tmp_path / "CHGCAR", rho)
+    with pytest.raises(FormatError, match="lattice is damaged"):
+        read(tmp_path / "CHGCAR")
