@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 
-from ecd_data.crystal import Crystal
+from ecd_data.crystal import SYMBOLS, Crystal
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats.fortran import parse_block
-from ecd_data.formats.text import Lines, Text, floats, grid_points
+from ecd_data.formats.text import MAX_POINTS, Lines, Text, floats, grid_points
 from ecd_data.formats.units import BOHR, PER_ANGSTROM3, PER_BOHR3, density_unit
 
 NUMBER = rb"[ \t]+[-+.\dEe]+"
@@ -37,6 +37,8 @@ def parse(data: Text, name: str) -> Density:
     if natoms < 0 or floats(first + " 1", 5)[4] != 1:
         raise FormatError(f"{name} holds orbitals or several fields: write the density alone into a cube")
     axes = np.array([lines.floats(4) for _ in range(3)])
+    if np.abs(axes[:, 0]).max() > MAX_POINTS:
+        raise FormatError(f"{name} states an impossible grid: it is damaged")
     counts = axes[:, 0].astype(np.int64)
     if len(set(np.sign(counts))) != 1:
         raise FormatError(f"{name} has voxel counts of both signs: make them all positive (bohr) or negative (Å)")
@@ -45,6 +47,8 @@ def parse(data: Text, name: str) -> Density:
     if not 0 <= natoms <= len(data) or natoms % 1:
         raise FormatError(f"{name} states {natoms:g} atoms: repair its third line")
     atoms = np.array([lines.floats(5) for _ in range(int(natoms))]).reshape(-1, 5)
+    if len(atoms) and np.abs(atoms[:, 0]).max() > len(SYMBOLS):
+        raise FormatError(f"{name} has an atomic number that does not exist: it is damaged")
     length = BOHR if counts[0] > 0 else 1.0
     lattice = axes[:, 1:] * np.abs(counts)[:, None] * length
     coords = (atoms[:, 2:] - origin) * length @ np.asarray(np.linalg.inv(lattice), np.float64)

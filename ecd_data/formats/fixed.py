@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecd_data.crystal import Floats
+from ecd_data.formats.compiled import FIELD as compiled_field
+from ecd_data.formats.compiled import kernel
 from ecd_data.formats.text import Text, view
 
 DIGITS = 11
@@ -62,6 +64,7 @@ def parse_lines(data: Text, start: int, lines: int, stride: int, out: Floats) ->
     None where the lines are not all of that length.
     """
     target = out.reshape(lines, PER_LINE)
+    compiled = kernel(lines * stride)
 
     def parse_range(begin: int, end: int) -> list[int] | None:
         scratch = Scratch(min(CHUNK, end - begin), stride)
@@ -71,7 +74,11 @@ def parse_lines(data: Text, start: int, lines: int, stride: int, out: Floats) ->
             table = view(data, start + first * stride, (after - first) * stride, scratch.text).reshape(-1, stride)
             if not (table[:, -1] == ord("\n")).all():
                 return None
-            bad = _parse_chunk(table, target[first:after], scratch)
+            if compiled:
+                fields = np.ndarray((len(table), PER_LINE), compiled_field, table, 0, (stride, WIDTH))
+                bad = scratch.bad[: len(table)] if compiled(fields, target[first:after], scratch.bad) else None
+            else:
+                bad = _parse_chunk(table, target[first:after], scratch)
             undone += (first + np.flatnonzero(bad)).tolist() if bad is not None else []
         return undone
 
@@ -89,6 +96,7 @@ class Scratch:
     def __init__(self, lines: int, stride: int) -> None:
         numbers = lines * PER_LINE
         self.text = np.empty(lines * stride, dtype=np.uint8)
+        self.bad = np.empty(lines, dtype=np.bool_)
         self.words, self.wrong = np.empty((2, 4 * numbers), dtype=np.uint32)
         self.prefix = np.empty(numbers, dtype=np.uint16)
         self.index = np.empty(numbers, dtype=np.intp)

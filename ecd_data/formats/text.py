@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from collections.abc import Sequence
@@ -75,11 +76,14 @@ class Lines:
 
 
 def floats(line: str, count: int) -> list[float]:
-    """The first `count` numbers of a line; raises ValueError where there are fewer."""
+    """The first `count` numbers of a line; raises ValueError where there are fewer or not finite."""
     words = line.split()
     if len(words) < count:
         raise ValueError(f"{line.strip()[:80]!r} where {count} numbers are due")
-    return [float(w) for w in words[:count]]
+    numbers = [float(w) for w in words[:count]]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{line.strip()[:80]!r} is not finite")
+    return numbers
 
 
 def grid_points(shape: Sequence[int], size: int, name: str) -> int:
