@@ -87,7 +87,7 @@ class Neighborhood(NamedTuple):
         sent [n, 5, h]: what an atom gives to scalars, to x, y, z, and along the direction to the receiver;
         filters [b, 3h]: coefficients of the radial functions for vectors, along the direction, for scalars.
         """
-        sent, width = sent[self.atoms], sent.shape[2]
+        sent, width = sent.index_select(0, self.atoms), sent.shape[2]
         vector, along, scalar = filters.split(width, dim=1)
         even = sent[:, None, :4] * torch.stack([scalar, vector, vector, vector], dim=1)
         odd = sent[:, None, 4] * along
