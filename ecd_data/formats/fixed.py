@@ -170,6 +170,7 @@ def c_order(values: Floats, shape: tuple[int, int, int], divisor: float) -> Floa
             grid[:, plane] = slab.T
 
     in_threads(turn, shape[1], max(1, CHUNK * PER_LINE * shape[1] // values.size))
+    grid.flags.writeable = False  # so that a Density takes it as it is
     return grid
 
 

@@ -12,6 +12,7 @@ from ecd_data.errors import FormatError
 from ecd_data.formats.fixed import DIGITS, LINE, PER_LINE, WIDTH, parse_lines
 from ecd_data.formats.text import Text
 
+STEP = 1 << 20  # bytes at a time
 NO_EXPONENT_LETTER = re.compile(rb"(\d)([+-]\d{3})(?!\d)")  # Fortran drops the E of three-digit exponents
 
 
@@ -107,18 +108,20 @@ def _after_line(data: Text, position: int) -> int:
 
 
 def _walk(data: Text, start: int, count: int, name: str) -> int:
+    """The position after the line of the last of `count` words, found by where words begin."""
     position, seen = start, 0
-    while seen < count:
-        if position >= len(data):
-            raise FormatError(f"{name} is cut: {seen} of {count} numbers; copy or download it again")
-        end = _after_line(data, position)
-        words = len(data[position:end].split())
-        if words == 0 and seen:
-            raise FormatError(f"{name} has a blank line after {seen} of {count} numbers: it is damaged")
-        position, seen = end, seen + words
-    if seen > count:
-        raise FormatError(f"{name} has more numbers than its grid of {count}: it is damaged")
-    return position
+    while position < len(data):
+        piece = np.frombuffer(data[position - 1 : position + STEP], dtype=np.uint8)  # with the byte before
+        blank = piece <= ord(" ")
+        begins = np.flatnonzero(blank[:-1] & ~blank[1:])
+        if seen + len(begins) >= count:
+            last = position + int(begins[count - seen - 1])
+            end = _after_line(data, last)
+            if len(data[last:end].split()) > 1:
+                raise FormatError(f"{name} has more numbers than its grid of {count}: it is damaged")
+            return end
+        position, seen = position + STEP, seen + len(begins)
+    raise FormatError(f"{name} is cut: {seen} of {count} numbers; copy or download it again")
 
 
 def format_block(values: Floats) -> bytes:

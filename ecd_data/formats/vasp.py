@@ -42,6 +42,10 @@ def parse(data: Text, name: str) -> Density:
         raise FormatError(f"{name} has {len(blocks)} grids where a CHGCAR has 1, 2 or 4: it is cut or glued")
     for tail in tails:
         _check_tail(tail, len(crystal), name)
+    if data[len(data) - 1 :].strip():
+        raise FormatError(
+            f"{name} is cut inside its last line: copy it again, or end it with a line end if it is whole"
+        )
     grids = [c_order(blocks.pop(0), shape, crystal.volume) for _ in range(len(blocks))]  # popped to save memory
     spin = None if len(grids) == 1 else grids[1] if len(grids) == 2 else np.stack(grids[1:])
     augmentation = tuple(tails) if any(tail.strip() for tail in tails) else None
