@@ -25,6 +25,12 @@ from ecd_models.networks.published_models import PUBLISHED, misfits, recognised
 FORMAT = "ecd-model-1"
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT = "charge3net-sample"
+# Of numpy, what a training script may have left in a checkpoint: single numbers, under their names of numpy 1 and 2.
+NUMBERS: list[Any] = [
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
+]
 ATOMS, STATE = "atoms:", "state:"  # what precedes the names of tensors that are not the network's
 
 
@@ -114,20 +120,20 @@ def load_published(source: str | Path | Mapping[str, Any], cutoff: float = 4.0, 
     published = recognised(weights)
     if published is None:
         known = ", ".join(model.name for model in PUBLISHED)
-        raise FormatError(f"{name} is not a checkpoint of {known}: it has {', '.join(list(weights)[:3])}")
+        raise FormatError(f"{name} is no checkpoint of {known}: it has {', '.join(list(weights)[:3])}")
     try:
         config = published.config(weights, cutoff, num_neighbors)
     except KeyError as error:
-        raise FormatError(f"{name} is not a {published.name} checkpoint: {error.args[0]} is missing") from error
+        raise FormatError(f"{name} is no {published.name} checkpoint: {error.args[0]} is missing") from error
     except (IndexError, ValueError) as error:
-        raise FormatError(f"{name} is not a {published.name} checkpoint: its weights have impossible sizes") from error
+        raise FormatError(f"{name} is no {published.name} checkpoint: its weights have impossible sizes") from error
     shapes = published.shapes(config)
     absent, extra = misfits(weights, shapes)
     if absent:
         reason = f"{', '.join(absent[:3])} missing or misshapen"
-        raise FormatError(f"{name} is not a whole {published.name} checkpoint: {reason}")
+        raise FormatError(f"{name} is no whole {published.name} checkpoint: {reason}")
     if extra:
-        raise FormatError(f"{name} is not a {published.name} checkpoint: it also has {', '.join(extra[:3])}")
+        raise FormatError(f"{name} is no {published.name} checkpoint: it also has {', '.join(extra[:3])}")
     model = published.cls(config)
     _fill(model, published.read({key: weights[key] for key in shapes}, config), name)
     return model.eval()
@@ -181,7 +187,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(NUMBERS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist: give the path of a checkpoint") from error
     except pickle.UnpicklingError as error:

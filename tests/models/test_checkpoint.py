@@ -121,6 +121,15 @@ def test_published_files_of_every_kind(wrap: str, published: dict[str, torch.Ten
     assert model.config.channels == (11, 4, 2)
 
 
+@pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5), np.int64(3), torch.tensor(0.5), 0.5])
+def test_numbers_next_to_the_weights_are_read(number: object, tmp_path: Path) -> None:
+    model = DeepDFT(DeepDFTConfig(1, 4))
+    torch.save({"epoch": 3, "model": model.state_dict(), "best_nmape": number}, tmp_path / "best.pt")
+    assert_same(load_published(tmp_path / "best.pt"), model)
+    content = (tmp_path / "best.pt").read_bytes()
+    assert (b"numpy" in content) == isinstance(number, np.generic)
+
+
 @needs_reference
 def test_dead_published_weights_change_nothing(published: dict[str, torch.Tensor]) -> None:
     changed = {name: value.clone() for name, value in published.items()}
