@@ -255,9 +255,10 @@ def test_empty_neighbourhoods_are_harmless(name: str) -> None:
     assert network(item(lonely, np.zeros((0, 3))).to(dtype=torch.float32)).shape == (0,)
 
 
-def test_tabulated_filters_are_those_of_the_perceptron(points: np.ndarray) -> None:
+@pytest.mark.parametrize("options", [{}, {"gaussian_expansion_step": 0.02, "hidden_state_size": 16}])
+def test_tabulated_filters_are_those_of_the_perceptron(options: dict, points: np.ndarray) -> None:
     torch.manual_seed(2)
-    network = build_model("invdeepdft", num_interactions=2)
+    network = build_model("invdeepdft", num_interactions=2, **options)
     batch = item(crystal_at_random(), points)
     exact = network.double()(batch).detach()
     network.float()
