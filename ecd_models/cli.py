@@ -246,12 +246,10 @@ def evaluate(
 ) -> None:
     """Measure the errors of a model on full grids."""
     from ecd_models import evaluate, load_model
+    from ecd_models.screen import evaluation_progress
 
-    def report(id: str, error: float) -> None:
-        if not quiet:
-            print(f"{id}: {100 * error:.3f} %", file=sys.stderr)
-
-    result = evaluate(load_model(model), task, part=part, data_dir=data, limit=limit, report=report)
+    with evaluation_progress(not quiet) as report:
+        result = evaluate(load_model(model), task, part=part, data_dir=data, limit=limit, report=report)
     print(f"{result.task} {part}, {result.model}: {result.summary}")
     if result.atom_summary is not None:
         print(f"{result.task} {part}, superposed atoms: {result.atom_summary}")

@@ -19,7 +19,8 @@ class TrainConfig:
     task: configuration or task of the data, from data_dir or else as `load_dataset` finds it; model, options: network;
     difference: learn the difference to superposed atoms; steps of batch_size crystals x probes points;
     lr * lr_decay^(step / lr_decay_steps); best checkpoint by eps_mae on validation_probes points of up to
-    validation_crystals crystals every validate_every steps; cache_mb bounds the decoded densities that are kept.
+    validation_crystals crystals every validate_every steps; workers: processes that draw samples; threads: of torch, 0
+    for its own choice; cache_mb bounds the decoded densities that are kept.
     """
 
     out: str
@@ -40,6 +41,7 @@ class TrainConfig:
     seed: int = 42
     device: str = "cpu"
     workers: int = 0
+    threads: int = 0
     cache_mb: int = 2048
 
     def __post_init__(self) -> None:

@@ -13,6 +13,8 @@ from ecd_models.metrics import Summary, eps_mae, summarize
 from ecd_models.model import DensityModel
 from ecd_models.prediction import predict
 
+Judged = Callable[[int, int, str, float], None]
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -58,12 +60,13 @@ def evaluate(
     part: str = "test",
     data_dir: str | None = None,
     limit: int | None = None,
-    report: Callable[[str, float], None] | None = None,
+    report: Judged | None = None,
 ) -> Evaluation:
-    """The errors of `model` on a part of a task, on full grids; `report` is told each id and error.
+    """The errors of `model` on a part of a task, on full grids.
 
-    The data are those under data_dir, $ECD_ROOT or the embedded sample; limit takes the first crystals only. Raises
-    UsageError for an unknown task or an empty part.
+    The data are those under data_dir, $ECD_ROOT or the embedded sample; limit takes the first crystals only; `report`
+    is told how many of how many are done, the id and its error. Raises UsageError for an unknown task or an empty
+    part.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be at least 1, not {limit}")
@@ -76,7 +79,7 @@ def evaluate_ids(
     data: TaskData,
     ids: Sequence[str],
     part: str,
-    report: Callable[[str, float], None] | None = None,
+    report: Judged | None = None,
 ) -> Evaluation:
     """The errors of `model` on these materials of a task's store, see `evaluate`."""
     errors: dict[str, float] = {}
@@ -87,5 +90,5 @@ def evaluate_ids(
         if model.atoms is not None and atom_errors is not None:
             atom_errors[id] = eps_mae(model.atoms(rho.crystal, rho.shape), rho)
         if report is not None:
-            report(id, errors[id])
+            report(len(errors), len(ids), id, errors[id])
     return Evaluation(data.task, part, model.name, errors, atom_errors)

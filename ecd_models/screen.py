@@ -38,6 +38,20 @@ def _errors(p: Progress) -> str:
 
 
 @contextmanager
+def evaluation_progress(shown: bool = True) -> Iterator[Callable[[int, int, str, float], None] | None]:
+    """A function that shows how far an evaluation is: a bar on a terminal, else a line a crystal."""
+    if not shown:
+        yield None
+    elif sys.stderr.isatty():
+        with _bar(None, "evaluating", "{task.fields[errors]}") as (bar, task):
+            yield lambda done, total, id, error: bar.update(
+                task, completed=done, total=total, errors=f"{id}: {100 * error:.2f} %"
+            )
+    else:
+        yield lambda done, total, id, error: print(f"{done}/{total} {id}: {100 * error:.3f} %", file=sys.stderr)
+
+
+@contextmanager
 def counting(what: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None] | None]:
     """A function that advances a bar by a number of `what`; nothing off a terminal."""
     if not shown or not sys.stderr.isatty():
@@ -48,7 +62,7 @@ def counting(what: str, total: int, shown: bool = True) -> Iterator[Callable[[in
 
 
 @contextmanager
-def _bar(total: int, description: str, extra: str) -> Iterator[tuple]:
+def _bar(total: int | None, description: str, extra: str) -> Iterator[tuple]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -19,7 +19,7 @@ from ecd_models.data import TaskData, task_data
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.networks.atoms import fit_superposed_atoms
-from ecd_models.runs import Run
+from ecd_models.runs import Run, stop_between_steps
 from ecd_models.samples import EpochBatches, ProbeDataset
 
 log = logging.getLogger("ecd_models")
@@ -37,6 +37,9 @@ class Progress:
     best_error: float | None
 
 
+Report = Callable[[Progress], None]
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """The best model of a run, its validation error (fraction) and where the run's files are."""
@@ -47,44 +50,51 @@ class TrainResult:
     log: Path
 
 
-def train(config: TrainConfig, report: Callable[[Progress], None] | None = None) -> TrainResult:
+def train(config: TrainConfig, report: Report | None = None) -> TrainResult:
     """The best model of a run with `config`; a run that was interrupted goes on where it was.
 
-    Writes config.json, log.csv, last.safetensors and best.safetensors under config.out. Raises UsageError where the
-    folder holds a run of another configuration, EcdError where the loss is not finite.
+    Writes config.json, log.csv, last.safetensors and best.safetensors under config.out. Ctrl-C and SIGTERM end the run
+    after the step under way, saved. Raises UsageError where the folder holds a run of another configuration, EcdError
+    where the loss is not finite.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads or threads)
+    try:
+        with stop_between_steps() as stopped:
+            return _train(config, report, stopped)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(config: TrainConfig, report: Report | None, stopped: Callable[[], bool]) -> TrainResult:
     data = task_data(config.task, config.data_dir)
     run = Run.open(config)
     model = run.restored_model() or new_model(config, data)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: config.lr_decay ** (step / config.lr_decay_steps)
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: config.lr_decay ** (t / config.lr_decay_steps))
     step = run.restore(optimizer, schedule)
     samples = _samples(config, data, model, config.probes, config.seed)
     validation = _validation_batches(config, data, model)
     batches = EpochBatches(data.ids("train"), config.batch_size, config.seed, step, config.steps)
-    loader = DataLoader(samples, batch_sampler=batches, collate_fn=collate, num_workers=config.workers)
-    try:
-        for batch in loader:
-            batch = batch.to(device=config.device)
-            optimizer.zero_grad()
-            loss = (model(batch) - _target(batch)).abs().mean()
-            if not torch.isfinite(loss):
-                raise EcdError(f"{config.out}: the loss is {loss.item()} at step {step}: lower lr and run again")
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            step += 1
-            run.count(loss.item(), _target(batch).abs().mean().item())
-            if step % config.validate_every == 0 or step == config.steps:
-                run.validated(step, float(schedule.get_last_lr()[0]), validation_error(model, validation))
-                run.save(step, model, optimizer)
-            if report is not None:
-                report(Progress(step, config.steps, run.loss, run.train_error, run.validation_error, run.best_error))
-    except KeyboardInterrupt:
-        run.save(step, model, optimizer)
-        raise
+    for batch in DataLoader(samples, batch_sampler=batches, collate_fn=collate, num_workers=config.workers):
+        batch = batch.to(device=config.device)
+        optimizer.zero_grad()
+        loss = (model(batch) - _target(batch)).abs().mean()
+        if not torch.isfinite(loss):
+            raise EcdError(f"{config.out}: the loss is {loss.item()} at step {step}: lower lr and run again")
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        step += 1
+        run.count(loss.item(), _target(batch).abs().mean().item())
+        if step % config.validate_every == 0 or step == config.steps:
+            run.validated(step, float(schedule.get_last_lr()[0]), validation_error(model, validation))
+            run.save(step, model, optimizer)
+        if report is not None:
+            report(Progress(step, config.steps, run.loss, run.train_error, run.validation_error, run.best_error))
+        if stopped():
+            run.save(step, model, optimizer)
+            raise KeyboardInterrupt
     return TrainResult(run.best_model(), run.best_error or float("nan"), run.best, run.log)
 
 

@@ -14,7 +14,7 @@ from ecd_data import open_store, write
 from ecd_data.plot import plot_slices
 from ecd_models import evaluate, predict, train
 from ecd_models.config import load_config
-from ecd_models.screen import training_progress
+from ecd_models.screen import evaluation_progress, training_progress
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--config", default=Path(__file__).with_name("chargE3net_sample.toml"))
@@ -32,7 +32,8 @@ print(f"\nbest validation eps_mae {100 * result.best_error:.2f} %, checkpoint {r
 
 out = Path(config.out)
 for part in ("test_geometries", "test_compositions"):
-    evaluation = evaluate(result.model, config.task, part=part, limit=options.limit)
+    with evaluation_progress() as report:
+        evaluation = evaluate(result.model, config.task, part=part, limit=options.limit, report=report)
     evaluation.save(out / f"{part}.json")
     print(f"\n{part}: eps_mae on full grids")
     print(f"  superposed atoms   {evaluation.atom_summary}")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(config, stop):
 
     def interrupt(progress):
         if progress.step == stop:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         train(broken, interrupt)
