@@ -31,7 +31,7 @@ with training_progress(config.steps) as report:
 print(f"\nbest validation eps_mae {100 * result.best_error:.2f} %, checkpoint {result.best}, log {result.log}")
 
 out = Path(config.out)
-for part in ("test_geometries", "test_compositions"):
+for part in ("test_compositions", "test_geometries"):
     with evaluation_progress() as report:
         evaluation = evaluate(result.model, config.task, part=part, limit=options.limit, report=report)
     evaluation.save(out / f"{part}.json")
@@ -39,9 +39,9 @@ for part in ("test_geometries", "test_compositions"):
     print(f"  superposed atoms   {evaluation.atom_summary}")
     print(f"  {config.model:<18} {evaluation.summary}")
 
-id = next(iter(evaluate(result.model, config.task, part="test_geometries", limit=1).errors))
-rho = open_store(config.task)[id]
+worst = max(evaluation.errors, key=lambda id: evaluation.errors[id])
+rho = open_store(config.task)[worst]
 guess = predict(result.model, rho.crystal, shape=rho.shape)
-write(out / f"CHGCAR_{id}.gz", guess)
-plot_slices(rho, guess, out / f"{id}.png", f"{id} (unseen geometry)")
-print(f"\npicture {out / f'{id}.png'}, density {out / f'CHGCAR_{id}.gz'}, errors by crystal {out}/test_*.json")
+write(out / f"CHGCAR_{worst}.gz", guess)
+plot_slices(rho, guess, out / f"{worst}.png", f"{worst}, the worst of the unseen geometries")
+print(f"\npicture {out / f'{worst}.png'}, density {out / f'CHGCAR_{worst}.gz'}, errors by crystal {out}/test_*.json")

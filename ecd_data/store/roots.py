@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -41,8 +42,13 @@ def resolve(configuration: str, data_dir: str | Path | None = None) -> str:
             f"no data for {configuration!r}: set ECD_ROOT (or data_dir=) to a folder or URL that holds "
             f"{configuration}.ecd; `ecd convert` makes such a store from CHGCAR files"
         )
-    log.warning("%s: the embedded sample (set ECD_ROOT for the release)", configuration)
+    _say_once(configuration)
     return embedded(configuration)
+
+
+@cache
+def _say_once(configuration: str) -> None:
+    log.warning("%s: the embedded sample (set ECD_ROOT for the release)", configuration)
 
 
 def configured(root: str, configuration: str) -> str:
