@@ -7,6 +7,7 @@ import gzip
 import lzma
 import zlib
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,14 @@ from ecd_data.errors import FormatError, MissingDependencyError
 from ecd_data.formats.text import MappedFile, Text
 
 try:  # inflates more than twice as fast
-    from isal.isal_zlib import IsalError as _IsalError
-    from isal.isal_zlib import decompressobj as _inflater
+    _zlib: Any = import_module("isal.isal_zlib")
 except ImportError:
-    _inflater, _IsalError = zlib.decompressobj, zlib.error
+    _zlib = zlib
 
 MAX_BYTES = 1 << 36  # what no density needs: a bomb
 STEP = 1 << 24  # bytes at a time
 SMALL = 1 << 20  # below this, mapping a file costs more than reading it
-DAMAGE = (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError, _IsalError)
+DAMAGE = (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError, _zlib.error)
 
 
 def _members(start: Callable[[], Any]) -> Callable[[bytes], bytes]:
@@ -79,7 +79,7 @@ def _compress_arrow(codec: str) -> Callable[[bytes], bytes]:
 
 
 OPENERS: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
-    b"\x1f\x8b": ("gzip", _members(lambda: _inflater(wbits=31))),
+    b"\x1f\x8b": ("gzip", _members(lambda: _zlib.decompressobj(wbits=31))),
     b"\xfd7zXZ\x00": ("xz", _members(lzma.LZMADecompressor)),
     b"BZh": ("bzip2", _members(bz2.BZ2Decompressor)),
     b"\x28\xb5\x2f\xfd": ("zstd", _arrow("zstd")),
