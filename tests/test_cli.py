@@ -28,6 +28,9 @@ def here(tmp_path, monkeypatch) -> Path:
     Path("junk.safetensors").write_bytes(b"\xff" * 64)
     Path("broken.toml").write_text('steps = "x')
     Path("typo.toml").write_text("stepz = 3")
+    Path("device.toml").write_text('out = "run"\ndevice = "nothing"')
+    Path("rate.toml").write_text('out = "run"\nlr = -1.0')
+    Path("seed.toml").write_text('out = "run"\nseed = -1')
     Path("folder").mkdir()
     assert run("convert", "-q", "CHGCAR_good", "my.ecd") == 0
     return tmp_path
@@ -66,6 +69,7 @@ DATA = {
     ("split", "nothing"): 2,
     ("split", "ecd_hse", "--part", "nothing"): 2,
     ("leakage", "nothing"): 2,
+    ("leakage", "sample_pbe"): 2,
     ("dft", "run", "one"): 2,
     ("dft", "run", "nothing.cif", "new.ecd"): 2,
     ("bogus",): 2,
@@ -77,6 +81,13 @@ MODELS = {
     ("train", "nothing.toml"): 2,
     ("train", "broken.toml"): 2,
     ("train", "typo.toml"): 2,
+    ("train", "folder"): 2,
+    ("train", "device.toml"): 2,
+    ("train", "rate.toml"): 2,
+    ("train", "seed.toml"): 2,
+    ("predict", "CHGCAR_good", "-m", "CHGCAR_good", "-o", "CHGCAR_p", "--grid", "4", "4", "4"): 1,
+    ("predict", "CHGCAR_good", "-m", "junk.pt", "-o", "out.txt", "--grid", "4", "4", "4"): 2,
+    ("plot", "good", "-m", "nothing", "-o", "x.foo", "--store", "my.ecd"): 2,
     ("predict", "nothing", "-m", "junk.pt", "-o", "CHGCAR_p", "--grid", "4", "4", "4"): 1,
     ("predict", "CHGCAR_good", "-m", "nothing", "-o", "CHGCAR_p", "--grid", "4", "4", "4"): 2,
     ("predict", "CHGCAR_good", "-m", "junk.pt", "-o", "CHGCAR_p", "--grid", "4", "4", "4"): 1,

@@ -81,16 +81,21 @@ def write(path: str | Path, rho: Density, format: str | None = None) -> None:
     A cube has no room for the magnetization. Compressed where the name ends in .gz, .xz, .bz2, .zst or .lz4. The file
     appears complete or not at all. Raises UsageError for a name that tells no format.
     """
-    file = Path(path)
+    render = renderer(path, format)
+    try:
+        data = render(rho)
+    except FormatError as error:
+        raise FormatError(f"{path} was not written: {error}") from error
+    write_bytes(Path(path), data)
+
+
+def renderer(path: str | Path, format: str | None = None) -> Callable[[Density], bytes]:
+    """What turns a density into the content of the file `path`; raises UsageError for a name that tells no format."""
     known = {key: f for key, f in FORMATS.items() if f.render}
-    chosen = format.lower() if format else next((key for key, f in known.items() if f.names.search(file.name)), None)
+    chosen = format.lower() if format else next((k for k, f in known.items() if f.names.search(Path(path).name)), None)
     render = known[chosen].render if chosen in known else None
     if render is None:
         raise UsageError(
             f"{path}: the name tells no format; put CHGCAR or .cube in it, or give format='chgcar' or 'cube'"
         )
-    try:
-        data = render(rho)
-    except FormatError as error:
-        raise FormatError(f"{path} was not written: {error}") from error
-    write_bytes(file, data)
+    return render

@@ -168,6 +168,10 @@ def split_summary(name: str) -> SplitSummary:
 
 def leakage(name: str) -> Leakage:
     """How many test crystals of a task its model may have seen in training or pretraining; print it for the text."""
+    if name in SAMPLE_SPLITS:
+        raise UsageError(
+            f"{name} starts from no other model, so nothing can leak: name a task of ECD such as ecd_pbe_hse"
+        )
     task = find_task(name)
     before = find_task(task.pretrained_on) if task.pretrained_on else None
     return leakage_between(

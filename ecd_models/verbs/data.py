@@ -1,0 +1,142 @@
+"""Verbs for files, stores and splits: none of them needs torch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ecd_data.errors import EcdError, UsageError
+from ecd_models.verbs.options import Grid, Quiet, density_file
+
+if TYPE_CHECKING:
+    from ecd_data.density import Density
+
+
+def info(
+    source: Annotated[str, typer.Argument(help="A density file, a store (path or URL), or pbe, hse.")],
+    id: Annotated[str | None, typer.Argument(help="One material of the store.")] = None,
+) -> None:
+    """Say what a density file or a store holds."""
+    from ecd_data.store import open_store
+
+    if id is None and Path(source).is_file():
+        from ecd_data import read
+
+        _describe(source, read(source))
+        return
+    store = open_store(source)
+    if id is not None:
+        _describe(id, store[id])
+        return
+    index = store.index
+    print(f"{store.root}: {len(store)} crystals, {_size(index['length'].sum())}")
+    if not len(store):
+        return
+    for column in ("functional", "pipeline"):
+        counts = index[column].fillna("unknown").value_counts()
+        print(f"{column}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
+    points = index["shape"].map(lambda s: int(s[0]) * int(s[1]) * int(s[2]))
+    print(f"grid points: {points.min():,} to {points.max():,} a crystal, {points.sum():,} in all")
+    print("ids: " + ", ".join(store.ids[:8]) + (", ..." if len(store) > 8 else ""))
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _describe(name: str, rho: Density) -> None:
+    from ecd_data.checks import check
+
+    report = check(rho)
+    print(f"{name}: {rho!r}")
+    print("lattice (Å): " + "; ".join(" ".join(f"{x:.4f}" for x in row) for row in rho.lattice))
+    print(f"electrons {rho.nelect:.6f}, density {rho.values.min():.4g} to {rho.values.max():.4g} e/Å^3")
+    if rho.moment is not None:
+        print(f"moment {rho.moment} Bohr magnetons")
+    for key, value in rho.meta.items():
+        print(f"{key}: {json.dumps(value)}")
+    print("check: " + ("; ".join(report.problems) or "ok") + (f" ({', '.join(report.flags)})" if report.flags else ""))
+
+
+def check(files: Annotated[list[Path], typer.Argument(help="CHGCAR files.")]) -> None:
+    """Give a verdict on each density file; exit code 1 when one is bad."""
+    from ecd_data import check, read
+
+    bad = 0
+    for file in files:
+        try:
+            report = check(read(file))
+            verdict = "; ".join(report.problems) or "ok"
+            flags = f" ({', '.join(report.flags)})" if report.flags else ""
+        except EcdError as error:
+            verdict, flags = str(error).removeprefix(f"{file}").lstrip(":, "), ""
+        bad += verdict != "ok"
+        print(f"{file}: {verdict}{flags}")
+    raise typer.Exit(1 if bad else 0)
+
+
+def convert(
+    sources: Annotated[list[str], typer.Argument(help="CHGCAR files, folders or patterns; the last one is the store.")],
+    bound: Annotated[float, typer.Option(help="eps_mae that the Fourier form may cost.")] = 1e-5,
+    pipeline: Annotated[str, typer.Option(help="fourier, or real for lossless float32.")] = "fourier",
+    quiet: Quiet = False,
+) -> None:
+    """Turn CHGCAR files into a store; a second call continues."""
+    from ecd_data import convert
+
+    if len(sources) < 2:
+        raise UsageError("ecd convert wants sources and, last, the store to write: ecd convert run1/CHGCAR my.ecd")
+    report = convert(sources[:-1], sources[-1], bound=bound, pipeline=pipeline, progress=not quiet)
+    for file, reason in report.failed.items():
+        print(f"left out: {file}: {reason}", file=sys.stderr)
+    ratio = report.bytes_in / report.bytes_out if report.bytes_out else 0
+    sizes = f" ({_size(report.bytes_in)} of files to {_size(report.bytes_out)}, 1/{ratio:.0f})" if ratio else ""
+    print(
+        f"{report.store}: {len(report.added)} added{sizes}, {len(report.skipped)} there already, "
+        f"{len(report.failed)} left out"
+    )
+    raise typer.Exit(1 if report.failed else 0)
+
+
+def export(
+    id: Annotated[str, typer.Argument(help="Material id.")],
+    file: Annotated[Path, typer.Argument(help="File to write; CHGCAR in its name.", callback=density_file)],
+    store: Annotated[str, typer.Option(help="Store, or pbe, hse.")] = "pbe",
+    grid: Grid = None,
+) -> None:
+    """Write a density of a store as a CHGCAR."""
+    from ecd_data import open_store, write
+
+    rho = open_store(store)[id]
+    write(file, rho.resample(grid) if grid else rho)
+    print(f"{file}: {rho!r}")
+
+
+def split(
+    task: Annotated[str, typer.Argument(help="Task, for example ecd_hse or ECD-HSE-id.")],
+    part: Annotated[str | None, typer.Option(help="Print the ids of this part.")] = None,
+) -> None:
+    """Say how a task splits its crystals, or list the ids of a part."""
+    from ecd_data.release.splits import SAMPLE_SPLITS, load_split, split_summary
+
+    parts = load_split(task)
+    if part is None:
+        if task in SAMPLE_SPLITS:
+            print("\n".join(f"{name}: {len(ids)}" for name, ids in parts.items()))
+        else:
+            print(split_summary(task))
+        return
+    if part not in parts:
+        raise UsageError(f"{task} has no part {part!r}; it has {', '.join(parts)}")
+    print("\n".join(parts[part]))
+
+
+def leakage(task: Annotated[str, typer.Argument(help="Task, for example ecd_pbe_hse.")]) -> None:
+    """Say how many test crystals a task's model has seen in training."""
+    from ecd_data.release.splits import leakage
+
+    print(leakage(task))

@@ -1,0 +1,93 @@
+"""Verbs for models: train, predict, evaluate, plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ecd_data.errors import UsageError
+from ecd_models.verbs.options import Data, Grid, Quiet, density_file, picture, writable
+
+
+def train(config: Annotated[Path, typer.Argument(help="TOML file, see examples/.")], quiet: Quiet = False) -> None:
+    """Train a network; a second call continues an interrupted run."""
+    from ecd_models import train
+    from ecd_models.config import load_config
+    from ecd_models.screen import training_progress
+
+    settings = load_config(config)
+    with training_progress(settings.steps, not quiet) as report:
+        result = train(settings, report)
+    print(f"best validation eps_mae {100 * result.best_error:.3f} %: {result.best}")
+    print(f"log: {result.log}")
+
+
+def predict(
+    structure: Annotated[Path, typer.Argument(help="CHGCAR, CIF, POSCAR or what pymatgen reads.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint or name.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write; CHGCAR in its name.", callback=density_file)
+    ],
+    grid: Grid = None,
+    like: Annotated[Path | None, typer.Option(help="Take the grid of this CHGCAR.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Predict the density of a structure and write a CHGCAR."""
+    from ecd_data import read, write
+    from ecd_data.formats.structure import read_structure
+    from ecd_models import load_model, predict
+    from ecd_models.screen import counting
+
+    if (grid is None) == (like is None):
+        raise UsageError("give the grid: --grid A B C, or --like CHGCAR")
+    crystal = read_structure(structure)
+    shape = grid if like is None else read(like).shape
+    assert shape is not None
+    network = load_model(model)
+    with counting("points", shape[0] * shape[1] * shape[2], not quiet) as advance:
+        rho = predict(network, crystal, shape=shape, advance=advance)
+    write(output, rho)
+    print(f"{output}: {rho!r}; without augmentation occupancies, which a PAW restart needs")
+
+
+def evaluate(
+    task: Annotated[str, typer.Argument(help="Task or configuration, for example pbe.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint or name.")],
+    part: Annotated[str, typer.Option(help="train, validation, test, test_geometries, test_compositions.")] = "test",
+    data: Data = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first crystals.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="JSON file with a row a crystal.", callback=writable)
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the errors of a model on full grids."""
+    from ecd_models import evaluate, load_model
+    from ecd_models.screen import evaluation_progress
+
+    with evaluation_progress(not quiet) as report:
+        result = evaluate(load_model(model), task, part=part, data_dir=data, limit=limit, report=report)
+    print(f"{result.task} {part}, {result.model}: {result.summary}")
+    if result.atom_summary is not None:
+        print(f"{result.task} {part}, superposed atoms: {result.atom_summary}")
+    if output is not None:
+        result.save(output)
+        print(f"errors: {output}")
+
+
+def plot(
+    id: Annotated[str, typer.Argument(help="Material id.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint or name.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.", callback=picture)],
+    store: Annotated[str, typer.Option(help="Store, or pbe, hse.")] = "pbe",
+) -> None:
+    """Draw slices of a stored density, its prediction and the error."""
+    from ecd_data import open_store
+    from ecd_data.plot import plot_slices
+    from ecd_models import load_model, predict
+
+    rho = open_store(store)[id]
+    plot_slices(rho, predict(load_model(model), rho.crystal, shape=rho.shape), output, id)
+    print(f"picture: {output}")
