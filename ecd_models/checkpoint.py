@@ -68,8 +68,14 @@ def save_checkpoint(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")  # a killed run leaves the old checkpoint whole
-    save_file(tensors, part, header)
-    os.replace(part, path)
+    try:
+        save_file(tensors, part, header)
+        os.replace(part, path)
+    except SafetensorError as error:  # what safetensors makes of a full disk
+        part.unlink(missing_ok=True)
+        raise EcdError(
+            f"{path} could not be written ({error}): free some space and run the same command again"
+        ) from error
 
 
 def registered_name(model: nn.Module) -> str:
@@ -196,7 +202,7 @@ def _read_pickle(path: Path) -> Any:
             message = "it contains more than weights and could run code; save its state_dict() alone and load that"
             raise EcdError(f"{path} was refused: {message}") from error
         raise FormatError(f"{path} is not a torch checkpoint: give a .pt that holds a state dict") from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # torch reads any other bytes as pickle's commands, which fail in every way there is
         raise FormatError(f"{path} is not a whole torch checkpoint: copy or download it again") from error
 
 

@@ -48,6 +48,12 @@ class TrainConfig:
         for name in ("steps", "batch_size", "probes", "validate_every", "validation_crystals", "validation_probes"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("seed", "workers", "threads", "cache_mb"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} must not be negative, it is {getattr(self, name)}")
+        for name in ("lr", "lr_decay", "lr_decay_steps"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"{name} must be a positive number, not {getattr(self, name)}")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as a dictionary."""
@@ -80,7 +86,7 @@ def load_config(path: str | Path) -> TrainConfig:
     try:
         with open(path, "rb") as file:
             return TrainConfig.from_dict(tomllib.load(file), str(path))
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist: name a TOML configuration") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be opened ({error.strerror}): name a TOML configuration") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML ({error})") from error

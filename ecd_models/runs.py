@@ -42,6 +42,8 @@ class Run:
         text = json.dumps(config.to_dict(), indent=2, sort_keys=True)
         if path.exists() and run.last.exists() and _without_length(path.read_text()) != _without_length(text):
             raise UsageError(f"{run.folder} holds a run of another configuration: name another out or remove it")
+        if run.folder.exists() and not run.folder.is_dir():
+            raise UsageError(f"{run.folder} is a file: name a folder as out")
         run.folder.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return run

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ecd_data.errors import EcdError
+from ecd_data.errors import EcdError, UsageError
 from ecd_models.batch import ProbeBatch, collate
 from ecd_models.config import TrainConfig
 from ecd_models.data import TaskData, task_data
@@ -67,6 +67,7 @@ def train(config: TrainConfig, report: Report | None = None) -> TrainResult:
 
 
 def _train(config: TrainConfig, report: Report | None, stopped: Callable[[], bool]) -> TrainResult:
+    _check_device(config.device)
     data = task_data(config.task, config.data_dir)
     run = Run.open(config)
     model = run.restored_model() or new_model(config, data)
@@ -96,6 +97,16 @@ def _train(config: TrainConfig, report: Report | None, stopped: Callable[[], boo
             run.save(step, model, optimizer)
             raise KeyboardInterrupt
     return TrainResult(run.best_model(), run.best_error or float("nan"), run.best, run.log)
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"device {name!r} cannot be used here ({reason}): take cpu, or a torch built for it"
+        ) from error
 
 
 def new_model(config: TrainConfig, data: TaskData) -> DensityModel:
