@@ -139,6 +139,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     try:
         aside.write_bytes(compress(data) if compress else data)
         aside.replace(path)
-    except BaseException:
+    except BaseException as error:
         aside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk names no file
         raise

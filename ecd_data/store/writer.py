@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from errno import ENOSPC
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -157,13 +158,19 @@ class StoreWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, cause: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
-            if kind is not None and issubclass(kind, OSError):
-                return  # a full or vanished disk cannot take the open part; completed ones stay
-            self.flush()
-            self.compact()
+            if not isinstance(cause, OSError):  # a full or vanished disk cannot take the open part; completed ones stay
+                self.flush()
+                self.compact()
+        except OSError as error:
+            cause = error
+            raise
         finally:
+            if isinstance(cause, OSError) and cause.errno == ENOSPC and cause.filename is None:
+                cause.filename = str(self.path)
             self.discard()
             self._release()
 
