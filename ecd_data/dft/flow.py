@@ -154,7 +154,6 @@ def run(
                 step(job.id)
     if work is None and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-    _print_failures(report)
     return report
 
 
@@ -166,7 +165,7 @@ def _collect(future: Future[Density], job: Job, writer: Any, report: RunReport, 
         writer.flush()
     except EcdError as error:
         report.failures[job.id] = str(error)
-        progress.console.print(f"left out: {error}", markup=False)
+        progress.console.print(f"left out: {error}", markup=False, soft_wrap=True)
         return
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -214,15 +213,3 @@ def _progress(total: int) -> Iterator[tuple[Progress, Any]]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("densities", total=total)
         yield progress, lambda name: progress.update(task, advance=1, description=f"densities ({name})")
-
-
-def _print_failures(report: RunReport) -> None:
-    if not report.failures:
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("left out", "reason", title=f"{len(report.failures)} crystals failed")
-    for name, reason in report.failures.items():
-        table.add_row(name, reason.removeprefix(f"{name}: "))
-    Console(stderr=True).print(table)
