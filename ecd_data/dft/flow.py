@@ -165,7 +165,8 @@ def _collect(future: Future[Density], job: Job, writer: Any, report: RunReport, 
         writer.flush()
     except EcdError as error:
         report.failures[job.id] = str(error)
-        progress.console.print(f"left out: {error}", markup=False, soft_wrap=True)
+        reason = str(error).removeprefix(f"{job.id}: ")
+        progress.console.print(f"left out: {job.id}: {reason}", markup=False, soft_wrap=True)
         return
     except OSError as error:
         if error.errno != errno.ENOSPC:
