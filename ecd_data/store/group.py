@@ -105,11 +105,6 @@ def unpack(entries: Entries) -> Density:
         raise StoreError(f"the stored group is damaged or of a newer ecd-data ({error})") from error
 
 
-def density_of(group: zarr.Group) -> Density:
-    """The Density of an open zarr group, for stores that are read by zarr itself."""
-    return _density(group.attrs.asdict(), {name: np.asarray(group[name][...]) for name in ARRAYS if name in group})  # type: ignore[index]
-
-
 def _density(attributes: Mapping[str, Any], arrays: dict[str, NDArray[Any]]) -> Density:
     meta = dict(attributes)
     pbc = meta.pop("pbc")
