@@ -82,6 +82,8 @@ def test_make_tasks_of_the_readme_exist():
 
 
 def test_links_of_the_documents_lead_somewhere():
-    for document in [ROOT / "README.md", ROOT / "dataset_card.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for document in [
+        path for pattern in ("*.md", "docs/*.md", "ecd_models/pretrained/*.md") for path in ROOT.glob(pattern)
+    ]:
         for target in re.findall(r"\]\((?!https?://)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+import pytest
+
+from ecd_data.errors import UsageError
+from ecd_models import evaluate, load_model, predict
+from ecd_models.checkpoint import PRETRAINED, load_checkpoint
+from tests.models.test_atoms import cell
+
+SHIPPED = sorted(PRETRAINED.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_each_shipped_checkpoint_has_a_card_with_its_hash(path):
+    card = path.with_suffix(".md").read_text()
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in card
+    assert str(path) not in json.dumps(load_checkpoint(path).metadata)
+
+
+def test_shipped_checkpoints_are_small():
+    assert sum(path.stat().st_size for path in SHIPPED) < 5_000_000
+
+
+def test_the_default_has_the_error_that_its_card_states():
+    card = (PRETRAINED / "charge3net-sample.md").read_text()
+    result = evaluate(load_model(), "pbe", part="test_geometries", limit=3)
+    again = evaluate(load_model("charge3net-sample"), "pbe", part="test_geometries", limit=3)
+    assert result.errors == again.errors
+    stated = re.search(r"unseen geometries \(15\) \| eps_mae ([\d.]+) %", card)
+    assert stated is not None
+    assert result.summary.mean_percent < 2 * float(stated[1])
+    assert result.atom_summary is not None
+    assert result.summary.mean_percent < result.atom_summary.mean_percent
+
+
+def test_an_element_that_it_never_saw_is_named():
+    with pytest.raises(UsageError, match="Xe"):
+        predict(load_model(), cell(0, (54, 9)), shape=(8, 8, 8))
