@@ -11,14 +11,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.dft.pseudopotentials import Pseudopotential
 from ecd_data.dft.settings import Settings
 from ecd_data.errors import EcdError, FormatError
 
-BOHR = 0.529177210903  # Å; CODATA 2018, as in QE 6.7, so that cells agree to the last digit
 HARTREE = 27.211386245988  # eV
 INPUT, OUTPUT = "pw.in", "pw.out"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -239,35 +237,3 @@ def _frontier(energies: Floats, bands: ElementTree.Element) -> tuple[Floats, Flo
         occupied = round(electrons) // 2
     energies = np.sort(energies, axis=1)
     return (energies[:, occupied - 1], energies[:, occupied]) if occupied < energies.shape[1] else closed
-
-
-def read_charge_density(path: Path, shape: tuple[int, ...]) -> tuple[Floats, Floats | None]:
-    """Density and magnetisation (None without spin) in e/Å^3 from a charge-density.dat, on the FFT grid [shape].
-
-    The file holds Fourier coefficients with their Miller indices, half of them where it says gamma_only. Raises
-    FormatError where it is cut short, or its coefficients do not fit the grid.
-    """
-    from scipy.io import FortranFile
-
-    try:
-        with FortranFile(path, "r") as file:
-            gamma_only, count, spins = (int(n) for n in file.read_ints("i4"))
-            file.read_reals("f8")  # reciprocal vectors
-            miller = file.read_ints("i4").reshape(count, 3)
-            coefficients = [file.read_record("c16") for _ in range(spins)]
-        grids = [_to_grid(c, miller, shape, bool(gamma_only)) for c in coefficients]
-    except (OSError, ValueError, TypeError, IndexError) as error:
-        raise FormatError(f"{path} is not a complete charge-density.dat of Quantum ESPRESSO ({error})") from None
-    if spins not in (1, 2):
-        raise FormatError(f"{path} is of a non-collinear run ({spins} components), which is not supported here")
-    return grids[0], grids[1] if spins == 2 else None
-
-
-def _to_grid(coefficients: NDArray, miller: NDArray, shape: tuple[int, ...], half: bool) -> Floats:
-    if (2 * np.abs(miller).max(axis=0) >= np.array(shape)).any():
-        raise ValueError(f"its Miller indices do not fit a grid {shape}")
-    grid = np.zeros(shape, dtype=np.complex128)
-    if half:
-        grid[tuple(-miller.T)] = coefficients.conj()
-    grid[tuple(miller.T)] = coefficients
-    return np.ascontiguousarray(np.fft.ifftn(grid, norm="forward").real) / BOHR**3

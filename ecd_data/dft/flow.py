@@ -24,13 +24,13 @@ from ecd_data.dft.espresso import (
     RunError,
     failure_reason,
     pw_input,
-    read_charge_density,
     read_result,
     run_pw,
 )
 from ecd_data.dft.pseudopotentials import load_pseudopotentials, setup
 from ecd_data.dft.settings import Job, make_jobs
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.formats.espresso import read_charge_density
 
 if TYPE_CHECKING:
     from rich.progress import Progress

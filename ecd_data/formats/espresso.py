@@ -7,8 +7,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ecd_data.crystal import ATOMIC_NUMBERS, Crystal
+from ecd_data.crystal import ATOMIC_NUMBERS, Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats.text import MAX_POINTS, Text
@@ -36,12 +37,42 @@ def parse(data: Text, name: str) -> Density:
     points = shape[0] * shape[1] * shape[2]
     if min(shape) < 1 or points > min(MAX_POINTS, POINTS_PER_WAVE * (waves + 1000)):
         raise FormatError(f"{path.with_name(XML)} states a grid {shape} that does not fit {name}: take both of one run")
-    from ecd_data.dft.espresso import read_charge_density  # upstairs, but the one reader of this file
-
     values, magnetization = read_charge_density(path, shape)
     if not np.isfinite(values).all() or (magnetization is not None and not np.isfinite(magnetization).all()):
         raise FormatError(f"{name} holds NaN or infinite values: the calculation failed, run it again")
     return Density(crystal, values, magnetization, None, {"nelect": nelect})
+
+
+def read_charge_density(path: Path, shape: tuple[int, ...]) -> tuple[Floats, Floats | None]:
+    """Density and magnetisation (None without spin) in e/Å^3 from a charge-density.dat, on the FFT grid [shape].
+
+    The file holds Fourier coefficients with their Miller indices, half of them where it says gamma_only. Raises
+    FormatError where it is cut short, or its coefficients do not fit the grid.
+    """
+    from scipy.io import FortranFile
+
+    try:
+        with FortranFile(path, "r") as file:
+            gamma_only, count, spins = (int(n) for n in file.read_ints("i4"))
+            file.read_reals("f8")  # reciprocal vectors
+            miller = file.read_ints("i4").reshape(count, 3)
+            coefficients = [file.read_record("c16") for _ in range(spins)]
+        grids = [_to_grid(c, miller, shape, bool(gamma_only)) for c in coefficients]
+    except (OSError, ValueError, TypeError, IndexError) as error:
+        raise FormatError(f"{path} is not a complete charge-density.dat of Quantum ESPRESSO ({error})") from None
+    if spins not in (1, 2):
+        raise FormatError(f"{path} is of a non-collinear run ({spins} components), which is not supported here")
+    return grids[0], grids[1] if spins == 2 else None
+
+
+def _to_grid(coefficients: NDArray, miller: NDArray, shape: tuple[int, ...], half: bool) -> Floats:
+    if (2 * np.abs(miller).max(axis=0) >= np.array(shape)).any():
+        raise ValueError(f"its Miller indices do not fit a grid {shape}")
+    grid = np.zeros(shape, dtype=np.complex128)
+    if half:
+        grid[tuple(-miller.T)] = coefficients.conj()
+    grid[tuple(miller.T)] = coefficients
+    return np.ascontiguousarray(np.fft.ifftn(grid, norm="forward").real) / BOHR**3
 
 
 def _check_records(data: Text, name: str) -> int:

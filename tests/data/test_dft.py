@@ -17,7 +17,7 @@ from scipy.io import FortranFile
 
 from ecd_data.crystal import Crystal
 from ecd_data.dft import run, setup
-from ecd_data.dft.espresso import BOHR, CHARGE_DENSITY, OUTPUT, XML, pw_input, read_charge_density, read_result
+from ecd_data.dft.espresso import CHARGE_DENSITY, OUTPUT, XML, pw_input, read_result
 from ecd_data.dft.pseudopotentials import (
     cache_folder,
     fetch_pseudopotentials,
@@ -27,6 +27,8 @@ from ecd_data.dft.pseudopotentials import (
 )
 from ecd_data.dft.settings import ECUTWFC, Settings, default_settings, make_jobs
 from ecd_data.errors import EcdError, FormatError, MissingDependencyError, UsageError
+from ecd_data.formats.espresso import read_charge_density
+from ecd_data.formats.units import BOHR
 from ecd_data.store import StoreWriter, open_store
 
 A = 2.7155
