@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ecd_data import Crystal, Density
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background: what is tested gets its Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
