@@ -30,7 +30,7 @@ def setup() -> None:
         return
     print(f"Setting up {VENV}, once; this takes a few minutes", flush=True)
     venv.create(VENV, with_pip=True, clear=True)
-    pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
+    pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--constraint", "constraints.txt", "--editable", ".[dev]"], cwd=ROOT, check=True)
     STAMP.write_text(state)
 
