@@ -29,7 +29,10 @@ def setup() -> None:
     if STAMP.exists() and STAMP.read_text() == state:
         return
     print(f"Setting up {VENV}, once; this takes a few minutes", flush=True)
-    venv.create(VENV, with_pip=True, clear=True)
+    try:
+        venv.create(VENV, with_pip=True, clear=True)
+    except subprocess.CalledProcessError:
+        sys.exit("this Python cannot make virtual environments: install its venv module (Debian: python3-venv)")
     pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--constraint", "constraints.txt", "--editable", ".[dev]"], cwd=ROOT, check=True)
     STAMP.write_text(state)
