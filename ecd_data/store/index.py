@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import spglib  # here and not where it is used: a Ctrl-C while it loads would end in an ImportError
 
 from ecd_data.density import Density
 from ecd_data.errors import StoreError
@@ -81,8 +82,6 @@ def row_of(id: str, density: Density, *, pipeline: str, bound: float, part: str,
 
 def spacegroup_of(density: Density, symprec: float = 1e-3) -> int | None:
     """The space group number of a density's crystal by spglib, None where there is none to find."""
-    import spglib
-
     crystal = density.crystal
     if not len(crystal):
         return None
