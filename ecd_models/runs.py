@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -126,30 +122,6 @@ def _without_length(text: str) -> dict[str, object]:
     """A configuration without what may change when a run goes on."""
     free = ("steps", "out", "device", "workers", "threads", "cache_mb", "data_dir")
     return {key: value for key, value in json.loads(text).items() if key not in free}
-
-
-@contextmanager
-def stop_between_steps() -> Iterator[Callable[[], bool]]:
-    """A function that says whether Ctrl-C or SIGTERM came, which inside end nothing by themselves; a second one does.
-
-    A step that an exception cuts in two could not be resumed exactly.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    came: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

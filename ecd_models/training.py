@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.interrupts import stop_between_steps
 from ecd_models.batch import ProbeBatch, collate
 from ecd_models.config import TrainConfig
 from ecd_models.data import TaskData, task_data
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.networks.atoms import fit_superposed_atoms
-from ecd_models.runs import Run, stop_between_steps
+from ecd_models.runs import Run
 from ecd_models.samples import EpochBatches, ProbeDataset
 
 log = logging.getLogger("ecd_models")

@@ -13,6 +13,7 @@ from pathlib import Path
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats import read
 from ecd_data.formats.compressed import ENDINGS
+from ecd_data.interrupts import stop_between_steps
 from ecd_data.store.writer import StoreWriter
 
 WANTED = re.compile(r"chgcar", re.IGNORECASE)
@@ -50,10 +51,12 @@ def convert(
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
     named = _named(_files(sources))
     report = Conversion(Path(dest))
-    with StoreWriter(dest, bound=bound, pipeline=pipeline) as writer:
+    with stop_between_steps() as stopped, StoreWriter(dest, bound=bound, pipeline=pipeline) as writer:
         flushed = time.monotonic()
         for id, file in _tracked(named, progress):
             _convert_one(id, file, writer, report)
+            if stopped():
+                raise KeyboardInterrupt
             if time.monotonic() - flushed > FLUSH_SECONDS:
                 writer.flush()
                 flushed = time.monotonic()
