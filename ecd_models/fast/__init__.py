@@ -1,0 +1,47 @@
+"""Densities at many points on processors: compiled kernels with a neighbour search of their own, in place of `decode`.
+
+They need numba (the extra `fast`). Where they do not apply, the caller goes on with the network's own `decode`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ecd_data.crystal import Crystal, Floats
+
+# Fractional points [n, 3] to the network's outputs there [n]. Any points are right; it is fast where points that
+# follow each other lie close together, see `ecd_models.fast.order`.
+Decoder = Callable[[Floats], NDArray[np.float32]]
+
+# The module for each network class. Its `decoder(network, features, crystal)` gives a Decoder, or None for a network
+# that it cannot serve; it may import numba at the top, as it is imported when it is first asked for.
+MAKERS = {
+    "ecd_models.networks.charge3net.ChargE3Net": "ecd_models.fast.charge3net",
+    "ecd_models.networks.deepdft.DeepDFT": "ecd_models.fast.deepdft",
+    "ecd_models.networks.invdeepdft.InvDeepDFT": "ecd_models.fast.invdeepdft",
+}
+
+
+def fast_decoder(network: nn.Module, features: Any, crystal: Crystal) -> Decoder | None:
+    """What gives the network's outputs at fractional points, from the features that it encoded the crystal's atoms to.
+
+    None where no fast path applies: another network class, a device that is not the processor, weights that are not
+    float32, gradients wanted, no numba. Points are taken into the home cell along periodic directions.
+    """
+    cls = type(network)
+    module = MAKERS.get(f"{cls.__module__}.{cls.__qualname__}")
+    weight = next(network.parameters())
+    wanted = torch.is_grad_enabled() and any(p.requires_grad for p in network.parameters())
+    if module is None or wanted or weight.device.type != "cpu" or weight.dtype != torch.float32:
+        return None
+    if find_spec("numba") is None or find_spec(module) is None:
+        return None
+    return import_module(module).decoder(network, features, crystal)
