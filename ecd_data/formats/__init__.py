@@ -49,6 +49,11 @@ def read(path: str | Path) -> Density:
         data, name = archive.take(data, file, member)
     elif member is not None:
         raise FormatError(f"{file} is not a tar archive: leave ::{member} out")
+    return parse(data, name)
+
+
+def parse(data: Text, name: str) -> Density:
+    """The Density in the uncompressed bytes of a file that errors call `name`; raises FormatError."""
     format = FORMATS[_kind(data[:HEAD], name)]
     try:
         rho = format.parse(data, name)
