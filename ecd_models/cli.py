@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from ecd_data.errors import EcdError, UsageError
-from ecd_models.verbs import data, dft, models
+from ecd_models.verbs import data, dft, models, predict
 
 app = typer.Typer(
     name="ecd",
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 engine = typer.Typer(help="Compute densities with Quantum ESPRESSO.", no_args_is_help=True)
 VERBS: list[Callable[..., None]] = [data.info, data.check, data.convert, data.export, data.split, data.leakage]
-VERBS += [models.train, models.predict, models.evaluate, models.plot]
+VERBS += [models.train, predict.predict, models.evaluate, models.plot]
 for verb in VERBS:
     app.command()(verb)
 engine.command()(dft.setup)

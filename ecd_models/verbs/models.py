@@ -1,4 +1,4 @@
-"""Verbs for models: train, predict, evaluate, plot."""
+"""Verbs for models: train, evaluate, plot."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ecd_data.errors import UsageError
-from ecd_models.verbs.options import Data, Grid, Quiet, density_file, picture, writable
+from ecd_models.verbs.options import Data, Quiet, picture, writable
 
 
 def train(config: Annotated[Path, typer.Argument(help="TOML file, see examples/.")], quiet: Quiet = False) -> None:
@@ -22,34 +21,6 @@ def train(config: Annotated[Path, typer.Argument(help="TOML file, see examples/.
         result = train(settings, report)
     print(f"best validation eps_mae {100 * result.best_error:.3f} %: {result.best}")
     print(f"log: {result.log}")
-
-
-def predict(
-    structure: Annotated[Path, typer.Argument(help="CHGCAR, CIF, POSCAR or what pymatgen reads.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint or name.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write; CHGCAR in its name.", callback=density_file)
-    ],
-    grid: Grid = None,
-    like: Annotated[Path | None, typer.Option(help="Take the grid of this CHGCAR.")] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Predict the density of a structure and write a CHGCAR."""
-    from ecd_data import read, write
-    from ecd_data.formats.structure import read_structure
-    from ecd_models import load_model, predict
-    from ecd_models.screen import counting
-
-    if (grid is None) == (like is None):
-        raise UsageError("give the grid: --grid A B C, or --like CHGCAR")
-    crystal = read_structure(structure)
-    shape = grid if like is None else read(like).shape
-    assert shape is not None
-    network = load_model(model)
-    with counting("points", shape[0] * shape[1] * shape[2], not quiet) as advance:
-        rho = predict(network, crystal, shape=shape, advance=advance)
-    write(output, rho)
-    print(f"{output}: {rho!r}; without augmentation occupancies, which a PAW restart needs")
 
 
 def evaluate(

@@ -1,0 +1,166 @@
+"""From structure files to density files: the grid by rule, one model for all, what is there already stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ecd_data.crystal import Crystal
+from ecd_data.density import Density
+from ecd_data.errors import EcdError, UsageError
+from ecd_data.formats import FORMATS, renderer, write
+from ecd_data.formats.augmentation import fits, with_augmentation
+from ecd_data.formats.compressed import ENDINGS
+from ecd_data.formats.structure import read_structure
+from ecd_data.interrupts import stop_between_steps
+from ecd_data.vasp_grid import vasp_fine_grid
+from ecd_models.model import DensityModel
+from ecd_models.prediction import predict
+
+Counter = Callable[[str, int], AbstractContextManager[Callable[[int], None] | None]]
+STRUCTURE_ENDINGS = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".json", ".res", ".cssr", ".xsf")
+STRUCTURE_NAMES = ("POSCAR", "CONTCAR")
+
+
+@dataclass(frozen=True)
+class GridRule:
+    """The grid of a crystal: `shape`, that of the density `like`, or VASP's own for encut (eV) and prec."""
+
+    shape: tuple[int, int, int] | None = None
+    like: Density | None = None
+    encut: float | None = None
+    prec: str = "accurate"
+
+    def __post_init__(self) -> None:
+        if sum(given is not None for given in (self.shape, self.like, self.encut)) != 1:
+            raise UsageError("give the grid by one of: --grid A B C, --like CHGCAR, --encut EV")
+
+    def __call__(self, crystal: Crystal) -> tuple[int, int, int]:
+        if self.encut is not None:
+            return vasp_fine_grid(crystal.lattice, self.encut, self.prec)
+        shape = self.shape if self.like is None else self.like.shape
+        assert shape is not None
+        return shape
+
+
+@dataclass
+class PredictedFiles:
+    """What `predict_files` did: files written with what is in each, files there already, structure -> reason.
+
+    bare: the CHGCARs among the written that have no augmentation occupancies.
+    """
+
+    written: dict[Path, str] = field(default_factory=dict)
+    present: list[Path] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    bare: list[Path] = field(default_factory=list)
+
+
+def predict_files(
+    model: DensityModel,
+    structures: Sequence[str | Path],
+    output: str | Path,
+    grid: GridRule,
+    *,
+    augmentation: Density | None = None,
+    strict: bool = True,
+    symmetry: bool = False,
+    format: str = "chgcar",
+    counter: Counter | None = None,
+) -> PredictedFiles:
+    """What was done in predicting the density of every structure file into density files.
+
+    One structure file: `output` is the file. Several, or a folder of them: `output` is a folder, where each density is
+    `<name>_CHGCAR` (or `<name>.cube`); files that are there already are kept, so a second call continues, and a
+    structure that cannot be read or predicted is named and the rest goes on. augmentation: a density of the same atoms
+    whose PAW occupancies are written behind; without `strict`, only where it has them and the atoms are the same.
+    `counter` makes a progress bar of a name and a number of points.
+    Raises UsageError where no structure is found or two would have one name.
+    """
+    if len(structures) == 1 and not Path(structures[0]).is_dir():
+        pairs = {Path(output): Path(structures[0])}
+    else:
+        pairs = _outputs(structures, Path(output), format)
+    report = PredictedFiles()
+    with stop_between_steps() as stopped:
+        for target, source in pairs.items():
+            if len(pairs) > 1 and target.exists():
+                report.present.append(target)
+                continue
+            try:
+                rho = _predicted(model, source, grid, symmetry, counter)
+                if augmentation is not None and (strict or fits(rho, augmentation)):
+                    rho = with_augmentation(rho, augmentation)
+                write(target, rho)
+            except (EcdError, ValueError) as error:
+                if len(pairs) == 1:
+                    raise
+                report.failed[str(source)] = str(error)
+                continue
+            report.written[target] = repr(rho)
+            if rho.augmentation is None and "cube" not in target.suffix:
+                report.bare.append(target)
+            if stopped():
+                raise KeyboardInterrupt
+    return report
+
+
+def _predicted(
+    model: DensityModel,
+    source: Path,
+    grid: GridRule,
+    symmetry: bool,
+    counter: Counter | None,
+) -> Density:
+    crystal = read_structure(source)
+    shape = grid(crystal)
+    points = shape[0] * shape[1] * shape[2]
+    with counter(source.name, points) if counter else nullcontext() as advance:
+        rho = predict(model, crystal, shape=shape, symmetry=symmetry, advance=advance)
+    return replace(rho, meta={**rho.meta, "source": source.name})
+
+
+def _outputs(structures: Sequence[str | Path], folder: Path, format: str) -> dict[Path, Path]:
+    if format not in FORMATS or FORMATS[format].render is None:
+        raise UsageError(f"{format!r} cannot be written: take chgcar or cube")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: name a folder for the densities of several structures")
+    pattern = "{}_CHGCAR" if format == "chgcar" else "{}.cube"
+    pairs: dict[Path, Path] = {}
+    for source in _files(structures):
+        target = folder / pattern.format(structure_name(source))
+        if target in pairs and pairs[target].resolve() != source.resolve():
+            raise UsageError(f"{pairs[target]} and {source} would both become {target}: rename one of them")
+        pairs[target] = source
+    folder.mkdir(parents=True, exist_ok=True)
+    renderer(next(iter(pairs)))
+    return pairs
+
+
+def _files(structures: Sequence[str | Path]) -> Iterator[Path]:
+    for source in map(Path, structures):
+        if not source.is_dir():
+            yield source
+            continue
+        found = sorted(p for p in source.rglob("*") if p.is_file() and _is_structure(p.name))
+        if not found:
+            raise UsageError(f"{source} holds no structure file such as a CIF or POSCAR")
+        yield from found
+
+
+def _is_structure(name: str) -> bool:
+    return name.lower().endswith(STRUCTURE_ENDINGS) or any(
+        part in name.upper() for part in (*STRUCTURE_NAMES, "CHGCAR")
+    )
+
+
+def structure_name(file: Path) -> str:
+    """A structure file's name without POSCAR, CONTCAR, CHGCAR and endings; its folder's where nothing is left."""
+    name = file.name
+    while name.lower().endswith((*ENDINGS, *STRUCTURE_ENDINGS)):
+        name = name[: name.rfind(".")]
+    for word in (*STRUCTURE_NAMES, "CHGCAR"):
+        name = name.replace(word, "").strip("._- ")
+    return name or file.resolve().parent.name

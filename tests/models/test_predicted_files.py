@@ -1,0 +1,136 @@
+"""From structure files to density files: grids, names, resumption, augmentation, words for what cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pymatgen.core import Lattice, Structure
+
+from ecd_data import Density, read, write
+from ecd_data.errors import EcdError, FormatError, UsageError
+from ecd_data.formats.structure import closest_pair, read_structure
+from ecd_data.vasp_grid import vasp_fine_grid
+from ecd_models.model import DensityModel
+from ecd_models.networks import build_model
+from ecd_models.predicted_files import GridRule, predict_files, structure_name
+from tests.models.conftest import SMALL
+
+GRID = GridRule(shape=(6, 6, 6))
+SILICON = Structure(Lattice.from_parameters(3.84, 3.84, 3.84, 60, 60, 60), ["Si", "Si"], [[0, 0, 0], [0.25] * 3])
+
+
+@pytest.fixture(scope="module")
+def model() -> DensityModel:
+    torch.manual_seed(0)
+    return DensityModel(build_model("charge3net", **SMALL), name="small")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Structures of many makers, one that overlaps, one that is none."""
+    where = tmp_path / "in"
+    (where / "bare").mkdir(parents=True)
+    SILICON.to(str(where / "Si.cif"))
+    SILICON.to(str(where / "bare" / "POSCAR"), fmt="poscar")
+    SILICON.to_ase_atoms().write(where / "moved.extxyz")
+    (where / "junk.cif").write_text("data_nothing\n")
+    Structure(SILICON.lattice, ["Si", "Si"], [[0, 0, 0], [0, 0, 1]]).to(str(where / "twins.vasp"), fmt="poscar")
+    return where
+
+
+def test_every_structure_becomes_a_file_and_the_bad_ones_are_named(model, folder, tmp_path):
+    report = predict_files(model, [folder], tmp_path / "out", GRID)
+    names = {path.name for path in report.written}
+    assert names == {"Si_CHGCAR", "bare_CHGCAR", "moved_CHGCAR"}
+    assert set(report.bare) == set(report.written)
+    assert {Path(name).name for name in report.failed} == {"junk.cif", "twins.vasp"}
+    assert "on top of each other" in report.failed[str(folder / "twins.vasp")]
+    densities = [read(path) for path in report.written]
+    for rho in densities:
+        np.testing.assert_allclose(np.sort(rho.values.ravel()), np.sort(densities[0].values.ravel()), atol=1e-5)
+    again = predict_files(model, [folder], tmp_path / "out", GRID)
+    assert not again.written
+    assert {path.name for path in again.present} == names
+
+
+def test_one_structure_becomes_the_named_file(model, folder, tmp_path):
+    report = predict_files(model, [folder / "Si.cif"], tmp_path / "rho.cube", GRID)
+    assert list(report.written) == [tmp_path / "rho.cube"]
+    assert not report.bare
+    with pytest.raises(FormatError, match="junk"):
+        predict_files(model, [folder / "junk.cif"], tmp_path / "rho.cube", GRID)
+
+
+def test_several_as_cubes(model, folder, tmp_path):
+    report = predict_files(model, [folder / "Si.cif", folder / "moved.extxyz"], tmp_path / "out", GRID, format="cube")
+    assert {path.name for path in report.written} == {"Si.cube", "moved.cube"}
+
+
+def test_grids_by_rule(folder):
+    crystal = read_structure(folder / "Si.cif")
+    assert GridRule(encut=520, prec="accurate")(crystal) == vasp_fine_grid(crystal.lattice, 520, "accurate")
+    like = Density(crystal, np.ones((3, 4, 5)))
+    assert GridRule(like=like)(crystal) == (3, 4, 5)
+    for wrong in ({}, {"shape": (3, 3, 3), "encut": 520.0}):
+        with pytest.raises(UsageError, match="one of"):
+            GridRule(**wrong)
+
+
+def test_augmentation_of_a_reference_is_written_behind(model, shared, tmp_path):
+    for name, grids in (("pmg_nospin", 1), ("pmg_spin", 2)):
+        file = shared / f"real/{name}.CHGCAR.gz"
+        reference = read(file)
+        assert len(reference.augmentation) == grids
+        report = predict_files(model, [file], tmp_path / f"{name}_CHGCAR", GRID, augmentation=reference)
+        assert not report.bare
+        (tail,) = read(tmp_path / f"{name}_CHGCAR").augmentation
+        assert tail.count("augmentation occupancies") == len(reference.crystal)
+        assert reference.augmentation[0].startswith(tail.rstrip("\n"))
+
+
+def test_a_reference_of_other_atoms_is_refused_or_left(model, folder, shared, tmp_path):
+    reference = read(shared / "real/pmg_nospin.CHGCAR.gz")
+    target = tmp_path / "CHGCAR"
+    with pytest.raises(UsageError, match="same atoms"):
+        predict_files(model, [folder / "Si.cif"], target, GRID, augmentation=reference)
+    assert not target.exists()
+    report = predict_files(model, [folder / "Si.cif"], target, GRID, augmentation=reference, strict=False)
+    assert report.bare == [target]
+    write(tmp_path / "bare_CHGCAR", read(target))
+    with pytest.raises(UsageError, match="no augmentation"):
+        predict_files(model, [folder / "Si.cif"], target, GRID, augmentation=read(tmp_path / "bare_CHGCAR"))
+
+
+def test_names_that_meet_and_folders_without_structures_are_refused(model, folder, tmp_path):
+    (folder / "Si.vasp").write_text((folder / "bare/POSCAR").read_text())
+    with pytest.raises(UsageError, match="would both become"):
+        predict_files(model, [folder], tmp_path / "out", GRID)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="no structure file"):
+        predict_files(model, [tmp_path / "empty"], tmp_path / "out", GRID)
+    with pytest.raises(UsageError, match="is a file"):
+        predict_files(model, [folder], folder / "Si.cif", GRID)
+
+
+def test_names_of_structures():
+    names = {"a/POSCAR": "a", "Si.cif": "Si", "CHGCAR_MgO.gz": "MgO", "x/MgO.vasp.gz": "MgO", "POSCAR-3": "3"}
+    assert {file: structure_name(Path(file)) for file in names} == names
+
+
+def test_the_closest_pair_sees_images():
+    near = Structure(Lattice.cubic(5), ["H", "Li", "B"], [[0, 0, 0.01], [0.5, 0.5, 0.5], [0, 0, 0.97]])
+    from ecd_data import Crystal
+
+    i, j, distance = closest_pair(Crystal.from_pymatgen(near))
+    assert {i, j} == {0, 2}
+    assert distance == pytest.approx(0.2)
+    assert closest_pair(Crystal.from_pymatgen(SILICON)) is None
+
+
+def test_partial_occupancies_are_refused(tmp_path):
+    Structure(Lattice.cubic(4), [{"Si": 0.5, "Ge": 0.5}], [[0, 0, 0]]).to(str(tmp_path / "alloy.cif"))
+    with pytest.raises(EcdError, match="partial occupancies"):
+        read_structure(tmp_path / "alloy.cif")
