@@ -14,6 +14,7 @@ from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import UsageError
 
 Indices = NDArray[np.int64]
+ROUNDING = 1e-9  # Å added to the cutoff: an edge as long as the cutoff is not lost to rounding
 
 
 class Edges(NamedTuple):
@@ -45,6 +46,7 @@ class Neighbors:
             raise UsageError(f"the neighbour cutoff must be a positive length in Å, not {cutoff}")
         self.crystal = crystal
         self.cutoff = float(cutoff)
+        self.reach = self.cutoff + ROUNDING
         self._periodic = np.array(crystal.pbc)
         frac = self._wrap(crystal.frac_coords)
         self._home = frac @ crystal.lattice
@@ -58,9 +60,17 @@ class Neighbors:
 
     def probes(self, frac_points: ArrayLike) -> Edges:
         """Edges from atoms to the probe points [p, 3] (fractional), those at distance zero included."""
-        frac = self._wrap(np.asarray(frac_points, dtype=np.float64).reshape(-1, 3))
-        images, probes, vec = self._pairs(frac @ self.crystal.lattice)
+        images, probes, vec = self._pairs(self.positions(frac_points))
         return Edges(self._senders[images], probes, vec)
+
+    def positions(self, frac_points: ArrayLike) -> Floats:
+        """Fractional points [p, 3], moved into the home cell along periodic directions, in Å [p, 3]."""
+        return self._wrap(np.asarray(frac_points, dtype=np.float64).reshape(-1, 3)) @ self.crystal.lattice
+
+    @property
+    def images(self) -> tuple[Indices, Floats]:
+        """The images that can reach a point of the home cell: their atoms [i] and their positions in Å [i, 3]."""
+        return self._senders, self._positions
 
     @cached_property
     def _atom_edges(self) -> Edges:
@@ -74,7 +84,7 @@ class Neighbors:
     def _images(self, frac: Floats) -> tuple[Indices, Indices]:
         """Atom index [i] and lattice shift [i, 3] of every image that can reach a point of the home cell."""
         heights = 1.0 / np.linalg.norm(np.linalg.inv(self.crystal.lattice), axis=0)
-        reach = self.cutoff / heights
+        reach = self.reach / heights
         counts = np.where(self._periodic, np.ceil(reach), 0).astype(int)
         shifts = np.array(list(product(*(range(-n, n + 1) for n in counts))), dtype=np.int64)
         images = frac[:, None] + shifts
@@ -87,7 +97,7 @@ class Neighbors:
         """Image [e], point [e] and vector [e, 3] of all pairs within the cutoff, ordered by point, then image."""
         if self._tree is None or not len(points):
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3))
-        found = cKDTree(points).sparse_distance_matrix(self._tree, self.cutoff, output_type="ndarray")
+        found = cKDTree(points).sparse_distance_matrix(self._tree, self.reach, output_type="ndarray")
         order = np.argsort(found["i"] * len(self._positions) + found["j"])
         point, image = found["i"][order].astype(np.int64), found["j"][order].astype(np.int64)
         return image, point, points[point] - self._positions[image]

@@ -1,0 +1,80 @@
+"""Radial functions as polynomials of degree 3 on equal intervals, as fine as the functions ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecd_data.crystal import Floats
+
+DEGREE = 3
+TOLERANCE = 2e-7  # of the largest value of each function: about what rounding to float32 does
+FEWEST, MOST = 64, 8192  # intervals
+PROBES = 7  # distances at which each interval is compared with the function
+
+
+class RadialTable(NamedTuple):
+    """c functions of the distance r from 0 to `cutoff` Å.
+
+    coefficients [intervals, 4, c]: of 1, t, t^2, t^3 with t = r * scale - (k + 1/2) on interval k = floor(r * scale).
+    error: the largest deviation found, as a part of the largest value of its function.
+    """
+
+    coefficients: Floats
+    cutoff: float
+    error: float
+
+    @property
+    def intervals(self) -> int:
+        """How many intervals there are."""
+        return len(self.coefficients)
+
+    @property
+    def scale(self) -> float:
+        """Intervals per Å."""
+        return self.intervals / self.cutoff
+
+    def __call__(self, r: Floats) -> Floats:
+        """The functions at distances r [n] [n, c]."""
+        x = np.asarray(r, dtype=np.float64) * self.scale
+        k = np.clip(x.astype(np.int64), 0, self.intervals - 1)
+        t = (x - k - 0.5)[:, None]
+        a, b, c, d = (self.coefficients[k, power] for power in range(DEGREE + 1))
+        return a + t * (b + t * (c + t * d))
+
+
+def tabulate(
+    functions: Callable[[Floats], Floats], cutoff: float, tolerance: float = TOLERANCE, fewest: int = FEWEST
+) -> RadialTable:
+    """The table of functions from distances [n] to values [n, c], exact to `tolerance` of the largest value of each.
+
+    The number of intervals is doubled until that holds. It ends at MOST intervals, with whatever error is left: then
+    the functions are not smooth enough, and who asks should do without a table where `error` is too large for him.
+    """
+    intervals = fewest
+    while True:
+        table = _fit(functions, cutoff, intervals)
+        if table.error <= tolerance or 2 * intervals > MOST:
+            return table
+        intervals *= 2
+
+
+def _fit(functions: Callable[[Floats], Floats], cutoff: float, intervals: int) -> RadialTable:
+    nodes = np.cos(np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1)) / 2  # of Chebyshev: nearly the best polynomial
+    probes = np.linspace(-0.5, 0.5, PROBES)
+
+    def values(t: NDArray[np.float64]) -> Floats:
+        r = (np.arange(intervals)[:, None] + 0.5 + t) * (cutoff / intervals)
+        return functions(np.clip(r, 0, cutoff).ravel()).reshape(intervals, len(t), -1)
+
+    inverse = np.linalg.inv(np.vander(nodes, increasing=True))
+    coefficients = np.einsum("pn,inc->ipc", inverse, values(nodes))
+    exact = values(probes)
+    powers = np.vander(probes, DEGREE + 1, increasing=True)
+    deviation = np.abs(np.einsum("np,ipc->inc", powers, coefficients) - exact).max(axis=(0, 1))
+    largest = np.abs(exact).max(axis=(0, 1))
+    error = float((deviation / np.where(largest > 0, largest, 1)).max(initial=0))
+    return RadialTable(coefficients, cutoff, error)

@@ -1,0 +1,166 @@
+"""Vectors of float32 for functions that numba compiles: what is written here is what the processor's registers do.
+
+A vector is `width` numbers (16 or 32, a literal), held in as many registers as the processor needs for it. Compilers
+find most of this by themselves, but not the full width of the registers nor which sums should stay in them.
+Arrays are one-dimensional and contiguous, indices count numbers and are not checked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+FLOAT, INT = ir.FloatType(), ir.IntType(32)
+
+
+class Vector(types.Type):
+    """The type of a vector of float32."""
+
+    def __init__(self, width: int):
+        self.width = width
+        super().__init__(name=f"float32x{width}")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, vector: Vector):
+        super().__init__(manager, vector, ir.VectorType(FLOAT, vector.width))
+
+
+def _address(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    return builder.gep(array.data, [args[1]])
+
+
+def _fill(builder: Any, number: Any, width: int) -> Any:
+    empty = ir.Constant(ir.VectorType(number.type, width), ir.Undefined)
+    first = builder.insert_element(empty, number, ir.Constant(INT, 0))
+    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(INT, width), [0] * width))
+
+
+def _constant(width: int, number: float) -> Any:
+    return ir.Constant(ir.VectorType(FLOAT, width), [number] * width)
+
+
+def _call(builder: Any, name: str, *args: Any) -> Any:
+    kind = args[0].type
+    function = ir.FunctionType(kind, [kind] * len(args))
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"{name}.v{kind.count}f32"), args)
+
+
+@intrinsic(prefer_literal=True)
+def load(typing: Any, array: Any, index: Any, width: Any) -> Any:
+    """The vector array[index : index + width]."""
+    if not isinstance(width, types.IntegerLiteral):
+        return None
+    vector = Vector(width.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.VectorType(FLOAT, vector.width)
+        return builder.load(builder.bitcast(_address(context, builder, signature, args), kind.as_pointer()), align=4)
+
+    return vector(array, types.intp, width), generate
+
+
+@intrinsic(prefer_literal=True)
+def broadcast(typing: Any, array: Any, index: Any, width: Any) -> Any:
+    """The vector whose numbers are all array[index]."""
+    if not isinstance(width, types.IntegerLiteral):
+        return None
+    vector = Vector(width.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _fill(builder, builder.load(_address(context, builder, signature, args), align=4), vector.width)
+
+    return vector(array, types.intp, width), generate
+
+
+@intrinsic(prefer_literal=True)
+def splat(typing: Any, number: Any, width: Any) -> Any:
+    """The vector whose numbers are all this one."""
+    if not isinstance(width, types.IntegerLiteral):
+        return None
+    vector = Vector(width.literal_value)
+    return vector(types.float32, width), lambda context, builder, _, args: _fill(builder, args[0], vector.width)
+
+
+@intrinsic
+def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
+    """Set array[index : index + width]."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address = _address(context, builder, signature, args)
+        builder.store(args[2], builder.bitcast(address, args[2].type.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
+@intrinsic
+def add(typing: Any, a: Any, b: Any) -> Any:
+    """a + b."""
+    return a(a, a), lambda context, builder, _, args: builder.fadd(*args)
+
+
+@intrinsic
+def sub(typing: Any, a: Any, b: Any) -> Any:
+    """a - b."""
+    return a(a, a), lambda context, builder, _, args: builder.fsub(*args)
+
+
+@intrinsic
+def mul(typing: Any, a: Any, b: Any) -> Any:
+    """a b."""
+    return a(a, a), lambda context, builder, _, args: builder.fmul(*args)
+
+
+@intrinsic
+def div(typing: Any, a: Any, b: Any) -> Any:
+    """a / b."""
+    return a(a, a), lambda context, builder, _, args: builder.fdiv(*args)
+
+
+@intrinsic
+def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """a b + c, rounded once where the processor can."""
+    return a(a, a, a), lambda context, builder, _, args: _call(builder, "llvm.fmuladd", *args)
+
+
+@intrinsic
+def sqrt(typing: Any, a: Any) -> Any:
+    """The square root."""
+    return a(a), lambda context, builder, _, args: _call(builder, "llvm.sqrt", *args)
+
+
+@intrinsic
+def maximum(typing: Any, a: Any, b: Any) -> Any:
+    """The larger of a and b."""
+    return a(a, a), lambda context, builder, _, args: _select(builder, ">", *args)
+
+
+@intrinsic
+def exp(typing: Any, a: Any) -> Any:
+    """e^a to 2 units in the last place (Cephes); what would underflow or overflow is the smallest or largest normal."""
+    return a(a), lambda context, builder, _, args: _exp(builder, args[0], a.width)
+
+
+def _select(builder: Any, relation: str, a: Any, b: Any) -> Any:
+    return builder.select(builder.fcmp_ordered(relation, a, b), a, b)
+
+
+def _exp(builder: Any, x: Any, width: int) -> Any:
+    x = _select(builder, "<", _select(builder, ">", x, _constant(width, -87.0)), _constant(width, 88.0))
+    n = _call(builder, "llvm.rint", builder.fmul(x, _constant(width, 1.44269504088896341)))
+    for part in (-0.693359375, 2.12194440e-4):  # -ln 2 in two parts, the first with few digits
+        x = _call(builder, "llvm.fmuladd", n, _constant(width, part), x)
+    series = _constant(width, 1.9875691500e-4)
+    for term in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1, 1.0, 1.0):
+        series = _call(builder, "llvm.fmuladd", series, x, _constant(width, term))
+    integers = ir.VectorType(INT, width)
+    exponent = builder.add(builder.fptosi(n, integers), ir.Constant(integers, [127] * width))
+    power = builder.shl(exponent, ir.Constant(integers, [23] * width))
+    return builder.fmul(series, builder.bitcast(power, x.type))
