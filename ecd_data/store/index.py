@@ -1,29 +1,32 @@
-"""The index: one Parquet file with a row a crystal."""
+"""The index: one Parquet file with a row a crystal, read by the columns that are asked for."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-import spglib  # here and not where it is used: a Ctrl-C while it loads would end in an ImportError
 
-from ecd_data.density import Density
-from ecd_data.errors import StoreError
-from ecd_data.store.parts import Extent
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ecd_data.errors import EcdError, MissingDependencyError, StoreError
+from ecd_data.store.parts import read_url
 
 INDEX = "index.parquet"
 FORMAT = b"1"
+WHOLE = 1 << 21  # bytes: a smaller index costs less in one request than in ranges
 
+PLACE = ("id", "part", "offset", "length", "sha256")  # first and side by side: one range of the file has them all
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
+        ("part", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+        ("sha256", pa.string()),
         ("formula", pa.string()),
         ("natoms", pa.int32()),
         ("elements", pa.list_(pa.string())),
@@ -37,73 +40,45 @@ SCHEMA = pa.schema(
         ("flags", pa.list_(pa.string())),
         ("source", pa.string()),
         ("source_sha256", pa.string()),
-        ("part", pa.string()),
-        ("offset", pa.int64()),
-        ("length", pa.int64()),
-        ("sha256", pa.string()),
         ("lattice", pa.list_(pa.list_(pa.float64()))),
         ("numbers", pa.list_(pa.int16())),
         ("frac_coords", pa.list_(pa.list_(pa.float64()))),
     ],
     metadata={b"ecd.format": FORMAT},
 )
+REMEDY = "restore it, or remove it and run `ecd convert` again, which makes it new from the parts"
 
 Row = dict[str, Any]
 
 
-def row_of(id: str, density: Density, *, pipeline: str, bound: float, part: str, extent: Extent) -> Row:
-    """The index row of a crystal; numbers under meta["properties"] become columns of their own."""
-    crystal, meta = density.crystal, density.meta
-    row: Row = {
-        "id": id,
-        "formula": crystal.reduced_formula,
-        "natoms": len(crystal),
-        "elements": crystal.elements,
-        "spacegroup": spacegroup_of(density),
-        "functional": meta.get("functional"),
-        "shape": list(density.shape),
-        "nelect": density.nelect,
-        "spin": density.magnetization is not None,
-        "pipeline": pipeline,
-        "bound": bound if pipeline == "fourier" else 0.0,
-        "flags": list(meta.get("flags", ())),
-        "source": meta.get("source"),
-        "source_sha256": meta.get("source_sha256"),
-        "part": part,
-        "offset": extent.offset,
-        "length": extent.length,
-        "sha256": extent.sha256,
-        "lattice": crystal.lattice.tolist(),
-        "numbers": crystal.numbers.tolist(),
-        "frac_coords": crystal.frac_coords.tolist(),
-    }
-    return dict(meta.get("properties", {})) | row
-
-
-def spacegroup_of(density: Density, symprec: float = 1e-3) -> int | None:
-    """The space group number of a density's crystal by spglib, None where there is none to find."""
-    crystal = density.crystal
-    if not len(crystal):
-        return None
-    try:
-        cell: Any = (crystal.lattice, crystal.frac_coords, crystal.numbers)
-        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-    except spglib.error.SpglibError:
-        return None
-    return None if found is None else int(found.number)
-
-
-def save_index(rows: list[Row], path: Path) -> None:
-    """Replace the index at `path` by these rows, all at once."""
-    known = set(SCHEMA.names)
-    extras = {key: None for row in rows for key in row if key not in known}
+def table_of(rows: list[Row]) -> pa.Table:
+    """The rows as a table: the columns of SCHEMA, then one for each further number that any row has."""
     table = pa.Table.from_pylist([{name: row.get(name) for name in SCHEMA.names} for row in rows], schema=SCHEMA)
-    for name in extras:
+    for name in {key: None for row in rows for key in row if key not in SCHEMA.names}:
         table = table.append_column(name, pa.array([row.get(name) for row in rows]))
+    return table
+
+
+def joined(tables: list[pa.Table]) -> pa.Table:
+    """The rows of several tables in one, with the columns of all; raises StoreError where a column's kinds differ."""
+    try:
+        whole = pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise StoreError(
+            f"a property has numbers in one crystal and text in another ({error}): name them apart"
+        ) from error
+    return whole.replace_schema_metadata(SCHEMA.metadata)
+
+
+def save_index(table: pa.Table, path: Path) -> None:
+    """Replace the index at `path` by this table, all at once; the same rows give the same bytes."""
+    names = [*SCHEMA.names, *sorted(set(table.column_names) - set(SCHEMA.names))]
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".index-")
     try:
         with os.fdopen(handle, "wb") as file:
-            pq.write_table(table, file, compression="zstd")
+            pq.write_table(table.select(names).combine_chunks(), file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
         os.chmod(aside, 0o644)
         os.replace(aside, path)
     except BaseException:
@@ -111,25 +86,73 @@ def save_index(rows: list[Row], path: Path) -> None:
         raise
 
 
-def load_rows(path: Path) -> list[Row]:
-    """The rows of an index file."""
-    return _load(path, str(path)).to_pylist()
+class Index:
+    """An index at a path or fsspec URL: opening reads the schema and the number of rows, columns come when asked for.
 
+    Raises FileNotFoundError where there is none, StoreError where it is damaged or cannot be reached.
+    """
 
-def load_frame(file: Any, name: str) -> pd.DataFrame:
-    """The index as a DataFrame, read from an open file that errors call `name`."""
-    return _load(file, name).to_pandas()
+    def __init__(self, url: str | Path) -> None:
+        self.url = str(url)
+        self._columns: dict[str, pa.ChunkedArray] = {}
+        self._file = self._checked(self._opened())
 
+    def __len__(self) -> int:
+        return int(self._file.metadata.num_rows)
 
-def _load(file: Any, name: str) -> pa.Table:
-    remedy = "restore it, or remove it and run `ecd convert` again, which makes it new from the parts"
-    try:
-        table = pq.read_table(file)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise StoreError(f"{name} is damaged; {remedy}") from error
-    version = (table.schema.metadata or {}).get(b"ecd.format", FORMAT)
-    if version != FORMAT:
-        raise StoreError(f"{name} is of store format {version.decode()}, this reader knows {FORMAT.decode()}: update")
-    if missing := sorted(set(SCHEMA.names) - set(table.column_names)):
-        raise StoreError(f"{name} is not the index of a store, it has no column {missing[0]!r}; {remedy}")
-    return table
+    @cached_property
+    def names(self) -> list[str]:
+        """The columns."""
+        return list(self._file.schema_arrow.names)
+
+    def table(self, *names: str) -> pa.Table:
+        """The columns `names`, all without; each is read once."""
+        wanted = list(names) or self.names
+        if absent := [name for name in wanted if name not in self.names]:
+            raise StoreError(f"{self.url} has no column {absent[0]!r}; it has {', '.join(self.names)}")
+        if missing := [name for name in wanted if name not in self._columns]:
+            try:
+                read = self._file.read(missing)
+            except (OSError, ValueError, pa.ArrowException) as error:
+                raise StoreError(f"{self.url} is damaged or was replaced while it was read; {REMEDY}") from error
+            self._columns |= {name: read[name] for name in missing}
+        return pa.table({name: self._columns[name] for name in wanted})
+
+    def _opened(self) -> pq.ParquetFile:
+        try:
+            return pq.ParquetFile(self._source(), pre_buffer=True)
+        except EcdError:
+            raise
+        except (OSError, ValueError, pa.ArrowException) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise StoreError(f"{self.url} is damaged; {REMEDY}") from error
+
+    def _source(self) -> Any:
+        """The whole file where it is small or the place gives no ranges, else an open file that reads ranges."""
+        try:
+            fs, path = fsspec.url_to_fs(self.url)
+            size = fs.size(path)
+            if size is not None and size > WHOLE:
+                file = fs.open(path, "rb", cache_type="none")
+                file.seek(size - 8)
+                if file.read(8)[4:] == b"PAR1":
+                    file.seek(0)
+                    return file
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileNotFoundError(self.url) from error
+        except ImportError as error:
+            raise MissingDependencyError(f"{self.url} cannot be read: {error}") from error
+        except Exception:  # no ranges there, or no sizes: every fsspec backend says so in its own way
+            pass
+        return pa.BufferReader(read_url(self.url))
+
+    def _checked(self, file: pq.ParquetFile) -> pq.ParquetFile:
+        version = (file.schema_arrow.metadata or {}).get(b"ecd.format", FORMAT)
+        if version != FORMAT:
+            raise StoreError(
+                f"{self.url} is of store format {version.decode()}, this reader knows {FORMAT.decode()}: update"
+            )
+        if missing := sorted(set(SCHEMA.names) - set(file.schema_arrow.names)):
+            raise StoreError(f"{self.url} is not the index of a store, it has no column {missing[0]!r}; {REMEDY}")
+        return file

@@ -12,13 +12,15 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, TYPE_CHECKING, Self
 
 import fsspec
 
-from ecd_data.density import Density
 from ecd_data.errors import FormatError, MissingDependencyError, StoreError
-from ecd_data.store.group import Entries, unpack
+
+if TYPE_CHECKING:
+    from ecd_data.density import Density
+    from ecd_data.store.group import Entries
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 ROOT = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {"ecd": "1"}}).encode()
@@ -34,17 +36,26 @@ class Extent:
     sha256: str
 
 
-class PartWriter:
-    """Writes one part aside and moves it into place when it is complete."""
+def aside(path: Path) -> Path:
+    """Where a part is written until it is complete."""
+    return path.with_name(f".{path.name}.writing")
 
-    def __init__(self, path: Path) -> None:
+
+class PartWriter:
+    """Writes one part aside and moves it into place when it is complete.
+
+    resume: go on behind these first bytes of what another process left aside, whole crystals.
+    """
+
+    def __init__(self, path: Path, resume: int = 0) -> None:
         self.path = path
-        self._aside = path.with_name(f".{path.name}.writing")
+        self._aside = aside(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._aside, "wb")  # noqa: SIM115 - closed by close() or discard()
-        self._members: list[zipfile.ZipInfo] = []
-        self._end = 0
-        self._append({"zarr.json": ROOT})
+        self._file = open(self._aside, "r+b" if resume else "w+b")  # noqa: SIM115 - closed by close() or discard()
+        self._members = _members(self._file, resume)
+        self._end = resume
+        if not resume:
+            self._append({"zarr.json": ROOT})
 
     def add(self, id: str, entries: Entries) -> Extent:
         """Where the group of `id` was written."""
@@ -64,6 +75,7 @@ class PartWriter:
         data = b"".join(chunks)
         self._file.seek(start)
         self._file.write(data)
+        self._file.flush()
         self._members, self._end = [*self._members, *members], start + len(data)
         return Extent(start, len(data), hashlib.sha256(data).hexdigest())
 
@@ -78,10 +90,14 @@ class PartWriter:
         self._file.close()
         self._aside.replace(self.path)
 
-    def discard(self) -> None:
-        """Remove what was written."""
+    def leave(self) -> None:
+        """Let go of the part as it is, aside."""
         with contextlib.suppress(OSError):  # a full disk refuses what is still buffered
             self._file.close()
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        self.leave()
         self._aside.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -91,8 +107,25 @@ class PartWriter:
         self.discard() if kind else self.close()
 
 
+def _members(file: IO[bytes], end: int) -> list[zipfile.ZipInfo]:
+    """The directory entries of the members in the first `end` bytes of a part."""
+    members, position = list[zipfile.ZipInfo](), 0
+    while position < end:
+        file.seek(position)
+        _, _, _, _, _, _, crc, _, size, length, extra = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
+        member = zipfile.ZipInfo(file.read(length).decode(), EPOCH)
+        member.external_attr = 0o644 << 16
+        member.header_offset, member.CRC = position, crc
+        member.file_size = member.compress_size = size
+        members.append(member)
+        position += LOCAL_HEADER.size + length + extra + size
+    return members
+
+
 def read_density(url: str, offset: int, length: int, sha256: str, id: str) -> Density:
     """The density of `id` by one range request to the part at `url`; raises StoreError where the bytes changed."""
+    from ecd_data.store.group import unpack
+
     entries = read_entries(url, offset, length, sha256, id)
     try:
         return unpack(entries)

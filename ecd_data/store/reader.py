@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
-from ecd_data.density import Density
 from ecd_data.errors import StoreError, UnknownIdError
-from ecd_data.store.index import INDEX, load_frame
-from ecd_data.store.parts import read_density, read_url
+from ecd_data.store.index import INDEX, PLACE, Index
+from ecd_data.store.names import near
+from ecd_data.store.parts import Extent, read_density
+from ecd_data.store.probes import ProbeReader, Probes
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+
+    from ecd_data.density import Density
 
 
 class Store:
@@ -28,27 +30,35 @@ class Store:
         return f"Store({self.root!r}, {len(self)} crystals)"
 
     @cached_property
-    def index(self) -> pd.DataFrame:
-        """A row a crystal: id, formula, natoms, elements, functional, shape, nelect, ..., part and byte range."""
+    def _index(self) -> Index:
         try:
-            data = read_url(f"{self.root}/{INDEX}")
+            return Index(f"{self.root}/{INDEX}")
         except FileNotFoundError as error:
             raise StoreError(
                 f"{self.root} is not a store, it has no {INDEX}: check the path, or make one with `ecd convert`"
             ) from error
-        return load_frame(io.BytesIO(data), f"{self.root}/{INDEX}")
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """A row a crystal: id, formula, natoms, elements, functional, shape, nelect, ..., part and byte range."""
+        return self._index.table().to_pandas()
+
+    def columns(self, *names: str) -> pa.Table:
+        """Some columns of the index as an Arrow table: all that is read of it."""
+        return self._index.table(*names)
 
     @cached_property
     def ids(self) -> list[str]:
         """The material ids in the order of the index."""
-        return self.index["id"].tolist()
+        ids: list[str] = self.columns(*PLACE)["id"].to_pylist()
+        return ids
 
     @cached_property
     def _rows(self) -> dict[str, int]:
         return {id: row for row, id in enumerate(self.ids)}
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._index)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids)
@@ -56,15 +66,51 @@ class Store:
     def __contains__(self, id: object) -> bool:
         return id in self._rows
 
+    def _number(self, id: str) -> int:
+        if id not in self._rows:
+            alike = near(id, self.ids)
+            hint = f"; near: {', '.join(alike)}" if alike else f"; see the {len(self)} ids in its index"
+            raise UnknownIdError(f"{id} is not in {self.root}{hint}")
+        return self._rows[id]
+
     def row(self, id: str) -> pd.Series:
         """The index row of a material; raises UnknownIdError, a KeyError, that suggests near ids."""
-        if id not in self._rows:
-            near = difflib.get_close_matches(id, self.ids, n=3, cutoff=0.5)
-            hint = f"; near: {', '.join(near)}" if near else f"; see the {len(self)} ids in its index"
-            raise UnknownIdError(f"{id} is not in {self.root}{hint}")
-        return self.index.iloc[self._rows[id]]
+        return self.index.iloc[self._number(id)]
+
+    def place(self, id: str) -> tuple[str, Extent]:
+        """The URL of the part that holds a material, and where in it; raises UnknownIdError."""
+        number = self._number(id)
+        _, part, *extent = (column[number].as_py() for column in self.columns(*PLACE).columns)
+        return f"{self.root}/parts/{part}", Extent(*extent)
 
     def __getitem__(self, id: str) -> Density:
-        row = self.row(id)
-        url = f"{self.root}/parts/{row['part']}"
-        return read_density(url, int(row["offset"]), int(row["length"]), row["sha256"], id)
+        url, extent = self.place(id)
+        return read_density(url, extent.offset, extent.length, extent.sha256, id)
+
+    @cached_property
+    def probe_reader(self) -> ProbeReader:
+        """What draws probes, from the extract of `ecd probes` where the store has one, else by decoding."""
+        return ProbeReader(self.root, self.__getitem__)
+
+    @overload
+    def probes(
+        self, ids: str, n: int = 200, *, seed: int = 0, epoch: int = 0, magnetization: bool = False
+    ) -> Probes: ...
+
+    @overload
+    def probes(
+        self, ids: Sequence[str], n: int = 200, *, seed: int = 0, epoch: int = 0, magnetization: bool = False
+    ) -> list[Probes]: ...
+
+    def probes(
+        self, ids: str | Sequence[str], n: int = 200, *, seed: int = 0, epoch: int = 0, magnetization: bool = False
+    ) -> Probes | list[Probes]:
+        """n independent, uniformly distributed grid points of one crystal, or of each of several, with the density.
+
+        The same for the same (seed, epoch, id), in any process. Of K probes a crystal (16,384, or what the extract
+        has) no point comes twice in K // n successive epochs; then they come again, in samples cut elsewhere. Raises
+        UnknownIdError for an id that the store lacks, UsageError where n exceeds what the extract has.
+        """
+        if isinstance(ids, str):
+            return self.probe_reader.draw([(epoch, ids)], n, seed, magnetization)[0]
+        return self.probe_reader.draw([(epoch, id) for id in ids], n, seed, magnetization)

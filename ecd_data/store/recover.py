@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ecd_data.errors import StoreError
 from ecd_data.store.group import unpack
-from ecd_data.store.index import Row, row_of
-from ecd_data.store.parts import LOCAL_HEADER, Extent
+from ecd_data.store.index import Row
+from ecd_data.store.packing import row_of
+from ecd_data.store.parts import LOCAL_HEADER
 
 
 def recover_rows(part: Path) -> list[Row]:
@@ -33,5 +34,5 @@ def _row(part: Path, archive: zipfile.ZipFile, id: str, members: list[zipfile.Zi
         digest = hashlib.sha256(file.read(end - start)).hexdigest()
     density = unpack(entries)
     bound = density.meta.get("bound", 0.0)
-    extent = Extent(start, end - start, digest)
-    return row_of(id, density, pipeline="fourier" if bound else "real", bound=bound, part=part.name, extent=extent)
+    place = {"part": part.name, "offset": start, "length": end - start, "sha256": digest}
+    return row_of(id, density, pipeline="fourier" if bound else "real", bound=bound) | place

@@ -28,7 +28,7 @@ def open_store(name: str | Path) -> Store:
     """
     root = resolve(str(name)) if str(name) in CONFIGURATIONS and not Path(name).exists() else str(name)
     store = Store(root)
-    _ = store.index
+    len(store)  # raises where there is none
     return store
 
 

@@ -9,17 +9,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from ecd_data.density import Density
 from ecd_data.errors import StoreError, UsageError
-from ecd_data.store.group import PIPELINES, pack
-from ecd_data.store.index import INDEX, Row, load_rows, row_of, save_index
+from ecd_data.store.group import PIPELINES
+from ecd_data.store.index import INDEX, PLACE, SCHEMA, Index, Row, joined, save_index, table_of
 from ecd_data.store.lock import lock
-from ecd_data.store.parts import Extent, PartWriter, read_entries
+from ecd_data.store.packing import Packed, packed
+from ecd_data.store.parts import PartWriter, read_entries
 from ecd_data.store.recover import recover_rows
+from ecd_data.store.unfinished import OpenPart, journal_of, left_parts
 
 log = logging.getLogger("ecd_data")
 
-VALID_ID = re.compile(r"[^\s/\\.][^/\\]{0,199}")
 PART_SIZE = 1000
 
 
@@ -28,7 +32,8 @@ class StoreWriter:
 
     bound: eps_mae of the `fourier` pipeline; pipeline: "fourier" or "real"; part_size: crystals a part. Use it as a
     context manager: on leaving, also by an error or Ctrl-C, what was added is completed and small parts are merged. One
-    process writes a store at a time. Parts without an index, as after a crash, get a new one.
+    process writes a store at a time. What was added survives also kill -9 and a full disk: the next writer goes on with
+    the part that was under way. Parts without an index get a new one.
     """
 
     def __init__(
@@ -44,11 +49,14 @@ class StoreWriter:
         self._refuse_other_folders()
         self._parts.mkdir(parents=True, exist_ok=True)
         self._release = lock(self._parts, self)
-        for left in [*self._parts.glob(".part-*.writing"), *self.path.glob(".index-*")]:
-            left.unlink()  # by a process that was killed: nothing refers to them
-        self._rows: dict[str, Row] = {row["id"]: row for row in self._existing()}
-        self._pending: list[Row] = []
-        self._part: PartWriter | None = None
+        for left in self.path.glob(".index-*"):
+            left.unlink()  # by a process that was killed: nothing refers to it
+        self._table = self._existing()
+        self._sources: dict[str, str | None] = dict(
+            zip(self._table["id"].to_pylist(), self._table["source_sha256"].to_pylist(), strict=True)
+        )
+        self._open: OpenPart | None = None
+        self._go_on()
 
     @property
     def _parts(self) -> Path:
@@ -57,100 +65,134 @@ class StoreWriter:
     def _refuse_other_folders(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file: name a folder for the store")
-        if self.path.is_dir() and not (self.path / INDEX).exists():
-            others = [p.name for p in self.path.iterdir() if p.name != "parts" and not p.name.startswith(".")]
+        if self.path.is_dir() and not (self.path / INDEX).exists() and not self._parts.is_dir():
+            others = [p.name for p in self.path.iterdir() if not p.name.startswith(".")]
             if others:
                 raise UsageError(f"{self.path} holds other files and no {INDEX}: name a new folder for the store")
 
-    def _existing(self) -> list[Row]:
+    def _existing(self) -> pa.Table:
         index = self.path / INDEX
         if index.exists():
-            return load_rows(index)
-        rows = [row for part in sorted(self._parts.glob("part-*.zarr.zip")) for row in recover_rows(part)]
+            return Index(index).table()
+        parts = [part for part in sorted(self._parts.glob("part-*.zarr.zip")) if not journal_of(part).exists()]
+        rows = [row for part in parts for row in recover_rows(part)]
+        table = table_of(rows)
         if rows:
             log.warning("%s has no %s: made again from its parts, %d crystals", self.path, INDEX, len(rows))
-            save_index(rows, index)
-        return rows
+            save_index(table, index)
+        return table
 
-    def __contains__(self, id: str) -> bool:
-        return id in self._rows
+    def _go_on(self) -> None:
+        """Take up what another writer left: a part without its rows in the index, or a part under way."""
+        for path, rows in left_parts(self._parts):
+            rows = [row for row in rows if row["id"] not in self._sources]
+            if path.exists():
+                self._take(rows)
+                journal_of(path).unlink()
+            elif rows and self._open is None:
+                self._open = OpenPart(path, rows)
+                self._sources |= {row["id"]: row["source_sha256"] for row in rows}
+                log.info("%s: going on behind %d crystals of an interrupted run", self.path, len(rows))
+            else:
+                journal_of(path).unlink()
+        under_way = self._open and self._open.path.name
+        for left in self._parts.glob(".part-*.writing"):
+            if left.name != f".{under_way}.writing":
+                left.unlink()
+
+    def _take(self, rows: list[Row]) -> None:
+        """Name these rows of a complete part in the index."""
+        if rows:
+            self._table = joined([self._table, table_of(rows)])
+            self._sources |= {row["id"]: row["source_sha256"] for row in rows}
+            save_index(self._table, self.path / INDEX)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._sources
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._sources)
 
     def row(self, id: str) -> Row:
         """The index row of an id that the store has."""
-        return self._rows[id]
+        for row in self._open.rows if self._open else ():
+            if row["id"] == id:
+                return row
+        place = pc.index(self._table["id"], id).as_py()
+        if place < 0:
+            raise KeyError(id)
+        return dict(self._table.slice(place, 1).to_pylist()[0])
+
+    def source_sha256(self, id: str) -> str | None:
+        """The hash of the file that an id of the store came from."""
+        return self._sources[id]
 
     def add(self, id: str, density: Density, source: str | None = None, source_sha256: str | None = None) -> Row:
         """The index row of a density that was added; ids are unique and become folder names in the part."""
-        if not VALID_ID.fullmatch(id) or not id.isprintable() or id == "zarr.json":
-            raise UsageError(f"{id!r} cannot be an id: at most 200 printable characters, no slash, no dot in front")
-        if id in self._rows:
+        if id in self:
             raise StoreError(f"{id} is in {self.path} already: give another id or another store")
-        meta = dict(density.meta)
-        if source is not None:
-            meta |= {"source": source, "source_sha256": source_sha256}
-        density = Density(density.crystal, density.values, density.magnetization, density.augmentation, meta)
-        entries, pipeline = pack(density, self.bound, self.pipeline, _attributes(id, density))
-        part = self._open_part()
-        extent = part.add(id, entries)
-        row = row_of(id, density, pipeline=pipeline, bound=self.bound, part=part.path.name, extent=extent)
-        self._rows[id] = row
-        self._pending.append(row)
-        if len(self._pending) >= self.part_size:
+        options: dict[str, Any] = {"source": source, "source_sha256": source_sha256}
+        return self.put(packed(id, density, bound=self.bound, pipeline=self.pipeline, **options))
+
+    def put(self, item: Packed) -> Row:
+        """The index row of a crystal that was packed elsewhere, by `packed` or from another store."""
+        if item.id in self:
+            raise StoreError(f"{item.id} is in {self.path} already: give another id or another store")
+        if self._open is None:
+            self._open = OpenPart(self._new_part())
+        row = self._open.add(item)
+        self._sources[item.id] = row["source_sha256"]
+        if len(self._open) >= self.part_size:
             self.flush()
         return row
 
-    def _open_part(self) -> PartWriter:
-        if self._part is None:
-            self._part = PartWriter(self._new_part())
-        return self._part
-
     def _new_part(self, skip: int = 0) -> Path:
-        used = {int(m[1]) for row in self._rows.values() if (m := re.search(r"part-(\d+)", row["part"]))}
+        names = {*pc.unique(self._table["part"]).to_pylist(), *(p.name for p in self._parts.glob("part-*.zarr.zip"))}
+        used = {int(m[1]) for name in names if (m := re.search(r"part-(\d+)", name))}
         return self._parts / f"part-{max(used, default=-1) + 1 + skip:05d}.zarr.zip"
 
     def flush(self) -> None:
-        """Complete the open part and the index: what was added so far survives anything."""
-        if self._part is not None:
-            self._part.close()
-            self._part = None
-        if self._pending or not (self.path / INDEX).exists():
-            save_index(list(self._rows.values()), self.path / INDEX)
-            self._pending = []
+        """Complete the open part and the index: readers see all that was added so far."""
+        if self._open is not None:
+            if self._open.rows:
+                self._open.complete()
+                self._table = joined([self._table, table_of(self._open.rows)])
+            save_index(self._table, self.path / INDEX)
+            self._open.settle()
+            self._open = None
+        elif not (self.path / INDEX).exists():
+            save_index(self._table, self.path / INDEX)
 
     def compact(self) -> None:
         """Merge parts that are less than half full, byte for byte, and remove parts that the index no longer names."""
-        small = self._small_parts()
+        counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(self._table["part"]).to_pylist()}
+        small = [part for part, count in counts.items() if count < self.part_size / 2]
         if len(small) > 1:
             try:
-                moved = self._merged(small)
+                self._table = self._merged(small)
             except StoreError as error:
                 log.warning("parts are not merged: %s", error)
                 return
-            for row, part, extent in moved:
-                row |= {"part": part, "offset": extent.offset, "length": extent.length, "sha256": extent.sha256}
-            save_index(list(self._rows.values()), self.path / INDEX)
-        named = {row["part"] for row in self._rows.values()}
+            save_index(self._table, self.path / INDEX)
+        named = set(pc.unique(self._table["part"]).to_pylist())
         for path in self._parts.glob("part-*.zarr.zip"):
             if path.name not in named:
                 path.unlink()
 
-    def _merged(self, small: set[str]) -> list[tuple[Row, str, Extent]]:
-        rows = [row for row in self._rows.values() if row["part"] in small]
-        moved = []
-        for start in range(0, len(rows), self.part_size):
-            with PartWriter(self._new_part(start // self.part_size)) as part:
-                for row in rows[start : start + self.part_size]:
-                    moved.append((row, part.path.name, part.add(row["id"], self._read(row))))
+    def _merged(self, small: list[str]) -> pa.Table:
+        """The table with new places for the crystals of the parts `small`, whose bytes were copied there."""
+        places = self._table.select(PLACE).to_pylist()
+        moving = [row for row in places if row["part"] in set(small)]
+        for start in range(0, len(moving), self.part_size):
+            with PartWriter(self._new_part()) as part:
+                for row in moving[start : start + self.part_size]:
+                    extent = part.add(row["id"], self._read(row))
+                    row |= {"part": part.path.name, **vars(extent)}
+        moved = pa.Table.from_pylist(places, schema=pa.schema([SCHEMA.field(name) for name in PLACE]))
+        rest = [name for name in self._table.column_names if name not in PLACE]
+        for name in rest:
+            moved = moved.append_column(self._table.schema.field(name), self._table[name])
         return moved
-
-    def _small_parts(self) -> set[str]:
-        counts: dict[str, int] = {}
-        for row in self._rows.values():
-            counts[row["part"]] = counts.get(row["part"], 0) + 1
-        return {part for part, count in counts.items() if count < self.part_size / 2}
 
     def _read(self, row: Row) -> dict[str, bytes]:
         return read_entries(str(self._parts / row["part"]), row["offset"], row["length"], row["sha256"], row["id"])
@@ -162,7 +204,7 @@ class StoreWriter:
         self, kind: type[BaseException] | None, cause: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if not isinstance(cause, OSError):  # a full or vanished disk cannot take the open part; completed ones stay
+            if not isinstance(cause, OSError):  # a full or vanished disk cannot take more; the next writer goes on
                 self.flush()
                 self.compact()
         except OSError as error:
@@ -171,27 +213,6 @@ class StoreWriter:
         finally:
             if isinstance(cause, OSError) and cause.errno == ENOSPC and cause.filename is None:
                 cause.filename = str(self.path)
-            self.discard()
+            if self._open is not None:
+                self._open.leave()
             self._release()
-
-    def discard(self) -> None:
-        """Forget what was added since the last flush."""
-        if self._part is not None:
-            self._part.discard()
-            self._part = None
-        for row in self._pending:
-            del self._rows[row["id"]]
-        self._pending = []
-
-
-def _attributes(id: str, density: Density) -> dict[str, Any]:
-    crystal = density.crystal
-    return {
-        **density.meta,
-        "id": id,
-        "lattice": crystal.lattice.tolist(),
-        "numbers": crystal.numbers.tolist(),
-        "frac_coords": crystal.frac_coords.tolist(),
-        "pbc": list(crystal.pbc),
-        "nelect": density.nelect,
-    }

@@ -1,0 +1,104 @@
+"""A crystal ready for a part: its bytes and its index row, made anywhere and written by whoever writes the store."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import spglib  # here and not where it is used: a Ctrl-C while it loads would end in an ImportError
+
+from ecd_data.density import Density
+from ecd_data.errors import UsageError
+from ecd_data.store.group import Entries, pack
+from ecd_data.store.index import Row
+
+VALID_ID = re.compile(r"[^\s/\\.][^/\\]{0,199}")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The keys and bytes of a crystal's group, and its index row without the place."""
+
+    entries: Entries
+    row: Row
+
+    @property
+    def id(self) -> str:
+        """The material id."""
+        return str(self.row["id"])
+
+
+def packed(
+    id: str,
+    density: Density,
+    *,
+    bound: float,
+    pipeline: str = "fourier",
+    source: str | None = None,
+    source_sha256: str | None = None,
+) -> Packed:
+    """The bytes and the index row of a density, as StoreWriter.put takes them.
+
+    meta["flags"] and the numbers under meta["properties"] go into the row. Raises UsageError for an id that cannot name
+    a folder, StoreError for values that are not finite.
+    """
+    if not VALID_ID.fullmatch(id) or not id.isprintable() or id == "zarr.json":
+        raise UsageError(f"{id!r} cannot be an id: at most 200 printable characters, no slash, no dot in front")
+    meta = dict(density.meta)
+    if source is not None:
+        meta |= {"source": source, "source_sha256": source_sha256}
+    density = Density(density.crystal, density.values, density.magnetization, density.augmentation, meta)
+    entries, used = pack(density, bound, pipeline, _attributes(id, density))
+    return Packed(entries, row_of(id, density, pipeline=used, bound=bound))
+
+
+def row_of(id: str, density: Density, *, pipeline: str, bound: float) -> Row:
+    """The index row of a crystal without its place; numbers under meta["properties"] become columns of their own."""
+    crystal, meta = density.crystal, density.meta
+    row: Row = {
+        "id": id,
+        "formula": crystal.reduced_formula,
+        "natoms": len(crystal),
+        "elements": crystal.elements,
+        "spacegroup": spacegroup_of(density),
+        "functional": meta.get("functional"),
+        "shape": list(density.shape),
+        "nelect": density.nelect,
+        "spin": density.magnetization is not None,
+        "pipeline": pipeline,
+        "bound": bound if pipeline == "fourier" else 0.0,
+        "flags": list(meta.get("flags", ())),
+        "source": meta.get("source"),
+        "source_sha256": meta.get("source_sha256"),
+        "lattice": crystal.lattice.tolist(),
+        "numbers": crystal.numbers.tolist(),
+        "frac_coords": crystal.frac_coords.tolist(),
+    }
+    return dict(meta.get("properties", {})) | row
+
+
+def spacegroup_of(density: Density, symprec: float = 1e-3) -> int | None:
+    """The space group number of a density's crystal by spglib, None where there is none to find."""
+    crystal = density.crystal
+    if not len(crystal):
+        return None
+    try:
+        cell: Any = (crystal.lattice, crystal.frac_coords, crystal.numbers)
+        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
+    except spglib.error.SpglibError:
+        return None
+    return None if found is None else int(found.number)
+
+
+def _attributes(id: str, density: Density) -> dict[str, Any]:
+    crystal = density.crystal
+    return {
+        **density.meta,
+        "id": id,
+        "lattice": crystal.lattice.tolist(),
+        "numbers": crystal.numbers.tolist(),
+        "frac_coords": crystal.frac_coords.tolist(),
+        "pbc": list(crystal.pbc),
+        "nelect": density.nelect,
+    }
