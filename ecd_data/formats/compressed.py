@@ -78,12 +78,15 @@ def _compress_arrow(codec: str) -> Callable[[bytes], bytes]:
     return compress
 
 
+STREAMS: dict[bytes, tuple[str, Callable[[], Any]]] = {
+    b"\x1f\x8b": ("gzip", lambda: _zlib.decompressobj(wbits=31)),
+    b"\xfd7zXZ\x00": ("xz", lzma.LZMADecompressor),
+    b"BZh": ("bzip2", bz2.BZ2Decompressor),
+}
+CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 OPENERS: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
-    b"\x1f\x8b": ("gzip", _members(lambda: _zlib.decompressobj(wbits=31))),
-    b"\xfd7zXZ\x00": ("xz", _members(lzma.LZMADecompressor)),
-    b"BZh": ("bzip2", _members(bz2.BZ2Decompressor)),
-    b"\x28\xb5\x2f\xfd": ("zstd", _arrow("zstd")),
-    b"\x04\x22\x4d\x18": ("lz4", _arrow("lz4")),
+    **{magic: (kind, _members(start)) for magic, (kind, start) in STREAMS.items()},
+    **{magic: (codec, _arrow(codec)) for magic, codec in CODECS.items()},
 }
 WRITERS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": lambda data: gzip.compress(data, compresslevel=6, mtime=0),

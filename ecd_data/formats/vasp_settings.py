@@ -1,0 +1,79 @@
+"""What VASP's tags mean for a density: the name of the functional, and the settings that are kept with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+GGA_NAMES = {
+    "PE": "PBE", "PS": "PBEsol", "RP": "RPBE", "RE": "revPBE", "91": "PW91", "CA": "LDA", "AM": "AM05",
+    "BF": "BEEF-vdW", "OR": "optPBE", "BO": "optB88", "MK": "optB86b", "ML": "rPW86", "B3": "B3LYP", "B5": "B3LYP",
+}  # fmt: skip
+LEXCH_NAMES = {"2": "LDA", "7": "PW91", "8": "PBE"}  # VASP's numbers for what the POTCAR says
+META_NAMES = {"SCAN": "SCAN", "RSCAN": "rSCAN", "R2SCA": "r2SCAN", "TPSS": "TPSS", "RTPSS": "revTPSS", "M06L": "M06-L",
+              "MBJ": "mBJ", "MS0": "MS0", "MS1": "MS1", "MS2": "MS2"}  # fmt: skip
+NO_NAME = ("", "--", "F", "T", ".FALSE.", ".TRUE.", "NONE")
+HSE06_SCREENING = (0.195, 0.2101)  # 0.2 and 0.207 Å^-1 are both in use
+HSE03_SCREENING = (0.29, 0.31)
+FIRST_FROZEN_ICHARG = 10
+
+
+def logical(word: str) -> bool:
+    """Whether Fortran's word is true: T, .TRUE. and what begins so."""
+    return word.strip(". ").upper().startswith("T")
+
+
+def functional_of(settings: Mapping[str, Any]) -> str | None:
+    """The functional by its usual name, "+U" behind it where LDA+U was on; None where the tags do not tell."""
+    base = _base(settings)
+    if base is None:
+        return None
+    return base + ("+U" if uses_u(settings) else "")
+
+
+def _base(settings: Mapping[str, Any]) -> str | None:
+    meta = str(settings.get("metagga") or "").upper()
+    if meta not in NO_NAME:
+        base: str | None = next((name for tag, name in META_NAMES.items() if meta.startswith(tag)), meta)
+    else:
+        gga = str(settings.get("gga") or "").upper()
+        base = LEXCH_NAMES.get(str(settings.get("lexch"))) if gga in NO_NAME else GGA_NAMES.get(gga, gga)
+    if not settings.get("lhfcalc"):
+        return base
+    return _hybrid(base, float(settings.get("aexx", 0.25)), abs(float(settings.get("hfscreen") or 0.0)))
+
+
+def _hybrid(base: str | None, exchange: float, screening: float) -> str:
+    if exchange == 1 and not screening:
+        return "HF"
+    if base == "B3LYP":
+        return base
+    if exchange == 0.25 and base in ("PBE", "PBEsol"):
+        if HSE06_SCREENING[0] <= screening <= HSE06_SCREENING[1]:
+            return "HSE06" if base == "PBE" else "HSEsol"
+        if HSE03_SCREENING[0] <= screening <= HSE03_SCREENING[1] and base == "PBE":
+            return "HSE03"
+        if not screening:
+            return "PBE0" if base == "PBE" else "PBEsol0"
+    return f"{base or 'hybrid'}(AEXX={exchange:g}, HFSCREEN={screening:g})"
+
+
+def uses_u(settings: Mapping[str, Any]) -> bool:
+    """Whether LDA+U acts on at least one species; where the values are not known, whether it is on."""
+    if not settings.get("ldau"):
+        return False
+    values = [*(settings.get("ldauu") or ()), *(settings.get("ldauj") or ())]
+    return not values or any(values)
+
+
+def is_hybrid(settings: Mapping[str, Any], functional: str | None = None) -> bool:
+    """Whether the settings, or else the name of the functional, are those of a hybrid."""
+    return bool(settings.get("lhfcalc")) or str(functional or "").upper().startswith(("HSE", "PBE0"))
+
+
+def valence_electrons(settings: Mapping[str, Any]) -> float | None:
+    """The sum of ZVAL over the ions, None where the settings do not tell."""
+    zval, counts = settings.get("zval"), settings.get("counts")
+    if not zval or not counts or len(zval) != len(counts):
+        return None
+    return float(sum(z * n for z, n in zip(zval, counts, strict=True)))
