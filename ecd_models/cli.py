@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from ecd_data.errors import EcdError, UsageError
-from ecd_models.verbs import data, dft, models, predict
+from ecd_models.verbs import data, dft, fetch, models, predict, probes
 
 app = typer.Typer(
     name="ecd",
@@ -22,10 +22,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 engine = typer.Typer(help="Compute densities with Quantum ESPRESSO.", no_args_is_help=True)
-VERBS: list[Callable[..., None]] = [data.info, data.check, data.convert, data.export, data.split, data.leakage]
+VERBS: list[Callable[..., None]] = [
+    data.info,
+    data.check,
+    data.convert,
+    fetch.fetch,
+    data.export,
+    data.split,
+    data.leakage,
+]
 VERBS += [models.train, predict.predict, models.evaluate, models.plot]
 for verb in VERBS:
     app.command()(verb)
+app.command("probes")(probes.extract)
 engine.command()(dft.setup)
 engine.command()(dft.run)
 app.add_typer(engine, name="dft")
@@ -34,7 +43,7 @@ app.add_typer(engine, name="dft")
 WrongCall: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 INTERRUPTED = 130
-RESUMED = ("convert", "train", "dft")  # verbs that keep what was complete when they are interrupted
+RESUMED = ("convert", "fetch", "probes", "train", "dft")  # verbs that keep what was complete when they are interrupted
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ecd_data import Crystal, Density
+from tests.servers import s3, served  # noqa: F401
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background: what is tested gets its Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)

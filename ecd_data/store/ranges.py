@@ -1,0 +1,104 @@
+"""Many small byte ranges of a few large files at once, from a disk or any fsspec URL."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import fsspec
+import numpy as np
+from fsspec.implementations.local import LocalFileSystem
+
+from ecd_data.errors import MissingDependencyError, StoreError
+
+Range = tuple[str, int, int]  # file, first byte, byte after the last
+ATTEMPTS = 5
+PAUSE = 0.2  # seconds before the second attempt, doubled before each further one
+
+
+class RangeReader:
+    """Reads ranges of the files in one folder: mapped into memory where it is local, else in concurrent requests.
+
+    Failed requests are repeated with growing pauses. Processes that are forked or spawned, and threads, may share one.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self._maps: dict[str, np.ndarray] = {}
+        self._place: tuple[int, Any, str] | None = None
+        self._guard = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["folder"])  # type: ignore[misc]
+
+    def _filesystem(self) -> tuple[Any, str]:
+        """The file system and the folder's path in it; a forked process needs connections of its own."""
+        with self._guard:
+            if self._place is None or self._place[0] != os.getpid():
+                try:
+                    fs, path = fsspec.url_to_fs(self.folder)
+                except ImportError as error:
+                    raise MissingDependencyError(f"{self.folder} cannot be read: {error}") from error
+                self._place = os.getpid(), fs, path
+        return self._place[1], self._place[2]
+
+    @property
+    def remote(self) -> bool:
+        """Whether reading waits for a network."""
+        return not isinstance(self._filesystem()[0], LocalFileSystem)
+
+    def read(self, wanted: Sequence[Range]) -> list[bytes]:
+        """The bytes of every range; raises StoreError where a file is missing, cut or cannot be reached."""
+        fs, folder = self._filesystem()
+        if isinstance(fs, LocalFileSystem):
+            return [self._mapped(folder, *each) for each in wanted]
+        return self._fetched(fs, folder, wanted)
+
+    def _mapped(self, folder: str, name: str, start: int, stop: int) -> bytes:
+        if name not in self._maps:
+            try:
+                self._maps[name] = np.memmap(f"{folder}/{name}", np.uint8, "r").view(np.ndarray)
+            except (OSError, ValueError) as error:
+                raise StoreError(f"{folder}/{name} is missing or empty; restore it or make it again") from error
+        data = self._maps[name][start:stop].tobytes()
+        return data if len(data) == stop - start else _whole(data, start, stop, f"{folder}/{name}")
+
+    def _fetched(self, fs: Any, folder: str, wanted: Sequence[Range]) -> list[bytes]:
+        results: dict[int, bytes] = {}
+        for attempt in range(ATTEMPTS):
+            left = [number for number in range(len(wanted)) if number not in results]
+            paths = [f"{folder}/{wanted[number][0]}" for number in left]
+            starts, stops = ([wanted[number][k] for number in left] for k in (1, 2))
+            answers = fs.cat_ranges(paths, starts, stops, on_error="return")
+            failure = None
+            for number, answer in zip(left, answers, strict=True):
+                name, start, stop = wanted[number]
+                try:
+                    results[number] = _whole(answer, start, stop, f"{self.folder}/{name}")
+                except StoreError as error:
+                    failure = error
+            if failure is None:
+                break
+            if attempt == ATTEMPTS - 1 or isinstance(failure.__cause__, FileNotFoundError):
+                raise failure
+            time.sleep(PAUSE * 2**attempt)
+        return [results[number] for number in range(len(wanted))]
+
+
+def _whole(answer: bytes | Exception, start: int, stop: int, name: str) -> bytes:
+    """The bytes of a range, checked to be all of it."""
+    if isinstance(answer, FileNotFoundError):
+        raise StoreError(f"{name} is missing; restore it or make it again") from answer
+    if isinstance(answer, Exception):
+        raise StoreError(f"{name} cannot be read ({answer or type(answer).__name__}): check the place") from answer
+    if len(answer) > stop - start:  # a web server without ranges sends the whole file
+        answer = answer[start:stop]
+    if len(answer) != stop - start:
+        raise StoreError(f"{name} is cut; restore it or make it again")
+    return answer
