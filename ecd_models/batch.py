@@ -23,7 +23,8 @@ class ProbeBatch:
 
     numbers [n]; atom_src, atom_dst [e] (atoms); atom_vec [e, 3] Å; probe_src [f] (atoms); probe_dst [f] (probes);
     probe_vec [f, 3] Å; atom_crystal [n] and probe_crystal [p]: which crystal each belongs to;
-    target [p]: reference density in e/Å^3; baseline [p]: density of superposed free atoms in e/Å^3.
+    target [p], or [p, 2] with the magnetization: reference density in e/Å^3; baseline [p]: density of superposed free
+    atoms in e/Å^3.
     """
 
     numbers: Tensor
@@ -38,6 +39,10 @@ class ProbeBatch:
     target: Tensor | None = None
     baseline: Tensor | None = None
     n_crystals: int = 1
+
+    @property
+    def n_edges(self) -> int:
+        return self.atom_src.shape[0] + self.probe_src.shape[0]
 
     @property
     def n_atoms(self) -> int:
@@ -64,12 +69,15 @@ def make_item(
     baseline: ArrayLike | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> ProbeBatch:
-    """The batch of one crystal and its fractional points [p, 3]; target and baseline [p] in e/Å^3."""
+    """The batch of one crystal and its fractional points [p, 3]; target [p] or [p, 2] and baseline [p] in e/Å^3."""
     points = np.asarray(frac_points, dtype=np.float64).reshape(-1, 3)
     atoms, probes = neighbors.atoms(), neighbors.probes(points)
 
     def floats(values: ArrayLike | None) -> Tensor | None:
-        return None if values is None else torch.as_tensor(np.array(values), dtype=dtype).reshape(-1)
+        if values is None:
+            return None
+        tensor = torch.as_tensor(np.array(values), dtype=dtype)
+        return tensor if tensor.shape == (len(points), 2) else tensor.reshape(-1)
 
     z = torch.as_tensor(np.array(numbers), dtype=torch.int64)
     return ProbeBatch(
@@ -117,3 +125,20 @@ def collate(items: Sequence[ProbeBatch]) -> ProbeBatch:
         baseline=joined_if_all("baseline"),
         n_crystals=sum(crystals),
     )
+
+
+def passes(items: Sequence[ProbeBatch], crystals: int, max_edges: int = 0) -> list[ProbeBatch]:
+    """The items in their order as batches of at most `crystals` items and, unless it is 0, `max_edges` edges.
+
+    An item that has more edges is a batch of its own.
+    """
+    groups: list[list[ProbeBatch]] = []
+    edges = 0
+    for item in items:
+        edges += item.n_edges
+        full = not groups or len(groups[-1]) == crystals or (max_edges and edges > max_edges)
+        if full:
+            groups.append([])
+            edges = item.n_edges
+        groups[-1].append(item)
+    return [collate(group) for group in groups]

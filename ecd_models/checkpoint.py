@@ -31,7 +31,7 @@ NUMBERS: list[Any] = [
     np.dtype,
     *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
 ]
-ATOMS, STATE = "atoms:", "state:"  # what precedes the names of tensors that are not the network's
+ATOMS, STATE, VALENCES = "atoms:", "state:", "valences:"  # what precedes names of tensors that are not the network's
 
 
 class Checkpoint(NamedTuple):
@@ -48,12 +48,13 @@ def save_checkpoint(
     metadata: Mapping[str, Any] | None = None,
     state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a DensityModel or bare network to a safetensors file: weights, atoms, name, hyperparameters.
+    """Write a DensityModel or bare network to a safetensors file: weights, atoms, valences, name, hyperparameters.
 
     metadata: anything JSON can hold; state: further tensors, such as an optimiser's.
     """
     network = model.network if isinstance(model, DensityModel) else model
     atoms = model.atoms if isinstance(model, DensityModel) else None
+    valences = model.valences if isinstance(model, DensityModel) else None
     config: Any = network.config
     header = {
         "format": FORMAT,
@@ -64,6 +65,8 @@ def save_checkpoint(
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     if atoms is not None:
         tensors |= {ATOMS + name: torch.from_numpy(np.array(value)) for name, value in asdict(atoms).items()}
+    if valences is not None:
+        tensors[VALENCES] = torch.from_numpy(np.array(valences))
     tensors |= {STATE + name: value.detach().cpu().contiguous() for name, value in (state or {}).items()}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,9 +106,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise FormatError(f"{path} was written for another version of the model ({error}): update ecd") from error
     tables = _taken(tensors, ATOMS)
     state = _taken(tensors, STATE)
+    valences = [value.numpy() for value in _taken(tensors, VALENCES).values()]
     _fill(model, tensors, str(path))
     atoms = SuperposedAtoms(**{name: value.numpy() for name, value in tables.items()}) if tables else None
-    return Checkpoint(DensityModel(model, atoms, header["model"]).eval(), metadata, state)
+    known = DensityModel(model, atoms, header["model"], valences[0] if valences else None)
+    return Checkpoint(known.eval(), metadata, state)
 
 
 def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

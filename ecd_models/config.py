@@ -1,66 +1,126 @@
-"""The record of a training run: one frozen dataclass from one TOML file; an unknown key is an error."""
+"""The record of a training run: one frozen dataclass from TOML files; an unknown key is an error."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ecd_data.errors import UsageError
 
+CHOICES = {
+    "loss": ("l1", "mse"),
+    "schedule": ("exponential", "cosine", "plateau", "constant"),
+    "precision": ("float32", "bfloat16", "float16"),
+}
+POSITIVE = ("steps", "batch_size", "accumulate", "probes", "validate_every", "validation_crystals", "validation_probes")
+NOT_NEGATIVE = ("seed", "workers", "threads", "cache_mb", "max_edges", "pool", "save_every")
+NOT_NEGATIVE += ("warmup_steps", "patience", "lr_patience", "weight_decay", "clip_norm")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that a run depends on; the defaults are the ECD paper's training of ChargE3Net.
 
-    task: configuration or task of the data, from data_dir or else as `load_dataset` finds it; model, options: network;
-    difference: learn the difference to superposed atoms; steps of batch_size crystals x probes points;
-    lr * lr_decay^(step / lr_decay_steps); best checkpoint by eps_mae on validation_probes points of up to
-    validation_crystals crystals every validate_every steps; workers: processes that draw samples; threads: of torch, 0
-    for its own choice; cache_mb bounds the decoded densities that are kept.
+    Data. task: configuration or task, from data_dir or else as `load_dataset` finds it; fraction: share of the training
+    crystals, a subset drawn by seed that contains every smaller one; pool: grid points drawn once for each crystal to
+    take its probes from, 0 for the whole grid; cache_dir: folder where pools are kept between epochs and runs.
+
+    Model. model, options: the network; difference: learn the difference to superposed atoms, which atoms says: "" fits
+    them on the training crystals, "pseudopotentials" or a folder of UPF files takes theirs, a store's path fits them on
+    its densities; spin: learn the magnetization as well; exact_nelect: scale predictions to the electrons of the atoms.
+
+    Start. start: checkpoint whose weights the run begins with; continued: go on with its optimiser and step, too.
+
+    Steps. A step takes accumulate * batch_size crystals x probes points in each process; max_edges bounds the edges
+    that pass through the network at once (a crystal that has more passes alone), 0 for batch_size crystals whatever
+    they have. loss: l1 or mse. lr after warmup_steps: exponential, lr * lr_decay^(step / lr_decay_steps); cosine, to 0
+    at the last step; plateau, * lr_decay after lr_patience validations without a better one; constant. clip_norm: bound
+    on the gradient's norm; ema: decay of an average of the weights, which is what is judged and kept; 0 for neither.
+    precision: of products under autocast, where the device has it.
+
+    Judging. The best checkpoint by eps_mae on validation_probes points of up to validation_crystals crystals every
+    validate_every steps; patience: validations without a better one that end the run, 0 for none.
+
+    Machine. workers: processes that draw samples; threads: of torch, 0 for its own choice; cache_mb bounds the decoded
+    densities that are kept; save_every: steps between saves, with those at validations; tensorboard: a log for it, too.
     """
 
     out: str
     task: str = "ecd_pbe"
     data_dir: str = ""
+    fraction: float = 1.0
     model: str = "charge3net"
     options: dict[str, Any] = field(default_factory=dict)
     difference: bool = False
+    atoms: str = ""
+    spin: bool = False
+    exact_nelect: bool = False
+    start: str = ""
+    continued: bool = False
     steps: int = 1_000_000
     batch_size: int = 16
+    accumulate: int = 1
+    max_edges: int = 0
     probes: int = 200
+    pool: int = 0
+    loss: str = "l1"
     lr: float = 0.005
+    schedule: str = "exponential"
     lr_decay: float = 0.96
     lr_decay_steps: float = 3000.0
+    lr_patience: int = 5
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    ema: float = 0.0
+    precision: str = "float32"
     validate_every: int = 5000
     validation_crystals: int = 512
     validation_probes: int = 400
+    patience: int = 0
+    save_every: int = 500
+    tensorboard: bool = False
     seed: int = 42
     device: str = "cpu"
     workers: int = 0
     threads: int = 0
     cache_mb: int = 2048
+    cache_dir: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "probes", "validate_every", "validation_crystals", "validation_probes"):
+        for name in POSITIVE:
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("seed", "workers", "threads", "cache_mb"):
-            if getattr(self, name) < 0:
+        for name in NOT_NEGATIVE:
+            if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} must not be negative, it is {getattr(self, name)}")
         for name in ("lr", "lr_decay", "lr_decay_steps"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} must be a positive number, not {getattr(self, name)}")
+        if not 0 <= self.fraction <= 1:
+            raise UsageError(f"fraction must lie between 0 and 1, not be {self.fraction}")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"ema must lie between 0 and 1, without 1, not be {self.ema}")
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise UsageError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
+        if self.continued and not self.start:
+            raise UsageError("continued goes on from a checkpoint: name it as start")
+        if self.fraction == 0 and not self.start:
+            raise UsageError("fraction = 0 trains on nothing: name the checkpoint to judge as start")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as a dictionary."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], source: str = "the configuration") -> TrainConfig:
+    def from_dict(cls, values: Mapping[str, Any], source: str = "the configuration") -> TrainConfig:
         """The configuration of a dictionary; raises UsageError for unknown, missing or mistyped keys."""
         fields = {f.name: f for f in dataclasses.fields(cls)}
         for key, value in values.items():
@@ -81,12 +141,49 @@ def _check_type(source: str, key: str, value: Any, wanted: str) -> None:
         raise UsageError(f"{source} has {key} = {value!r} where {wanted} is due")
 
 
-def load_config(path: str | Path) -> TrainConfig:
-    """The configuration of a TOML file; raises UsageError where the file is missing or wrong."""
+def load_config(*paths: str | Path, settings: Sequence[str] = ()) -> TrainConfig:
+    """The configuration of TOML files, of which later ones override earlier ones, and of `settings`, "key=value".
+
+    Options of the network are joined unless the model changes. Raises UsageError where a file is missing or wrong.
+    """
+    values: dict[str, Any] = {}
+    for path in paths:
+        values = _overridden(values, _read(path))
+    for setting in settings:
+        values = _overridden(values, _setting(setting))
+    return TrainConfig.from_dict(values, ", ".join(map(str, paths)) or "the configuration")
+
+
+def _overridden(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    same = after.get("model", before.get("model")) == before.get("model")
+    joined = isinstance(before.get("options"), dict) and isinstance(after.get("options"), dict) and same
+    options = {"options": before["options"] | after["options"]} if joined else {}
+    dropped = {} if same or "options" in after else {"options": {}}
+    return before | after | options | dropped
+
+
+def _setting(text: str) -> dict[str, Any]:
+    """The one value of "key=value", read as TOML or else as a plain string."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"{text!r} sets nothing: write key=value")
     try:
-        with open(path, "rb") as file:
-            return TrainConfig.from_dict(tomllib.load(file), str(path))
+        return tomllib.loads(f"{key} = {value}")
+    except tomllib.TOMLDecodeError:
+        return _parsed(f"{key} = {json.dumps(value)}", repr(text))
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    try:
+        return _parsed(Path(path).read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise UsageError(f"{path} cannot be opened ({error.strerror}): name a TOML configuration") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not TOML ({error})") from error
+
+
+def _parsed(text: str, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source} is not TOML ({error})") from error

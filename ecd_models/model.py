@@ -7,17 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ecd_data.crystal import Crystal, Floats
 from ecd_models.batch import ProbeBatch
+from ecd_models.electrons import electrons_of
 from ecd_models.networks.atoms import SuperposedAtoms
 
 
 class DensityModel(nn.Module):
-    """A network whose output is the density, or, with `atoms`, the difference to superposed spherical atoms."""
+    """A network whose output is the density, or, with `atoms`, the difference to superposed spherical atoms.
 
-    def __init__(self, network: nn.Module, atoms: SuperposedAtoms | None = None, name: str = "model"):
+    A network with two outputs gives the magnetization as well. valences [119]: electrons that an atom of each element
+    brings, to which predictions are scaled; None where they are not.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        atoms: SuperposedAtoms | None = None,
+        name: str = "model",
+        valences: Floats | None = None,
+    ):
         super().__init__()
         self.network: Any = network
-        self.atoms, self.name = atoms, name
+        self.atoms, self.name, self.valences = atoms, name, valences
 
     @property
     def device(self) -> torch.device:
@@ -29,10 +41,23 @@ class DensityModel(nn.Module):
         """The type of the weights."""
         return next(self.parameters()).dtype
 
+    @property
+    def spin(self) -> bool:
+        """Whether the model gives the magnetization, n_up - n_down, beside the density."""
+        return getattr(self.network.config, "outputs", 1) == 2
+
+    def nelect(self, crystal: Crystal) -> float | None:
+        """The electrons that a predicted density of this crystal is scaled to, None where the model does not know."""
+        return None if self.valences is None else electrons_of(crystal, self.valences)
+
     def forward(self, batch: ProbeBatch) -> Tensor:
-        """Densities in e/Å^3 at the probes of a batch [p]; with atoms the batch carries their density as `baseline`."""
+        """Densities in e/Å^3 at the probes of a batch [p], or with magnetizations [p, 2].
+
+        With atoms the batch carries their density as `baseline`.
+        """
         output = self.network(batch)
         if self.atoms is None:
             return output
         assert batch.baseline is not None, "difference learning needs the superposed atoms at the probes"
-        return output + batch.baseline
+        baseline = batch.baseline
+        return output + (baseline if output.ndim == 1 else nn.functional.pad(baseline[:, None], (0, 1)))

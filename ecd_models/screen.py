@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,18 +17,50 @@ def training_progress(steps: int, shown: bool = True) -> Iterator[Callable[[Prog
     """A function that shows a training's progress: a bar on a terminal, else a line a validation."""
     if not shown:
         yield None
-    elif sys.stderr.isatty():
+        return
+    pace = Pace()
+    if sys.stderr.isatty():
         with _bar(steps, "training", "{task.fields[errors]}") as (bar, task):
-            yield lambda p: bar.update(task, completed=p.step, errors=_errors(p))
+
+            def move(p: Progress) -> None:
+                bar.update(task, completed=p.step, errors=f"{pace(p)}  {_errors(p)}")
+
+            yield move
     else:
         last: list[float | None] = [None]
 
         def line(p: Progress) -> None:
+            speed = pace(p)
             if p.validation_error != last[0]:
                 last[0] = p.validation_error
-                print(f"step {p.step}/{p.steps}  {_errors(p)}", file=sys.stderr, flush=True)
+                print(f"step {p.step}/{p.steps}  {_errors(p)}  {speed}{pace.left(p)}", file=sys.stderr, flush=True)
 
         yield line
+
+
+class Pace:
+    """How fast a training goes, from the steps that were told: an average that forgets, so that pauses pass."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self._seconds = 0.0
+
+    def __call__(self, p: Progress) -> str:
+        """Crystals and probes a second, empty after the first step."""
+        now = time.monotonic()
+        if self._last is not None:
+            taken = now - self._last
+            self._seconds = 0.98 * self._seconds + 0.02 * taken if self._seconds else taken
+        self._last = now
+        if not self._seconds:
+            return ""
+        return f"{p.crystals / self._seconds:,.1f} crystals/s, {p.probes / self._seconds:,.0f} probes/s"
+
+    def left(self, p: Progress) -> str:
+        """The time that the remaining steps will take."""
+        seconds = (p.steps - p.step) * self._seconds
+        unit, name = (1, "s") if seconds < 120 else (60, "min") if seconds < 7200 else (3600, "h")
+        return f", {seconds / unit:.0f} {name} left" if seconds else ""
 
 
 def _errors(p: Progress) -> str:

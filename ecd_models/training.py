@@ -1,34 +1,34 @@
-"""Training: seeded probes, L1 loss, Adam, best checkpoint by validation error, exact resume."""
+"""Training: seeded probes, Adam, best checkpoint by validation error, exact resume, any number of processes."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ecd_data.errors import EcdError, UsageError
+from ecd_data.errors import EcdError
 from ecd_data.interrupts import stop_between_steps
-from ecd_models.batch import ProbeBatch, collate
+from ecd_models.batch import ProbeBatch, passes
+from ecd_models.beginnings import begun
 from ecd_models.config import TrainConfig
 from ecd_models.data import TaskData, task_data
+from ecd_models.distributed import Processes, joined
 from ecd_models.model import DensityModel
-from ecd_models.networks import build_model
-from ecd_models.networks.atoms import fit_superposed_atoms
 from ecd_models.runs import Run
-from ecd_models.samples import EpochBatches, ProbeDataset
-
-log = logging.getLogger("ecd_models")
+from ecd_models.samples import EpochBatches, ProbeDataset, pool_folder, subset
+from ecd_models.schedules import learning_rate
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: told after every step. Errors are fractions; validation is None until the first one."""
+    """Where a run is: told after every step. Errors are fractions; validation is None until the first one.
+
+    crystals and probes: of one step, in all processes.
+    """
 
     step: int
     steps: int
@@ -36,6 +36,8 @@ class Progress:
     train_error: float
     validation_error: float | None
     best_error: float | None
+    crystals: int
+    probes: int
 
 
 Report = Callable[[Progress], None]
@@ -52,104 +54,111 @@ class TrainResult:
 
 
 def train(config: TrainConfig, report: Report | None = None) -> TrainResult:
-    """The best model of a run with `config`; a run that was interrupted goes on where it was.
+    """The best model of a run with `config`; a run that was interrupted or killed goes on where it was saved last.
 
     Writes config.json, log.csv, last.safetensors and best.safetensors under config.out. Ctrl-C and SIGTERM end the run
-    after the step under way, saved. Raises UsageError where the folder holds a run of another configuration, EcdError
-    where the loss is not finite.
+    after the step under way, saved. Under torchrun each process takes its share of every step. Raises UsageError where
+    the folder holds a run of another configuration, EcdError where the loss is not finite.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads or threads)
     try:
-        with stop_between_steps() as stopped:
-            return _train(config, report, stopped)
+        with stop_between_steps() as stopped, joined(config.device) as processes:
+            return _train(config, processes, report, stopped)
     finally:
         torch.set_num_threads(threads)
 
 
-def _train(config: TrainConfig, report: Report | None, stopped: Callable[[], bool]) -> TrainResult:
-    _check_device(config.device)
+def _train(
+    config: TrainConfig, processes: Processes, report: Report | None, stopped: Callable[[], bool]
+) -> TrainResult:
     data = task_data(config.task, config.data_dir)
-    run = Run.open(config)
-    model = run.restored_model() or new_model(config, data)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: config.lr_decay ** (t / config.lr_decay_steps))
-    step = run.restore(optimizer, schedule)
-    samples = _samples(config, data, model, config.probes, config.seed)
-    validation = _validation_batches(config, data, model)
-    batches = EpochBatches(data.ids("train"), config.batch_size, config.seed, step, config.steps)
-    for batch in DataLoader(samples, batch_sampler=batches, collate_fn=collate, num_workers=config.workers):
-        batch = batch.to(device=config.device)
-        optimizer.zero_grad()
-        loss = (model(batch) - _target(batch)).abs().mean()
-        if not torch.isfinite(loss):
-            raise EcdError(f"{config.out}: the loss is {loss.item()} at step {step}: lower lr and run again")
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        step += 1
-        run.count(loss.item(), _target(batch).abs().mean().item())
-        if step % config.validate_every == 0 or step == config.steps:
-            run.validated(step, float(schedule.get_last_lr()[0]), validation_error(model, validation))
-            run.save(step, model, optimizer)
-        if report is not None:
-            report(Progress(step, config.steps, run.loss, run.train_error, run.validation_error, run.best_error))
-        if stopped():
-            run.save(step, model, optimizer)
+    run = Run.open(config, processes.first)
+    processes.wait()
+    learner = begun(config, data, run, processes)
+    validation = _validation_batches(config, data, learner.model, processes)
+    crystals = config.accumulate * config.batch_size * processes.count
+    for batches in _steps(config, data, learner.model, run, processes, crystals):
+        lr = learning_rate(config, run.step, run.reductions)
+        sums = learner.step(batches, lr, stopped())
+        if sums.loss - sums.loss != 0:
+            raise EcdError(f"{config.out}: the loss is {sums.loss} at step {run.step}: lower lr and run again")
+        run.count(sums, crystals)
+        if run.step % config.validate_every == 0 or run.step == config.steps:
+            run.validated(lr, validation_error(learner.judged, validation, processes), learner.judged)
+            run.save(learner)
+        elif sums.stopped or (config.save_every and run.step % config.save_every == 0):
+            run.save(learner)
+        if report is not None and processes.first:
+            errors = run.loss, run.train_error, run.validation_error, run.best_error
+            report(Progress(run.step, config.steps, *errors, crystals, crystals * config.probes))
+        if sums.stopped:
             raise KeyboardInterrupt
+        if run.finished:
+            break
+    if run.best_error is None:  # no step was asked for: what the run started from is judged
+        run.validated(0.0, validation_error(learner.judged, validation, processes), learner.judged)
+        run.save(learner)
+    processes.wait()
     return TrainResult(run.best_model(), run.best_error or float("nan"), run.best, run.log)
 
 
-def _check_device(name: str) -> None:
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"device {name!r} cannot be used here ({reason}): take cpu, or a torch built for it"
-        ) from error
-
-
-def new_model(config: TrainConfig, data: TaskData) -> DensityModel:
-    """A model with weights drawn from config.seed and, for difference learning, atoms fitted on the training part."""
-    torch.manual_seed(config.seed)
-    network = build_model(config.model, **config.options)
-    atoms = None
-    if config.difference:
-        started = time.monotonic()
-        ids = data.ids("train")
-        atoms = fit_superposed_atoms(data.store[id] for id in ids)
-        log.info("fitted superposed atoms on %d crystals in %.0f s", len(ids), time.monotonic() - started)
-    return DensityModel(network, atoms, config.model).to(config.device)
+def _steps(
+    config: TrainConfig, data: TaskData, model: DensityModel, run: Run, processes: Processes, crystals: int
+) -> Iterator[list[ProbeBatch]]:
+    """What this process's share of each remaining step passes through the network."""
+    ids = subset(data.ids("train"), config.fraction, config.seed)
+    if run.finished or not ids:
+        return iter(())
+    samples = _samples(config, data, model, config.probes, config.seed, config.pool)
+    draws = EpochBatches(ids, crystals, config.seed, run.drawn, config.steps - run.step, processes.share)
+    cut = partial(passes, crystals=config.batch_size, max_edges=config.max_edges)
+    return iter(DataLoader(samples, batch_sampler=draws, collate_fn=cut, num_workers=config.workers))
 
 
 @torch.no_grad()
-def validation_error(model: DensityModel, batches: list[ProbeBatch]) -> float:
-    """Mean over crystals of sum|rho - prediction| / sum|rho| at their probes, a fraction; a crystal a batch."""
+def validation_error(model: DensityModel, batches: list[ProbeBatch], processes: Processes | None = None) -> float:
+    """Mean over crystals of sum|rho - prediction| / sum|rho| at their probes, a fraction; a crystal a batch.
+
+    Errors of the magnetization, where there is one, count like those of the density.
+    """
+    processes = processes or Processes()
+    was_training = model.training
     model.eval()
-    errors = [(model(b) - _target(b)).abs().sum() / _target(b).abs().sum() for b in batches]
-    model.train()
-    return float(torch.stack(errors).mean())
+    sums = torch.zeros(2, dtype=torch.float64)
+    for batch in batches:
+        assert batch.target is not None
+        density = batch.target if batch.target.ndim == 1 else batch.target[:, 0]
+        error = (model(batch) - batch.target).abs().sum() / density.abs().sum()
+        sums += torch.tensor([error.item(), 1.0], dtype=torch.float64)
+    model.train(was_training)
+    total, count = processes.sum(sums.to(processes.device)).tolist()
+    return total / count
 
 
-def _samples(config: TrainConfig, data: TaskData, model: DensityModel, probes: int, seed: int) -> ProbeDataset:
+def _samples(
+    config: TrainConfig, data: TaskData, model: DensityModel, probes: int, seed: int, pool: int
+) -> ProbeDataset:
+    folder = None
+    if config.cache_dir:
+        folder = pool_folder(config.cache_dir, data.store.root, pool, seed, config.spin, model.atoms)
     return ProbeDataset(
         data.store.__getitem__,
         cutoff=model.network.cutoff,
         probes=probes,
         seed=seed,
         atoms=model.atoms,
+        spin=config.spin,
+        pool=pool,
+        folder=folder,
         cache_bytes=config.cache_mb << 20,
     )
 
 
-def _validation_batches(config: TrainConfig, data: TaskData, model: DensityModel) -> list[ProbeBatch]:
+def _validation_batches(
+    config: TrainConfig, data: TaskData, model: DensityModel, processes: Processes
+) -> list[ProbeBatch]:
     """The same probes of the first validation crystals for the whole run, drawn with a seed of their own."""
-    samples = _samples(config, data, model, config.validation_probes, config.seed + 1)
+    samples = _samples(config, data, model, config.validation_probes, config.seed + 1, pool=0)
     ids = data.ids("validation")[: config.validation_crystals]
-    return [samples[0, id].to(device=config.device) for id in ids]
-
-
-def _target(batch: ProbeBatch) -> Tensor:
-    assert batch.target is not None
-    return batch.target
+    return [samples[0, id].to(device=processes.device) for id in processes.share(ids)]

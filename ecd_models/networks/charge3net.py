@@ -42,7 +42,7 @@ class ChargE3NetConfig:
     """Hyperparameters under their published names.
 
     mul: channels shared evenly among l = 0..lmax and their components; cutoff in Å; num_neighbors: sums over
-    neighbours are divided by its square root.
+    neighbours are divided by its square root; outputs: 1 for the density, 2 for the magnetization as well.
     """
 
     num_interactions: int = 3
@@ -51,12 +51,15 @@ class ChargE3NetConfig:
     cutoff: float = 4.0
     num_basis: int = 20
     num_neighbors: float = 20.0
+    outputs: int = 1
 
     def __post_init__(self) -> None:
         if self.num_interactions < 1 or self.lmax < 0 or self.num_basis < 2:
             raise UsageError(f"{self} needs at least one interaction, lmax 0 and two basis functions")
         if not (self.cutoff > 0 and self.num_neighbors > 0):
             raise UsageError(f"{self} needs a positive cutoff and number of neighbours")
+        if self.outputs not in (1, 2):
+            raise UsageError(f"outputs is 1 (density) or 2 (density and magnetization), not {self.outputs}")
         if min(self.channels) < 1:
             raise UsageError(f"mul={self.mul} leaves no channel for l={self.lmax}: raise mul or lower lmax")
 
@@ -166,7 +169,7 @@ class ProbeDecoder(nn.Module):
         super().__init__()
         self.lmax = config.lmax
         self.layers = nn.ModuleList(ProbeLayer(config, first=k == 0) for k in range(config.num_interactions))
-        self.readout = weight(config.channels[0])
+        self.readout = weight(config.channels[0], *([2] if config.outputs == 2 else []))
 
     def fields(self, features: list[Features]) -> list[Tensor]:
         """What the atoms send to any probe, layer by layer [n, (lmax+1)^2, c]."""
@@ -174,7 +177,7 @@ class ProbeDecoder(nn.Module):
         return [layer.field(x) for layer, x in zip(layers, features, strict=True)]
 
     def forward(self, fields: list[Tensor], batch: ProbeBatch, basis: RadialBasis) -> Tensor:
-        """The densities at the probes of a batch [p]."""
+        """The densities at the probes of a batch [p], or with the magnetizations [p, 2]."""
         edges = SenderBlocks(batch.probe_src, batch.probe_dst, batch.probe_vec, basis, self.lmax, PROBE_BLOCK)
         state = self.readout.new_zeros(batch.n_probes, 1)
         for layer, field in zip(self.layers, fields, strict=True):

@@ -37,6 +37,8 @@ def scaled_silu(x: Tensor) -> Tensor:
 def gather_sum(messages: Tensor, receivers: Tensor, count: int) -> Tensor:
     """Sum of the messages [e, ...] that each of `count` receivers gets; 0 where it gets none [count, ...]."""
     rows = messages.flatten(1)  # torch sums whole rows much faster than blocks
+    if rows.dtype in (torch.float16, torch.bfloat16):  # under autocast products are short, sums are not
+        rows = rows.float()
     return rows.new_zeros(count, rows.shape[1]).index_add(0, receivers, rows).view(count, *messages.shape[1:])
 
 

@@ -14,6 +14,7 @@ import torch
 from ecd_data.errors import EcdError, UsageError
 from ecd_models import evaluate, load_model, predict, train
 from ecd_models.config import TrainConfig, load_config
+from ecd_models.distributed import Processes
 from ecd_models.samples import EpochBatches, ProbeDataset, generator
 from tests.conftest import smooth_density
 
@@ -133,12 +134,15 @@ def test_targets_are_the_density_at_the_drawn_points_and_uniform_over_the_grid()
 
 def test_an_epoch_visits_every_crystal_once_and_any_step_can_be_the_first():
     ids = [f"id{k}" for k in range(7)]
-    batches = list(EpochBatches(ids, 3, seed=0, start=0, steps=7))
+    batches = list(EpochBatches(ids, 3, seed=0, first=0, steps=7))
     draws = [draw for batch in batches for draw in batch]
     for epoch in range(3):
         assert sorted(id for e, id in draws if e == epoch) == ids
     assert [id for e, id in draws if e == 0] != [id for e, id in draws if e == 1]
-    assert list(EpochBatches(ids, 3, seed=0, start=4, steps=7)) == batches[4:]
+    assert list(EpochBatches(ids, 3, seed=0, first=12, steps=3)) == batches[4:]
+    shares = [list(EpochBatches(ids, 6, 0, 0, 3, Processes(rank, 2).share)) for rank in (0, 1)]
+    together = [sorted(a + b) for a, b in zip(*shares, strict=True)]
+    assert together == [sorted(one + two) for one, two in zip(batches[:6:2], batches[1:6:2], strict=True)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""What a run begins with: its own last state, another run's checkpoint, or new weights drawn by seed."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+
+from ecd_data.errors import UsageError
+from ecd_models.baselines import superposed_atoms
+from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model
+from ecd_models.config import TrainConfig
+from ecd_models.data import TaskData
+from ecd_models.distributed import Processes
+from ecd_models.electrons import fitted_valences
+from ecd_models.learner import Learner
+from ecd_models.model import DensityModel
+from ecd_models.networks import build_model
+from ecd_models.runs import Run
+
+
+def begun(config: TrainConfig, data: TaskData, run: Run, processes: Processes) -> Learner:
+    """The learner of a run at the step where it goes on, its figures restored."""
+    own = run.interrupted()
+    other = started(config) if config.start and own is None else None
+    known = own or other
+    model = new_model(config, data) if known is None else known.model.train()
+    learner = Learner(model.to(processes.device), config, processes)
+    try:
+        if own is not None:
+            learner.restore(own.state)
+            run.restore(own.metadata)
+        elif other is not None and config.continued:
+            learner.restore(other.state)
+            run.step = int(other.metadata["step"])
+    except UsageError as error:
+        raise UsageError(f"{run.last if own else config.start} cannot be continued: {error}") from error
+    run.begin()
+    return learner
+
+
+def started(config: TrainConfig) -> Checkpoint:
+    """The checkpoint that a run starts from; raises UsageError where it is of another model."""
+    if config.start.endswith(".safetensors"):
+        checkpoint = load_checkpoint(config.start)
+    else:
+        checkpoint = Checkpoint(load_model(config.start), {}, {})
+    model = checkpoint.model
+    there: Any = model.network.config
+    wanted: Any = _network(config).config
+    if type(there) is not type(wanted):
+        raise UsageError(f"{config.start} is a {model.name}, the configuration wants a {config.model}: name its model")
+    for field in fields(wanted):
+        has, due = getattr(there, field.name), getattr(wanted, field.name)
+        if has != due:
+            raise UsageError(
+                f"{config.start} has {field.name} = {has}, the configuration {due}: give the options it was made with"
+            )
+    if config.difference != (model.atoms is not None):
+        learned = "the difference to superposed atoms" if model.atoms is not None else "whole densities"
+        raise UsageError(f"{config.start} learned {learned}: set difference = {str(not config.difference).lower()}")
+    return checkpoint
+
+
+def new_model(config: TrainConfig, data: TaskData) -> DensityModel:
+    """A model with weights drawn from config.seed and, where asked for, atoms and electrons of the training part."""
+    network = _network(config)
+    store, ids = data.store, data.ids("train")
+    atoms = superposed_atoms(config.atoms, store, ids, config.seed) if config.difference else None
+    valences = None
+    if config.exact_nelect:
+        rows = store.index[store.index["id"].isin(ids)]
+        valences = fitted_valences(zip(rows["numbers"], rows["nelect"], strict=True))
+    return DensityModel(network, atoms, config.model, valences)
+
+
+def _network(config: TrainConfig) -> torch.nn.Module:
+    torch.manual_seed(config.seed)
+    spin = {"outputs": 2} if config.spin else {}
+    try:
+        return build_model(config.model, **config.options, **spin)
+    except UsageError as error:
+        if "'outputs'" in str(error):
+            raise UsageError(f"{config.model} gives no magnetization: train without spin, or charge3net") from error
+        raise
