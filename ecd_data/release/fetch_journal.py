@@ -1,0 +1,135 @@
+"""What a fetch has done, what failed and why, and what is left: lines appended to a file beside the store."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ecd_data.errors import EcdError, UsageError
+
+FOLDER = ".fetch"
+JOURNAL = "journal.jsonl"
+LEFT, DONE, FAILED, CHANGED = "left", "done", "failed", "changed"
+STATES = (LEFT, DONE, FAILED, CHANGED)
+WORN = 3  # lines an entry from which the file is written anew
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One crystal: `changed` is stored, but the server has another file by now; sha256 and size are of the file."""
+
+    id: str
+    state: str
+    reason: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    etag: str | None = None
+    modified: str | None = None
+
+
+@dataclass(frozen=True)
+class FetchStatus:
+    """What `ecd fetch --status DEST` prints: how far the fetch into a store is."""
+
+    dest: Path
+    set: str
+    done: int
+    size: int
+    left: tuple[str, ...]
+    failed: dict[str, str]
+    changed: dict[str, str]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.dest}: set {self.set}, {self.done:,} done ({self.size / 1e6:,.1f} MB of files), "
+            f"{len(self.failed):,} failed, {len(self.left):,} left"
+        ]
+        lines += [f"failed: {id}: {reason}" for id, reason in self.failed.items()]
+        lines += [f"changed: {id}: {reason}" for id, reason in self.changed.items()]
+        return "\n".join(lines)
+
+
+class Journal:
+    """The entries of a store's journal; each change is one line at the end, so a crash loses at most the last."""
+
+    def __init__(self, dest: Path, set: str | None = None) -> None:
+        self.path = dest / FOLDER / JOURNAL
+        self.entries: dict[str, Entry] = {}
+        self.set = set
+        lines = self._load()
+        if set is not None and self.set != set:
+            raise UsageError(f"{dest} is a store of the set {self.set}: name another one for {set}")
+        if set is not None:
+            self._open(lines)
+
+    def _load(self) -> int:
+        if not self.path.exists():
+            return 0
+        whole, _, _ = self.path.read_bytes().rpartition(b"\n")  # a line without an end was being written in a crash
+        records = [self._record(line) for line in whole.splitlines()]
+        known = {field.name for field in fields(Entry)}
+        for record in records:
+            if "set" in record:
+                self.set = record["set"]
+            else:
+                entry = Entry(**{key: value for key, value in record.items() if key in known})
+                self.entries[entry.id] = entry
+        return len(records)
+
+    def _record(self, line: bytes) -> dict[str, Any]:
+        try:
+            record: dict[str, Any] = json.loads(line)
+            if "set" in record or (isinstance(record["id"], str) and record["state"] in STATES):
+                return record
+        except (ValueError, LookupError, TypeError):
+            pass
+        raise EcdError(f"{self.path} is damaged: remove it, the same command makes it again from the store")
+
+    def _open(self, lines: int) -> None:
+        """Start the file, or write it anew where it is torn or long."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        torn = self.path.exists() and not self.path.read_bytes().endswith(b"\n")
+        if not lines or torn or lines > WORN * (len(self.entries) + 1):
+            aside = self.path.with_suffix(".writing")
+            aside.write_text("".join([_line({"set": self.set}), *map(_entry_line, self.entries.values())]), "utf-8")
+            aside.replace(self.path)
+
+    def note(self, entries: Iterable[Entry]) -> None:
+        """Append entries."""
+        entries = list(entries)
+        text = "".join(map(_entry_line, entries))
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        self.entries |= {entry.id: entry for entry in entries}
+
+
+def _entry_line(entry: Entry) -> str:
+    return _line({key: value for key, value in asdict(entry).items() if value is not None})
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def fetch_status(dest: str | Path) -> FetchStatus:
+    """How far the fetch into the store `dest` is; raises UsageError where none was begun."""
+    dest = Path(dest)
+    journal = Journal(dest)
+    if journal.set is None:
+        raise UsageError(f"{dest} has no journal of a fetch: begin one with `ecd fetch TASK {dest}`")
+    by = {state: [e for e in journal.entries.values() if e.state == state] for state in STATES}
+    return FetchStatus(
+        dest=dest,
+        set=journal.set,
+        done=len(by[DONE]) + len(by[CHANGED]),
+        size=sum(entry.size or 0 for entry in [*by[DONE], *by[CHANGED]]),
+        left=tuple(entry.id for entry in by[LEFT]),
+        failed={entry.id: entry.reason or "" for entry in by[FAILED]},
+        changed={entry.id: entry.reason or "" for entry in by[CHANGED]},
+    )

@@ -1,0 +1,429 @@
+"""Fetching: what is meant, what a server that behaves badly does to it, and that the same call always completes it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecd_data import Density, Store, eps_mae, open_store
+from ecd_data.errors import UnknownIdError, UsageError
+from ecd_data.formats import renderer
+from ecd_data.release.fetch_plan import plan_fetch
+from ecd_data.release.fetch_transfer import Patience
+from ecd_data.release.fetching import Fetched, fetch, fetch_status, preview_fetch
+from ecd_data.release.manifest import ids_in
+from tests.conftest import smooth_density
+from tests.data.bad_server import BadServer, bad_server
+
+QUICK = Patience(retries=3, pause=0.01, stall=0.2)
+REAL = {
+    "icsd-159373-Mg1O1": "MgO_rs",
+    "icsd-168789-H1Li1": "LiH_rs",
+    "icsd-671887-Al1P1": "AlP_zb",
+    "icsd-182731-B1N1": "BN_zb",
+    "icsd-89414-Si8": "Si_diamond",
+    "icsd-184904-F1Li1": "LiF_rs",
+    "icsd-182362-C1Si1": "SiC_zb",
+    "cod-5900000-C1": "C_diamond",
+}
+IDS = list(REAL)
+
+
+def packed(text: bytes, name: str = "CHGCAR", **others: bytes) -> bytes:
+    """A .tar.gz as the release has them."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
+        for member, content in {name: text, **others}.items():
+            info = tarfile.TarInfo(member)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def chgcar(rho: Density) -> bytes:
+    return renderer("CHGCAR")(rho)
+
+
+@pytest.fixture(scope="module")
+def bodies() -> dict[str, bytes]:
+    """The release's files of eight crystals, with the embedded sample's densities in them."""
+    store = open_store("hse")
+    return {id: packed(chgcar(store[name]), f"{id}.chgcar") for id, name in REAL.items()}
+
+
+def path_of(id: str) -> str:
+    return f"/base/hse/{id}.chgcar.tar.gz"
+
+
+@pytest.fixture
+def server(bodies):
+    with bad_server() as running:
+        running.files = {path_of(id): body for id, body in bodies.items()}
+        yield running
+
+
+def get(server: BadServer, dest: Path, what=IDS, **options) -> Fetched:
+    options = {"set": "hse", "patience": QUICK, "mirror": server.url} | options
+    return fetch(what, dest, **options)
+
+
+def assert_complete(dest: Path, bodies: dict[str, bytes], ids=IDS) -> None:
+    """The store has these crystals, with the hashes of their files, and nothing else is left behind."""
+    store = Store(dest)
+    assert sorted(store.ids) == sorted(ids)
+    for id in ids:
+        assert store.row(id)["source_sha256"] == hashlib.sha256(bodies[id]).hexdigest()
+        assert store.row(id)["functional"] == "HSE06"
+        _ = store[id]
+    assert [p.name for p in (dest / ".fetch").iterdir()] == ["journal.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "set", "number", "url"),
+    [
+        ("ecd_hse", {}, "hse", 7147, "https://matgen.nscc-gz.cn/chgcar/download/hse/cod-1000051-K1N1O3.chgcar.tar.gz"),
+        ("ECD-PBE-id", {"part": "test"}, "pbe", 2000, "https://matgen.nscc-gz.cn/chgcar/download/pbe/"),
+        ("ood", {}, "ood", 1996, "https://matgen.nscc-gz.cn/chgcar/download/gnome/00139449c9.chgcar.gz"),
+        ("ecd_mp", {}, "mp", 2000, "https://materialsproject-parsed.s3.amazonaws.com/chgcars/mp-1001023.json.gz"),
+        ("mp", {}, "mp", 122_689, "https://materialsproject-parsed.s3.amazonaws.com/chgcars/"),
+        ("mp-1001023", {}, "mp", 1, "https://materialsproject-parsed.s3.amazonaws.com/chgcars/mp-1001023.json.gz"),
+        (["hse", "cod-10*"], {"limit": 7}, "hse", 7, "https://matgen.nscc-gz.cn/chgcar/download/hse/cod-10"),
+        ("hmat_*", {"mirror": "http://m.org/x/"}, "pbe", 64_024, "http://m.org/x/pbe/hmat_"),
+        ("ood", {"mirror": "http://m.org/?f={id}"}, "ood", 1996, "http://m.org/?f=00139449c9"),
+        ("ecd_hse_strict", {"part": "train"}, "hse", 5647 - 808, "https://matgen"),
+        ("icsd-237213-Li2H4N2.chgcar.tar.gz", {}, "pbe", 1, "https://matgen.nscc-gz.cn/chgcar/download/pbe/icsd-2372"),
+    ],
+)
+def test_what_is_meant(what, options, set, number, url):
+    plan = plan_fetch(what, **options)
+    assert (plan.set, len(plan.ids)) == (set, number)
+    assert plan.url(plan.ids[0]).startswith(url)
+    assert plan.functional == ("HSE06" if set == "hse" else "PBE")
+
+
+def test_the_mirror_of_the_environment(monkeypatch):
+    monkeypatch.setenv("ECD_MIRROR", "http://here:1/m")
+    assert plan_fetch("mp-1001023").url("mp-1001023") == "http://here:1/m/chgcars/mp-1001023.json.gz"
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "word"),
+    [
+        ("icsd-237213-Li2H4N3", {}, "icsd-237213-Li2H4N2"),
+        ("ecd_hsee", {}, "near: ecd_hse"),
+        (["hse", "icsd-1"], {}, "nor an id of hse"),
+        ("zz*", {}, "matches no id"),
+        (["pbe", "hse"], {}, "different sets"),
+        ("icsd-159373-Mg1O1", {}, "say which, as in --set pbe"),
+        ("exp", {}, "embedded sample"),
+        ("ood", {"part": "train"}, "no part 'train'"),
+        ("ood", {"part": "tests"}, "the parts are"),
+        ("ood", {"mirror": "ftp://x"}, "no mirror"),
+        ("ood", {"limit": 0}, "positive"),
+        ("ecd_hse", {"set": "pbe"}, "not pbe"),
+        ([], {}, "name what to fetch"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_sentence(what, options, word):
+    with pytest.raises((UsageError, UnknownIdError), match=word) as error:
+        plan_fetch(what, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_files_become_a_store_with_hashes_and_a_journal(server, bodies, tmp_path):
+    report = get(server, tmp_path / "a.ecd")
+    assert sorted(report.added) == sorted(IDS)
+    assert (report.failed, report.left, report.stopped) == ({}, 0, None)
+    assert_complete(tmp_path / "a.ecd", bodies)
+    original = open_store("hse")["MgO_rs"]
+    assert eps_mae(Store(tmp_path / "a.ecd")["icsd-159373-Mg1O1"], original) < 1.1e-5
+    status = fetch_status(tmp_path / "a.ecd")
+    assert (status.done, status.left, status.failed) == (8, (), {})
+    assert status.size == sum(map(len, bodies.values())) == report.bytes_in
+    assert 1 < server.open_most <= 4
+    asked = len(server.requests)
+    again = get(server, tmp_path / "a.ecd")
+    assert (sorted(again.skipped), again.added) == (sorted(IDS), [])
+    assert len(server.requests) == asked  # what is there is not asked for
+
+
+def test_connections_have_a_limit(server, tmp_path):
+    with pytest.raises(UsageError, match="1 to 8 connections, not 9"):
+        get(server, tmp_path / "a.ecd", connections=9)
+    assert not server.requests
+    get(server, tmp_path / "a.ecd", connections=1)
+    assert server.open_most == 1
+
+
+@pytest.mark.parametrize("fault", ["drop", "stall", "busy", "error", "cut", "page", "reset"])
+def test_one_fault_in_each_file_is_overcome(server, bodies, tmp_path, fault):
+    for id in IDS:
+        server.faults[path_of(id)] = [fault]
+    report = get(server, tmp_path / "a.ecd")
+    assert (len(report.added), report.failed) == (8, {})
+    assert_complete(tmp_path / "a.ecd", bodies)
+    resumed = [wanted for _, _, wanted in server.requests if wanted]
+    assert len(resumed) == (8 if fault in ("drop", "stall") else 0)
+
+
+@pytest.mark.parametrize(("ranges", "etags"), [(False, True), (True, False)])
+def test_without_ranges_or_validators_a_file_starts_again(server, bodies, tmp_path, ranges, etags):
+    server.ranges, server.etags = ranges, etags
+    for id in IDS:
+        server.faults[path_of(id)] = ["drop", "drop"]
+    assert get(server, tmp_path / "a.ecd").failed == {}
+    assert_complete(tmp_path / "a.ecd", bodies)
+    assert server.answers[206] == 0
+
+
+def test_a_file_that_changes_while_it_comes_is_never_mixed(server, bodies, tmp_path):
+    id, other = "icsd-159373-Mg1O1", packed(chgcar(open_store("hse")["MgO_rs"]), "renamed/CHGCAR")
+    server.faults[path_of(id)] = ["stall"]
+    server.rate = 2e6
+    half = len(bodies[id]) // 2
+
+    def swap(count: int) -> None:
+        if server.sent >= half - 1:
+            server.files[path_of(id)] = other
+
+    import ecd_data.release.fetch_progress as module
+
+    came = module.Tally.came
+    try:
+        module.Tally.came = lambda self, count: (came(self, count), swap(count))[0]  # type: ignore[method-assign]
+        get(server, tmp_path / "a.ecd", [id])
+    finally:
+        module.Tally.came = came  # type: ignore[method-assign]
+    assert server.answers[200] == 2
+    assert server.requests[1][2] == f"bytes={half}-"
+    assert_complete(tmp_path / "a.ecd", {id: other}, [id])
+
+
+def test_retry_after_is_kept_by_all_connections(server, bodies, tmp_path):
+    server.retry_after = "0.4"
+    server.faults[path_of(IDS[0])] = ["busy"]
+    get(server, tmp_path / "a.ecd", connections=1)
+    assert server.times[1] - server.times[0] >= 0.4
+    server.retry_after = "9999"
+    server.faults[path_of(IDS[0])] = ["busy"]
+    report = get(server, tmp_path / "b.ecd", IDS[:1])
+    assert "come back in 167 minutes" in report.failed[IDS[0]]
+
+
+WRONG = {
+    "a page": (b"<html><title>404, sort of</title>", "web page \\(404, sort of\\)"),
+    "another crystal": (lambda b: b["icsd-168789-H1Li1"], "holds HLi where its name says MgO"),
+    "cut gzip": (lambda b: b["icsd-159373-Mg1O1"][:-5000], "damaged or cut"),
+    "a bomb": (lambda b: packed(bytes(1 << 26)), "expands to more"),
+    "a path out": (lambda b: packed(chgcar(smooth_density()), "../../CHGCAR"), "paths out of it"),
+    "an absolute path": (lambda b: packed(chgcar(smooth_density()), "/etc/CHGCAR"), "paths out of it"),
+    "no density": (lambda b: packed(b"1", "OUTCAR"), "holds no density"),
+    "two densities": (lambda b: packed(b"1", "a/CHGCAR", b_CHGCAR=b"2"), "holds 2 densities"),
+    "nonsense": (b"\1\2\3" * 999, "CHGCAR"),
+    "unphysical": (lambda b: packed(chgcar(unphysical())), "not fit for use"),
+}
+
+
+def unphysical() -> Density:
+    rho = open_store("hse")["MgO_rs"]
+    return Density(rho.crystal, rho.values - 0.5 * rho.values.mean(), None, None, {})
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_wrong_content_is_a_named_failure_and_never_stored(server, bodies, tmp_path, kind):
+    id = "icsd-159373-Mg1O1"
+    made, word = WRONG[kind]
+    server.files[path_of(id)] = made(bodies) if callable(made) else made
+    report = get(server, tmp_path / "a.ecd", [id, "icsd-168789-H1Li1"])
+    assert list(report.failed) == [id]
+    with pytest.raises(AssertionError, match=word):
+        raise AssertionError(report.failed[id])
+    assert "\n" not in report.failed[id]
+    assert Store(tmp_path / "a.ecd").ids == ["icsd-168789-H1Li1"]
+    assert fetch_status(tmp_path / "a.ecd").failed == report.failed
+    server.files[path_of(id)] = bodies[id]
+    assert get(server, tmp_path / "a.ecd", [id]).added == [id]  # a failure is tried again
+    assert fetch_status(tmp_path / "a.ecd").failed == {}
+
+
+def test_links_and_devices_are_not_read(server, tmp_path):
+    id, buffer = "icsd-159373-Mg1O1", io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for kind, name in ((tarfile.SYMTYPE, "CHGCAR"), (tarfile.LNKTYPE, "b_CHGCAR"), (tarfile.CHRTYPE, "c_CHGCAR")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            tar.addfile(info)
+    server.files[path_of(id)] = buffer.getvalue()
+    assert "links, devices" in get(server, tmp_path / "a.ecd", [id]).failed[id]
+
+
+def test_removed_files_fail_at_once_and_a_dead_server_ends_the_run(server, tmp_path):
+    del server.files[path_of(IDS[0])]
+    report = get(server, tmp_path / "a.ecd", IDS[:2])
+    assert "does not exist on the server (404)" in report.failed[IDS[0]]
+    assert server.paths().count(path_of(IDS[0])) == 1
+    many = list(ids_in("hse/test"))[:60]
+    with bad_server() as dead:
+        address = dead.url
+    report = fetch(many, tmp_path / "b.ecd", set="hse", patience=Patience(1, 0.01, 0.2), mirror=address)
+    assert report.stopped is not None
+    assert "refuses connections" in report.stopped
+    assert len(report.failed) + report.left == 60
+    assert report.left > 40
+    assert len(fetch_status(tmp_path / "b.ecd").left) == report.left
+
+
+def test_a_changed_file_is_noticed_when_asked(server, bodies, tmp_path):
+    get(server, tmp_path / "a.ecd", IDS[:3])
+    assert get(server, tmp_path / "a.ecd", IDS[:3], recheck=True).changed == {}
+    assert server.answers[304] == 3
+    server.files[path_of(IDS[0])] = packed(gzip.decompress(bodies[IDS[0]])[:999])
+    report = get(server, tmp_path / "a.ecd", IDS[:3], recheck=True)
+    assert list(report.changed) == [IDS[0]]
+    assert "another file" in fetch_status(tmp_path / "a.ecd").changed[IDS[0]]
+    assert_complete(tmp_path / "a.ecd", bodies, IDS[:3])  # the stored one stays
+    server.etags = False
+    server.files[path_of(IDS[0])] = bodies[IDS[0]]
+    assert get(server, tmp_path / "a.ecd", IDS[:3], recheck=True).changed == {}
+    assert fetch_status(tmp_path / "a.ecd").changed == {}
+
+
+def test_a_store_is_of_one_set(server, tmp_path):
+    get(server, tmp_path / "a.ecd", IDS[:1])
+    with pytest.raises(UsageError, match="is a store of the set hse"):
+        get(server, tmp_path / "a.ecd", IDS[:1], set="pbe")
+
+
+def test_other_packings_and_the_materials_project(tmp_path):
+    rho = open_store("pbe")["MgO_rs"]
+    record = {"data": {"poscar": None}}
+    grid = (rho.values * rho.crystal.volume).tolist()
+    sites = [
+        {"species": [{"element": symbol, "occu": 1}], "abc": xyz.tolist()}
+        for symbol, xyz in zip(rho.crystal.symbols, rho.frac_coords, strict=True)
+    ]
+    structure = {"lattice": {"matrix": rho.lattice.tolist()}, "sites": sites}
+    record = {"poscar": {"structure": structure}, "data": {"total": grid}, "data_aug": {}}
+    with bad_server() as server:
+        server.files["/base/chgcars/mp-1001023.json.gz"] = gzip.compress(json.dumps(record).encode(), 1)
+        server.files["/base/gnome/00139449c9.chgcar.gz"] = gzip.compress(chgcar(rho), 1)
+        for id in ("mp-1001023", "00139449c9"):
+            report = fetch(id, tmp_path / id, mirror=server.url, patience=QUICK)
+            assert report.failed == {}
+            assert eps_mae(Store(tmp_path / id)[id], rho) < 1.1e-5
+            assert Store(tmp_path / id).row(id)["functional"] == "PBE"
+
+
+def test_a_dry_run_tells_number_and_sizes_and_writes_nothing(server, bodies, tmp_path):
+    preview = preview_fetch(IDS, tmp_path / "a.ecd", set="hse", mirror=server.url)
+    assert (preview.wanted, preview.there) == (8, 0)
+    assert preview.transfer == sum(map(len, bodies.values()))
+    assert 0 < preview.store < preview.transfer
+    assert "all" in preview.basis
+    assert not (tmp_path / "a.ecd").exists()
+    assert not server.paths("GET")
+    get(server, tmp_path / "a.ecd", IDS[:3])
+    assert preview_fetch(IDS, tmp_path / "a.ecd", set="hse", mirror=server.url).there == 3
+    unknown = preview_fetch("ecd_hse", tmp_path / "b.ecd", mirror="http://127.0.0.1:9")
+    assert "server does not tell" in unknown.basis
+    assert unknown.transfer > 1e10
+
+
+def test_a_torn_or_lost_journal_is_made_again(server, bodies, tmp_path):
+    get(server, tmp_path / "a.ecd", IDS[:4])
+    journal = tmp_path / "a.ecd" / ".fetch" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-7])
+    get(server, tmp_path / "a.ecd")
+    assert fetch_status(tmp_path / "a.ecd").done == 8
+    journal.unlink()
+    asked = len(server.requests)
+    get(server, tmp_path / "a.ecd")
+    assert len(server.requests) == asked
+    assert fetch_status(tmp_path / "a.ecd").done == 8
+    assert_complete(tmp_path / "a.ecd", bodies)
+
+
+def command(server: BadServer, dest: Path, *more: str) -> list[str]:
+    options = ["--set", "hse", "--mirror", server.url, "--stall", "0.3", "--pause", "0.01", "-q", *more]
+    return [sys.executable, "-m", "ecd_models.cli", "fetch", *options, *IDS, str(dest)]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_stop_in_the_middle_loses_nothing(server, bodies, tmp_path, stop):
+    server.rate = 4e5  # so that files are under way
+    dest = tmp_path / "a.ecd"
+    process = subprocess.Popen(command(server, dest, "--connections", "2"), stderr=subprocess.PIPE, text=True)
+    journal = dest / ".fetch" / "journal.jsonl"
+    until = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < until:
+        if journal.exists() and '"done"' in journal.read_text():
+            break
+        time.sleep(0.01)
+    process.send_signal(stop)
+    _, err = process.communicate(timeout=30)
+    if stop is signal.SIGINT:
+        assert process.returncode == 130
+        assert err == "ecd: interrupted; the same command continues where it stopped\n"
+    server.rate = 0
+    asked = len(server.requests)
+    report = get(server, dest)
+    assert 1 <= len(report.skipped) < 8
+    assert {path for _, path, _ in server.requests[asked:]} == {path_of(id) for id in report.added}
+    assert any(wanted for _, _, wanted in server.requests[asked:])  # what was under way is continued
+    assert_complete(dest, bodies)
+
+
+def test_a_full_disk_is_one_sentence_and_the_same_command_continues(server, bodies, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no right to mount a small disk")
+    try:
+        full = subprocess.run(command(server, disk / "a.ecd"), capture_output=True, text=True)
+        assert full.returncode == 1
+        assert "free some space" in full.stderr
+        assert full.stderr.count("\n") == 1
+        subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
+        assert get(server, disk / "a.ecd").failed == {}
+        assert_complete(disk / "a.ecd", bodies)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_the_verb(server, tmp_path, capsys):
+    from ecd_models.cli import _run
+
+    words = ["fetch", "--set", "hse", "--mirror", server.url, "-q", "--pause", "0.01"]
+    dest = str(tmp_path / "a.ecd")
+    assert _run([*words, "--dry-run", *IDS[:2], dest]) == 0
+    assert "2 files to fetch" in capsys.readouterr().out
+    server.files.pop(path_of(IDS[1]))
+    assert _run([*words, *IDS[:2], dest]) == 1
+    out, err = capsys.readouterr()
+    assert "1 added" in out
+    assert "1 failed, 0 left" in out
+    assert f"failed: {IDS[1]}: http" in err
+    assert _run(["fetch", "--status", dest]) == 1
+    assert "1 done" in capsys.readouterr().out
+    assert _run(["fetch", dest]) == 2
+    assert _run(["fetch", "--status", str(tmp_path)]) == 2
+
+
+def test_the_same_seed_pauses_alike():
+    from ecd_data.release.fetch_transfer import _generator
+
+    draws = [_generator(seed, "http://x/a").uniform(size=3) for seed in (0, 0, 1)]
+    assert np.array_equal(draws[0], draws[1])
+    assert not np.array_equal(draws[0], draws[2])
