@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ecd_data.errors import UsageError
 
@@ -50,6 +50,22 @@ def precision(prec: str) -> str:
     if not found:
         raise UsageError(f"PREC is one of {', '.join(COARSE_FACTORS)}, not {prec!r}")
     return found[0]
+
+
+def fits_a_cutoff(lattice: ArrayLike, shape: Shape) -> bool:
+    """Whether some cutoff makes this fine grid for a cell, with a doubled coarse grid or without."""
+    lengths = np.linalg.norm(np.asarray(lattice, dtype=np.float64).reshape(3, 3), axis=1)
+    return any(_fits(lengths, [n / factor for n in shape]) for factor in (1, 2))
+
+
+def _fits(lengths: NDArray[np.float64], sizes: list[float]) -> bool:
+    """Whether one resolution lies within what rounds to each size: those between the FFT size before it and itself."""
+    if any(size % 2 or not _smooth(int(size)) for size in sizes):
+        return False
+    before = [next((n for n in range(int(size) - 2, 0, -2) if _smooth(n)), 0) for size in sizes]
+    lowest = max((n + 0.5) / length for n, length in zip(before, lengths, strict=True))
+    highest = min((n + 0.5) / length for n, length in zip(sizes, lengths, strict=True))
+    return bool(lowest < highest)
 
 
 def _sizes(lattice: ArrayLike, cutoff: float, factor: float, rounding: float) -> Shape:

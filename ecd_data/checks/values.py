@@ -1,0 +1,95 @@
+"""Checks of the numbers: finite, the electrons of the run, little negative charge, spin within it, augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ecd_data.checks.report import Report, flag, problem
+from ecd_data.density import Density
+from ecd_data.formats.vasp import AUGMENTATION
+from ecd_data.formats.vasp_settings import valence_electrons
+
+NEGATIVE_FRACTION = 1e-2  # PAW and pseudo densities dip below zero near cores; a hundredth of the charge is too much
+COUNT_TOLERANCE = 1e-3
+MOMENT_TOLERANCE = 0.05  # Bohr magnetons; OUTCAR's is of the density before the last mixing
+
+
+def is_finite(rho: Density) -> bool:
+    """Whether the density and the magnetization hold no NaN and no infinity."""
+    return all(np.isfinite(grid).all() for grid in (rho.values, rho.magnetization) if grid is not None)
+
+
+def check_values(rho: Density) -> Iterator[Report]:
+    """What is wrong with the numbers, or worth knowing."""
+    yield from check_electrons(rho)
+    yield from _check_sign(rho)
+    if (rho.numbers == 0).any():
+        yield flag("no-elements")
+    yield from _check_spin(rho)
+    yield from _check_augmentation(rho)
+
+
+def check_electrons(rho: Density) -> Iterator[Report]:
+    """The electron count against meta["nelect"], NELECT and ZVAL; without them, against what the nuclei hold."""
+    if rho.meta.get("all_electron"):
+        yield flag("all-electron")
+        return
+    settings = rho.meta.get("settings", {})
+    stated = {"meta": rho.meta.get("nelect"), "NELECT": settings.get("nelect"), "ZVAL": valence_electrons(settings)}
+    if stated["NELECT"] is not None and stated["ZVAL"] is not None:
+        charge = stated["ZVAL"] - stated["NELECT"]
+        if abs(charge) > COUNT_TOLERANCE:
+            yield flag("charged", f"NELECT is {stated['NELECT']:g}, the valences make {stated['ZVAL']:g}")
+        del stated["ZVAL"]
+    for due in stated.values():
+        if due is not None and abs(rho.nelect - due) > COUNT_TOLERANCE * max(1.0, abs(due)):
+            sentence = f"the grid integrates to {rho.nelect:.4f} electrons where {due:.4f} are stated"
+            yield problem("electron-count", sentence)
+            return
+    if rho.nelect <= 0:
+        yield problem("electron-count", f"the grid integrates to {rho.nelect:.4f} electrons")
+    nuclear = int(rho.numbers.sum())
+    if (rho.numbers > 0).all() and rho.nelect > nuclear * 1.05 + 1:
+        held = f"{rho.nelect:.2f} electrons are more than the nuclear charge {nuclear} holds"
+        yield problem("electron-count", f"{held}: not rho * V, or other axes")
+
+
+def _check_sign(rho: Density) -> Iterator[Report]:
+    negative = float(-rho.values[rho.values < 0].sum() / max(np.abs(rho.values).sum(), 1e-300))
+    if negative > NEGATIVE_FRACTION:
+        yield problem("negative-charge", f"{100 * negative:.1f} % of the charge is negative")
+    elif negative > 0:
+        yield flag("negative", f"{100 * negative:.2g} % of the charge is negative")
+
+
+def _check_spin(rho: Density) -> Iterator[Report]:
+    if rho.magnetization is None:
+        if rho.meta.get("settings", {}).get("ispin") == 2 and not rho.meta.get("all_electron"):
+            yield flag("no-magnetization")
+        return
+    yield flag("spin" if rho.magnetization.ndim == 3 else "non-collinear")
+    vectors = rho.magnetization.reshape(-1, *rho.shape)
+    absolute = float(np.linalg.norm(vectors, axis=0).mean() * rho.crystal.volume)
+    if absolute > rho.nelect + COUNT_TOLERANCE:
+        sentence = f"the magnetization of {absolute:.3f} exceeds the {rho.nelect:.3f} electrons"
+        yield problem("magnetization", sentence)
+    stated = rho.meta.get("properties", {}).get("total_magnetization")
+    moment = float(np.linalg.norm(np.atleast_1d(np.array(rho.moment, dtype=np.float64))))
+    if stated is not None and abs(moment - abs(stated)) > MOMENT_TOLERANCE + COUNT_TOLERANCE * rho.nelect:
+        yield problem("magnetization", f"the moment is {moment:.3f} where the run states {abs(stated):.3f}")
+
+
+def _check_augmentation(rho: Density) -> Iterator[Report]:
+    if rho.augmentation is None:
+        return
+    grids = 1 if rho.magnetization is None else 1 + rho.magnetization.size // rho.values.size
+    if len(rho.augmentation) != grids:
+        yield problem("augmentation", f"{len(rho.augmentation)} blocks of augmentation occupancies for {grids} grids")
+        return
+    atoms = [len(AUGMENTATION.findall(block)) for block in rho.augmentation]
+    if len(set(atoms)) > 1 or atoms[0] % max(1, len(rho.crystal)):
+        yield problem(
+            "augmentation", f"augmentation occupancies of {max(atoms)} atoms where {len(rho.crystal)} are due"
+        )
