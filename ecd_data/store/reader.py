@@ -26,6 +26,9 @@ class Store:
     def __init__(self, root: str | Path) -> None:
         self.root = str(root).rstrip("/")
 
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return Store, (self.root,)  # another process opens its own files
+
     def __repr__(self) -> str:
         return f"Store({self.root!r}, {len(self)} crystals)"
 
