@@ -1,0 +1,142 @@
+"""Seconds of a training step (forward, backward, Adam) at the published sizes, and what loading its samples takes.
+
+    python benchmarks/train_step.py [--threads 2] [--repeats 5] [--models charge3net deepdft ...]
+
+The crystal is the triclinic cell of 8 atoms on which the published code was timed (two quiet cores, float32); the best
+of the repeats counts. Loading is of the same cell on a grid of 645,120 points, about ECD's median, from a store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ecd_data import Crystal, open_store
+from ecd_data.store import StoreWriter
+from ecd_models.batch import ProbeBatch, collate
+from ecd_models.networks import build_model
+from ecd_models.networks.atoms import EXPONENTS, MAX_ELEMENT, SuperposedAtoms
+from ecd_models.samples import ProbeDataset
+
+LATTICE = [[5.13, 0.0, 0.0], [0.83, 5.47, 0.0], [-0.41, 1.07, 6.21]]
+NUMBERS = [11, 11, 23, 23, 8, 8, 8, 8]
+FRAC_COORDS = [
+    [0.020012, 0.032987, 0.007259],
+    [0.501094, 0.465453, 0.520084],
+    [0.240601, 0.773402, 0.265078],
+    [0.763795, 0.264898, 0.723569],
+    [0.271054, 0.220695, 0.809707],
+    [0.746953, 0.696558, 0.215424],
+    [0.040988, 0.507105, 0.471583],
+    [0.477649, 0.027326, 0.022713],
+]
+SHAPE = (80, 84, 96)
+# Published training settings: crystals and probes of a step. Seconds a step of the published code, where it was timed.
+SETTINGS = {
+    "charge3net": [(1, 200), (16, 200)],
+    "charge3net-4layer": [(1, 200)],
+    "invcharge3net": [(1, 200), (16, 200)],
+    "deepdft": [(1, 200), (2, 200), (4, 200), (2, 1000)],
+    "invdeepdft": [(1, 200), (2, 1000)],
+}
+PUBLISHED = {
+    ("charge3net", 1, 200): 3.16,
+    ("deepdft", 1, 200): 0.093,
+    ("deepdft", 2, 200): 0.255,
+    ("deepdft", 4, 200): 0.57,
+}
+PUBLISHED_LOADING = "20 to 41"  # ms a sample
+
+
+def made_store(folder: Path) -> Path:
+    """A store with one density: Gaussian atoms of 1/Å^2 widths that a grid of this size resolves."""
+    coefficients = np.full((MAX_ELEMENT + 1, len(EXPONENTS)), np.nan)
+    for z, electrons in ((8, 6.0), (11, 9.0), (23, 13.0)):
+        coefficients[z] = electrons * np.eye(len(EXPONENTS))[6:12].mean(axis=0)
+    crystal = Crystal(np.array(LATTICE), np.array(NUMBERS), np.array(FRAC_COORDS))
+    with StoreWriter(folder / "made.ecd") as writer:
+        writer.add("ternary", SuperposedAtoms(coefficients)(crystal, SHAPE))
+    return folder / "made.ecd"
+
+
+def fastest(work: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """The shortest wall and processor seconds: the second says what a busy machine hides, most with one thread."""
+    times = []
+    for _ in range(repeats):
+        wall, processor = time.perf_counter(), time.process_time()
+        work()
+        times.append((time.perf_counter() - wall, time.process_time() - processor))
+    walls, processors = zip(*times, strict=True)
+    return min(walls), min(processors)
+
+
+def step_seconds(name: str, batch: ProbeBatch, repeats: int) -> tuple[float, float]:
+    """A step of a new network of this name, wall and processor."""
+    torch.manual_seed(0)
+    network = build_model(name)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        assert batch.target is not None
+        (network(batch) - batch.target).abs().mean().backward()
+        optimizer.step()
+
+    step()
+    return fastest(step, repeats)
+
+
+def print_loading(store: Path, folder: Path, step: float, repeats: int) -> None:
+    """What a sample takes in each way of keeping densities, next to a step of one crystal."""
+    load = open_store(store).__getitem__
+
+    def samples(**options: object) -> ProbeDataset:
+        return ProbeDataset(load, cutoff=4.0, probes=200, seed=0, **options)  # type: ignore[arg-type]
+
+    held = samples()
+    held[0, "ternary"]
+    samples(pool=16384, folder=folder)[0, "ternary"]
+    ways = {
+        "decoded from the store": lambda: samples()[1, "ternary"],
+        "pool of 16,384 points on disk": lambda: samples(pool=16384, folder=folder)[1, "ternary"],
+        "kept in memory": lambda: held[1, "ternary"],
+    }
+    print(f"\n{'a sample of 200 probes':32} {'ms':>8} {'share of a ChargE3Net step':>28}")
+    for way, work in ways.items():
+        seconds = fastest(work, 4 * repeats)[0]
+        print(f"{way:32} {1e3 * seconds:8.2f} {100 * seconds / step:27.1f} %")
+    print(f"{'published code':32} {PUBLISHED_LOADING:>8}")
+
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--threads", type=int, default=2)
+parser.add_argument("--repeats", type=int, default=5)
+parser.add_argument("--models", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
+options = parser.parse_args()
+torch.set_num_threads(options.threads)
+with tempfile.TemporaryDirectory() as name:
+    folder = Path(name)
+    store = made_store(folder)
+    print(
+        f"{'model':18} {'crystals x probes':>18} {'s a step':>10} {'processor s':>12} {'crystals/s':>11} {'published s':>12} {'ratio':>7}"
+    )
+    steps = {}
+    for model in options.models:
+        for crystals, probes in SETTINGS[model]:
+            samples = ProbeDataset(open_store(store).__getitem__, cutoff=4.0, probes=probes, seed=0)
+            batch = collate([samples[epoch, "ternary"] for epoch in range(crystals)])
+            seconds, processor = step_seconds(model, batch, options.repeats)
+            steps[model, crystals] = seconds
+            known = PUBLISHED.get((model, crystals, probes))
+            last = f"{known:12.3f} {known / seconds:7.1f}" if known else f"{'not timed':>12}"
+            size = f"{crystals} x {probes}"
+            print(
+                f"{model:18} {size:>18} {seconds:10.3f} {processor:12.3f} {crystals / seconds:11.1f} {last}", flush=True
+            )
+    print_loading(store, folder / "pools", steps.get(("charge3net", 1), float("nan")), options.repeats)
