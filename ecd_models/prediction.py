@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import overload
+from functools import partial
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -14,11 +15,14 @@ from ecd_data.density import Density
 from ecd_data.errors import UsageError
 from ecd_data.symmetry import grid_orbits
 from ecd_models.batch import make_item
+from ecd_models.fast import Decoder, fast_decoder
 from ecd_models.graph import Neighbors
 from ecd_models.model import DensityModel
 
 CHUNK_EDGES = 15_000  # edges a chunk of probes has, about: what passes between layers then stays in the cache
 MIN_CHUNK, MAX_CHUNK = 128, 16_384
+FAST_CHUNK = 1 << 16  # points between two reports of the compiled kernels
+WORTH = 20_000  # points from which loading the compiled kernels pays
 
 Advance = Callable[[int], None] | None
 
@@ -31,6 +35,7 @@ def predict(
     shape: tuple[int, int, int],
     points: None = None,
     symmetry: bool = False,
+    fast: bool | None = None,
     advance: Advance = None,
 ) -> Density: ...
 @overload
@@ -41,6 +46,7 @@ def predict(
     shape: None = None,
     points: ArrayLike,
     symmetry: bool = False,
+    fast: bool | None = None,
     advance: Advance = None,
 ) -> Floats: ...
 def predict(
@@ -50,29 +56,40 @@ def predict(
     shape: tuple[int, int, int] | None = None,
     points: ArrayLike | None = None,
     symmetry: bool = False,
+    fast: bool | None = None,
     advance: Advance = None,
 ) -> Density | Floats:
     """The predicted Density on a grid of `shape`, or the densities in e/Å^3 at fractional `points` [n, 3] as an array.
 
+    A model with spin gives the Density its magnetization, and an array [n, 2] at points. A model that knows the number
+    of electrons gives a grid that has it; values at points are not scaled.
     symmetry: ask the network at one grid point of each orbit of the crystal's space group only; the same to rounding.
+    fast: False for the network's own `decode`, on any device; True for the compiled kernels of `ecd_models.fast`, or an
+    error where there are none; None for the kernels where they are there and worth loading.
     Atoms are encoded once; probes go through in chunks, so memory beyond the output stays bounded. `advance` is told
     how many points were done. Raises UsageError unless exactly one of shape and points is given.
     """
     if (shape is None) == (points is None):
         raise UsageError("predict wants a grid shape=(a, b, c) or points [n, 3], one of the two")
+    ask = partial(_ask, model, crystal, fast=fast, advance=advance)
     if points is not None:
         where = np.asarray(points, dtype=np.float64).reshape(-1, 3)
-        return _at(model, crystal, len(where), lambda start, stop: where[start:stop], advance) + (
-            _baseline_at(model, crystal, where)
-        )
+        values = ask(len(where), lambda start, stop: where[start:stop])
+        values[0] += _baseline_at(model, crystal, where)
+        return values.T if model.spin else values[0]
     assert shape is not None
     grid: tuple[int, int, int] = tuple(int(n) for n in shape)  # type: ignore[assignment]
     if len(grid) != 3 or min(grid) < 1:
         raise UsageError(f"a grid needs three positive numbers of points, not {shape}")
-    values = (_symmetric if symmetry else _everywhere)(model, crystal, grid, advance).reshape(grid)
+    values = (_symmetric if symmetry else _everywhere)(ask, crystal, grid).reshape(-1, *grid)
     if model.atoms is not None:
-        values += model.atoms(crystal, grid).values
-    return Density(crystal, values, meta={"functional": "predicted", "comment": f"predicted by {model.name}"})
+        values[0] += model.atoms(crystal, grid).values
+    nelect = model.nelect(crystal)
+    if nelect is not None:
+        values[0] *= nelect / (values[0].mean() * crystal.volume)
+    values.flags.writeable = False  # so that the density takes the array as it is
+    meta = {"functional": "predicted", "comment": f"predicted by {model.name}"}
+    return Density(crystal, values[0], values[1] if model.spin else None, meta=meta)
 
 
 def grid_points(shape: tuple[int, int, int], start: int, stop: int) -> Floats:
@@ -80,14 +97,20 @@ def grid_points(shape: tuple[int, int, int], start: int, stop: int) -> Floats:
     return np.stack(np.unravel_index(np.arange(start, stop), shape), axis=1) / np.array(shape)
 
 
-def _everywhere(model: DensityModel, crystal: Crystal, grid: tuple[int, int, int], advance: Advance) -> Floats:
-    return _at(model, crystal, int(np.prod(grid)), lambda start, stop: grid_points(grid, start, stop), advance)
+Ask = Callable[[int, Callable[[int, int], Floats]], Floats]
 
 
-def _symmetric(model: DensityModel, crystal: Crystal, grid: tuple[int, int, int], advance: Advance) -> Floats:
+def _everywhere(ask: Ask, crystal: Crystal, grid: tuple[int, int, int]) -> Floats:
+    return ask(int(np.prod(grid)), lambda start, stop: grid_points(grid, start, stop))
+
+
+def _symmetric(ask: Ask, crystal: Crystal, grid: tuple[int, int, int]) -> Floats:
     orbits = grid_orbits(crystal, grid)
-    where = np.stack(np.unravel_index(orbits.points, grid), axis=1) / np.array(grid)
-    return _at(model, crystal, len(where), lambda start, stop: where[start:stop], advance)[orbits.orbit]
+
+    def points(start: int, stop: int) -> Floats:
+        return np.stack(np.unravel_index(orbits.points[start:stop], grid), axis=1) / np.array(grid)
+
+    return ask(len(orbits.points), points)[:, orbits.orbit]
 
 
 def _baseline_at(model: DensityModel, crystal: Crystal, points: Floats) -> Floats | float:
@@ -99,28 +122,55 @@ def _baseline_at(model: DensityModel, crystal: Crystal, points: Floats) -> Float
 
 
 @torch.inference_mode()
-def _at(
+def _ask(
     model: DensityModel,
     crystal: Crystal,
     count: int,
     points: Callable[[int, int], Floats],
+    *,
+    fast: bool | None,
     advance: Advance,
 ) -> Floats:
-    """What the network adds at `count` points, which `points(start, stop)` makes chunk by chunk [count]."""
+    """The network's outputs at `count` points, which `points(start, stop)` makes chunk by chunk [outputs, count]."""
     neighbors = Neighbors(crystal, model.network.cutoff)
-    device, dtype = model.device, model.dtype
-    item = make_item(neighbors, crystal.numbers, np.zeros((0, 3)), dtype=dtype).to(device=device)
     was_training = model.training
     model.eval()
-    features = model.network.encode(item)
-    result = np.empty(count)
-    for start, stop in _chunks(neighbors, count, points):
-        item = make_item(neighbors, crystal.numbers, points(start, stop), dtype=dtype).to(device=device)
-        result[start:stop] = model.network.decode(features, item).double().cpu().numpy()
-        if advance is not None:
-            advance(stop - start)
-    model.train(was_training)
+    try:
+        item = make_item(neighbors, crystal.numbers, np.zeros((0, 3)), dtype=model.dtype).to(device=model.device)
+        features = model.network.encode(item)
+        compiled = _compiled(model, features, crystal, count, fast)
+        result = np.empty((2 if model.spin else 1, count))
+        ranges = _chunks(neighbors, count, points) if compiled is None else _ranges(count, FAST_CHUNK)
+        for start, stop in ranges:
+            where = points(start, stop)
+            if compiled is None:
+                item = make_item(neighbors, crystal.numbers, where, dtype=model.dtype).to(device=model.device)
+                output = model.network.decode(features, item).double().cpu().numpy()
+            else:
+                output = compiled(where)
+            result[:, start:stop] = output.reshape(len(where), -1).T
+            if advance is not None:
+                advance(stop - start)
+    finally:
+        model.train(was_training)
     return result
+
+
+def _compiled(model: DensityModel, features: Any, crystal: Crystal, count: int, fast: bool | None) -> Decoder | None:
+    """The compiled kernels for this model where they are wanted."""
+    if fast is False or (fast is None and count < WORTH):
+        return None
+    found = fast_decoder(model.network, features, crystal)
+    if found is None and fast:
+        raise UsageError(
+            f"there are no compiled kernels for {model.name}: they need numba (pip install 'ecd-data[fast]'), "
+            "a network of this package in float32, and a processor"
+        )
+    return found
+
+
+def _ranges(count: int, size: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(count, start + size)) for start in range(0, count, size))
 
 
 def _chunks(neighbors: Neighbors, count: int, points: Callable[[int, int], Floats]) -> Iterator[tuple[int, int]]:
