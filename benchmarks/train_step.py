@@ -123,9 +123,8 @@ torch.set_num_threads(options.threads)
 with tempfile.TemporaryDirectory() as name:
     folder = Path(name)
     store = made_store(folder)
-    print(
-        f"{'model':18} {'crystals x probes':>18} {'s a step':>10} {'processor s':>12} {'crystals/s':>11} {'published s':>12} {'ratio':>7}"
-    )
+    columns = f"{'model':18} {'crystals x probes':>18} {'s a step':>10} {'processor s':>12} {'crystals/s':>11}"
+    print(f"{columns} {'published s':>12} {'ratio':>7}")
     steps = {}
     for model in options.models:
         for crystals, probes in SETTINGS[model]:
