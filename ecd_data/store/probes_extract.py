@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -198,7 +198,7 @@ def _row(pool: Pool, file: str, offset: int, group: Group) -> dict[str, Any]:
     }
 
 
-def _pools(groups: Sequence[Group], settings: Settings, workers: int) -> Iterator[Pool | str]:
+def _pools(groups: Sequence[Group], settings: Settings, workers: int) -> Generator[Pool | str, None, None]:
     """The pool of every crystal in order, or why it has none."""
     tasks = ((group, settings) for group in groups)
     if workers <= 1 or len(groups) <= 1:
@@ -230,5 +230,6 @@ def _tracked(pools: Iterator[Pool | str], total: int, progress: bool) -> Iterato
         return
     from rich.progress import track
 
-    with closing(track(pools, description="drawing probes", total=total)) as tracked:  # type: ignore[type-var]
+    tracked = iter(track(pools, description="drawing probes", total=total))
+    with closing(tracked):  # type: ignore[type-var]
         yield tracked

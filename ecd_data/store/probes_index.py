@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,7 +47,8 @@ class Settings(NamedTuple):
     seed: int = 0
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """Where a crystal's probes lie: `count` float32 of density, then as many of each magnetisation component."""
 
     file: str

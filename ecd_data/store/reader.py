@@ -96,7 +96,7 @@ class Store:
         return ProbeReader(self.root, self.__getitem__)
 
     @overload
-    def probes(
+    def probes(  # type: ignore[overload-overlap]
         self, ids: str, n: int = 200, *, seed: int = 0, epoch: int = 0, magnetization: bool = False
     ) -> Probes: ...
 
