@@ -23,7 +23,8 @@ except ImportError:
 
 DENSITY = re.compile(r"chgcar|(^|[/_.])chg($|[_.])|aeccar|\.cube|\.xsf|\.json", re.IGNORECASE)
 BEST = re.compile(r"chgcar", re.IGNORECASE)
-COMPANION = re.compile(r"(?:.*[._-])?(OUTCAR|POTCAR|INCAR|KPOINTS|POSCAR|CONTCAR)(?:\.gz)?", re.IGNORECASE)
+COMPANION = re.compile(r"(?:.*[._-])?(OUTCAR|POTCAR|vasprun\.xml)(?:\.gz)?", re.IGNORECASE)
+PLAIN = {name.lower(): name for name in ("OUTCAR", "POTCAR", "vasprun.xml")}
 LISTED = 5
 MAX_MEMBERS = 1000
 MAX_COMPANION = 1 << 27
@@ -34,7 +35,7 @@ GZIP, MARK = b"\x1f\x8b", slice(257, 262)
 
 @dataclass(frozen=True)
 class Unpacked:
-    """The text of a density, what errors call it, and the calculation's other files beside it by upper-case name."""
+    """The text of a density, what errors call it, and the calculation's other files beside it, by their plain names."""
 
     data: bytes
     label: str
@@ -49,9 +50,9 @@ def looks_like(head: bytes) -> bool:
 def unpack(path: Path, name: str) -> Unpacked:
     """The density in a file that is plain, .gz or .tar.gz, read in one pass; `name` is what errors call it.
 
-    Of an archive only the density and its companions (OUTCAR, POTCAR, INCAR ...) are kept, in memory. Members that are
-    links or devices, or whose path is absolute or leads out of the archive, are never read. Raises FormatError for a
-    file that is cut or damaged, has no density or several, or expands as no density does.
+    Of an archive only the density and its companions (OUTCAR, POTCAR, vasprun.xml) are kept, in memory. Members that
+    are links or devices, or whose path is absolute or leads out of the archive, are never read. Raises FormatError for
+    a file that is cut or damaged, has no density or several, or expands as no density does.
     """
     try:
         with _expanded(path) as stream:
@@ -112,7 +113,7 @@ def _unpack_archive(stream: _Bounded, name: str) -> Unpacked:
                 found[member.name] = _content(tar, member)
                 _keep_best(found)
             elif beside and member.size <= MAX_COMPANION:
-                companions[beside[1].upper()] = _inflated(_content(tar, member))
+                companions[PLAIN[beside[1].lower()]] = _inflated(_content(tar, member))
             else:  # a density under a name of its own, if it is alone
                 others[member.name] = None if others else _content(tar, member)
     stream.read_all()  # to the end, where gzip has its checksum

@@ -20,8 +20,18 @@ from ecd_data.formats.potcar import element_of, read_potcar
 from ecd_data.formats.vasprun import read_vasprun
 
 DENSITY_NAME = re.compile(r"chgcar|aeccar[012]|parchg|vaspwave|(?<![a-z])chg(?![a-z])", re.IGNORECASE)
+ALL_ELECTRON = re.compile(r"aeccar", re.IGNORECASE)
 SAME_LATTICE = 2e-3  # of a lattice vector's length; CHGCAR headers may have six decimals, OUTCARs nine
 READERS: dict[str, Callable[[Path], dict[str, Any]]] = {"OUTCAR": read_outcar, "vasprun.xml": read_vasprun}
+
+
+RUN_FILE = re.compile(r"(?P<outcar>outcar)|vasprun[^/]*\.xml", re.IGNORECASE)
+
+
+def reader_of(path: str | Path) -> Callable[[Path], dict[str, Any]] | None:
+    """What reads an OUTCAR or vasprun.xml by its name, None for other files."""
+    match = RUN_FILE.search(Path(path).name)
+    return None if match is None else read_outcar if match["outcar"] else read_vasprun
 
 
 def read_run(path: str | Path) -> Density:
@@ -31,8 +41,11 @@ def read_run(path: str | Path) -> Density:
     plain or compressed. What is of another crystal is not used and is named in meta["provenance"]["not_used"], like a
     file that cannot be read. Raises FormatError as `read` does.
     """
-    rho = read(path)
-    file = Path(str(path).partition("::")[0])
+    return with_run(read(path), Path(str(path).partition("::")[0]))
+
+
+def with_run(rho: Density, file: Path) -> Density:
+    """The Density with its meta completed by what lies beside `file`, which itself is not opened; see `read_run`."""
     run, refused = _run_beside(file, rho)
     potcar, reason = _potcar_beside(file, rho)
     refused |= reason

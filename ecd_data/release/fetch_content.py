@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from ecd_data.checks import check
 from ecd_data.density import Density
 from ecd_data.errors import EcdError
 from ecd_data.formats import parse
-from ecd_data.formats.archive import unpack
+from ecd_data.formats.archive import Unpacked, unpack
+from ecd_data.formats.beside import with_run
 from ecd_data.release.formula import formula_in, reduced
+
+BESIDE = ".run-"
 
 
 class UnfitError(EcdError):
@@ -25,11 +29,21 @@ def density_in(body: Path, id: str, file: str, functional: str) -> Density:
     unpacked = unpack(body, file)
     rho = parse(unpacked.data, unpacked.label)
     _same_crystal(rho, id, file)
-    rho = _with_meta(rho, {"functional": functional})
+    rho = _with_meta(_with_run(rho, unpacked, body.parent), {"functional": functional})
     report = check(rho)
     if not report.ok:
         raise UnfitError(f"{file} is not fit for use: {'; '.join(report.problems)}")
     return _with_meta(rho, {"flags": [*rho.meta.get("flags", ()), *report.flags]})
+
+
+def _with_run(rho: Density, unpacked: Unpacked, folder: Path) -> Density:
+    """The Density with what the OUTCAR and POTCAR in its archive say; their readers want files, removed at once."""
+    if not unpacked.companions:
+        return rho
+    with tempfile.TemporaryDirectory(dir=folder, prefix=BESIDE) as beside:
+        for name, content in unpacked.companions.items():
+            Path(beside, name).write_bytes(content)
+        return with_run(rho, Path(beside, "CHGCAR"))
 
 
 def _same_crystal(rho: Density, id: str, file: str) -> None:

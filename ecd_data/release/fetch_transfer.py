@@ -206,7 +206,7 @@ class Connection:
     def _receive(self, response: requests.Response, spool: Path, start: int, total: int | None) -> None:
         """Append what comes to the spool; raises _Broken where it ends early."""
         size = start
-        with spool.open("r+b" if start else "wb", buffering=0) as file:
+        with spool.open("r+b" if start else "wb") as file:
             file.seek(start)
             file.truncate()
             while chunk := self._next(response):

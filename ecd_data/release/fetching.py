@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.interrupts import stop_between_steps
-from ecd_data.release.fetch_content import density_in
+from ecd_data.release.fetch_content import BESIDE, density_in
 from ecd_data.release.fetch_journal import CHANGED, DONE, FAILED, LEFT, Entry, Journal, fetch_status
 from ecd_data.release.fetch_plan import Plan, plan_fetch
 from ecd_data.release.fetch_preview import preview_fetch
@@ -141,6 +142,8 @@ class _Crew:
         self._manner, self._plan, self._journal, self._counts = manner, plan, journal, counts
         self._folder = journal.path.parent / "bodies"
         self._folder.mkdir(parents=True, exist_ok=True)
+        for left in self._folder.glob(f"{BESIDE}*"):
+            shutil.rmtree(left)  # by a process that was killed
         self._courtesy = Courtesy()
         self._leaving = math.inf
         self._jobs = iter(jobs)

@@ -27,7 +27,8 @@ class BadServer(ThreadingHTTPServer):
         self.answers: Counter[int] = Counter()
         self.times: list[float] = []
         self.ranges, self.etags = True, True
-        self.delay, self.rate, self.retry_after = 0.0, 0.0, "0"
+        self.delay, self.retry_after = 0.0, "0"
+        self.rates: dict[str, float] = {}
         self.open_now = self.open_most = 0
         self.sent = 0
         self.closing = threading.Event()
@@ -126,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _pieces(self, data: bytes) -> Iterator[bytes]:
-        rate = self.server.rate
+        rate = self.server.rates.get(self.path, 0.0)
         if not rate:
             yield data
             return
