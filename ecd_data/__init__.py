@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ecd_data.formats import read, write
     from ecd_data.metrics import eps_mae
     from ecd_data.release.builder import load_dataset
+    from ecd_data.release.fetching import fetch
     from ecd_data.release.splits import load_split
     from ecd_data.store import Store, convert, open_store
 
@@ -27,6 +28,7 @@ _HOMES = {
     "Store": "ecd_data.store",
     "open_store": "ecd_data.store",
     "convert": "ecd_data.store",
+    "fetch": "ecd_data.release.fetching",
     "load_split": "ecd_data.release.splits",
     "load_dataset": "ecd_data.release.builder",
 }
@@ -38,6 +40,7 @@ __all__ = [
     "check",
     "convert",
     "eps_mae",
+    "fetch",
     "load_dataset",
     "load_split",
     "open_store",

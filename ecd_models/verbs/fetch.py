@@ -12,6 +12,7 @@ from ecd_data.errors import UsageError
 from ecd_models.verbs.options import Quiet
 
 SHOWN = 20
+DRY_STALL = 10.0  # a dry run can do without an answer
 
 
 def fetch(
@@ -39,10 +40,11 @@ def fetch(
         raise typer.Exit(_status(what))
     if len(what) < 2:
         raise UsageError("ecd fetch wants what to fetch and, last, the store to write: ecd fetch ecd_hse hse.ecd")
+    from ecd_data import fetch
+    from ecd_data.release.fetch_preview import preview_fetch
     from ecd_data.release.fetch_transfer import Patience
-    from ecd_data.release.fetching import fetch, preview_fetch
 
-    patience = Patience(retries, pause, stall)
+    patience = Patience(retries, pause, min(stall, DRY_STALL) if dry_run else stall)
     meant = {"part": part, "set": set, "limit": limit, "mirror": mirror, "seed": seed}
     stored = {"bound": bound, "pipeline": pipeline, "patience": patience}
     if dry_run:

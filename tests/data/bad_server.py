@@ -70,7 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
         with server.lock:
             server.requests.append((self.command, self.path, self.headers.get("Range")))
             server.times.append(time.monotonic())
-            fault = server.faults[self.path].pop(0) if body and server.faults[self.path] else ""
+            due = server.faults[self.path] if body else []
+            fault = due.pop(0) if due else ""
         server.closing.wait(server.delay)
         data = server.files.get(self.path)
         if data is None:

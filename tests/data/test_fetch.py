@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,17 +21,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecd_data import Density, Store, eps_mae, open_store
+from ecd_data import Density, Store, eps_mae, fetch, open_store
 from ecd_data.errors import UnknownIdError, UsageError
 from ecd_data.formats import renderer
 from ecd_data.release.fetch_plan import plan_fetch
 from ecd_data.release.fetch_transfer import Patience
-from ecd_data.release.fetching import Fetched, fetch, fetch_status, preview_fetch
+from ecd_data.release.fetching import Fetched, fetch_status, preview_fetch
 from ecd_data.release.manifest import ids_in
 from ecd_models.cli import _run
 from tests.conftest import smooth_density
 from tests.data.bad_server import BadServer, bad_server
 
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = Patience(retries=3, pause=0.01, stall=0.2)
 REAL = {
     "icsd-159373-Mg1O1": "MgO_rs",
@@ -424,6 +427,15 @@ def test_the_verb(server, tmp_path, capsys):
     assert "1 done" in capsys.readouterr().out
     assert _run(["fetch", dest]) == 2
     assert _run(["fetch", "--status", str(tmp_path)]) == 2
+
+
+COMMANDS = re.findall(r"^ecd (fetch .*?)(?:  #.*)?$", (ROOT / "docs/fetch.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if "--status" not in line])
+def test_the_commands_of_the_documentation_mean_something(line, capsys):
+    assert _run([*shlex.split(line), "--dry-run", "--mirror", "http://127.0.0.1:9"]) == 0
+    assert "files to fetch" in capsys.readouterr().out
 
 
 def test_the_same_seed_pauses_alike():
