@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import re
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
-from ecd_data.errors import EcdError, UsageError
-from ecd_data.formats import read
-from ecd_data.formats.compressed import ENDINGS
+from ecd_data.checks import check
+from ecd_data.density import Density
+from ecd_data.errors import EcdError
+from ecd_data.formats import parse
+from ecd_data.formats.beside import read_run
 from ecd_data.interrupts import stop_between_steps
+from ecd_data.store.conversion_journal import ConversionJournal
+from ecd_data.store.members import density_members, plain
+from ecd_data.store.packing import Packed, packed
+from ecd_data.store.sources import CHGCAR, Source, find_sources, member_id
+from ecd_data.store.spread import Cluster, Lost, spread
 from ecd_data.store.writer import StoreWriter
 
-WANTED = re.compile(r"chgcar", re.IGNORECASE)
-DROPPED = (*ENDINGS, ".vasp", ".chg", ".aeccar0", ".aeccar1", ".aeccar2")
-FLUSH_SECONDS = 60
+log = logging.getLogger("ecd_data")
+
+Item = TypeVar("Item")
 
 
 @dataclass
@@ -34,102 +42,190 @@ class Conversion:
     bytes_out: int = 0
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What a worker needs for a source: `stored` is the hash of the file that the store has under its id."""
+
+    source: Source
+    bound: float
+    pipeline: str
+    stored: str | None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of a file or member: a packed crystal, or a reason, or neither where the store has the same."""
+
+    name: str
+    id: str
+    sha256: str = ""
+    size: int = 0
+    item: Packed | None = None
+    reason: str = ""
+
+
 def convert(
-    sources: str | Path | Sequence[str | Path],
+    sources: str | Path | Iterable[str | Path],
     dest: str | Path,
     *,
     bound: float = 1e-5,
     pipeline: str = "fourier",
+    workers: int = 1,
+    cluster: Cluster | None = None,
     progress: bool = False,
 ) -> Conversion:
-    """What was done in turning CHGCAR files, folders and globs into the store `dest`.
+    """What was done in turning density files, folders, globs, lists and tar archives into the store `dest`.
 
-    The id is the file's name without CHGCAR and endings, else its folder's name. Ids that the store has already are
-    skipped when their source has the same content, so a re-run continues; a file that cannot be read is left out and
-    named. Raises UsageError where nothing is found or two files claim one id.
+    The id is the file's name without CHGCAR and endings, else its folder's name; `@FILE` is a list of paths, with ids
+    where wanted. What OUTCAR and POTCAR beside a file say, and the flags of `check`, go with it. workers: processes;
+    cluster: a dask.distributed.Client instead. The store does not depend on either; its memory is that of the largest
+    file a worker. Ids that the store has already are skipped when their source has the same content, so a re-run
+    continues; a file that cannot be read is left out and named, here and in the store's conversion.jsonl. Raises
+    UsageError where nothing is found or two files claim one id.
     """
-    sources = [sources] if isinstance(sources, str | Path) else list(sources)
-    named = _named(_files(sources))
+    found = find_sources(sources)
     report = Conversion(Path(dest))
-    with stop_between_steps() as stopped, StoreWriter(dest, bound=bound, pipeline=pipeline) as writer:
-        flushed = time.monotonic()
-        for id, file in _tracked(named, progress):
-            _convert_one(id, file, writer, report)
-            if stopped():
-                raise KeyboardInterrupt
-            if time.monotonic() - flushed > FLUSH_SECONDS:
-                writer.flush()
-                flushed = time.monotonic()
+    with (
+        stop_between_steps() as stopped,
+        StoreWriter(dest, bound=bound, pipeline=pipeline) as writer,
+        closing(ConversionJournal(report.store)) as journal,
+    ):
+        jobs = list(_jobs(found, writer, journal, report))
+        if cluster is not None:  # its workers have another working folder
+            jobs = [replace(job, source=replace(job.source, path=os.path.abspath(job.source.path))) for job in jobs]
+        results = spread(_converted, jobs, workers=workers, cluster=cluster, stopped=stopped)
+        for job, outcomes in tracked(results, len(jobs), "converting", progress):
+            _settle(job.source, outcomes, writer, journal, report)
+        if stopped():
+            raise KeyboardInterrupt
     return report
 
 
-def _convert_one(id: str, file: Path, writer: StoreWriter, report: Conversion) -> None:
+def _jobs(sources: list[Source], writer: StoreWriter, journal: ConversionJournal, report: Conversion) -> Iterator[_Job]:
+    """A job for each source but those that the journal knows to be in the store."""
+
+    def stored(id: str) -> str | None:
+        return writer.source_sha256(id) if id in writer else None
+
+    for source in sources:
+        ids = journal.known(source, stored)
+        if ids is None:
+            yield _Job(source, writer.bound, writer.pipeline, stored(source.id))
+        else:
+            report.skipped += ids
+
+
+def _converted(job: _Job) -> list[_Outcome]:
+    """What becomes of a source; runs in a worker, where nothing that a file does may end the others."""
+    source, made = job.source, list[_Outcome]()
     try:
-        digest = _sha256(file)
-        if id in writer:
-            if writer.row(id)["source_sha256"] == digest:
-                report.skipped.append(id)
-            else:
-                report.failed[str(file)] = f"{id} is in {report.store} already with other content: rename the file"
-            return
-        row = writer.add(id, read(file), source=file.name, source_sha256=digest)
-    except EcdError as error:
-        report.failed[str(file)] = str(error)
-        return
-    report.added.append(id)
-    report.bytes_in += file.stat().st_size
+        outcomes = _of_archive(job) if source.is_archive else _of_file(job)
+        made.extend(outcomes)
+    except (EcdError, OSError, MemoryError) as error:
+        made.append(_Outcome(str(source), source.id, reason=_reason(error)))
+    except Exception as error:  # not foreseen: the other 100,000 files go on
+        made.append(_Outcome(str(source), source.id, reason=f"{type(error).__name__}: {error}, which is not foreseen"))
+    if not made and source.expected:
+        made.append(_Outcome(str(source), source.id, reason=f"{source} holds no density: see its files with `tar tf`"))
+    return made
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory for it: convert it alone, or on another machine"
+    if isinstance(error, OSError) and not isinstance(error, EcdError):
+        return f"it cannot be read ({error.strerror}): check its permissions and the disk"
+    return str(error)
+
+
+def _of_file(job: _Job) -> Iterator[_Outcome]:
+    path, id = job.source.path, job.source.id
+    with open(path, "rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        size = opened.tell()
+    done = _Outcome(path, id, digest, size)
+    if job.stored is None:
+        done = replace(done, item=_checked(job, id, read_run(path), Path(path).name, digest))
+    yield done
+
+
+def _of_archive(job: _Job) -> Iterator[_Outcome]:
+    """The densities of an archive; CHG and the like give way to a CHGCAR in their folder."""
+    path, file = job.source.path, Path(job.source.path).name
+    made: dict[str, _Outcome] = {}
+    for member, content in density_members(path, job.source.member):
+        id, name = job.source.id or member_id(member, path), f"{path}::{member}"
+        done = _Outcome(name, id, hashlib.sha256(content).hexdigest(), len(content))
+        try:
+            if job.stored is None:
+                rho = parse(plain(content, name), name)
+                done = replace(done, item=_checked(job, id, rho, f"{file}::{member}", done.sha256))
+        except EcdError as error:
+            done = replace(done, reason=str(error))
+        made[member] = done
+    whole = {PurePosixPath(member).parent for member in made if CHGCAR.search(PurePosixPath(member).name)}
+    for member, done in made.items():
+        path_in = PurePosixPath(member)
+        if CHGCAR.search(path_in.name) or path_in.parent not in whole or path_in.suffix:
+            yield done
+
+
+def _checked(job: _Job, id: str, rho: Density, source: str, digest: str) -> Packed:
+    """The crystal, packed with the flags of `check`; what makes it unfit is a flag too, and spelled out."""
+    report = check(rho)
+    flags = dict.fromkeys([*rho.meta.get("flags", ()), *report.flags, *(["unfit"] if report.problems else [])])
+    meta = {**rho.meta, "flags": list(flags)}
+    if report.problems:
+        meta["problems"] = list(report.problems)
+    options = {"bound": job.bound, "pipeline": job.pipeline}
+    return packed(id, replace(rho, meta=meta), source=source, source_sha256=digest, **options)  # type: ignore[arg-type]
+
+
+def _settle(
+    source: Source,
+    outcomes: list[_Outcome] | Lost,
+    writer: StoreWriter,
+    journal: ConversionJournal,
+    report: Conversion,
+) -> None:
+    """Write what came of a source, and write down what did not come."""
+    if isinstance(outcomes, Lost):
+        reason = "the system ended the process that read it, perhaps for lack of memory: convert it with fewer workers"
+        outcomes = [_Outcome(str(source), source.id, reason=reason)]
+    ids, failed = dict[str, str](), dict[str, str]()
+    for done in outcomes:
+        reason = done.reason or _put(done, writer, report)
+        if reason:
+            failed[done.name] = reason
+        else:
+            ids[done.id] = done.sha256
+    report.failed |= failed
+    journal.note(source, ids, failed)
+
+
+def _put(done: _Outcome, writer: StoreWriter, report: Conversion) -> str:
+    """Add a crystal to the store and the report; the reason where it cannot be."""
+    if done.id in writer:
+        if writer.source_sha256(done.id) != done.sha256:
+            return f"{done.id} is in {report.store} already with other content: rename the file"
+        report.skipped.append(done.id)
+        return ""
+    assert done.item is not None
+    row = writer.put(done.item)
+    report.added.append(done.id)
+    report.bytes_in += done.size
     report.bytes_out += row["length"]
     if row["pipeline"] != writer.pipeline:
-        report.real.append(id)
+        report.real.append(done.id)
+    return ""
 
 
-def _sha256(file: Path) -> str:
-    try:
-        with open(file, "rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise UsageError(f"{file} cannot be opened ({error.strerror}): check the path") from error
-
-
-def _files(sources: Sequence[str | Path]) -> Iterator[Path]:
-    for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.is_file() and WANTED.search(p.name))
-            if not found:
-                raise UsageError(f"{path} holds no file with CHGCAR in its name")
-            yield from found
-        elif path.exists():
-            yield path
-        elif matches := sorted(glob.glob(str(source), recursive=True)):
-            yield from (Path(m) for m in matches)
-        else:
-            raise UsageError(f"{source} does not exist: check the path or the pattern")
-
-
-def _named(files: Iterator[Path]) -> dict[str, Path]:
-    named: dict[str, Path] = {}
-    for file in files:
-        id = default_id(file)
-        if id in named and named[id].resolve() != file.resolve():
-            raise UsageError(f"{named[id]} and {file} would both be {id!r}: rename one of them")
-        named[id] = file
-    return named
-
-
-def default_id(file: Path) -> str:
-    """The file's name without CHGCAR and endings, else its folder's name."""
-    name = file.name
-    while name.lower().endswith(DROPPED):
-        name = name[: name.rfind(".")]
-    name = WANTED.sub("", name).strip("._- ")
-    return name or file.resolve().parent.name
-
-
-def _tracked(named: dict[str, Path], progress: bool) -> Iterator[tuple[str, Path]]:
+def tracked(items: Iterable[Item], total: int, what: str, progress: bool) -> Iterator[Item]:
+    """The items, with a bar on the terminal where `progress` is wanted."""
     if not progress:
-        yield from named.items()
+        yield from items
         return
+    from rich.console import Console
     from rich.progress import track
 
-    yield from track(named.items(), description="converting", total=len(named))
+    yield from track(items, description=what, total=total, console=Console(stderr=True))

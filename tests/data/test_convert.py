@@ -15,7 +15,7 @@ import pytest
 
 from ecd_data import Store, convert, read, write
 from ecd_data.errors import StoreError, UsageError
-from ecd_data.store.conversion import default_id
+from ecd_data.store.sources import default_id
 from tests.conftest import smooth_density
 
 
@@ -153,7 +153,7 @@ def test_ctrl_c_keeps_what_was_done_and_a_rerun_continues(files, tmp_path, monke
             raise KeyboardInterrupt
         return read(file)
 
-    monkeypatch.setattr(module, "read", interrupted)
+    monkeypatch.setattr(module, "read_run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         convert(files, tmp_path / "a.ecd")
     assert len(Store(tmp_path / "a.ecd")) == 2
@@ -163,11 +163,7 @@ def test_ctrl_c_keeps_what_was_done_and_a_rerun_continues(files, tmp_path, monke
     assert contents(tmp_path / "a.ecd") == contents(tmp_path / "whole.ecd")
 
 
-SLOW = """
-import sys, ecd_data.store.convert as module
-module.FLUSH_SECONDS = 0.0
-module.convert(sys.argv[1], sys.argv[2])
-"""
+CONVERT = "import sys; from ecd_data import convert; convert(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]))"
 
 
 @pytest.fixture
@@ -184,31 +180,51 @@ def _made(folder: Path) -> Path:
     return folder / "00_CHGCAR"
 
 
-@pytest.mark.parametrize(("stop", "times"), [(signal.SIGKILL, 2), (signal.SIGINT, 1)])
-def test_a_stop_at_any_moment_leaves_a_store_that_a_rerun_completes(many, tmp_path, stop, times):
+def written(store: Path) -> int:
+    """How many crystals are in a store or its part under way."""
+    journals = [p.read_bytes().count(b"\n") for p in (store / "parts").glob(".part-*.jsonl")]
+    return sum(journals) + (len(Store(store)) if (store / "index.parquet").exists() else 0)
+
+
+def stopped_at_random(many: Path, store: Path, stop: int, workers: int, wait: float) -> bool:
+    """Whether a conversion was ended by a signal `wait` seconds after it wrote something; the store must be sound."""
+    before = written(store)
+    command = [sys.executable, "-c", CONVERT, str(many), str(store), str(workers)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while process.poll() is None and written(store) <= before:
+        time.sleep(0.001)
+    time.sleep(wait)
+    process.send_signal(stop)
+    ended = process.wait() != 0
+    if (store / "index.parquet").exists():
+        assert all(Store(store)[id].shape == (8, 9, 7) for id in Store(store))
+    return ended
+
+
+@pytest.mark.parametrize(("stop", "workers"), [(signal.SIGKILL, 2), (signal.SIGINT, 1)])
+def test_a_stop_at_any_moment_leaves_a_store_that_a_rerun_completes(many, tmp_path, stop, workers):
     convert(many, tmp_path / "whole.ecd")
-    rng = np.random.default_rng(stop)
-    interrupted = 0
-    for _ in range(times):
-        process = subprocess.Popen(
-            [sys.executable, "-c", SLOW, str(many), str(tmp_path / "a.ecd")], stderr=subprocess.DEVNULL
-        )
-        parts = tmp_path / "a.ecd" / "parts"
-        had = 0
-        while process.poll() is None and not (parts.exists() and any(parts.iterdir()) and had):
-            had = parts.exists()
-            time.sleep(0.005)
-        time.sleep(rng.random() * 0.15)
-        process.send_signal(stop)
-        interrupted += process.wait() != 0
-        if (tmp_path / "a.ecd" / "index.parquet").exists():
-            store = Store(tmp_path / "a.ecd")
-            for id in store:
-                _ = store[id]
-    assert interrupted
+    rng = np.random.default_rng([stop, workers])
+    assert stopped_at_random(many, tmp_path / "a.ecd", stop, workers, rng.random() * 0.03)
     convert(many, tmp_path / "a.ecd")
     assert contents(tmp_path / "a.ecd") == contents(tmp_path / "whole.ecd")
     assert [p.name for p in (tmp_path / "a.ecd").rglob(".*")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_many_kills_lose_nothing_that_was_written(many, tmp_path, workers):
+    """Each run is killed after a random time and none may have fewer crystals than the one before."""
+    convert(many, tmp_path / "whole.ecd")
+    rng = np.random.default_rng(workers)
+    kept, kills = 0, 0
+    while kept < 24:
+        kills += stopped_at_random(many, tmp_path / "a.ecd", signal.SIGKILL, workers, rng.random() * 0.02)
+        assert written(tmp_path / "a.ecd") > kept
+        kept = written(tmp_path / "a.ecd")
+    assert kills >= 2
+    convert(many, tmp_path / "a.ecd")
+    assert contents(tmp_path / "a.ecd") == contents(tmp_path / "whole.ecd")
 
 
 def test_a_full_disk_is_one_sentence_and_a_rerun_continues(many, tmp_path):
