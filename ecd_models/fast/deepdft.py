@@ -21,7 +21,7 @@ from ecd_models.fast.dense import COLUMNS, ROWS, add_product, aligned, round_up
 from ecd_models.fast.images import Images, find_edges, near_images
 from ecd_models.fast.parallel import share
 from ecd_models.fast.radial import RadialTable, tabulate
-from ecd_models.fast.simd import add, broadcast, div, exp, fma, load, maximum, mul, splat, sqrt, store, sub
+from ecd_models.fast.simd import add, broadcast, div, exp, fma, load, mul, splat, sqrt, store, sub
 from ecd_models.networks.deepdft import SHORTEST, DeepDFT, radial_functions
 
 PIECE = 2048  # points that a thread takes at a time
