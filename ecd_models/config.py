@@ -158,7 +158,7 @@ def _overridden(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]
     same = after.get("model", before.get("model")) == before.get("model")
     joined = isinstance(before.get("options"), dict) and isinstance(after.get("options"), dict) and same
     options = {"options": before["options"] | after["options"]} if joined else {}
-    dropped = {} if same or "options" in after else {"options": {}}
+    dropped: dict[str, Any] = {} if same or "options" in after else {"options": {}}
     return before | after | options | dropped
 
 

@@ -36,7 +36,7 @@ def fitted_valences(crystals: Iterable[tuple[NDArray[np.int64], float]]) -> Floa
         )
     if rank < len(there):  # elements that occur in fixed proportions only: their shares are not known, nor needed
         _, _, vectors = np.linalg.svd(matrix)
-        whole[np.abs(vectors[rank:]).max(axis=0) > 1e-9] = np.nan
+        whole = np.where(np.abs(vectors[rank:]).max(axis=0) > 1e-9, np.nan, whole)
     valences = np.full(len(SYMBOLS), np.nan)
     valences[there] = whole
     return valences

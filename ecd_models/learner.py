@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -123,10 +123,10 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _ramped(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+def _ramped(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
     """An exponential average whose decay grows with the steps, so that it forgets the first weights."""
 
-    def update(averages: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+    def update(averages: Any, current: Any, count: Tensor | int) -> None:
         n = int(count)
         torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + n) / (10 + n)))
 
