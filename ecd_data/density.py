@@ -53,6 +53,9 @@ class Density:
         grid = "x".join(map(str, self.shape))
         return f"Density({self.crystal.formula}, {grid}, {self.nelect:.4f} electrons{spin})"
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.values, dtype=dtype, copy=copy)  # torch and jax formats of `datasets` ask for it
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Grid points along a, b, c."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from datasets.builder import Key
 
 from ecd_data.release import hook
 from ecd_data.release.feature import REFERENCE, DensityFeature, ProbesFeature
-from ecd_data.release.rows import PROBES, configuration, configurations, fingerprint, locate, rows_of
+from ecd_data.release.rows import GAP, PROBES, configuration, configurations, fingerprint, locate, rows_of
 from ecd_data.release.splits import PARTS
 from ecd_data.store import Store
 from ecd_data.store.index import SCHEMA
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SHARDS = 64  # of a split when streaming: divides among 1, 2, 4 ... 64 nodes or workers exactly
-PROPERTIES = ("energy_eV", "gap_eV", "total_magnetization", "scf_steps", "gap_exp_eV")
+PROPERTIES = ("energy_eV", "gap_eV", "total_magnetization", "scf_steps", GAP)
 DESCRIPTION = "ECD: electronic charge densities of crystalline inorganic materials"
 
 __all__ = ["EcdBuilder", "load_dataset"]
@@ -69,29 +70,37 @@ class EcdBuilder(datasets.ArrowBasedBuilder):
         name = configuration(config_name)
         return super()._create_builder_config(name, data_dir=locate(name, data_dir), **options)
 
+    @cached_property
+    def _store(self) -> Store:
+        return Store(self.config.data_dir)
+
     def _info(self) -> datasets.DatasetInfo:
-        features = features_of(self.config, Store(self.config.data_dir))
-        return datasets.DatasetInfo(description=DESCRIPTION, features=features)
+        return datasets.DatasetInfo(description=DESCRIPTION, features=features_of(self.config, self._store))
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        rows = rows_of(self.config.name, Store(self.config.data_dir))
-        frames = {part: rows[rows["split"] == part] for part in PARTS}
+        rows = rows_of(self.config.name, self._store)
         return [
-            datasets.SplitGenerator(name=part, gen_kwargs={"frames": _shards(frame)})
-            for part, frame in frames.items()
-            if len(frame)
+            datasets.SplitGenerator(name=part, gen_kwargs={"tables": self._shards(rows[rows["split"] == part])})
+            for part in PARTS
+            if (rows["split"] == part).any()
         ]
 
-    def _generate_tables(self, frames: list[DataFrame]) -> Iterator[tuple[Key, pa.Table]]:
-        for shard, frame in enumerate(frames):
-            rows = [_row(record, self.config, self.info.features) for record in frame.to_dict("records")]
-            yield Key(shard, 0), pa.Table.from_pylist(rows, schema=self.info.features.arrow_schema)
+    def _shards(self, rows: DataFrame) -> list[pa.Table]:
+        """The rows of a split in tables that hold no more than their own, so that each travels to a worker alone."""
+        edges = np.linspace(0, len(rows), min(SHARDS, len(rows)) + 1).astype(int)
+        index = self._store.columns().combine_chunks()
+        shards = (rows.iloc[start:stop] for start, stop in pairwise(edges))
+        return [table_of(shard, index, self.config, self.info.features) for shard in shards]
+
+    def _generate_tables(self, tables: list[pa.Table]) -> Iterator[tuple[Key, pa.Table]]:
+        for shard, table in enumerate(tables):
+            yield Key(shard, 0), table
 
 
 def features_of(config: EcdConfig, store: Store) -> Features:
     """The columns of a configuration: metadata, structure, properties, and the density or its probes."""
-    kinds = store.index.dtypes.drop([name for name in SCHEMA.names if name in store.index])
-    numeric = [str(name) for name, kind in kinds.items() if kind.kind in "fiu"]
+    extra = [field for field in store.columns().schema if field.name not in SCHEMA.names]
+    numeric = [field.name for field in extra if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
     grid = ProbesFeature(config.n_probes, config.seed) if config.name.startswith(PROBES) else DensityFeature()
     return Features(
         {
@@ -115,24 +124,19 @@ def features_of(config: EcdConfig, store: Store) -> Features:
     )
 
 
-def _shards(frame: DataFrame) -> list[DataFrame]:
-    edges = np.linspace(0, len(frame), min(SHARDS, len(frame)) + 1).astype(int)
-    return [frame.iloc[start:stop] for start, stop in pairwise(edges)]
-
-
-def _row(record: dict[str, Any], config: EcdConfig, features: Features) -> dict[str, Any]:
-    """One row for Arrow of one row of the store's index."""
-    reference = {name: record[name] for name in REFERENCE if name != "root"} | {"root": config.data_dir}
-    computed = {
-        "properties": {name: _known(record.get(name)) for name in features["properties"]},
-        "spacegroup": _known(record["spacegroup"]),
-        "part": _known(record["test_part"]),
-        "density": reference,
-        "probes": reference,
-    }
-    return {name: computed[name] if name in computed else record[name] for name in features}
-
-
-def _known(value: Any) -> Any:
-    """The value, None for the NaN that pandas makes of a missing one."""
-    return None if value is None or value != value else value
+def table_of(rows: DataFrame, index: pa.Table, config: EcdConfig, features: Features) -> pa.Table:
+    """The Arrow rows of some rows of `rows_of`, taken from the store's index without making Python objects of them."""
+    taken = index.take(pa.array(rows["number"], pa.int64()))
+    computed = {name: pa.array(rows[name], from_pandas=True) for name in ("split", GAP) if name in rows}
+    computed["part"] = pa.array(rows["test_part"], pa.string(), from_pandas=True)
+    known = {name: taken[name].combine_chunks() for name in taken.column_names} | computed
+    count = len(rows)
+    properties = [
+        known[name].cast(pa.float64()) if name in known else pa.nulls(count, pa.float64())
+        for name in features["properties"]
+    ]
+    known["properties"] = pa.StructArray.from_arrays(properties, list(features["properties"]))
+    reference = known | {"part": taken["part"].combine_chunks(), "root": pa.repeat(str(config.data_dir), count)}
+    known["density"] = known["probes"] = pa.StructArray.from_arrays([reference[n] for n in REFERENCE], list(REFERENCE))
+    schema = features.arrow_schema
+    return pa.table([known[field.name].cast(field.type) for field in schema], schema=schema)

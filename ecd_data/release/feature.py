@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -15,6 +14,8 @@ from datasets.table import array_cast
 
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
+from ecd_data.store import Store
+from ecd_data.store.probes import ProbeReader
 
 REFERENCE = {
     "root": pa.string(),
@@ -92,10 +93,10 @@ class DensityFeature:
 
 @dataclass
 class ProbesFeature:
-    """A column of n random grid points a crystal: {"frac_coords": [n, 3], "values": [n] in e/Å^3}.
+    """A column of n random grid points a crystal: {"frac_coords": [n, 3], "values": [n] float32 in e/Å^3}.
 
-    Points are drawn independently and uniformly from the grid by a generator seeded with (seed, id), so that a
-    crystal has the same probes in any order, process and machine.
+    Those of `Store.probes` in epoch 0 of `seed`: the same in any order, process and machine, read from the store's
+    extract where it has one.
     """
 
     n: int = 1000
@@ -116,10 +117,11 @@ class ProbesFeature:
         return value
 
     def decode_example(self, value: dict[str, Any], token_per_repo_id: Any = None) -> dict[str, np.ndarray]:
-        """The probes, drawn from the density that a reference names."""
-        density = _latest(Reference(**value))
-        frac_coords, values = draw_probes(density, value["id"], self.n, self.seed)
-        return {"frac_coords": frac_coords, "values": values}
+        """The probes of the crystal that a reference names."""
+        reference = Reference(**value)
+        reader = _reader(reference.root)
+        probes = reader.draw([(0, reference.id)], self.n, self.seed, load=lambda id: _latest(reference))[0]
+        return {"frac_coords": probes.frac_coords, "values": probes.values}
 
     def cast_storage(self, storage: pa.Array) -> pa.Array:
         """References as this feature's Arrow type."""
@@ -130,12 +132,9 @@ class ProbesFeature:
         return {name: Value(VALUE_TYPES[kind]) for name, kind in REFERENCE.items()}
 
 
-def draw_probes(density: Density, id: str, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fractional coordinates [n, 3] and values [n] of random grid points, the same for the same (seed, id)."""
-    digest = int.from_bytes(hashlib.sha256(id.encode()).digest()[:8], "big")
-    flat = np.random.default_rng([seed, digest]).integers(density.values.size, size=n)
-    points = np.stack(np.unravel_index(flat, density.shape), axis=-1)
-    return points / np.array(density.shape), density.values.ravel()[flat]
+@lru_cache(maxsize=8)
+def _reader(root: str) -> ProbeReader:
+    return ProbeReader(root, Store(root).__getitem__)
 
 
 def register() -> None:

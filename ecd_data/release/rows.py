@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("ecd_data")
 
 PROBES = "probes-"
+GAP = "gap_exp_eV"
 SETS = ("pbe", "hse", "mp", "ood", "exp")
 SAMPLE_PARTS = ("geometries", "compositions")
 
@@ -97,25 +98,25 @@ def fingerprint(root: str) -> str:
 
 
 def rows_of(configuration: str, store: Store) -> DataFrame:
-    """The index rows of the crystals that a configuration has in `store`, with columns `split` and `test_part`.
+    """The crystals that a configuration has in `store`: their number in its index, id, split and test_part.
 
     The official split where the store has any of its ids, else the embedded sample's own; raises UsageError where the
-    store has ids of neither.
+    store has ids of neither. Of the set "exp" the experimental gap, gap_exp_eV, too.
     """
-    frame = store.index
+    import pandas as pd
+
     places = _official(configuration, store) or _sample(configuration, store)
     if not places:
         raise UsageError(
             f"none of the {len(store)} crystals of {store.root} is in the lists of {configuration}: "
             "give the folder of that set's store, or read this one with ecd_data.open_store"
         )
-    frame = frame[frame["id"].isin(places)].copy()
-    frame["split"] = [places[id][0] for id in frame["id"]]
-    frame["test_part"] = [places[id][1] for id in frame["id"]]
+    found = [(number, id, *places[id]) for number, id in enumerate(store.ids) if id in places]
+    frame = pd.DataFrame(found, columns=["number", "id", "split", "test_part"])
     if set_name(configuration) == "exp":
-        gaps = {row[key]: float(row["gap_exp_eV"]) for row in gap_rows() for key in ("id", "sample_id")}
-        frame["gap_exp_eV"] = frame["id"].map(gaps)
-    return frame.reset_index(drop=True)
+        gaps = {row[key]: float(row[GAP]) for row in gap_rows() for key in ("id", "sample_id")}
+        frame[GAP] = frame["id"].map(gaps)
+    return frame
 
 
 Places = dict[str, tuple[str, str | None]]

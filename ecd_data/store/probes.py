@@ -23,6 +23,7 @@ from ecd_data.store.ranges import RangeReader
 
 CACHED = 2048  # crystals without an extract whose permuted values are kept, 64 KiB each
 Draw = tuple[int, str]  # epoch and id
+Load = Callable[[str], Density]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +154,7 @@ class ProbeReader:
     load: the density of an id, asked for where the extract lacks it.
     """
 
-    def __init__(self, root: str, load: Callable[[str], Density]) -> None:
+    def __init__(self, root: str, load: Load) -> None:
         self.root, self._load = root, load
         self._decoded: OrderedDict[str, Pool] = OrderedDict()
         self._guard = Lock()
@@ -175,25 +176,32 @@ class ProbeReader:
         """Whether reading waits for a network."""
         return self._ranges.remote
 
-    def pool(self, id: str, load: Callable[[str], Density] | None = None) -> Pool:
-        """The pool of a crystal, in the extract or decoded; raises UnknownIdError for an id that the store lacks."""
+    def pool(self, id: str, n: int, load: Load | None = None) -> Pool:
+        """The pool of a crystal for samples of n, in the extract or decoded.
+
+        Without an extract it has 16,384 points, or n where that is more. Raises UnknownIdError for an id that the store
+        lacks.
+        """
         index = self.index
         if index is not None and id in index:
             return Pool(id, index.crystal(id), index.place(id), index.settings.seed)
         with self._guard:
-            if id in self._decoded:
+            if id in self._decoded and self._decoded[id].place.count >= min(n, self._decoded[id].size):
                 self._decoded.move_to_end(id)
                 return self._decoded[id]
-        pool = pool_of(id, (load or self._load)(id), Settings() if index is None else index.settings)
+        settings = Settings(max(n, Settings().per_crystal)) if index is None else index.settings
+        pool = pool_of(id, (load or self._load)(id), settings)
         with self._guard:
             self._decoded[id] = pool
             while len(self._decoded) > CACHED:
                 self._decoded.popitem(last=False)
         return pool
 
-    def draw(self, draws: Sequence[Draw], n: int, seed: int, magnetization: bool = False) -> list[Probes]:
-        """The probes of every (epoch, id), all reads in one round."""
-        pools = [self.pool(id) for _, id in draws]
+    def draw(
+        self, draws: Sequence[Draw], n: int, seed: int, magnetization: bool = False, load: Load | None = None
+    ) -> list[Probes]:
+        """The probes of every (epoch, id), all reads in one round; `load` decodes in place of the store."""
+        pools = [self.pool(id, n, load) for _, id in draws]
         return draw(pools, [epoch for epoch, _ in draws], n, seed, magnetization, self._ranges)
 
     def stream(

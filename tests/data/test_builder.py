@@ -14,9 +14,9 @@ import pytest
 from ecd_data import Crystal, Density, load_dataset, load_split, open_store
 from ecd_data.errors import StoreError, UsageError
 from ecd_data.release import splits
-from ecd_data.release.feature import draw_probes
 from ecd_data.release.rows import configurations
-from ecd_data.store import StoreWriter, roots
+from ecd_data.store import Store, StoreWriter, roots
+from ecd_data.store.probes_extract import extract_probes
 
 datasets = pytest.importorskip("datasets")
 datasets.disable_progress_bars()
@@ -220,17 +220,22 @@ def test_probes_are_grid_points_of_the_density(root, streaming):
         steps = probes["frac_coords"] * density.shape
         index = np.rint(steps).astype(int)
         assert np.allclose(steps, index)
-        assert np.array_equal(probes["values"], density.values[tuple(index.T)])
+        assert np.array_equal(probes["values"], density.values[tuple(index.T)].astype(np.float32))
     other = load_dataset("ecd", "probes-pbe", n_probes=50, seed=4, **options)
     assert not np.array_equal(next(iter(other))["probes"]["values"], rows[0]["probes"]["values"])
 
 
-def test_probes_depend_on_seed_and_id_alone():
-    density = Density(Crystal(np.eye(3), [1], [[0, 0, 0]]), np.arange(64.0).reshape(4, 4, 4))
-    first, second = (draw_probes(density, "a", 1000, 0)[1] for _ in range(2))
-    assert np.array_equal(first, second)
-    assert not np.array_equal(first, draw_probes(density, "b", 1000, 0)[1])
-    assert np.bincount(draw_probes(density, "a", 64000, 0)[1].astype(int)).min() > 850
+@pytest.mark.parametrize("extracted", [False, True])
+def test_probes_are_the_store_s(tmp_path, extracted):
+    write_store(tmp_path / "hse.ecd", splits.set_of("hse")["test"][:3])
+    if extracted:
+        extract_probes(tmp_path / "hse.ecd")
+        next((tmp_path / "hse.ecd/parts").iterdir()).unlink()  # the extract is enough
+    store = Store(tmp_path / "hse.ecd")
+    for row in load_dataset("ecd", "probes-hse", data_dir=str(tmp_path), split="test", n_probes=30, seed=5):
+        probes = store.probes(row["id"], 30, seed=5)
+        assert np.array_equal(row["probes"]["values"], probes.values)
+        assert np.array_equal(row["probes"]["frac_coords"], probes.frac_coords)
 
 
 def test_the_default_is_a_thousand_probes(root):
