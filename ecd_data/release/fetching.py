@@ -215,11 +215,15 @@ class _Crew:
             raise
         except MemoryError:
             return _Outcome(id, error=EcdError(f"{id}: not enough memory to read it: use fewer connections"))
-        except Exception as error:
+        except (EcdError, OSError) as error:
             kept = isinstance(error, Unavailable) and spool.exists() and spool.stat().st_size >= PROGRESS
             if not kept:
                 discard(spool)
             return _Outcome(id, error=error)
+        except Exception as error:  # one strange file among 140,646 must not end the run
+            discard(spool)
+            what = " ".join(f"{type(error).__name__} {error}".split())[:200]
+            return _Outcome(id, error=EcdError(f"{self._plan.file(id)} cannot be read ({what}): not foreseen"))
 
     def _decoded(self, connection: Connection, id: str, spool: Path) -> _Outcome:
         """The crystal in a file, ready for the store; a file that comes damaged is downloaded a second time."""
