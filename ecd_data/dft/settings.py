@@ -81,7 +81,7 @@ def make_jobs(crystals: Any, functional: str) -> list[Job]:
     start_magnetisation, symmetry, prototype and parent; what it lacks is chosen as `default_settings` does.
     Raises UsageError for an unknown functional, an unreadable file, an impossible id, or two structures of one id.
     """
-    from ecd_data.store.writer import VALID_ID
+    from ecd_data.store.packing import VALID_ID
 
     if functional not in FUNCTIONALS:
         raise UsageError(f"the functional {functional!r} is not known here: give pbe or hse")
