@@ -23,8 +23,6 @@ DENSITY_NAME = re.compile(r"chgcar|aeccar[012]|parchg|vaspwave|(?<![a-z])chg(?![
 ALL_ELECTRON = re.compile(r"aeccar", re.IGNORECASE)
 SAME_LATTICE = 2e-3  # of a lattice vector's length; CHGCAR headers may have six decimals, OUTCARs nine
 READERS: dict[str, Callable[[Path], dict[str, Any]]] = {"OUTCAR": read_outcar, "vasprun.xml": read_vasprun}
-
-
 RUN_FILE = re.compile(r"(?P<outcar>outcar)|vasprun[^/]*\.xml", re.IGNORECASE)
 
 
@@ -50,6 +48,8 @@ def with_run(rho: Density, file: Path) -> Density:
     potcar, reason = _potcar_beside(file, rho)
     refused |= reason
     meta = dict(rho.meta)
+    if ALL_ELECTRON.search(file.name):
+        meta["all_electron"] = True
     for part in (potcar, *run):
         meta = _merged(meta, part)
     if refused:

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecd_data.errors import EcdError, UsageError
+from ecd_data.errors import UsageError
 from ecd_models.verbs.options import Grid, Quiet, density_file
 
 if TYPE_CHECKING:
+    from ecd_data.checks import Report
     from ecd_data.density import Density
+    from ecd_data.verdicts import Entry
+
+FEW = 5  # verdicts that need no summary
 
 
 def info(
-    source: Annotated[str, typer.Argument(help="A density file, a store (path or URL), or pbe, hse.")],
+    source: Annotated[str, typer.Argument(help="A density file, an OUTCAR, a store (path or URL), or pbe, hse.")],
     id: Annotated[str | None, typer.Argument(help="One material of the store.")] = None,
 ) -> None:
-    """Say what a density file or a store holds."""
+    """Say what a density file, the OUTCAR or vasprun.xml of a run, or a store holds."""
     from ecd_data.store import open_store
 
     if id is None and Path(source).is_file():
-        from ecd_data import read
+        from ecd_data.formats.beside import read_run, reader_of
 
-        _describe(source, read(source))
+        if reader := reader_of(source):
+            for key, value in reader(Path(source)).items():
+                print(f"{key}: {json.dumps(value)}")
+        else:
+            _describe(source, read_run(source))
         return
     store = open_store(source)
     if id is not None:
@@ -51,7 +60,6 @@ def _size(count: float) -> str:
 def _describe(name: str, rho: Density) -> None:
     from ecd_data.checks import check
 
-    report = check(rho)
     print(f"{name}: {rho!r}")
     print("lattice (Å): " + "; ".join(" ".join(f"{x:.4f}" for x in row) for row in rho.lattice))
     print(f"electrons {rho.nelect:.6f}, density {rho.values.min():.4g} to {rho.values.max():.4g} e/Å^3")
@@ -59,24 +67,39 @@ def _describe(name: str, rho: Density) -> None:
         print(f"moment {rho.moment} Bohr magnetons")
     for key, value in rho.meta.items():
         print(f"{key}: {json.dumps(value)}")
-    print("check: " + ("; ".join(report.problems) or "ok") + (f" ({', '.join(report.flags)})" if report.flags else ""))
+    print(f"check: {_verdict(check(rho))}")
 
 
-def check(files: Annotated[list[Path], typer.Argument(help="CHGCAR files.")]) -> None:
-    """Give a verdict on each density file; exit code 1 when one is bad."""
-    from ecd_data import check, read
+def check(
+    sources: Annotated[list[str], typer.Argument(help="Density files, folders, patterns, stores, STORE::ID.")],
+    pair: Annotated[str | None, typer.Option(help="Store or file with the PBE densities to compare with.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
+    bad: Annotated[bool, typer.Option("--bad", help="Only the bad ones.")] = False,
+) -> None:
+    """Give a verdict on each density; exit code 1 when one is bad. docs/checks.md lists the problems and flags."""
+    from ecd_data.verdicts import as_json, entries, verdicts
 
-    bad = 0
-    for file in files:
-        try:
-            report = check(read(file))
-            verdict = "; ".join(report.problems) or "ok"
-            flags = f" ({', '.join(report.flags)})" if report.flags else ""
-        except EcdError as error:
-            verdict, flags = str(error).removeprefix(f"{file}").lstrip(":, "), ""
-        bad += verdict != "ok"
-        print(f"{file}: {verdict}{flags}")
-    raise typer.Exit(1 if bad else 0)
+    results = []
+    for entry, report in verdicts(entries(sources), pair):
+        results.append((entry, report))
+        if not json and not (bad and report.ok):
+            print(f"{entry.name}: {_verdict(report)}", flush=True)
+    if json:
+        print(as_json(results))
+    elif len(results) > FEW:
+        print(_tally(results))
+    raise typer.Exit(0 if all(report.ok for _, report in results) else 1)
+
+
+def _verdict(report: Report) -> str:
+    return ("; ".join(report.problems) or "ok") + (f" ({', '.join(report.flags)})" if report.flags else "")
+
+
+def _tally(results: list[tuple[Entry, Report]]) -> str:
+    """How many were bad, and how often there was each flag."""
+    flags = Counter(flag for _, report in results for flag in report.flags)
+    said = ", ".join(f"{name} {count}" for name, count in flags.most_common())
+    return f"{len(results)} checked, {sum(not r.ok for _, r in results)} bad" + (f"; {said}" if said else "")
 
 
 def convert(

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ecd_data import Crystal, Density, check, read
+from ecd_data import Crystal, Density, check, convert, read, write
+from ecd_data.checks import FLAGS, PROBLEMS, Report, check_pair
+from ecd_data.formats.beside import read_run
+from ecd_data.vasp_grid import vasp_fine_grid
+from ecd_data.verdicts import as_json, entries, verdicts
+from tests.conftest import smooth_density
 
 CRYSTAL = Crystal(np.eye(3) * 2, np.array([12, 8]), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]))
 GOOD = Density(CRYSTAL, np.full((4, 4, 4), 1.0))  # 8 electrons
@@ -70,3 +78,167 @@ def test_spin_cannot_exceed_the_density():
     vector = np.stack([GOOD.values, 0 * GOOD.values, 0 * GOOD.values])
     assert check(replace(GOOD, magnetization=vector)).flags == ("non-collinear",)
     assert "exceeds" in check(replace(GOOD, magnetization=1.1 * vector)).problems[0]
+
+
+ZNO = {"engine": "VASP", "finished": True, "converged": True, "ionic_steps": 1, "frozen_density": False}
+RUN = {"encut_eV": 520.0, "prec": "accura", "ediff_eV": 1e-4, "icharg": 2, "ispin": 1, "nelect": 8.0}
+
+
+def with_run(settings=None, provenance=None, **changes):
+    meta = {"settings": {**RUN, **(settings or {})}, "provenance": {**ZNO, **(provenance or {})}}
+    return replace(GOOD, meta=meta, **changes)
+
+
+def names(report) -> list[str]:
+    return [problem.name for problem in report.problems]
+
+
+@pytest.mark.parametrize(
+    ("settings", "provenance", "flags"),
+    [
+        ({"icharg": 11}, {"frozen_density": True}, {"frozen-density"}),
+        ({"icharg": 1}, {"frozen_density": True}, {"frozen-density"}),  # OUTCAR's sentence alone
+        ({"lhfcalc": True, "ldau": True, "ldauu": [0.0, 5.5]}, {}, {"hse-with-u"}),
+        ({"lhfcalc": True, "ldau": True, "ldauu": [0.0, 0.0]}, {}, set()),
+        ({"ldau": True, "ldauu": [0.0, 5.5]}, {}, set()),
+        ({}, {"converged": False}, {"not-converged"}),
+        ({}, {"finished": False, "converged": False}, {"unfinished"}),
+        ({}, {"ionic_steps": 7}, {"relaxation"}),
+        ({"encut_eV": 400.0}, {}, {"other-settings"}),
+        ({"ediff_eV": 1e-3}, {}, {"other-settings"}),
+        ({"ediff_eV": 1e-6}, {}, set()),
+        ({"ispin": 2}, {}, {"no-magnetization"}),
+        ({"zval": [3.0, 6.0], "counts": [1, 1]}, {}, {"charged"}),
+        ({}, {"not_used": {"OUTCAR": "OUTCAR is of another crystal"}}, {"run-not-used"}),
+    ],
+)
+def test_what_the_run_says_becomes_flags(settings, provenance, flags):
+    report = check(with_run({"fine_grid": [4, 4, 4], **settings}, provenance))
+    assert report.ok
+    assert set(report.flags) == flags
+    assert flags <= set(FLAGS)
+    assert set(report.notes) <= flags
+
+
+def test_electrons_of_the_run():
+    assert names(check(with_run({"nelect": 9.0, "fine_grid": [4, 4, 4]}))) == ["electron-count"]
+    only_potcar = {"zval": [2.0, 6.0], "counts": [1, 1]}
+    assert check(replace(GOOD, meta={"settings": only_potcar})).ok
+    wrong = {"zval": [10.0, 6.0], "counts": [1, 1]}
+    assert names(check(replace(GOOD, meta={"settings": wrong}))) == ["electron-count"]
+
+
+def test_the_moment_of_the_run():
+    half = replace(GOOD, magnetization=GOOD.values / 4)  # 2 Bohr magnetons
+    assert check(replace(half, meta={"properties": {"total_magnetization": 2.0}})).ok
+    assert check(replace(half, meta={"properties": {"total_magnetization": -2.0}})).ok
+    assert names(check(replace(half, meta={"properties": {"total_magnetization": 0.0}}))) == ["magnetization"]
+
+
+LONG = Crystal(np.diag([4.6, 4.6, 12.5]), np.array([82, 52]), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]))
+
+
+def on_grid(shape, **settings):
+    settings = {"settings": {**RUN, "nelect": None, **settings}} if settings else {}
+    return Density(LONG, np.full(shape, 16 / LONG.volume), meta=settings)
+
+
+def test_grids_and_axes():
+    assert vasp_fine_grid(LONG.lattice, 520) == (72, 72, 192)
+    assert check(on_grid((72, 72, 192), fine_grid=None)).flags == ()
+    assert check(on_grid((72, 72, 192), fine_grid=[72, 72, 192])).ok
+    assert names(check(on_grid((192, 72, 72), fine_grid=None))) == ["axes-permuted"]
+    assert names(check(on_grid((192, 72, 72), fine_grid=[72, 72, 192]))) == ["axes-permuted"]
+    assert names(check(on_grid((72, 72, 180), fine_grid=[72, 72, 192]))) == ["grid-mismatch"]
+    assert check(on_grid((60, 60, 160), fine_grid=None)).flags == ("other-grid",)
+    assert check(on_grid((72, 72, 196))).flags == ()
+    assert names(check(on_grid((196, 72, 72)))) == ["axes-permuted"]
+    assert check(on_grid((20, 60, 60))).flags == ("uneven-grid",)
+
+
+def test_augmentation_that_does_not_fit():
+    atom = "augmentation occupancies   {}   2\n  0.1E+00 0.2E+00\n"
+    whole = atom.format(1) + atom.format(2)
+    assert check(replace(GOOD, augmentation=(whole,))).ok
+    assert names(check(replace(GOOD, augmentation=(atom.format(1),)))) == ["augmentation"]
+    assert names(check(replace(GOOD, augmentation=(whole, whole)))) == ["augmentation"]
+    spin = replace(GOOD, magnetization=GOOD.values / 4)
+    assert check(replace(spin, augmentation=(whole, whole))).ok
+    assert names(check(replace(spin, augmentation=(whole, "")))) == ["augmentation"]
+
+
+def test_all_electron_densities_are_not_counted(shared, tmp_path):
+    shutil.copy(shared / "real" / "Si_AECCAR2.AECCAR2.gz", tmp_path / "AECCAR2.gz")
+    report = check(read_run(tmp_path / "AECCAR2.gz"))
+    assert report.ok
+    assert "all-electron" in report.flags
+
+
+def test_pairs_of_pbe_and_hse():
+    pbe = smooth_density()
+    assert check_pair(pbe, replace(pbe, values=pbe.values * (1 + 0.01 * np.sin(pbe.values * 50)))) == Report()
+    assert check_pair(pbe, pbe).flags == ("frozen-density",)
+    noise = pbe.values * (1 + 1e-5 * np.random.default_rng(0).normal(size=pbe.shape))
+    assert check_pair(pbe, replace(pbe, values=noise)).flags == ("frozen-density",)
+    assert check_pair(pbe, pbe.resample((14, 12, 16))).flags == ("pair-grid", "frozen-density")
+    assert names(check_pair(pbe, GOOD)) == ["pair-crystal"]
+    turned = Crystal(pbe.lattice[[2, 0, 1]], pbe.numbers, pbe.frac_coords[:, [2, 0, 1]])
+    report = check_pair(pbe, Density(turned, pbe.values.transpose(2, 0, 1)))
+    assert names(report) == ["pair-axes"]
+    assert report.flags == ("frozen-density",)
+    cube = Crystal(np.eye(3) * 4, [1], [[0, 0, 0]])
+    one, two = (Density(cube, np.ones(shape)) for shape in ((4, 4, 8), (8, 4, 4)))
+    assert names(check_pair(one, two)) == ["pair-axes"]
+
+
+def test_files_folders_stores_and_their_entries(tmp_path):
+    for id, factor in (("a", 0.25), ("b", 0.2)):
+        write(tmp_path / f"{id}_CHGCAR", replace(smooth_density(), values=smooth_density().values * factor))
+    (tmp_path / "sub").mkdir()
+    shutil.copy(tmp_path / "a_CHGCAR", tmp_path / "sub" / "CHGCAR")
+    (tmp_path / "cut_CHGCAR").write_bytes((tmp_path / "b_CHGCAR").read_bytes()[:999])
+    store = tmp_path / "my.ecd"
+    convert([tmp_path / "a_CHGCAR", tmp_path / "b_CHGCAR", tmp_path / "sub"], store)
+    found = entries([tmp_path / "*_CHGCAR", tmp_path / "sub", store, tmp_path / "nothing"])
+    results = {entry.name: report for entry, report in verdicts(found)}
+    assert list(results) == [
+        *(str(tmp_path / f"{name}_CHGCAR") for name in ("a", "b", "cut")),
+        str(tmp_path / "sub" / "CHGCAR"),
+        *(f"{store}::{id}" for id in ("a", "b", "sub")),
+        str(tmp_path / "nothing"),
+    ]
+    assert [entry.id for entry in entries([f"{store}::b"])] == ["b"]
+    bad = {name: names(report) for name, report in results.items() if not report.ok}
+    assert bad == {str(tmp_path / name): ["unreadable"] for name in ("cut_CHGCAR", "nothing")}
+    assert "does not exist" in results[str(tmp_path / "nothing")].problems[0]
+    assert "duplicate" in results[str(tmp_path / "sub" / "CHGCAR")].flags
+    assert "duplicate" in results[f"{store}::sub"].flags
+    report = json.loads(as_json((entry, results[entry.name]) for entry in found))
+    assert (report["ok"], report["checked"], report["bad"]) == (False, 8, 2)
+    assert report["entries"][f"{store}::a"] == {"ok": True, "problems": {}, "flags": {}}
+
+
+def test_pairs_of_stores(tmp_path):
+    rho = replace(smooth_density(), values=smooth_density().values / 4)
+    (tmp_path / "hse").mkdir()
+    for id, factor in (("frozen", 0.0), ("good", 0.05)):
+        write(tmp_path / f"{id}_CHGCAR", rho)
+        other = replace(rho, values=rho.values * (1 + factor * np.sin(rho.values * 36)))
+        write(tmp_path / "hse" / f"{id}_CHGCAR", other)
+    write(tmp_path / "hse" / "alone_CHGCAR", rho)
+    pbe, hse = tmp_path / "pbe.ecd", tmp_path / "hse.ecd"
+    convert(str(tmp_path / "*_CHGCAR"), pbe)
+    convert(tmp_path / "hse", hse)
+    results = {entry.id: report for entry, report in verdicts(entries([hse]), pbe)}
+    assert results["good"].flags == ()
+    assert results["frozen"].flags == ("frozen-density", "duplicate")
+    assert names(results["alone"]) == ["pair-missing"]
+    assert str(pbe) in results["alone"].problems[0]
+    [(_, report)] = verdicts(entries([tmp_path / "hse" / "frozen_CHGCAR"]), tmp_path / "frozen_CHGCAR")
+    assert report.flags == ("frozen-density",)
+
+
+def test_every_name_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "checks.md").read_text()
+    for name in (*FLAGS, *PROBLEMS):
+        assert f"`{name}`" in text
