@@ -90,7 +90,8 @@ class EcdBuilder(datasets.ArrowBasedBuilder):
         edges = np.linspace(0, len(rows), min(SHARDS, len(rows)) + 1).astype(int)
         index = self._store.columns().combine_chunks()
         shards = (rows.iloc[start:stop] for start, stop in pairwise(edges))
-        return [table_of(shard, index, self.config, self.info.features) for shard in shards]
+        schema = self.info.features.arrow_schema
+        return [table_of(shard, index, str(self.config.data_dir), schema) for shard in shards]
 
     def _generate_tables(self, tables: list[pa.Table]) -> Iterator[tuple[Key, pa.Table]]:
         for shard, table in enumerate(tables):
@@ -124,19 +125,16 @@ def features_of(config: EcdConfig, store: Store) -> Features:
     )
 
 
-def table_of(rows: DataFrame, index: pa.Table, config: EcdConfig, features: Features) -> pa.Table:
+def table_of(rows: DataFrame, index: pa.Table, root: str, schema: pa.Schema) -> pa.Table:
     """The Arrow rows of some rows of `rows_of`, taken from the store's index without making Python objects of them."""
-    taken = index.take(pa.array(rows["number"], pa.int64()))
-    computed = {name: pa.array(rows[name], from_pandas=True) for name in ("split", GAP) if name in rows}
-    computed["part"] = pa.array(rows["test_part"], pa.string(), from_pandas=True)
-    known = {name: taken[name].combine_chunks() for name in taken.column_names} | computed
-    count = len(rows)
-    properties = [
-        known[name].cast(pa.float64()) if name in known else pa.nulls(count, pa.float64())
-        for name in features["properties"]
-    ]
-    known["properties"] = pa.StructArray.from_arrays(properties, list(features["properties"]))
-    reference = known | {"part": taken["part"].combine_chunks(), "root": pa.repeat(str(config.data_dir), count)}
+    taken, count = index.take(pa.array(rows["number"], pa.int64())), len(rows)
+    known = {name: taken[name].combine_chunks() for name in taken.column_names}
+    reference = known | {"root": pa.repeat(root, count)}
     known["density"] = known["probes"] = pa.StructArray.from_arrays([reference[n] for n in REFERENCE], list(REFERENCE))
-    schema = features.arrow_schema
+    known |= {name: pa.array(rows[name], from_pandas=True) for name in ("split", GAP) if name in rows}
+    known["part"] = pa.array(rows["test_part"], pa.string(), from_pandas=True)
+    names = [field.name for field in schema.field("properties").type]
+    unknown = pa.nulls(count, pa.float64())
+    properties = [known[name].cast(pa.float64()) if name in known else unknown for name in names]
+    known["properties"] = pa.StructArray.from_arrays(properties, names)
     return pa.table([known[field.name].cast(field.type) for field in schema], schema=schema)

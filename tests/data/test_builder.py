@@ -178,6 +178,96 @@ def test_streamed_densities_are_encoded_again(root):
         assert row["mean"] == row["density"].values.mean()
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("name", ["hse", "ecd_pbe_hse_tuning", "probes-pbe", "exp"])
+def test_torch_format(root, name, streaming):
+    torch = pytest.importorskip("torch")
+    split = "test" if name == "exp" else "train"
+    rows = load_dataset("ecd", name, data_dir=str(root), split=split, streaming=streaming)
+    row, plain = next(iter(rows.with_format("torch"))), next(iter(rows))
+    assert torch.equal(row["frac_coords"], torch.tensor(plain["frac_coords"], dtype=torch.float32))
+    if "density" in row:
+        assert torch.equal(row["density"], torch.tensor(plain["density"].values, dtype=torch.float32))
+    else:
+        assert row["probes"]["values"].shape == (1000,)
+        assert row["probes"]["frac_coords"].shape == (1000, 3)
+
+
+def test_batches_of_torch_workers(root):
+    torch = pytest.importorskip("torch")
+    rows = load_dataset("ecd", "probes-pbe", data_dir=str(root), split="train", streaming=True, n_probes=40)
+    wanted = ["id", "probes"]
+    loader = torch.utils.data.DataLoader(rows.select_columns(wanted).with_format("torch"), num_workers=2)
+    batches = list(loader)
+    assert sorted(batch["id"][0] for batch in batches) == [row["id"] for row in rows]
+    assert batches[0]["probes"]["values"].shape == (1, 40)
+
+
+@pytest.mark.parametrize("name", ["hse", "probes-hse"])
+def test_a_stream_goes_on_where_its_state_was_taken(root, name):
+    def stream():
+        return load_dataset("ecd", name, data_dir=str(root), split="train", streaming=True).shuffle(
+            seed=3, buffer_size=1
+        )
+
+    wanted = [row["id"] for row in stream()]
+    first = stream()
+    for number, row in enumerate(first):
+        assert row["id"] == wanted[number]
+        if number == 3:
+            break
+    rest = stream()
+    rest.load_state_dict(first.state_dict())
+    assert [row["id"] for row in rest] == wanted[4:]
+
+
+def test_nodes_share_rows_of_a_table(root):
+    from datasets.distributed import split_dataset_by_node
+
+    rows = load_dataset("ecd", "pbe", data_dir=str(root), split="train")
+    nodes = [split_dataset_by_node(rows, rank, 3) for rank in range(3)]
+    assert sorted(id for node in nodes for id in node["id"]) == list(rows["id"])
+
+
+def mean(density):
+    return {"mean": float(density.values.mean())}
+
+
+def mean_probe(probes):
+    return {"mean": float(probes["values"].mean())}
+
+
+@pytest.mark.parametrize("name", ["hse", "probes-hse"])
+def test_map_in_several_processes(root, name):
+    column = "probes" if name.startswith("probes") else "density"
+    rows = load_dataset("ecd", name, data_dir=str(root), split="train")
+    function = mean_probe if column == "probes" else mean
+    mapped = rows.map(function, input_columns=column, num_proc=2)
+    assert mapped["mean"][:] == [function(row[column])["mean"] for row in rows]
+
+
+def test_saved_probes_open_again(root, tmp_path):
+    rows = load_dataset("ecd", "probes-hse", data_dir=str(root), split="train", n_probes=12, seed=2)
+    rows.save_to_disk(tmp_path / "saved")
+    again = datasets.load_from_disk(tmp_path / "saved")
+    for one, other in zip(rows, again, strict=True):
+        assert np.array_equal(one["probes"]["values"], other["probes"]["values"])
+
+
+def test_the_cache_is_found_again(root, tmp_path):
+    """Another process finds the prepared rows and what was mapped from them."""
+    code = (
+        "import ecd_data, datasets; rows = datasets.load_dataset('ecd', 'hse', split='train'); "
+        "more = rows.map(lambda density: {'mean': density.values.mean()}, input_columns='density'); "
+        "print(rows._fingerprint, more._fingerprint, *[f['filename'] for f in more.cache_files])"
+    )
+    first = run(code, tmp_path, root)
+    assert first.count(".arrow") == 1
+    before = sorted(tmp_path.rglob("*.arrow"))
+    assert run(code, tmp_path, root) == first
+    assert sorted(tmp_path.rglob("*.arrow")) == before
+
+
 def test_torch_tensors_of_the_other_columns(root):
     torch = pytest.importorskip("torch")
     rows = load_dataset("ecd", "hse", data_dir=str(root), split="test")
