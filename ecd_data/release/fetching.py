@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import queue
 import shutil
 import threading
@@ -148,7 +147,9 @@ class _Crew:
         self._leaving = math.inf
         self._jobs = iter(jobs)
         self._lock = threading.Lock()
-        self._decoding = threading.Semaphore(os.cpu_count() or 1)
+        # One file at a time: numpy tells the parser of text that is no number by warnings, whose filters are those of
+        # the whole process. Downloads, which are what takes long, go on meanwhile.
+        self._decoding = threading.Lock()
         self._outcomes: queue.Queue[_Outcome | None] = queue.Queue(maxsize=manner.connections)
         workers = min(manner.connections, len(jobs))
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(workers)]
