@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import gcd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -108,6 +108,14 @@ class Crystal:
         frac = self.frac_coords - np.floor(self.frac_coords)
         frac[frac >= 1.0] = 0.0  # -1e-17 wraps to 1.0 exactly
         return Crystal(self.lattice, self.numbers, frac, self.pbc)
+
+    def to_record(self) -> dict[str, Any]:
+        """Lattice, numbers and fractional coordinates as JSON holds them."""
+        return {
+            "lattice": self.lattice.tolist(),
+            "numbers": self.numbers.tolist(),
+            "frac_coords": self.frac_coords.tolist(),
+        }
 
     @classmethod
     def from_ase(cls, atoms: Atoms) -> Crystal:

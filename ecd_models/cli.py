@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from ecd_data.errors import EcdError, UsageError
-from ecd_models.verbs import data, dft, fetch, models, predict, probes
+from ecd_models.verbs import data, dft, fetch, models, predict, probes, stores
 
 app = typer.Typer(
     name="ecd",
@@ -25,25 +25,28 @@ engine = typer.Typer(help="Compute densities with Quantum ESPRESSO.", no_args_is
 VERBS: list[Callable[..., None]] = [
     data.info,
     data.check,
-    data.convert,
+    stores.convert,
     fetch.fetch,
     data.export,
     data.split,
     data.leakage,
 ]
+VERBS += [stores.subset, stores.merge, stores.reencode, stores.verify]
 VERBS += [models.train, predict.predict, models.evaluate, models.plot]
 for verb in VERBS:
     app.command()(verb)
 app.command("probes")(probes.extract)
 engine.command()(dft.setup)
 engine.command()(dft.run)
+engine.command()(dft.select)
 app.add_typer(engine, name="dft")
 
 # Typer carries its own copy of click since 0.2x, so click's class has to be found through one that typer exports.
 WrongCall: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 INTERRUPTED = 130
-RESUMED = ("convert", "fetch", "probes", "train", "dft")  # verbs that keep what was complete when they are interrupted
+RESUMED = ("convert", "fetch", "subset", "merge", "reencode", "probes", "train", "dft")
+# verbs that keep what was complete when they are interrupted
 
 
 def main() -> None:

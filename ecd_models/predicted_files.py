@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,16 +12,14 @@ from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats import FORMATS, renderer, write
 from ecd_data.formats.augmentation import fits, with_augmentation
-from ecd_data.formats.compressed import ENDINGS
 from ecd_data.formats.structure import read_structure
+from ecd_data.formats.structure_files import structure_files
 from ecd_data.interrupts import stop_between_steps
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_models.model import DensityModel
 from ecd_models.prediction import predict
 
 Counter = Callable[[str, int], AbstractContextManager[Callable[[int], None] | None]]
-STRUCTURE_ENDINGS = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".json", ".res", ".cssr", ".xsf")
-STRUCTURE_NAMES = ("POSCAR", "CONTCAR")
 
 
 @dataclass(frozen=True)
@@ -128,39 +126,7 @@ def _outputs(structures: Sequence[str | Path], folder: Path, format: str) -> dic
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: name a folder for the densities of several structures")
     pattern = "{}_CHGCAR" if format == "chgcar" else "{}.cube"
-    pairs: dict[Path, Path] = {}
-    for source in _files(structures):
-        target = folder / pattern.format(structure_name(source))
-        if target in pairs and pairs[target].resolve() != source.resolve():
-            raise UsageError(f"{pairs[target]} and {source} would both become {target}: rename one of them")
-        pairs[target] = source
+    pairs = {folder / pattern.format(id): source for id, source in structure_files(structures).items()}
     folder.mkdir(parents=True, exist_ok=True)
     renderer(next(iter(pairs)))
     return pairs
-
-
-def _files(structures: Sequence[str | Path]) -> Iterator[Path]:
-    for source in map(Path, structures):
-        if not source.is_dir():
-            yield source
-            continue
-        found = sorted(p for p in source.rglob("*") if p.is_file() and _is_structure(p.name))
-        if not found:
-            raise UsageError(f"{source} holds no structure file such as a CIF or POSCAR")
-        yield from found
-
-
-def _is_structure(name: str) -> bool:
-    return name.lower().endswith(STRUCTURE_ENDINGS) or any(
-        part in name.upper() for part in (*STRUCTURE_NAMES, "CHGCAR")
-    )
-
-
-def structure_name(file: Path) -> str:
-    """A structure file's name without POSCAR, CONTCAR, CHGCAR and endings; its folder's where nothing is left."""
-    name = file.name
-    while name.lower().endswith((*ENDINGS, *STRUCTURE_ENDINGS)):
-        name = name[: name.rfind(".")]
-    for word in (*STRUCTURE_NAMES, "CHGCAR"):
-        name = name.replace(word, "").strip("._- ")
-    return name or file.resolve().parent.name

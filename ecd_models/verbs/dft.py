@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ecd_data.errors import UsageError
+from ecd_models.verbs.options import writable
 
 
 def setup(
@@ -36,3 +39,52 @@ def run(
     report = run(crystals[:-1], crystals[-1], functional, processes=processes, pwx=pwx, pseudo=pseudo, work=work)
     print(f"{crystals[-1]}: {report}")
     raise typer.Exit(1 if report.failures else 0)
+
+
+def select(
+    sources: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, ... or folders of them.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="JSON of the crystals that stay, for `ecd dft run`.", callback=writable),
+    ],
+    max_elements: Annotated[int, typer.Option(help="Elements at most.")] = 10,
+    neutral: Annotated[bool, typer.Option(help="Only what SMACT's oxidation states can make neutral.")] = True,
+    alloys: Annotated[bool, typer.Option(help="Metals alone need not be neutral.")] = False,
+    symmetric: Annotated[bool, typer.Option(help="Not the space group P1.")] = True,
+    unique: Annotated[bool, typer.Option(help="Each structure once.")] = True,
+    energies: Annotated[
+        Path | None, typer.Option(help="Formation energies in eV/atom (JSON, CSV): the lowest first.")
+    ] = None,
+    most: Annotated[int | None, typer.Option(help="Keep that many at most.")] = None,
+    subset: Annotated[int | None, typer.Option(help="Of these, so many that look like the whole, for HSE06.")] = None,
+) -> None:
+    """Choose structures by the paper's filters, and a subset for HSE06 that is distributed like the whole."""
+    from ecd_data.dft.selection import load_formation_energies, select
+    from ecd_data.dft.subset import representative
+    from ecd_data.formats.structure_files import read_structures
+
+    given = None if energies is None else load_formation_energies(energies)
+    taken = read_structures(sources)
+    for reason in taken.failed.values():
+        print(f"left out: {reason}", file=sys.stderr)
+    chosen = select(
+        taken.crystals,
+        max_elements=max_elements,
+        neutral=neutral,
+        alloys=alloys,
+        symmetric=symmetric,
+        unique=unique,
+        formation_energies=given,
+        most=most,
+    )
+    for id, reason in chosen.dropped.items():
+        print(f"left out: {id}: {reason}", file=sys.stderr)
+    kept = chosen.kept
+    if subset is not None:
+        drawn = representative({id: taken.crystals[id] for id in kept}, subset)
+        kept = [id for id in kept if id in set(drawn.ids)]
+        print(drawn)
+    records = {id: taken.crystals[id].to_record() for id in kept}
+    output.write_text(json.dumps(records, indent=1) + "\n")
+    counts = "".join(f", {count} {kind}" for kind, count in chosen.counts().items())
+    print(f"{output}: {len(kept)} of {len(taken.crystals)} crystals{counts}")

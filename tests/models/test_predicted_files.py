@@ -12,10 +12,11 @@ from pymatgen.core import Lattice, Structure
 from ecd_data import Density, read, write
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats.structure import closest_pair, read_structure
+from ecd_data.formats.structure_files import structure_id
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
-from ecd_models.predicted_files import GridRule, predict_files, structure_name
+from ecd_models.predicted_files import GridRule, predict_files
 from tests.models.conftest import SMALL
 
 GRID = GridRule(shape=(6, 6, 6))
@@ -106,7 +107,7 @@ def test_a_reference_of_other_atoms_is_refused_or_left(model, folder, shared, tm
 
 def test_names_that_meet_and_folders_without_structures_are_refused(model, folder, tmp_path):
     (folder / "Si.vasp").write_text((folder / "bare/POSCAR").read_text())
-    with pytest.raises(UsageError, match="would both become"):
+    with pytest.raises(UsageError, match="would both be"):
         predict_files(model, [folder], tmp_path / "out", GRID)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no structure file"):
@@ -117,7 +118,7 @@ def test_names_that_meet_and_folders_without_structures_are_refused(model, folde
 
 def test_names_of_structures():
     names = {"a/POSCAR": "a", "Si.cif": "Si", "CHGCAR_MgO.gz": "MgO", "x/MgO.vasp.gz": "MgO", "POSCAR-3": "3"}
-    assert {file: structure_name(Path(file)) for file in names} == names
+    assert {file: structure_id(Path(file)) for file in names} == names
 
 
 def test_the_closest_pair_sees_images():

@@ -1,0 +1,115 @@
+"""Which structures are worth computing: the paper's filters in turn, ranked by formation energy where it is known."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from ecd_data.crystal import Crystal
+from ecd_data.dft.filters import MOST_ELEMENTS, SYMPREC, asymmetric, charged, duplicates, too_many_elements
+from ecd_data.errors import UsageError
+
+Filter = Callable[[Crystal], str | None]
+ENERGY_COLUMNS = ("formation_energy_per_atom", "formation_energy", "energy_per_atom")  # eV/atom
+
+
+@dataclass
+class Selection:
+    """The ids that stay, best first, and id -> reason for those left out."""
+
+    kept: list[str] = field(default_factory=list)
+    dropped: dict[str, str] = field(default_factory=dict)
+
+    def counts(self) -> dict[str, int]:
+        """How many were left out for each reason, without what is particular to a crystal."""
+        kinds: dict[str, int] = {}
+        for reason in self.dropped.values():
+            kind = reason.split(":")[0]
+            kinds[kind] = kinds.get(kind, 0) + 1
+        return kinds
+
+
+def select(
+    crystals: Mapping[str, Crystal],
+    *,
+    max_elements: int = MOST_ELEMENTS,
+    neutral: bool = True,
+    alloys: bool = False,
+    symmetric: bool = True,
+    unique: bool = True,
+    symprec: float = SYMPREC,
+    formation_energies: Mapping[str, float] | None = None,
+    energy_window: tuple[float, float] = (-4.0, 4.0),
+    most: int | None = None,
+) -> Selection:
+    """The crystals that pass the paper's filters: few elements, neutral by SMACT, not P1, each structure once.
+
+    formation_energies: eV/atom by id; with them the lowest come first, and those without one or outside the window
+    (eV/atom, the paper's figure 5) are left out; of equal structures the lowest stays. alloys: what is made of metals
+    alone need not be neutral. most: keep that many at most.
+    """
+    chosen = Selection()
+    energies = formation_energies or {}
+    order = list(crystals) if formation_energies is None else sorted(crystals, key=lambda id: energies.get(id, 1e9))
+    filters = _filters(max_elements, neutral, alloys, symmetric, symprec)
+    passing = {}
+    for id in order:
+        reasons = (check(crystals[id]) for check in filters)
+        reason = _energy_reason(id, formation_energies, energy_window) or next(filter(None, reasons), None)
+        if reason:
+            chosen.dropped[id] = reason
+        else:
+            passing[id] = crystals[id]
+    repeated = duplicates(passing) if unique else {}
+    chosen.dropped |= {id: f"the same structure again: as {other}" for id, other in repeated.items()}
+    chosen.kept = [id for id in passing if id not in repeated]
+    if most is not None:
+        chosen.dropped |= dict.fromkeys(chosen.kept[most:], f"not among the first {most}")
+        chosen.kept = chosen.kept[:most]
+    return chosen
+
+
+def _filters(max_elements: int, neutral: bool, alloys: bool, symmetric: bool, symprec: float) -> list[Filter]:
+    filters: list[Filter] = [partial(too_many_elements, most=max_elements)]
+    if symmetric:
+        filters.append(partial(asymmetric, symprec=symprec))
+    if neutral:
+        filters.append(partial(charged, alloys=alloys))
+    return filters
+
+
+def _energy_reason(id: str, energies: Mapping[str, float] | None, window: tuple[float, float]) -> str | None:
+    if energies is None:
+        return None
+    if id not in energies:
+        return "no formation energy is given"
+    low, high = window
+    if low <= energies[id] <= high:
+        return None
+    return f"formation energy outside {low:g} to {high:g} eV/atom: {energies[id]:.2f}"
+
+
+def load_formation_energies(path: str | Path) -> dict[str, float]:
+    """Formation energies in eV/atom by id, from a JSON object or a CSV with an id column.
+
+    The CSV's energies are in the first of the columns formation_energy_per_atom, formation_energy, energy_per_atom.
+    Raises UsageError where there are none.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".json":
+            return {str(id): float(value) for id, value in json.loads(path.read_text()).items()}
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        column = next(name for name in ENERGY_COLUMNS if rows and name in rows[0])
+        return {row["id"]: float(row[column]) for row in rows if row[column]}
+    except OSError as error:
+        raise UsageError(f"{path} cannot be opened ({error.strerror}): check the path") from error
+    except (ValueError, KeyError, StopIteration, AttributeError, TypeError) as error:
+        raise UsageError(
+            f"{path} holds no formation energies: give JSON, or a CSV with the columns id and {ENERGY_COLUMNS[0]}"
+        ) from error

@@ -1,0 +1,133 @@
+"""The paper's filters, what stays and why the rest does not, and a subset that looks like the whole."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from ecd_data import Crystal
+from ecd_data.dft.filters import asymmetric, charged, duplicates, spacegroup, too_many_elements
+from ecd_data.dft.selection import load_formation_energies, select
+from ecd_data.dft.subset import representative
+from ecd_data.errors import UsageError
+from ecd_data.formats.structure_files import read_structures
+from ecd_data.sample.cells import structures
+from ecd_models.cli import _run
+
+
+def crystal(lattice: Lattice, species: list[str], coords: list[list[float]]) -> Crystal:
+    return Crystal.from_pymatgen(Structure(lattice, species, coords))
+
+
+def rocksalt(a: str, b: str, length: float = 4.2) -> Crystal:
+    structure = Structure.from_spacegroup("Fm-3m", Lattice.cubic(length), [a, b], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    return Crystal.from_pymatgen(structure)
+
+
+MGO = rocksalt("Mg", "O")
+MGO_PRIMITIVE = Crystal.from_pymatgen(MGO.to_pymatgen().get_primitive_structure())
+P1 = Crystal(np.diag([4.0, 5.0, 6.0]), [11, 9, 17], [[0, 0, 0], [0.3, 0.1, 0.2], [0.5, 0.6, 0.1]])
+
+
+@pytest.fixture(scope="module")
+def sample() -> dict[str, Crystal]:
+    return {id: Crystal(r["lattice"], r["numbers"], r["frac_coords"]) for id, r in structures().items()}
+
+
+def test_each_filter():
+    eleven = Crystal(np.eye(3) * 9, range(1, 12), np.random.default_rng(0).random((11, 3)))
+    assert "11" in too_many_elements(eleven)
+    assert too_many_elements(MGO) is None
+    assert spacegroup(MGO) == 225
+    assert asymmetric(MGO) is None
+    assert "P1" in asymmetric(P1)
+
+
+def test_neutrality_by_smact():
+    assert charged(MGO) is None
+    assert charged(rocksalt("Si", "Si")) is None
+    assert "AlNi" in charged(rocksalt("Al", "Ni"))
+    assert charged(rocksalt("Al", "Ni"), alloys=True) is None
+    assert "not neutral" in charged(Crystal(np.eye(3) * 5, [11, 17, 17], np.random.default_rng(1).random((3, 3))))
+
+
+def test_duplicates_do_not_depend_on_cell_or_scale():
+    crystals = {"one": MGO, "two": MGO_PRIMITIVE, "large": rocksalt("Mg", "O", 4.4), "other": rocksalt("Ca", "O", 4.8)}
+    assert duplicates(crystals) == {"two": "one", "large": "one"}
+
+
+def test_selection_names_every_reason_and_ranks_by_energy():
+    crystals = {"a": MGO, "b": MGO_PRIMITIVE, "p1": P1, "alloy": rocksalt("Al", "Ni"), "c": rocksalt("Ca", "O", 4.8)}
+    plain = select(crystals)
+    assert plain.kept == ["a", "c"]
+    assert plain.dropped["p1"] == "the space group is P1"
+    assert plain.dropped["b"] == "the same structure again: as a"
+    assert set(plain.kept) | set(plain.dropped) == set(crystals)
+    energies = {"a": -2.9, "b": -3.0, "c": -3.2, "alloy": 5.0}
+    ranked = select(crystals, formation_energies=energies, neutral=False, most=1)
+    assert ranked.kept == ["c"]
+    assert "outside -4 to 4" in ranked.dropped["alloy"]
+    assert ranked.dropped["p1"] == "no formation energy is given"
+    assert ranked.dropped["a"] == "the same structure again: as b"
+    assert sum(ranked.counts().values()) == 4
+
+
+def test_a_subset_is_like_the_whole_and_has_every_element(sample):
+    drawn = representative(sample, 50)
+    assert len(set(drawn.ids)) == 50
+    assert drawn.missing == []
+    assert {e for id in drawn.ids for e in sample[id].elements} == {e for c in sample.values() for e in c.elements}
+    backwards = representative(dict(reversed(sample.items())), 50)
+    assert backwards.ids == drawn.ids
+    assert max(drawn.distances.values()) < 0.15
+    for classes in drawn.shares.values():
+        assert sum(whole for whole, _ in classes.values()) == pytest.approx(1)
+        assert sum(part for _, part in classes.values()) == pytest.approx(1)
+
+
+def test_a_subset_beats_random_ones(sample):
+    whole = representative(sample, 40).distances
+    rng = np.random.default_rng(0)
+    elements = {id: set(c.elements) for id, c in sample.items()}
+    covered = [len(set().union(*(elements[id] for id in rng.choice(list(sample), 40, False)))) for _ in range(20)]
+    assert max(covered) < len(set().union(*elements.values()))
+    assert whole["crystal systems"] < 0.1
+    with pytest.raises(UsageError, match="cannot be chosen"):
+        representative(sample, 1000)
+
+
+def test_energies_from_files(tmp_path):
+    (tmp_path / "e.csv").write_text("id,formation_energy_per_atom\nMgO,-3.1\nlost,\n")
+    (tmp_path / "e.json").write_text(json.dumps({"MgO": -3.1}))
+    assert load_formation_energies(tmp_path / "e.csv") == load_formation_energies(tmp_path / "e.json") == {"MgO": -3.1}
+    (tmp_path / "wrong.csv").write_text("name,value\nMgO,1\n")
+    for name in ("wrong.csv", "nowhere.json"):
+        with pytest.raises(UsageError, match=name):
+            load_formation_energies(tmp_path / name)
+
+
+def test_the_verb_writes_what_dft_run_takes(tmp_path, capsys):
+    folder = tmp_path / "icsd"
+    folder.mkdir()
+    for name, item in {"MgO": MGO, "again": MGO_PRIMITIVE, "AlNi": rocksalt("Al", "Ni")}.items():
+        item.to_pymatgen().to(str(folder / f"{name}.cif"))
+    (folder / "broken.cif").write_text("nothing")
+    assert _run(["dft", "select", str(folder), "-o", str(tmp_path / "chosen.json")]) == 0
+    printed = capsys.readouterr()
+    assert "1 of 3 crystals" in printed.out
+    for word in ("broken.cif", "not neutral", "the same structure again"):
+        assert word in printed.err
+    assert len(json.loads((tmp_path / "chosen.json").read_text())) == 1
+    assert _run(["dft", "select", str(tmp_path / "nowhere"), "-o", str(tmp_path / "x.json")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_intake_keeps_going(tmp_path):
+    Structure(Lattice.cubic(4), [{"Si": 0.5, "Ge": 0.5}], [[0, 0, 0]]).to(str(tmp_path / "alloy.cif"))
+    MGO.to_pymatgen().to(str(tmp_path / "POSCAR_MgO"), fmt="poscar")
+    taken = read_structures(tmp_path)
+    assert list(taken.crystals) == ["MgO"]
+    assert "partial occupancies" in taken.failed[tmp_path / "alloy.cif"]
