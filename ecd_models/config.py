@@ -144,14 +144,17 @@ def _check_type(source: str, key: str, value: Any, wanted: str) -> None:
 def load_config(*paths: str | Path, settings: Sequence[str] = ()) -> TrainConfig:
     """The configuration of TOML files, of which later ones override earlier ones, and of `settings`, "key=value".
 
-    Options of the network are joined unless the model changes. Raises UsageError where a file is missing or wrong.
+    Options of the network are joined unless the model changes; {model} in out and start stands for its name. Raises
+    UsageError where a file is missing or wrong.
     """
     values: dict[str, Any] = {}
     for path in paths:
         values = _overridden(values, _read(path))
     for setting in settings:
         values = _overridden(values, _setting(setting))
-    return TrainConfig.from_dict(values, ", ".join(map(str, paths)) or "the configuration")
+    config = TrainConfig.from_dict(values, ", ".join(map(str, paths)) or "the configuration")
+    out, start = (text.replace("{model}", config.model) for text in (config.out, config.start))
+    return dataclasses.replace(config, out=out, start=start)
 
 
 def _overridden(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,11 @@ class Processes:
         self.sum(torch.zeros(1, device=self.device))
 
 
+def is_first() -> bool:
+    """Whether this is the process that talks, before or after it has joined others."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
     """The processes that torchrun started, or this one alone; several CUDA processes take a device each."""

@@ -10,17 +10,37 @@ import typer
 from ecd_models.verbs.options import Data, Quiet, picture, writable
 
 
-def train(config: Annotated[Path, typer.Argument(help="TOML file, see examples/.")], quiet: Quiet = False) -> None:
-    """Train a network; a second call continues an interrupted run."""
-    from ecd_models import train
+def train(
+    configs: Annotated[list[Path], typer.Argument(help="TOML files, see examples/; later ones override earlier ones.")],
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, over the files; repeatable.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of the run, over the files'.")] = None,
+    seeds: Annotated[
+        int, typer.Option(help="Trainings from so many seeds, to out/seed-N; prints mean ± deviation.")
+    ] = 1,
+    part: Annotated[str | None, typer.Option("--evaluate", help="Judge on this part of the task, as test.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network; a second call continues an interrupted run. With torchrun: in several processes."""
+    from ecd_models import repeats
     from ecd_models.config import load_config
-    from ecd_models.screen import training_progress
+    from ecd_models.distributed import is_first
+    from ecd_models.screen import evaluation_progress, training_progress
 
-    settings = load_config(config)
-    with training_progress(settings.steps, not quiet) as report:
-        result = train(settings, report)
-    print(f"best validation eps_mae {100 * result.best_error:.3f} %: {result.best}")
-    print(f"log: {result.log}")
+    config = load_config(*configs, settings=[*(settings or []), *([f"out={out}"] if out else [])])
+    shown = is_first() and not quiet
+    runs = repeats.seeded(config, seeds)
+    results = list(repeats.train_seeds(runs, lambda run: training_progress(run.steps, shown)))
+    if not is_first():
+        return
+    spreads = {"validation": repeats.validated(results)}
+    for result in results:
+        print(f"best validation eps_mae {100 * result.best_error:.3f} %: {result.best}; log: {result.log}")
+    if part is not None:
+        spreads[part] = repeats.judged(results, config, part, lambda: evaluation_progress(shown))
+    if seeds > 1 or part is not None:
+        repeats.save_spreads(Path(config.out) / "errors.json", spreads)
+        print("\n".join(f"{name} eps_mae {spread}" for name, spread in spreads.items()))
+        print(f"errors: {Path(config.out) / 'errors.json'}")
 
 
 def evaluate(
