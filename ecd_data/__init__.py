@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ecd_data.release.builder import load_dataset
     from ecd_data.release.fetching import fetch
     from ecd_data.release.splits import load_split
-    from ecd_data.store import Store, convert, open_store
+    from ecd_data.release.subsets import subset
+    from ecd_data.store import Store, convert, merge, open_store, reencode, verify
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,10 @@ _HOMES = {
     "Store": "ecd_data.store",
     "open_store": "ecd_data.store",
     "convert": "ecd_data.store",
+    "merge": "ecd_data.store",
+    "reencode": "ecd_data.store",
+    "subset": "ecd_data.release.subsets",
+    "verify": "ecd_data.store",
     "fetch": "ecd_data.release.fetching",
     "load_split": "ecd_data.release.splits",
     "load_dataset": "ecd_data.release.builder",
@@ -43,8 +48,12 @@ __all__ = [
     "fetch",
     "load_dataset",
     "load_split",
+    "merge",
     "open_store",
     "read",
+    "reencode",
+    "subset",
+    "verify",
     "write",
 ]
 

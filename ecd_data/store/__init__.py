@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ecd_data.store.conversion import convert
+    from ecd_data.store.merging import merge
     from ecd_data.store.parts import read_density
     from ecd_data.store.reader import Store
+    from ecd_data.store.reencoding import reencode
     from ecd_data.store.roots import open_store
+    from ecd_data.store.verification import verify
     from ecd_data.store.writer import StoreWriter
 
 _HOMES = {  # loaded on first use: a reader needs no writer
     "Store": "reader",
     "StoreWriter": "writer",
     "convert": "conversion",
+    "merge": "merging",
     "open_store": "roots",
     "read_density": "parts",
+    "reencode": "reencoding",
+    "verify": "verification",
 }
 
-__all__ = ["Store", "StoreWriter", "convert", "open_store", "read_density"]
+__all__ = ["Store", "StoreWriter", "convert", "merge", "open_store", "read_density", "reencode", "verify"]
 
 
 def __getattr__(name: str) -> Any:

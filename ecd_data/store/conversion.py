@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
 from ecd_data.checks import check
 from ecd_data.density import Density
@@ -20,13 +18,10 @@ from ecd_data.interrupts import stop_between_steps
 from ecd_data.store.conversion_journal import ConversionJournal
 from ecd_data.store.members import density_members, plain
 from ecd_data.store.packing import Packed, packed
+from ecd_data.store.progress import tracked
 from ecd_data.store.sources import CHGCAR, Source, find_sources, member_id
 from ecd_data.store.spread import Cluster, Lost, spread
 from ecd_data.store.writer import StoreWriter
-
-log = logging.getLogger("ecd_data")
-
-Item = TypeVar("Item")
 
 
 @dataclass
@@ -171,12 +166,12 @@ def _of_archive(job: _Job) -> Iterator[_Outcome]:
 
 
 def _checked(job: _Job, id: str, rho: Density, source: str, digest: str) -> Packed:
-    """The crystal, packed with the flags of `check`; what makes it unfit is a flag too, and spelled out."""
+    """The crystal, packed with the flags of `check`, the names of its problems among them."""
     report = check(rho)
-    flags = dict.fromkeys([*rho.meta.get("flags", ()), *report.flags, *(["unfit"] if report.problems else [])])
+    flags = dict.fromkeys([*rho.meta.get("flags", ()), *report.flags, *(problem.name for problem in report.problems)])
     meta = {**rho.meta, "flags": list(flags)}
     if report.problems:
-        meta["problems"] = list(report.problems)
+        meta["problems"] = {problem.name: str(problem) for problem in report.problems}
     options = {"bound": job.bound, "pipeline": job.pipeline}
     return packed(id, replace(rho, meta=meta), source=source, source_sha256=digest, **options)  # type: ignore[arg-type]
 
@@ -218,14 +213,3 @@ def _put(done: _Outcome, writer: StoreWriter, report: Conversion) -> str:
     if row["pipeline"] != writer.pipeline:
         report.real.append(done.id)
     return ""
-
-
-def tracked(items: Iterable[Item], total: int, what: str, progress: bool) -> Iterator[Item]:
-    """The items, with a bar on the terminal where `progress` is wanted."""
-    if not progress:
-        yield from items
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(items, description=what, total=total, console=Console(stderr=True))

@@ -49,7 +49,7 @@ def packed(
     if source is not None:
         meta |= {"source": source, "source_sha256": source_sha256}
     density = Density(density.crystal, density.values, density.magnetization, density.augmentation, meta)
-    entries, used = pack(density, bound, pipeline, _attributes(id, density))
+    entries, used = pack(density, bound, pipeline, attributes(id, density))
     return Packed(entries, row_of(id, density, pipeline=used, bound=bound))
 
 
@@ -91,7 +91,8 @@ def spacegroup_of(density: Density, symprec: float = 1e-3) -> int | None:
     return None if found is None else int(found.number)
 
 
-def _attributes(id: str, density: Density) -> dict[str, Any]:
+def attributes(id: str, density: Density) -> dict[str, Any]:
+    """The attributes of a crystal's group: its crystal, its electrons and its meta."""
     crystal = density.crystal
     return {
         **density.meta,

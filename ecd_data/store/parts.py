@@ -141,7 +141,12 @@ def read_entries(url: str, offset: int, length: int, sha256: str, id: str) -> En
         raise StoreError(f"{id}: the part {url} is missing; restore it or convert its files again") from error
     if len(data) > length:
         data = data[offset : offset + length]  # a web server without ranges sends the whole file
-    if len(data) != length or hashlib.sha256(data).hexdigest() != sha256:
+    return entries_in(data, url, sha256, id)
+
+
+def entries_in(data: bytes, url: str, sha256: str, id: str) -> Entries:
+    """The checked keys and bytes of the group of `id`, whose bytes in the part at `url` are `data`."""
+    if hashlib.sha256(data).hexdigest() != sha256:
         raise StoreError(f"{id}: the part {url} is cut or altered; restore it or convert its files again")
     try:
         return _parse(data, f"{id}/")

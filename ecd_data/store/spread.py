@@ -52,10 +52,10 @@ def spread(
     if cluster is not None:
         threads = sum(worker["nthreads"] for worker in cluster.scheduler_info()["workers"].values())
         executor = cluster.get_executor(pure=False)
-        return _in_order(lambda: executor, function, jobs, AHEAD * max(1, threads), stopped, remote=True)
+        return in_order(lambda: executor, function, jobs, AHEAD * max(1, threads), stopped, remote=True)
     if workers == 1:
         return _here(function, jobs, stopped)
-    return _in_order(lambda: _processes(workers), function, jobs, AHEAD * workers, stopped)
+    return in_order(lambda: _processes(workers), function, jobs, AHEAD * workers, stopped)
 
 
 def _here(
@@ -67,7 +67,7 @@ def _here(
         yield job, function(job)
 
 
-def _in_order(
+def in_order(
     start: Callable[[], Executor],
     function: Callable[[Job], Result],
     jobs: Iterable[Job],
@@ -75,6 +75,7 @@ def _in_order(
     stopped: Callable[[], bool],
     remote: bool = False,
 ) -> Iterator[tuple[Job, Result | Lost]]:
+    """Each job with its result in the order of the jobs, `window` of them under way in what `start` gives."""
     left = iter(jobs)
     executor = start()
     waiting: deque[tuple[Job, Future[Result]]] = deque()

@@ -127,6 +127,11 @@ class StoreWriter:
         """The hash of the file that an id of the store came from."""
         return self._sources[id]
 
+    def digests(self) -> dict[str, str]:
+        """The hash of the stored bytes of every id."""
+        under_way = {row["id"]: row["sha256"] for row in self._open.rows} if self._open else {}
+        return dict(zip(*(self._table[n].to_pylist() for n in ("id", "sha256")), strict=True)) | under_way
+
     def add(self, id: str, density: Density, source: str | None = None, source_sha256: str | None = None) -> Row:
         """The index row of a density that was added; ids are unique and become folder names in the part."""
         if id in self:
