@@ -28,6 +28,7 @@ LONGEST_PAUSE = 60.0
 LONGEST_WISH = 900.0  # Retry-After beyond which it is better to come back another day
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 TITLE = re.compile(rb"<title[^>]*>([^<]{1,80})", re.IGNORECASE)
+GZIP = b"\x1f\x8b"  # which some servers call text/html
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, ConnectionError, TimeoutError)
 
 
@@ -320,8 +321,8 @@ def _refuse(response: requests.Response, url: str) -> None:
 
 def _refuse_page(response: requests.Response, first: bytes) -> None:
     """Raise WrongContent where a web page comes with status 200."""
-    page = first.lstrip()[:1] == b"<"
-    if page or response.headers.get("Content-Type", "").startswith("text/html"):
+    html = response.headers.get("Content-Type", "").startswith("text/html") and not first.startswith(GZIP)
+    if html or first.lstrip()[:1] == b"<":
         title = TITLE.search(first)
         named = f" ({title[1].decode(errors='replace').strip()})" if title else ""
         raise WrongContent(f"{response.url} is a web page{named} and not the file")
