@@ -19,19 +19,25 @@ TWO, THREE, FOUR, SIX, EIGHT, TWENTY_FOUR = (np.float32(n) for n in (2, 3, 4, 6,
 def harmonics(lmax: int, directions: Any, count: int, out: Any) -> None:
     """Set out[:, :count] [(lmax+1)^2, capacity] for unit vectors [3, capacity], or zero vectors, which have l = 0 only.
 
-    Norm and order are those of e3nn's "component": |Y_l|^2 = 2l+1, y is the polar axis. All arrays are float32.
+    lmax is 1 to 4. Norm and order are those of e3nn's "component": |Y_l|^2 = 2l+1, y is the polar axis. All arrays are
+    float32.
     """
-    out[0, :count] = 1.0
-    if lmax >= 1:
-        out[1, :count] = C1 * directions[0, :count]
-        out[2, :count] = C1 * directions[1, :count]
-        out[3, :count] = C1 * directions[2, :count]
+    _first(directions, count, out)
     if lmax >= 2:
         _second(directions, count, out)
     if lmax >= 3:
         _third(directions, count, out)
     if lmax >= 4:
         _fourth(directions, count, out)
+
+
+@njit(nogil=True, fastmath=True)
+def _first(directions: Any, count: int, out: Any) -> None:
+    for e in range(count):
+        out[0, e] = 1.0
+        out[1, e] = C1 * directions[0, e]
+        out[2, e] = C1 * directions[1, e]
+        out[3, e] = C1 * directions[2, e]
 
 
 @njit(nogil=True, fastmath=True)
