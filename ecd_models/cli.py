@@ -45,8 +45,7 @@ app.add_typer(engine, name="dft")
 WrongCall: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 INTERRUPTED = 130
-RESUMED = ("convert", "fetch", "subset", "merge", "reencode", "probes", "train", "dft")
-# verbs that keep what was complete when they are interrupted
+RESUMED = ("convert", "fetch", "subset", "merge", "reencode", "probes", "train", "dft")  # what was complete is kept
 
 
 def main() -> None:

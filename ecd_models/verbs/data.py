@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.verbs.options import Grid, Quiet, density_file
+from ecd_models.verbs.options import Grid, density_file
 
 if TYPE_CHECKING:
     from ecd_data.checks import Report
@@ -100,29 +99,6 @@ def _tally(results: list[tuple[Entry, Report]]) -> str:
     flags = Counter(flag for _, report in results for flag in report.flags)
     said = ", ".join(f"{name} {count}" for name, count in flags.most_common())
     return f"{len(results)} checked, {sum(not r.ok for _, r in results)} bad" + (f"; {said}" if said else "")
-
-
-def convert(
-    sources: Annotated[list[str], typer.Argument(help="CHGCAR files, folders or patterns; the last one is the store.")],
-    bound: Annotated[float, typer.Option(help="eps_mae that the Fourier form may cost.")] = 1e-5,
-    pipeline: Annotated[str, typer.Option(help="fourier, or real for lossless float32.")] = "fourier",
-    quiet: Quiet = False,
-) -> None:
-    """Turn CHGCAR files into a store; a second call continues."""
-    from ecd_data import convert
-
-    if len(sources) < 2:
-        raise UsageError("ecd convert wants sources and, last, the store to write: ecd convert run1/CHGCAR my.ecd")
-    report = convert(sources[:-1], sources[-1], bound=bound, pipeline=pipeline, progress=not quiet)
-    for file, reason in report.failed.items():
-        print(f"left out: {file}: {reason}", file=sys.stderr)
-    ratio = report.bytes_in / report.bytes_out if report.bytes_out else 0
-    sizes = f" ({_size(report.bytes_in)} of files to {_size(report.bytes_out)}, 1/{ratio:.0f})" if ratio else ""
-    print(
-        f"{report.store}: {len(report.added)} added{sizes}, {len(report.skipped)} there already, "
-        f"{len(report.failed)} left out"
-    )
-    raise typer.Exit(1 if report.failed else 0)
 
 
 def export(
