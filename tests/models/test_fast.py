@@ -204,7 +204,7 @@ from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from tests.models.test_atoms import true_atoms
 
-crystal = Crystal(np.eye(3) * 18.0, np.array([14, 8]), np.array([[0.2, 0.2, 0.2], [0.6, 0.5, 0.4]]))
+crystal = Crystal(np.eye(3) * 18.0, np.array([3, 9]), np.array([[0.2, 0.2, 0.2], [0.6, 0.5, 0.4]]))
 model = DensityModel(build_model("charge3net", mul=16, lmax=0, num_interactions=1), true_atoms())
 predict(model, crystal, shape=(20, 20, 20), fast=True)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
