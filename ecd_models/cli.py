@@ -36,16 +36,28 @@ VERBS += [models.train, predict.predict, models.evaluate, models.plot]
 for verb in VERBS:
     app.command()(verb)
 app.command("probes")(probes.extract)
+app.command()(probes.export_hub)
 engine.command()(dft.setup)
 engine.command()(dft.run)
 engine.command()(dft.select)
+engine.command()(dft.vasp_inputs)
 app.add_typer(engine, name="dft")
 
 # Typer carries its own copy of click since 0.2x, so click's class has to be found through one that typer exports.
 WrongCall: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 INTERRUPTED = 130
-RESUMED = ("convert", "fetch", "subset", "merge", "reencode", "probes", "train", "dft")  # what was complete is kept
+RESUMED = (
+    "convert",
+    "fetch",
+    "subset",
+    "merge",
+    "reencode",
+    "probes",
+    "export-hub",
+    "train",
+    "dft",
+)  # what was complete is kept
 
 
 def main() -> None:
