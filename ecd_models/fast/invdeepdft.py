@@ -1,0 +1,272 @@
+"""invDeepDFT's densities on processors: all layers on a block of points, with everything between them in the cache.
+
+A message is a function of its sender and its receiver times a filter of their distance. Filters are tabulated; the
+function is evaluated once for each pair of an atom and a point, however many images of the atom the point sees, in
+matrix products on some hundred pairs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+
+from ecd_data.crystal import Crystal, Floats
+from ecd_models.fast import Decoder
+from ecd_models.fast.affine import Array, Channels, affine, flat, sigmoid
+from ecd_models.fast.dense import ROWS, add_product, aligned
+from ecd_models.fast.edges import block_edges, cubic
+from ecd_models.fast.images import Images
+from ecd_models.fast.parallel import share
+from ecd_models.fast.radial import RadialTable, tabulate
+from ecd_models.fast.simd import add, broadcast, fma, load, splat, store, sub
+from ecd_models.fast.softplus import shifted_softplus
+from ecd_models.networks.invdeepdft import InvDeepDFT, Sent, radial_functions
+
+PIECE = 2048  # points that a thread takes at a time
+POINTS = 128  # in a block: what passes between layers fits the cache of one core
+PAIRS = 256  # of an atom and a point, that go through a matrix product together
+INEXACT = 1e-5  # tables of functions with larger errors are not used
+
+
+class Layers(NamedTuple):
+    """The probe model of k layers with h channels, in flat arrays; b: biases.
+
+    table [k, intervals, 4, h], `scale` intervals per Å: filters; said [atoms, h]: messages of the first layer without
+    their filters; sent [k, atoms, 2h], heard [k, h, 2h], speech [k, 2h, h]: the parts of these messages afterwards;
+    gate and change [k, h, h]: perceptrons of the old state and of the sums; opened [h]: gates of the first layer;
+    readout [h, h], last [h].
+    """
+
+    count: int
+    channels: int
+    table: Array
+    scale: np.float32
+    said: Array
+    sent: Array
+    heard: Array
+    speech: Array
+    speech_b: Array
+    gate: Array
+    gate_b: Array
+    gates: Array
+    gates_b: Array
+    change: Array
+    change_b: Array
+    changes: Array
+    changes_b: Array
+    opened: Array
+    readout: Array
+    readout_b: Array
+    last: Array
+    last_b: float
+
+
+class Space(NamedTuple):
+    """What one block of p points with q pairs at a time needs.
+
+    state, sums, hidden, new [p, h]; heard [p, 2h]; spoken [q, 2h]; filters, messages [q, h].
+    """
+
+    state: Array
+    sums: Array
+    hidden: Array
+    new: Array
+    heard: Array
+    spoken: Array
+    filters: Array
+    messages: Array
+
+    @classmethod
+    def of(cls, h: int) -> Space:
+        """Zeros."""
+        sizes = (POINTS, POINTS, POINTS, POINTS, 2 * POINTS, 2 * PAIRS, PAIRS, PAIRS)
+        return cls(*(aligned(size * h) for size in sizes))
+
+
+def decoder(network: InvDeepDFT, sent: list[Sent], crystal: Crystal) -> Decoder | None:
+    """The outputs at fractional points; None where the filters are too steep for a table."""
+    table = _filters(network)
+    if table.error > INEXACT:
+        return None
+    layers = _packed(network, table, sent)
+    images = Images.of(crystal, network.cutoff)
+
+    def decode(frac_points: Floats) -> NDArray[np.float32]:
+        points = images.points(frac_points)
+        outputs = np.empty(len(points), np.float32)
+
+        def worker() -> Callable[[int, int], None]:
+            space, where = Space.of(layers.channels), (images.positions, images.atoms, images.reach)
+            return lambda start, stop: _decode(points[start:stop], where, layers, space, outputs[start:stop])
+
+        share(len(points), PIECE, worker)
+        return outputs
+
+    return decode
+
+
+def _filters(network: InvDeepDFT) -> RadialTable:
+    """The filters of all layers."""
+    perceptrons = [copy.deepcopy(message.msg_function_edge).double() for message in network.probe_model.messages]
+
+    @torch.no_grad()
+    def functions(r: Floats) -> Floats:
+        gaussians, envelope = radial_functions(torch.from_numpy(r), network.config)
+        return torch.cat([perceptron(gaussians) * envelope for perceptron in perceptrons], dim=1).numpy()
+
+    return tabulate(functions, network.cutoff)
+
+
+@torch.no_grad()
+def _packed(network: InvDeepDFT, table: RadialTable, sent: list[Sent]) -> Layers:
+    """The probe model and what the atoms send to it."""
+    probe, config = network.probe_model, network.config
+    width, channels = config.hidden_state_size, Channels.of(config.hidden_state_size)
+    nodes: list[Any] = [message.msg_function_node for message in probe.messages]
+    gates: list[Any] = list(probe.probe_state_gate_functions)
+    said = nodes[0][2](nodes[0][1](sent[0].state))
+    opened = torch.sigmoid(gates[0](said.new_zeros(width)))
+    return Layers(
+        config.num_interactions,
+        channels.padded,
+        flat(np.split(channels.fill(table.coefficients), config.num_interactions, axis=2)),
+        np.float32(table.scale),
+        channels.vectors([said]),
+        channels.vectors(x.state for x in sent),
+        channels.matrices(node[0].weight[:, width:] for node in nodes),
+        channels.matrices(node[2].weight for node in nodes),
+        channels.vectors(node[2].bias for node in nodes),
+        *channels.perceptrons(gates),
+        *channels.perceptrons(list(probe.probe_state_transition_functions)),
+        channels.vectors([opened]),
+        channels.matrices([probe.readout_function[0].weight]),
+        channels.vectors([probe.readout_function[0].bias]),
+        channels.vectors([probe.readout_function[2].weight]),
+        float(probe.readout_function[2].bias),
+    )
+
+
+@njit(nogil=True)
+def _decode(points: Any, where: Any, layers: Any, space: Any, outputs: Any) -> None:
+    chosen, h = np.empty(len(where[0]), np.int32), layers.channels
+    table, sent = layers.table.reshape(layers.count, -1), layers.sent.reshape(layers.count, -1)
+    for first in range(0, len(points), POINTS):
+        block = points[first : first + POINTS]
+        edges = block_edges(block, where, table.shape[1] // (4 * h), layers.scale, chosen)
+        pairs = _pairs(edges, len(block))
+        rows = -(-len(block) // ROWS) * ROWS
+        for k in range(layers.count):
+            space.sums[:] = 0
+            if k == 0:
+                _receive_first(edges, table[k], layers.said, space.sums, h)
+            else:
+                _receive(edges, pairs, table[k], sent[k], layers, k, space, rows, h)
+            _change(layers, k, space, rows, h)
+        affine(space.state, layers.readout, layers.readout_b, 0, space.hidden, rows, h, h)
+        _softplus(space.hidden, rows * h)
+        for p in range(len(block)):
+            total = layers.last_b
+            for c in range(h):
+                total += space.hidden[p * h + c] * layers.last[c]
+            outputs[first + p] = total
+
+
+@njit(nogil=True)
+def _pairs(edges: Any, points: int) -> Any:
+    """The pairs: whose each edge is [e], their points and atoms [q], and where groups of at most PAIRS begin [g + 1].
+
+    A group is two rows: its first edge and its first pair. Edges are ordered by their atoms.
+    """
+    point, sender = edges[0], edges[1]
+    count = len(point)
+    pair, points_of, atoms_of = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int32)
+    groups = np.zeros((2, 2 * count // PAIRS + 3), np.int64)
+    known, pairs, group, e = np.empty(points, np.int32), 0, 0, 0
+    while e < count:
+        begin, before, atom = e, pairs, sender[e]
+        known[:] = -1
+        while e < count and sender[e] == atom:
+            p = point[e]
+            if known[p] < 0:
+                known[p] = pairs
+                points_of[pairs], atoms_of[pairs] = p, atom
+                pairs += 1
+            pair[e] = known[p]
+            e += 1
+        if pairs - groups[1, group] > PAIRS:
+            group += 1
+            groups[0, group], groups[1, group] = begin, before
+    groups[0, group + 1], groups[1, group + 1] = count, pairs
+    return pair, points_of, atoms_of, groups[:, : group + 2]
+
+
+@njit(nogil=True)
+def _receive_first(edges: Any, table: Any, said: Any, sums: Any, h: int) -> None:
+    """Add the messages of the first layer, where an atom says the same to all points."""
+    point, sender, _, interval, ts = edges
+    for e in range(len(point)):
+        t, k = broadcast(ts, e, 16), interval[e] * 4 * h
+        for c in range(0, h, 16):
+            i = point[e] * h + c
+            message = load(said, sender[e] * h + c, 16)
+            store(sums, i, fma(cubic(table, k + c, h, t), message, load(sums, i, 16)))
+
+
+@njit(nogil=True)
+def _receive(edges: Any, pairs: Any, table: Any, sent: Any, w: Any, layer: int, x: Any, rows: int, h: int) -> None:
+    """Add the messages of a layer, group of pairs by group of pairs."""
+    _, _, _, interval, ts = edges
+    pair, points, atoms, groups = pairs
+    x.heard[:] = 0
+    add_product(x.state, 0, h, w.heard, layer * 2 * h * h, 2 * h, x.heard, 0, 2 * h, rows, h, 2 * h)
+    for group in range(groups.shape[1] - 1):
+        first, last = groups[1, group], groups[1, group + 1]
+        x.filters[: (last - first) * h] = 0
+        for e in range(groups[0, group], groups[0, group + 1]):
+            t, k, f = broadcast(ts, e, 16), interval[e] * 4 * h, (pair[e] - first) * h
+            for c in range(0, h, 16):
+                store(x.filters, f + c, add(load(x.filters, f + c, 16), cubic(table, k + c, h, t)))
+        for q in range(first, last):
+            i, a, p = (q - first) * 2 * h, atoms[q] * 2 * h, points[q] * 2 * h
+            for c in range(0, 2 * h, 16):
+                both = add(load(sent, a + c, 16), load(x.heard, p + c, 16))
+                store(x.spoken, i + c, shifted_softplus(both))
+        padded = -(-(last - first) // ROWS) * ROWS
+        affine(x.spoken, w.speech, w.speech_b, layer, x.messages, padded, 2 * h, h)
+        for q in range(first, last):
+            i, p = (q - first) * h, points[q] * h
+            for c in range(0, h, 16):
+                total = fma(load(x.filters, i + c, 16), load(x.messages, i + c, 16), load(x.sums, p + c, 16))
+                store(x.sums, p + c, total)
+
+
+@njit(nogil=True)
+def _softplus(x: Any, count: int) -> None:
+    for i in range(0, count, 16):
+        store(x, i, shifted_softplus(load(x, i, 16)))
+
+
+@njit(nogil=True)
+def _change(w: Any, layer: int, x: Any, rows: int, h: int) -> None:
+    """New states from the sums and, gated, from the old states, which are zero in the first layer."""
+    affine(x.sums, w.change, w.change_b, layer, x.hidden, rows, h, h)
+    _softplus(x.hidden, rows * h)
+    affine(x.hidden, w.changes, w.changes_b, layer, x.new, rows, h, h)
+    if layer == 0:
+        for row in range(0, rows * h, h):
+            for c in range(0, h, 16):
+                new = load(x.new, row + c, 16)
+                store(x.state, row + c, fma(load(w.opened, c, 16), sub(splat(np.float32(0), 16), new), new))
+        return
+    affine(x.state, w.gate, w.gate_b, layer, x.hidden, rows, h, h)
+    _softplus(x.hidden, rows * h)
+    affine(x.hidden, w.gates, w.gates_b, layer, x.sums, rows, h, h)
+    for i in range(0, rows * h, 16):
+        new = load(x.new, i, 16)
+        store(x.state, i, fma(sigmoid(load(x.sums, i, 16)), sub(load(x.state, i, 16), new), new))
