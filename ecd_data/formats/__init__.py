@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, FormatError, UsageError
-from ecd_data.formats import archive, cube, espresso, mp_json, vasp, xsf
+from ecd_data.formats import archive, cube, espresso, hdf5, mp_json, vasp, vaspwave, xsf
 from ecd_data.formats.compressed import read_bytes, write_bytes
 from ecd_data.formats.text import Text
 
@@ -27,7 +27,13 @@ class Format:
     render: Callable[[Density], bytes] | None = None
 
 
+def _is_hdf5(head: bytes) -> bool:
+    return head.startswith(hdf5.MAGIC)
+
+
 FORMATS: dict[str, Format] = {
+    "espresso-hdf5": Format(espresso.parse_hdf5, lambda head: False, re.compile(r"charge-density\.hdf5", re.I)),
+    "vaspwave": Format(vaspwave.parse, _is_hdf5, re.compile(r"\.h5\b", re.I)),
     "espresso": Format(espresso.parse, espresso.looks_like, re.compile(r"charge-density\.dat", re.I)),
     "json": Format(mp_json.parse, mp_json.looks_like, re.compile(r"\.json\b", re.I)),
     "xsf": Format(xsf.parse, xsf.looks_like, re.compile(r"\.xsf\b", re.I)),
@@ -37,7 +43,7 @@ FORMATS: dict[str, Format] = {
 
 
 def read(path: str | Path) -> Density:
-    """The Density in a file, in e/Å^3: CHGCAR (also CHG, AECCAR), cube, XSF, pymatgen's Chgcar as JSON, QE's .dat.
+    """The Density in a file, in e/Å^3: CHGCAR (also CHG, AECCAR), vaspwave.h5, cube, XSF, pymatgen's JSON, QE's.
 
     Plain or .gz, .xz, .bz2, .zst, .lz4; in a tar archive as `archive.tar.gz`, if it is the only one there, or
     `archive.tar.gz::member`. meta holds what the format says, such as "comment". Raises FormatError for a file that is
@@ -75,9 +81,11 @@ def _split(path: str) -> tuple[str, str | None]:
 
 def _kind(head: bytes, name: str) -> str:
     """The format by content, else by name, else the one that VASP gives no mark."""
+    by_name = [key for key, format in FORMATS.items() if format.names.search(Path(name).name)]
+    if _is_hdf5(head):
+        return "espresso-hdf5" if "espresso-hdf5" in by_name else "vaspwave"
     by_content = (key for key, format in FORMATS.items() if format.looks_like(head))
-    by_name = (key for key, format in FORMATS.items() if format.names.search(Path(name).name))
-    return next(by_content, None) or next(by_name, "chgcar")
+    return next(by_content, None) or next(iter(by_name), "chgcar")
 
 
 def write(path: str | Path, rho: Density, format: str | None = None) -> None:

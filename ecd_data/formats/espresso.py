@@ -1,4 +1,4 @@
-"""Quantum ESPRESSO's charge-density.dat, with the crystal of the data-file-schema.xml beside it."""
+"""Quantum ESPRESSO's charge-density.dat and .hdf5, with the crystal of the data-file-schema.xml beside them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ecd_data.crystal import ATOMIC_NUMBERS, Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
+from ecd_data.formats.hdf5 import opened
 from ecd_data.formats.text import MAX_POINTS, Text
 from ecd_data.formats.units import BOHR
 
@@ -34,13 +35,47 @@ def parse(data: Text, name: str) -> Density:
         raise FormatError(f"{name} needs {XML} of the same run in its folder: copy the whole .save folder")
     waves = _check_records(data, name)
     crystal, shape, nelect = _run(path.with_name(XML))
+    _check_shape(shape, waves, name)
+    values, magnetization = read_charge_density(path, shape)
+    return _density(crystal, values, magnetization, nelect, name)
+
+
+def parse_hdf5(data: Text, name: str) -> Density:
+    """The Density of a charge-density.hdf5, with the XML of its run in the same folder; raises FormatError.
+
+    MillerIndices [waves, 3] and rhotot_g [2 * waves] of real and imaginary parts in e/bohr^3; rhodiff_g with spin, m_x,
+    m_y and m_z without a common axis; the attribute gamma_only (QE's Modules/io_base.f90).
+    """
+    xml = Path(name).with_name(XML)
+    if not xml.is_file():
+        raise FormatError(f"{name} needs {XML} of the same run in its folder: copy the whole .save folder")
+    crystal, shape, nelect = _run(xml)
+    with opened(data, name) as file:
+        miller = file.array("MillerIndices", "iu").astype(np.int64).reshape(-1, 3)
+        _check_shape(shape, len(miller), name)
+        half = "T" in str(file.attribute("gamma_only")).upper()
+        keys = ["rhotot_g", *(key for key in ("rhodiff_g", "m_x", "m_y", "m_z") if key in file)]
+        waves = [file.array(key, "f").reshape(-1, 2) @ np.array([1.0, 1.0j]) for key in keys]
+        if any(len(wave) != len(miller) for wave in waves) or len(keys) not in (1, 2, 4):
+            raise FormatError(
+                f"{name} has {len(miller)} waves and {[len(w) for w in waves]} coefficients: it is damaged"
+            )
+        grids = [_to_grid(wave, miller, shape, half) for wave in waves]
+    spin = None if len(grids) == 1 else grids[1] if len(grids) == 2 else np.stack(grids[1:])
+    return _density(crystal, grids[0], spin, nelect, name)
+
+
+def _check_shape(shape: tuple[int, int, int], waves: int, name: str) -> None:
     points = shape[0] * shape[1] * shape[2]
     if min(shape) < 1 or points > min(MAX_POINTS, POINTS_PER_WAVE * (waves + 1000)):
-        raise FormatError(f"{path.with_name(XML)} states a grid {shape} that does not fit {name}: take both of one run")
-    values, magnetization = read_charge_density(path, shape)
-    if not np.isfinite(values).all() or (magnetization is not None and not np.isfinite(magnetization).all()):
+        xml = Path(name).with_name(XML)
+        raise FormatError(f"{xml} states a grid {shape} that does not fit {name}: take both of one run")
+
+
+def _density(crystal: Crystal, values: Floats, spin: Floats | None, nelect: float, name: str) -> Density:
+    if not np.isfinite(values).all() or (spin is not None and not np.isfinite(spin).all()):
         raise FormatError(f"{name} holds NaN or infinite values: the calculation failed, run it again")
-    return Density(crystal, values, magnetization, None, {"nelect": nelect})
+    return Density(crystal, values, spin, None, {"nelect": nelect})
 
 
 def read_charge_density(path: Path, shape: tuple[int, ...]) -> tuple[Floats, Floats | None]:

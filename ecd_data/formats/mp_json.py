@@ -70,11 +70,12 @@ def _augmentation(data: Mapping[str, Any]) -> tuple[str, ...] | None:
         atoms = {int(atom): np.asarray(v["data"] if isinstance(v, dict) else v) for atom, v in block.items()}
         if any(values.ndim != 1 or values.dtype.kind not in "fi" for values in atoms.values()):
             return None
-        texts.append("".join(_occupancies(atom, values) for atom, values in sorted(atoms.items())))
+        texts.append("".join(occupancies(atom, values) for atom, values in sorted(atoms.items())))
     return tuple(texts) or None
 
 
-def _occupancies(atom: int, values: Floats) -> str:
+def occupancies(atom: int, values: Floats) -> str:
+    """The augmentation occupancies of an atom as VASP prints them."""
     lines = [f"augmentation occupancies {atom:>3} {len(values):>3}"]
     for start in range(0, len(values), PER_LINE):
         lines.append("".join(f" {_fortran(x)}" for x in values[start : start + PER_LINE]))

@@ -221,6 +221,10 @@ def test_an_engine_and_its_xsf_and_cube(tmp_path: Path) -> None:
     rho = read(tmp_path / "x.save" / "charge-density.dat")
     assert rho.nelect == pytest.approx(3, abs=1e-6)
     assert rho.crystal.formula == "Al"
+    from tests.data.test_hdf5 import write_qe_hdf5
+
+    write_qe_hdf5(tmp_path / "x.save" / "charge-density.dat", tmp_path / "x.save" / "charge-density.hdf5")
+    close(read(tmp_path / "x.save" / "charge-density.hdf5"), rho, 1e-12)
     (tmp_path / "alone").mkdir()
     shutil.copy(tmp_path / "x.save" / "charge-density.dat", tmp_path / "alone")
     with pytest.raises(FormatError, match="data-file-schema"):

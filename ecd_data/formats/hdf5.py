@@ -1,0 +1,62 @@
+"""HDF5 files in memory, opened and read with a limit: what a damaged header promises is not believed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecd_data.errors import FormatError, MissingDependencyError
+from ecd_data.formats.text import Text
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+EXPANSION = 64  # bytes of a dataset for each byte of its file, which may be compressed
+
+
+class Hdf5:
+    """The datasets and attributes of an open file; `data` is its content, `name` what errors call it."""
+
+    def __init__(self, file: Any, size: int, name: str) -> None:
+        self.file, self.size, self.name = file, size, name
+
+    def __contains__(self, path: str) -> bool:
+        return path in self.file
+
+    def array(self, path: str, kind: str = "fiu") -> NDArray[Any]:
+        """A dataset in whole; raises FormatError where it is missing, of another kind, or larger than its file."""
+        found = self.file.get(path)
+        shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
+        if shape is None or dtype is None or dtype.kind not in kind:
+            raise FormatError(f"{self.name} has no usable dataset {path}: it is cut or of another program")
+        count = 1
+        for n in shape:
+            count *= int(n)
+        if count * dtype.itemsize > EXPANSION * self.size:
+            raise FormatError(f"{self.name} states an impossible {path} {shape}: it is damaged")
+        return np.asarray(found[()])
+
+    def attribute(self, name: str) -> Any:
+        """An attribute of the file, text as str; None where there is none."""
+        value = self.file.attrs.get(name)
+        return value.decode() if isinstance(value, bytes) else value
+
+
+@contextmanager
+def opened(data: Text, name: str) -> Iterator[Hdf5]:
+    """An HDF5 file, open; raises FormatError where it is damaged, MissingDependencyError without h5py."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingDependencyError(f"{name} is HDF5: pip install 'ecd-data[hdf5]' to read it") from error
+    try:
+        with h5py.File(io.BytesIO(data[:]), "r") as file:
+            yield Hdf5(file, len(data), name)
+    except FormatError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise FormatError(f"{name} is damaged or cut HDF5 ({reason}): copy or download it again") from error
