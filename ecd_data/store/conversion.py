@@ -140,7 +140,7 @@ def _of_file(job: _Job) -> Iterator[_Outcome]:
         size = opened.tell()
     done = _Outcome(path, id, digest, size)
     if job.stored is None:
-        done = replace(done, item=_checked(job, id, read_run(path), Path(path).name, digest))
+        done = replace(done, item=_checked(job, id, _without_paths(read_run(path), path), Path(path).name, digest))
     yield done
 
 
@@ -163,6 +163,16 @@ def _of_archive(job: _Job) -> Iterator[_Outcome]:
         path_in = PurePosixPath(member)
         if CHGCAR.search(path_in.name) or path_in.parent not in whole or path_in.suffix:
             yield done
+
+
+def _without_paths(rho: Density, path: str) -> Density:
+    """The density without the folder in what its provenance says, which would differ from machine to machine."""
+    provenance = rho.meta.get("provenance", {})
+    if "not_used" not in provenance:
+        return rho
+    folder = f"{Path(path).parent}{os.sep}"
+    reasons = {name: reason.replace(folder, "") for name, reason in provenance["not_used"].items()}
+    return replace(rho, meta={**rho.meta, "provenance": {**provenance, "not_used": reasons}})
 
 
 def _checked(job: _Job, id: str, rho: Density, source: str, digest: str) -> Packed:

@@ -27,6 +27,7 @@ OTHER = re.compile(  # of VASP, in a folder that is searched: no density, or onl
     r"|REPORT|LOCPOT|ELFCAR|PARCHG|AECCAR[012]|vasprun\.xml)(?:[._-].*)?",
     re.IGNORECASE,
 )
+PYMATGEN = re.compile(rb'"(@class|@module|poscar|fs_id)"')
 DROPPED = (*ENDINGS, ".tar", ".tgz", ".vasp", ".chg", ".aeccar0", ".aeccar1", ".aeccar2")
 DROPPED += (".cube", ".cub", ".xsf", ".json", ".hdf5", ".h5", ".gpw", ".dat")
 NAMELESS = ("chg", "charge-density", "vaspwave")  # what engines call every density
@@ -185,5 +186,6 @@ def _looks_like_one(path: str, name: str) -> bool:
 
 
 def content_is_density(head: bytes) -> bool:
-    """Whether a file that begins so is of a density format that has a mark."""
-    return any(f.looks_like(head) for f in FORMATS.values())
+    """Whether a file that begins so is of a density format that has a mark; JSON has one where it is pymatgen's."""
+    found = [key for key, format in FORMATS.items() if format.looks_like(head)]
+    return bool(found) and (found != ["json"] or PYMATGEN.search(head) is not None)

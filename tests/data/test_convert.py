@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import io
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ecd_data import Store, convert, read, write
+from ecd_data import Store, check, convert, read, write
 from ecd_data.errors import StoreError, UsageError
-from ecd_data.store.sources import default_id
+from ecd_data.store.sources import default_id, find_sources
 from tests.conftest import smooth_density
 
 
@@ -263,3 +268,181 @@ def test_real_files_shrink(shared, tmp_path):
     assert report.added == ["Al_atomate", "NaMgF3_CHG"]
     assert report.bytes_out < 0.1 * report.bytes_in
     assert report.real == []
+
+
+def bytes_of(path: Path) -> dict[str, bytes]:
+    """Every file that readers of a store see."""
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file() and p.suffix != ".jsonl"}
+
+
+def test_the_store_does_not_depend_on_the_number_of_workers(many, tmp_path, monkeypatch):
+    """Bytes and order included, with a bad file among the good and parts that fill up."""
+    monkeypatch.setattr("ecd_data.store.writer.PART_SIZE", 10)
+    (many / "05b_CHGCAR").write_text("bad")
+    one, three = convert(many, tmp_path / "1.ecd"), convert(many, tmp_path / "3.ecd", workers=3)
+    assert list(one.failed) == list(three.failed) == [str(many / "05b_CHGCAR")]
+    assert one.added == three.added
+    assert bytes_of(tmp_path / "1.ecd") == bytes_of(tmp_path / "3.ecd")
+
+
+def test_the_store_does_not_depend_on_a_dask_cluster(files, tmp_path, monkeypatch):
+    pytest.importorskip("dask.distributed", reason="pip install 'ecd-data[cluster]'")
+    from ecd_data.store.spread import cluster_at
+
+    monkeypatch.chdir(files)
+    convert(".", tmp_path / "1.ecd")
+    with cluster_at("local", 1) as cluster:
+        report = convert(".", tmp_path / "dask.ecd", cluster=cluster)
+    assert len(report.added) == 4
+    assert bytes_of(tmp_path / "1.ecd") == bytes_of(tmp_path / "dask.ecd")
+
+
+def test_no_scheduler_is_one_sentence():
+    pytest.importorskip("dask.distributed", reason="pip install 'ecd-data[cluster]'")
+    from ecd_data.store.spread import cluster_at
+
+    with pytest.raises(UsageError, match="no Dask scheduler answers at nonsense"), cluster_at("nonsense", 1):
+        pass
+
+
+def test_a_job_that_ends_its_process_is_lost_alone():
+    from ecd_data.store.spread import Lost, spread
+
+    jobs = ["0", "1", "__import__('os').kill(__import__('os').getpid(), 9)", "3"]  # as the system kills for memory
+    results = list(spread(eval, jobs, workers=2))
+    assert [job for job, _ in results] == jobs
+    assert [r for _, r in results if not isinstance(r, Lost)] == [0, 1, 3]
+    assert isinstance(results[2][1], Lost)
+
+
+def test_what_is_under_way_does_not_grow_with_the_number_of_jobs():
+    from concurrent.futures import ThreadPoolExecutor
+
+    from ecd_data.store.spread import in_order
+
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield taken
+
+    with ThreadPoolExecutor(2) as threads:
+        results = in_order(lambda: threads, float, endless(), 5, lambda: False)
+        for number in range(1, 50):
+            assert next(results) == (number, number)
+            assert taken <= number + 5
+        results.close()
+
+
+def test_a_folder_is_searched_by_name_and_content(tmp_path, shared):
+    runs = tmp_path / "runs"
+    rho = smooth_density((6, 5, 4))
+    for name in ("a/CHGCAR", "a/CHG", "a/AECCAR0_CHGCAR_not", "b/CHG.gz", "c.cube", "d.vasp"):
+        (runs / name).parent.mkdir(parents=True, exist_ok=True)
+        write(runs / name, rho, format=None if "cube" in name else "chgcar")
+    (runs / "a" / "AECCAR0_CHGCAR_not").rename(runs / "a" / "AECCAR0")
+    shutil.copy(runs / "c.cube", runs / "unnamed")
+    for name in ("a/OUTCAR", "a/POSCAR", "a/notes.json", "a/._CHGCAR", "a/LOCPOT", "readme.txt"):
+        (runs / name).write_text('{"a": 1}')
+    shutil.copy(shared / "real" / "Si_AECCAR2.AECCAR2.gz", runs / "Si_AECCAR2.gz")
+    found = {source.id: Path(source.path).name for source in find_sources(runs)}
+    assert found == {"a": "CHGCAR", "b": "CHG.gz", "c": "c.cube", "unnamed": "unnamed"}
+    report = convert(runs, tmp_path / "a.ecd")
+    assert report.failed == {}
+    assert sorted(report.added) == sorted(found)
+
+
+def test_lists_of_paths_with_and_without_ids(files, tmp_path, monkeypatch):
+    (tmp_path / "list").write_text(f"# runs\n{files}/MgO/CHGCAR\n\n{files}/CHGCAR_mp-1.vasp\tthe first\n")
+    report = convert(f"@{tmp_path}/list", tmp_path / "a.ecd")
+    assert report.added == ["MgO", "the first"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{files}/mp-2.CHGCAR.xz\n"))
+    assert convert("@-", tmp_path / "a.ecd").added == ["mp-2"]
+    for bad in (f"@{tmp_path}/nothing", f"@{tmp_path}"):
+        with pytest.raises(UsageError, match="cannot be read"):
+            convert(bad, tmp_path / "b.ecd")
+    (tmp_path / "list").write_text("nowhere/CHGCAR\n")
+    with pytest.raises(UsageError, match="nowhere/CHGCAR does not exist"):
+        convert(f"@{tmp_path}/list", tmp_path / "b.ecd")
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz", "tar.xz", "tgz"])
+def test_members_of_archives(files, tmp_path, ending):
+    (files / "MgO" / "CHG").write_bytes((files / "MgO" / "CHGCAR").read_bytes())
+    archive = tmp_path / f"runs.{ending}"
+    with tarfile.open(archive, f"w:{ending.removeprefix('tar').lstrip('.').replace('tgz', 'gz')}") as tar:
+        tar.add(files, arcname="runs")
+        tar.add(files / "MgO" / "CHGCAR", arcname="CHGCAR")
+    report = convert(archive, tmp_path / "a.ecd")
+    assert sorted(report.added) == sorted([*IDS, "runs"])
+    convert(files, tmp_path / "b.ecd")
+    for id in IDS:
+        np.testing.assert_array_equal(Store(tmp_path / "a.ecd")[id].values, Store(tmp_path / "b.ecd")[id].values)
+    assert Store(tmp_path / "a.ecd")["MgO"].meta["source"] == f"runs.{ending}::runs/MgO/CHGCAR"
+    assert convert([archive, files], tmp_path / "a.ecd").failed == {}
+    assert convert(f"{archive}::runs/MgO/CHGCAR", tmp_path / "c.ecd").added == ["MgO"]
+    report = convert(f"{archive}::runs/KCl/CHGCAR", tmp_path / "c.ecd")
+    assert "has no file 'runs/KCl/CHGCAR'" in next(iter(report.failed.values()))
+    archive.write_bytes(archive.read_bytes()[:-900] if ending != "tar" else archive.read_bytes()[:3000])
+    report = convert(archive, tmp_path / "d.ecd")
+    assert all("\n" not in reason for reason in report.failed.values())
+    assert report.failed
+
+
+def test_an_archive_without_densities(tmp_path):
+    (tmp_path / "notes").write_text("nothing")
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "notes")
+    report = convert(tmp_path / "x.tar.gz", tmp_path / "a.ecd")
+    assert "holds no density" in report.failed[str(tmp_path / "x.tar.gz")]
+
+
+def test_the_journal_names_failures_and_spares_reading_again(files, tmp_path, monkeypatch):
+    (files / "cut_CHGCAR").write_text("cut")
+    report = convert(files, tmp_path / "a.ecd")
+    lines = [json.loads(line) for line in (tmp_path / "a.ecd" / "conversion.jsonl").read_text().splitlines()]
+    assert {key: reason for line in lines for key, reason in line["failed"].items()} == report.failed
+    assert sorted(id for line in lines for id in line["ids"]) == IDS
+    read_again = []
+    monkeypatch.setattr("ecd_data.store.conversion._of_file", lambda job: read_again.append(job.source.id) or iter(()))
+    convert(files, tmp_path / "a.ecd")
+    assert read_again == ["cut"]
+    monkeypatch.undo()
+    write(files / "cut_CHGCAR", smooth_density((4, 4, 4)))
+    assert convert(files, tmp_path / "a.ecd").added == ["cut"]
+    os.utime(files / "MgO" / "CHGCAR")
+    assert len(convert(files, tmp_path / "a.ecd").skipped) == 5
+    with open(tmp_path / "a.ecd" / "conversion.jsonl", "a") as journal:
+        journal.write('{"file": "cu')
+    assert len(convert(files, tmp_path / "a.ecd").skipped) == 5
+
+
+def test_flags_of_the_check_and_settings_beside_land_in_the_index(tmp_path):
+    rho = smooth_density((6, 5, 4))
+    write(tmp_path / "good_CHGCAR", rho)
+    write(tmp_path / "bad_CHGCAR", replace(rho, values=rho.values - 0.9 * rho.values.mean()))
+    convert([tmp_path / "good_CHGCAR", tmp_path / "bad_CHGCAR"], tmp_path / "a.ecd")
+    flags = Store(tmp_path / "a.ecd").index.set_index("id")["flags"]
+    report = check(read(tmp_path / "bad_CHGCAR"))
+    assert "negative-charge" in flags["bad"]
+    assert set(flags["bad"]) == {*report.flags, *(problem.name for problem in report.problems)}
+    assert "negative-charge" in Store(tmp_path / "a.ecd")["bad"].meta["problems"]
+    report = check(read(tmp_path / "good_CHGCAR"))
+    assert set(flags["good"]) == {*report.flags, *(problem.name for problem in report.problems)}
+
+
+def test_a_part_that_was_complete_but_not_in_the_index_is_taken_up(many, tmp_path, monkeypatch):
+    """As after a kill between the two."""
+    import ecd_data.store.writer as module
+
+    monkeypatch.setattr(module, "save_index", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        convert(many, tmp_path / "a.ecd")
+    monkeypatch.undo()
+    assert [p.name for p in (tmp_path / "a.ecd" / "parts").glob("part-*")] == ["part-00000.zarr.zip"]
+    report = convert(many, tmp_path / "a.ecd")
+    assert (len(report.skipped), report.added) == (24, [])
+    convert(many, tmp_path / "whole.ecd")
+    assert bytes_of(tmp_path / "a.ecd") == bytes_of(tmp_path / "whole.ecd")
