@@ -215,6 +215,7 @@ class Connection:
                 if not size:
                     _refuse_page(response, chunk)
                 file.write(chunk)
+                file.flush()  # what came before a kill is there for the next run
                 size += len(chunk)
                 self._came(len(chunk))
                 if size > MAX_BODY:
