@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ecd_models.verbs.options import Quiet
+from ecd_models.verbs.options import Data, Quiet
 
 
 def extract(
@@ -31,3 +31,50 @@ def extract(
         f"{len(report.failed)} left out; {report.settings.per_crystal} probes a crystal"
     )
     raise typer.Exit(1 if report.failed else 0)
+
+
+def export_hub(
+    folder: Annotated[Path, typer.Argument(help="Folder to write.")],
+    config: Annotated[
+        list[str] | None, typer.Option(help="pbe, hse, a task, ...; may be repeated; default: the sets at hand.")
+    ] = None,
+    store: Annotated[str | None, typer.Option(help="A store of your own instead.")] = None,
+    data: Data = None,
+    split: Annotated[list[str] | None, typer.Option(help="train, validation or test; may be repeated.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Pattern of ids to leave out, as in 'icsd-*'.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first crystals of each split.")] = None,
+    decoded: Annotated[
+        str, typer.Option(help="float32: the grids too, for readers without ecd-data; none: the store's bytes alone.")
+    ] = "float32",
+    shard_mb: Annotated[int, typer.Option(help="Largest file in MB, before compression.")] = 500,
+    license: Annotated[str | None, typer.Option(help="The licence of your own densities, such as cc-by-4.0.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that decode.", min=1)] = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Write a folder for the Hugging Face Hub that plain `datasets` reads; a second call continues."""
+    from ecd_data.release.hub_export import export_hub
+
+    done = export_hub(
+        folder,
+        configurations=config or (),
+        store=store,
+        data_dir=data,
+        splits=split or (),
+        exclude=exclude or (),
+        limit=limit,
+        decoded=decoded,
+        shard_mb=shard_mb,
+        license=license,
+        workers=workers,
+        progress=not quiet,
+    )
+    if done.restricted:
+        print(
+            f"{done.restricted} of the crystals have ids of the ICSD, which restricts redistribution: "
+            "--exclude 'icsd-*' leaves them out",
+            file=sys.stderr,
+        )
+    crystals = ", ".join(f"{name} {count}" for name, count in done.crystals.items())
+    files = f"{done.written} files written, {done.skipped} there already, {done.bytes / 1e6:.2f} MB"
+    print(f"{done.folder}: {crystals}; {files}")
+    print(f"upload it with: hf upload YOUR/NAME {done.folder} --repo-type dataset")
