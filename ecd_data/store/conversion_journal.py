@@ -43,10 +43,11 @@ class ConversionJournal:
     def note(self, source: Source, ids: dict[str, str], failed: dict[str, str]) -> None:
         """Write down what became of a source: ids with the hash of what they came from, names with reasons."""
         size, changed = _state(source)
-        entry = {"file": _key(source), "size": size, "changed": changed, "ids": ids, "failed": failed}
-        if self._entries.get(entry["file"]) == entry:
+        key = _key(source)
+        entry: dict[str, Any] = {"file": key, "size": size, "changed": changed, "ids": ids, "failed": failed}
+        if self._entries.get(key) == entry:
             return
-        self._entries[entry["file"]] = entry
+        self._entries[key] = entry
         if self._file is None:
             self._file = self.path.open("a", encoding="utf-8")
             if self._file.tell():

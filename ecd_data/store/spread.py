@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -74,7 +74,7 @@ def in_order(
     window: int,
     stopped: Callable[[], bool],
     remote: bool = False,
-) -> Iterator[tuple[Job, Result | Lost]]:
+) -> Generator[tuple[Job, Result | Lost], None, None]:
     """Each job with its result in the order of the jobs, `window` of them under way in what `start` gives."""
     left = iter(jobs)
     executor = start()

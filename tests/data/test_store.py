@@ -199,6 +199,46 @@ def test_one_range_request_reads_a_crystal(path, server):
         assert end + 1 - start == store.row(id)["length"]
 
 
+def test_a_large_index_is_read_by_the_columns_that_are_needed(path, server, monkeypatch):
+    """Opening asks for the end of the file, ids and places for one range more, and a crystal for one of its part."""
+    from ecd_data.store import index
+
+    monkeypatch.setattr(index, "WHOLE", 0)
+    with StoreWriter(path) as writer:
+        for seed in range(40):
+            rho = smooth_density((4, 4, 4), seed)
+            writer.add(f"x{seed}", Density(rho.crystal, rho.values, meta={"comment": "y" * seed}))
+    store = open_store(f"{server}/my.ecd")
+    assert len(store) == 43
+    assert store.ids == Store(path).ids
+    size = (path / "index.parquet").stat().st_size
+    ranges = [tuple(map(int, asked.removeprefix("bytes=").split("-"))) for _, asked in Handler.asked]
+    assert all(name == "index.parquet" for name, _ in Handler.asked)
+    assert len(ranges) <= 6
+    Handler.asked.clear()
+    np.testing.assert_array_equal(store["x7"].values, Store(path)["x7"].values)
+    assert [name for name, _ in Handler.asked] == [Path(store.place("x7")[0]).name]
+    columns = [stop + 1 - start for start, stop in ranges if stop < size // 2]  # the footer lies at the end
+    assert 0 < sum(columns) < size // 2
+
+
+def test_columns_of_the_index_are_read_alone(path):
+    store = open_store(path)
+    assert store.columns("natoms", "formula").to_pydict() == {"natoms": [3] * 3, "formula": ["MgO2"] * 3}
+    assert "index" not in vars(store)
+    assert store.columns().column_names == list(store.index.columns)
+    with pytest.raises(StoreError, match="no column 'atoms'"):
+        store.columns("atoms")
+
+
+def test_near_names_among_many_are_found_at_once():
+    from ecd_data.store.names import near
+
+    ids = [f"icsd-{number:06d}-Li{number % 7}O" for number in range(0, 200_000, 2)]
+    assert "icsd-012346-Li5O" in near("icsd-012346-Li5", ids)
+    assert near("completely else", ids) == []
+
+
 def test_a_server_without_ranges_does_too(path, server):
     Handler.ranges = False
     assert open_store(f"{server}/my.ecd")["MgO_rs"].nelect == Store(path)["MgO_rs"].nelect
