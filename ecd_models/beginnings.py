@@ -13,7 +13,7 @@ from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model
 from ecd_models.config import TrainConfig
 from ecd_models.data import TaskData
 from ecd_models.distributed import Processes
-from ecd_models.electrons import fitted_valences
+from ecd_models.electrons import electrons_of_numbers, fitted_valences
 from ecd_models.learner import Learner
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
@@ -72,6 +72,8 @@ def new_model(config: TrainConfig, data: TaskData) -> DensityModel:
     if config.exact_nelect:
         rows = store.index[store.index["id"].isin(ids)]
         valences = fitted_valences(zip(rows["numbers"], rows["nelect"], strict=True))
+        for numbers in rows["numbers"]:
+            electrons_of_numbers(numbers, valences)  # told before the work, not after
     return DensityModel(network, atoms, config.model, valences)
 
 

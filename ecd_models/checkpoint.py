@@ -161,6 +161,8 @@ def export_published(model: nn.Module, path: str | Path) -> None:
     if isinstance(model, DensityModel) and model.atoms is not None:
         raise UsageError("the published code adds no superposed atoms: save_checkpoint keeps this model whole")
     published = next((p for p in PUBLISHED if type(network) is p.cls), None)
+    if published is not None and getattr(network.config, "outputs", 1) != 1:
+        raise UsageError("the published layout has no magnetization: save_checkpoint keeps this model whole")
     if published is None:
         known = ", ".join(p.name for p in PUBLISHED)
         raise UsageError(f"{type(network).__name__} has no published layout, which {known} have: use save_checkpoint")

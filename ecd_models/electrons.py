@@ -44,13 +44,18 @@ def fitted_valences(crystals: Iterable[tuple[NDArray[np.int64], float]]) -> Floa
 
 def electrons_of(crystal: Crystal, valences: Floats) -> float:
     """The electrons of a crystal; raises UsageError for an element whose number is not known."""
-    unknown = sorted({SYMBOLS[z] for z in crystal.numbers if not np.isfinite(valences[z])})
+    return electrons_of_numbers(crystal.numbers, valences)
+
+
+def electrons_of_numbers(numbers: NDArray[np.int64], valences: Floats) -> float:
+    """The electrons of atoms with these atomic numbers [n]; raises UsageError where one is not known."""
+    unknown = sorted({SYMBOLS[z] for z in numbers if not np.isfinite(valences[z])})
     if unknown:
         raise UsageError(
-            f"the training crystals do not tell how many electrons {', '.join(unknown)} has: give nelect, the number "
-            "of electrons of the cell"
+            f"the training crystals do not tell how many electrons {', '.join(unknown)} has, to which the "
+            "density should be scaled: train with exact_nelect = false, or on crystals that tell"
         )
-    return float(valences[crystal.numbers].sum())
+    return float(valences[numbers].sum())
 
 
 def with_electrons(rho: Density, nelect: float) -> Density:

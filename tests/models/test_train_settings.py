@@ -1,0 +1,327 @@
+"""What the settings of a training promise: bounded passes, averages, rates, early ends, logs, spin, atoms."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ecd_data import Density, eps_mae, open_store
+from ecd_data.errors import MissingDependencyError, UsageError
+from ecd_data.store import StoreWriter
+from ecd_models import load_model, predict, train
+from ecd_models.baselines import ENOUGH, representative
+from ecd_models.batch import passes
+from ecd_models.checkpoint import export_published, load_checkpoint
+from ecd_models.config import TrainConfig, load_config
+from ecd_models.distributed import Processes
+from ecd_models.electrons import electrons_of, fitted_valences, with_electrons
+from ecd_models.learner import Learner
+from ecd_models.model import DensityModel
+from ecd_models.networks import build_model
+from ecd_models.networks.pseudo_atoms import atomic_charge, atoms_of_pseudopotentials
+from ecd_models.samples import ProbeDataset, subset
+from ecd_models.schedules import learning_rate
+from tests.conftest import smooth_density
+from tests.models.conftest import SMALL
+
+
+def last(config: TrainConfig) -> dict[str, torch.Tensor]:
+    return load_model(Path(config.out) / "last.safetensors").state_dict()
+
+
+def assert_close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float) -> None:
+    for name, value in one.items():
+        assert (other[name] - value).abs().max() <= tolerance * max(1e-3, float(value.abs().max())), name
+
+
+def rows(config: TrainConfig) -> list[list[str]]:
+    return [line.split(",") for line in (Path(config.out) / "log.csv").read_text().splitlines()]
+
+
+@pytest.fixture
+def brief(config: TrainConfig) -> TrainConfig:
+    return replace(config, steps=4, validate_every=2, validation_crystals=2)
+
+
+def test_bounded_and_accumulated_passes_change_nothing(brief):
+    whole = replace(brief, batch_size=4, out=brief.out + "-whole")
+    cut = replace(whole, max_edges=300, out=brief.out + "-cut")
+    summed = replace(brief, accumulate=2, out=brief.out + "-summed")
+    for config in (whole, cut, summed):
+        train(config)
+    assert_close(last(whole), last(cut), 1e-4)
+    assert_close(last(whole), last(summed), 1e-4)
+
+
+def test_passes_keep_the_bounds_and_the_order():
+    data = ProbeDataset(lambda id: smooth_density(seed=int(id)), cutoff=3.0, probes=20, seed=0)
+    items = [data[0, str(k)] for k in range(7)]
+    bound = 2 * max(item.n_edges for item in items)
+    batches = passes(items, crystals=3, max_edges=bound)
+    assert all(batch.n_edges <= bound and batch.n_crystals <= 3 for batch in batches)
+    assert torch.equal(torch.cat([b.target for b in batches]), torch.cat([item.target for item in items]))
+    assert [batch.n_crystals for batch in passes(items, crystals=3)] == [3, 3, 1]
+    assert [batch.n_crystals for batch in passes(items, crystals=3, max_edges=1)] == [1] * 7
+
+
+def test_rates():
+    base = TrainConfig(out="x", lr=1.0, steps=110, warmup_steps=10)
+    cosine, plateau = replace(base, schedule="cosine"), replace(base, schedule="plateau", lr_decay=0.5)
+    for config in (base, cosine, plateau):
+        warm = [learning_rate(config, step) for step in range(11)]
+        assert np.allclose(np.diff(warm), 1 / 11, atol=1e-4)
+    assert learning_rate(base, 10 + 3000) == pytest.approx(0.96)
+    assert learning_rate(cosine, 60) == pytest.approx(0.5)
+    assert learning_rate(cosine, 110) == pytest.approx(0, abs=1e-12)
+    assert learning_rate(plateau, 50, reductions=2) == 0.25
+    assert learning_rate(replace(base, schedule="constant"), 99) == 1.0
+
+
+def test_the_average_lies_between_the_weights_and_is_what_is_kept(brief):
+    averaged = replace(brief, ema=0.5)
+    train(averaged)
+    plain = replace(brief, out=brief.out + "-plain")
+    train(plain)
+    assert_close(last(averaged), last(plain), 0)
+    best = load_checkpoint(Path(averaged.out) / "best.safetensors")
+    state = load_checkpoint(Path(averaged.out) / "last.safetensors").state
+    average = {name.removeprefix("average.module."): value for name, value in state.items() if "average.module" in name}
+    assert best.metadata["step"] == 4
+    assert_close(average, best.model.state_dict(), 0)
+    assert any(not torch.equal(value, last(plain)[name]) for name, value in average.items())
+
+
+def test_a_clipped_gradient_has_the_norm(config):
+    torch.manual_seed(0)
+    data = ProbeDataset(lambda id: smooth_density(), cutoff=4.0, probes=30, seed=0)
+    model = DensityModel(build_model("charge3net", **SMALL))
+    learner = Learner(model, replace(config, clip_norm=1e-6), Processes())
+    learner.step([data[0, "a"]], 1e-3)
+    norm = math.sqrt(sum(float((p.grad**2).sum()) for p in model.parameters()))
+    assert norm == pytest.approx(1e-6, rel=1e-2)
+
+
+def test_a_run_that_gets_no_better_ends_early_and_stays_ended(config):
+    config = replace(config, lr=1e-12, steps=40, validate_every=2, patience=2, schedule="plateau", lr_patience=1)
+    train(replace(config, lr_decay=0.5))
+    log = rows(config)
+    assert len(log) < 15
+    assert float(log[-1][1]) < float(log[1][1])
+    train(replace(config, lr_decay=0.5))
+    assert rows(config) == log
+
+
+def test_tensorboard_has_the_figures_of_the_csv(brief, monkeypatch):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(replace(brief, tensorboard=True))
+    log = events.EventAccumulator(str(Path(brief.out) / "tensorboard")).Reload()
+    logged = [(e.step, round(e.value, 3)) for e in log.Scalars("validation_error_percent")]
+    assert logged == [(int(row[0]), pytest.approx(float(row[4]), abs=2e-3)) for row in rows(brief)[1:]]
+    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingDependencyError, match="pip install tensorboard"):
+        train(replace(brief, out=brief.out + "-without", tensorboard=True))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_short_products_train_nearly_the_same_where_the_device_has_them(brief, precision, monkeypatch):
+    full, short = replace(brief, out=brief.out + "-full"), replace(brief, precision=precision)
+    try:
+        train(short)
+    except UsageError as error:
+        pytest.skip(str(error))
+    train(full)
+    assert_close(last(full), last(short), 0.05)
+    assert not torch.equal(last(full)["network.decoder.readout"], last(short)["network.decoder.readout"])
+    monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{'bf' if precision == 'bfloat16' else 'fp'}16_supported", bool)
+    with pytest.raises(UsageError, match=f"precision = '{precision}' is not there on this cpu: take float32"):
+        train(replace(short, out=brief.out + "-refused"))
+
+
+def test_pools_hold_points_of_the_grid_and_are_the_same_from_disk(tmp_path):
+    rho = smooth_density(seed=4, spin=True)
+    options = {"cutoff": 3.0, "probes": 500, "seed": 1, "pool": 40, "spin": True}
+    written = ProbeDataset(lambda id: rho, folder=tmp_path / "pools", **options)
+    first = written[3, "a"]
+    assert len(np.unique(first.target[:, 0])) <= 40
+    assert np.isin(first.target[:, 0], rho.values.astype(np.float32)).all()
+    assert np.isin(first.target[:, 1], rho.magnetization.astype(np.float32)).all()
+    read = ProbeDataset({}.__getitem__, folder=tmp_path / "pools", **options)[3, "a"]
+    assert torch.equal(first.target, read.target)
+    assert torch.equal(first.probe_vec, read.probe_vec)
+    (file,) = (tmp_path / "pools").iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    again = ProbeDataset(lambda id: rho, folder=tmp_path / "pools", **options)[3, "a"]
+    assert torch.equal(first.target, again.target)
+
+
+def test_subsets_are_nested_and_drawn_by_seed():
+    ids = [f"icsd-{k}" for k in range(200)]
+    parts = [set(subset(ids, fraction, 1)) for fraction in (0, 0.25, 0.5, 0.75, 1)]
+    assert [len(part) for part in parts] == [0, 50, 100, 150, 200]
+    assert all(a < b for a, b in itertools.pairwise(parts))
+    assert set(subset(ids, 0.25, 2)) != parts[1]
+
+
+def spin_root(folder: Path) -> Path:
+    """Two of the sample's ids with polarised densities."""
+    ids = open_store("pbe").ids
+    from ecd_data import load_split
+
+    parts = load_split("sample_pbe")
+    with StoreWriter(folder / "pbe.ecd") as writer:
+        for k, id in enumerate((parts["train"][0], parts["validation"][0])):
+            assert id in ids
+            writer.add(id, smooth_density((8, 8, 8), seed=k, spin=True))
+    return folder
+
+
+def test_the_magnetization_is_learned_and_predicted(brief, tmp_path):
+    root = spin_root(tmp_path)
+    config = replace(brief, data_dir=str(root), spin=True, steps=4, batch_size=1)
+    model = train(config).model
+    assert model.spin
+    store = open_store(root / "pbe.ecd")
+    rho = store[store.ids[0]]
+    guess = predict(model, rho.crystal, shape=(6, 6, 6))
+    assert guess.magnetization is not None
+    assert guess.magnetization.shape == (6, 6, 6)
+    assert np.abs(guess.magnetization).max() > 0
+    with pytest.raises(UsageError, match="no magnetization"):
+        export_published(model, tmp_path / "spin.pt")
+
+
+def test_a_second_output_leaves_the_first_alone():
+    data = ProbeDataset(lambda id: smooth_density(), cutoff=4.0, probes=30, seed=0)
+    both, one = build_model("charge3net", outputs=2, **SMALL), build_model("charge3net", **SMALL)
+    weights = both.state_dict()
+    one.load_state_dict(weights | {"decoder.readout": weights["decoder.readout"][:, 0]})
+    assert both(data[0, "a"]).shape == (30, 2)
+    assert torch.allclose(both(data[0, "a"])[:, 0], one(data[0, "a"]), atol=1e-6)
+
+
+def test_valences_follow_from_the_crystals_where_they_can():
+    nacl, na2o, o2, fixed = ([11, 17], 16.0), ([11, 11, 8], 24.0), ([8, 8], 12.0), ([20, 9, 9], 24.0)
+    known = [(np.array(numbers), electrons) for numbers, electrons in (nacl, na2o, o2, fixed)]
+    valences = fitted_valences(known)
+    assert [valences[z] for z in (8, 11, 17)] == [6, 9, 7]
+    assert np.isnan(valences[[9, 20, 1]]).all()
+    crystal = smooth_density().crystal
+    with pytest.raises(UsageError, match="Mg"):
+        electrons_of(crystal, valences)
+    with pytest.raises(UsageError, match="exact_nelect = false"):
+        fitted_valences([*known, (np.array([8, 8]), 13.0)])
+
+
+def test_scaled_densities_have_the_electrons():
+    rho = smooth_density(spin=True)
+    scaled = with_electrons(rho, 30.0)
+    assert scaled.nelect == pytest.approx(30)
+    assert np.array_equal(scaled.magnetization, rho.magnetization)
+    with pytest.raises(UsageError, match="cannot be scaled"):
+        with_electrons(rho, 0.0)
+
+
+def test_a_model_that_knows_the_electrons_predicts_them(brief):
+    model = train(replace(brief, data_dir="", exact_nelect=True, steps=1, batch_size=1, validation_crystals=1)).model
+    rho: Density = open_store("pbe")["MgO_rs"]
+    again = load_model(Path(brief.out) / "last.safetensors")
+    assert model.nelect(rho.crystal) == again.nelect(rho.crystal) == pytest.approx(rho.nelect, abs=1e-6)
+    assert predict(model, rho.crystal, shape=(8, 8, 8)).nelect == pytest.approx(rho.nelect, rel=1e-9)
+
+
+def test_electrons_that_cannot_be_known_are_told_before_the_work(brief):
+    with pytest.raises(UsageError, match="do not tell how many electrons"):
+        train(replace(brief, task="hse", data_dir="", exact_nelect=True))
+
+
+def upf(folder: Path, symbol: str, electrons: float, exponent: float) -> None:
+    """A file with the tables that are read, of a Gaussian atom; lengths in bohr."""
+    r = np.linspace(0, 8, 1601)
+    charge = electrons * 4 * np.pi * r**2 * (exponent / np.pi) ** 1.5 * np.exp(-exponent * r**2)
+    tables = {"PP_R": r, "PP_RAB": np.full_like(r, r[1]), "PP_RHOATOM": charge}
+    body = "\n".join(f'<{k} size="1601">\n{" ".join(map(repr, v.tolist()))}\n</{k}>' for k, v in tables.items())
+    (folder / f"{symbol}.upf").write_text(f'<UPF version="2.0.1">\n{body}\n</UPF>')
+
+
+def test_atoms_of_pseudopotentials_are_theirs(tmp_path):
+    for symbol, electrons, exponent in (("Mg", 2.0, 0.5), ("O", 6.0, 0.9)):
+        upf(tmp_path, symbol, electrons, exponent)
+    atoms = atoms_of_pseudopotentials(tmp_path)
+    assert atoms.elements == ["O", "Mg"]
+    r, weights, charge = atomic_charge(tmp_path / "O.upf")
+    gaussians = atoms.coefficients[8] * (atoms.exponents / np.pi) ** 1.5
+    fitted = 4 * np.pi * r**2 * (np.exp(-np.outer(r**2, atoms.exponents)) @ gaussians)
+    assert (weights * np.abs(fitted - charge)).sum() < 0.01 * 6
+    crystal = smooth_density().crystal
+    shown = replace(smooth_density(), crystal=type(crystal)(crystal.lattice, [12, 8, 8], crystal.frac_coords)).crystal
+    assert atoms(shown, (20, 20, 24)).nelect == pytest.approx(14, abs=1e-4)
+    with pytest.raises(UsageError, match="no pseudopotentials"):
+        atoms_of_pseudopotentials(tmp_path / "nothing")
+
+
+def test_any_source_of_atoms_and_any_model_learns_the_difference(brief, small_root, tmp_path):
+    store = open_store(small_root / "pbe.ecd")
+    for symbol in {symbol for id in store.ids for symbol in store[id].crystal.symbols}:
+        upf(tmp_path, symbol, 4.0, 0.8)
+    rho = store[store.ids[0]]
+    errors = []
+    for k, atoms in enumerate((str(small_root / "pbe.ecd"), str(tmp_path))):
+        config = replace(brief, out=f"{brief.out}-{k}", difference=True, atoms=atoms, model="deepdft")
+        model = train(replace(config, options={"hidden_state_size": 8, "num_interactions": 1}, steps=2)).model
+        errors.append(eps_mae(model.atoms(rho.crystal, rho.shape), rho))
+    assert errors[0] < errors[1]
+    with pytest.raises(UsageError, match="neither a folder"):
+        train(replace(brief, difference=True, atoms="nothing"))
+    with pytest.raises(UsageError, match="deepdft gives no magnetization"):
+        train(replace(brief, spin=True, model="deepdft", options={}))
+
+
+def test_atoms_are_fitted_on_crystals_that_show_every_element():
+    ids = [f"id{k}" for k in range(3 * ENOUGH)]
+    elements = {id: ["O", "Fe"] if k % 50 else ["O", "Yb"] for k, id in enumerate(ids)}
+    chosen = representative(elements, ids, seed=0)
+    assert len(chosen) < 200
+    assert sum("Yb" in elements[id] for id in chosen) == 30
+    assert representative(elements, ids[:50], seed=0) == ids[:50]
+
+
+def test_files_and_settings_override(tmp_path):
+    (tmp_path / "a.toml").write_text("out = 'runs/{model}'\nlr = 0.1\n[options]\nmul = 8\n")
+    (tmp_path / "b.toml").write_text("lr = 0.2\n[options]\nlmax = 1\n")
+    (tmp_path / "c.toml").write_text("model = 'deepdft'\n")
+    a, b, c = (tmp_path / f"{name}.toml" for name in "abc")
+    config = load_config(a, b, settings=["steps=7", "options.mul=9", "task=pbe", "tensorboard=true"])
+    assert (config.out, config.lr, config.steps, config.task, config.tensorboard) == (
+        "runs/charge3net",
+        0.2,
+        7,
+        "pbe",
+        True,
+    )
+    assert config.options == {"mul": 9, "lmax": 1}
+    assert load_config(a, c).options == {}
+    with pytest.raises(UsageError, match="write key=value"):
+        load_config(a, settings=["steps"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"fraction": 1.5}, "fraction"),
+        ({"fraction": 0.0}, "trains on nothing"),
+        ({"continued": True}, "name it as start"),
+        ({"ema": 1.0}, "ema"),
+        ({"schedule": "linear"}, "exponential, cosine"),
+        ({"precision": "float8"}, "bfloat16"),
+        ({"clip_norm": -1.0}, "clip_norm"),
+    ],
+)
+def test_impossible_settings_are_refused(wrong, word):
+    with pytest.raises(UsageError, match=word):
+        TrainConfig(out="x", **wrong)
