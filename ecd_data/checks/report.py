@@ -13,6 +13,7 @@ FLAGS = {
     "non-collinear": "its magnetization is a vector",
     "no-magnetization": "the run was spin-polarized, the file has no magnetization",
     "all-electron": "it holds core electrons, or valence electrons with their cusps: AECCAR",
+    "pseudo-density": "it lacks the compensation charges of the atoms: GPAW's .gpw",
     "other-grid": "the grid is not the one that VASP takes for this cell, ENCUT and PREC",
     "uneven-grid": "the spacing of the grid points differs by more than 1.6 between the axes",
     "charged": "NELECT is not the sum of the ions' valences",

@@ -13,6 +13,7 @@ from ecd_data.formats.vasp_settings import valence_electrons
 
 NEGATIVE_FRACTION = 1e-2  # PAW and pseudo densities dip below zero near cores; a hundredth of the charge is too much
 COUNT_TOLERANCE = 1e-3
+PARTIAL = {"all-electron": "all-electron", "pseudo": "pseudo-density"}  # meta["kind"] whose electrons are not counted
 MOMENT_TOLERANCE = 0.05  # Bohr magnetons; OUTCAR's is of the density before the last mixing
 
 
@@ -33,8 +34,8 @@ def check_values(rho: Density) -> Iterator[Report]:
 
 def check_electrons(rho: Density) -> Iterator[Report]:
     """The electron count against meta["nelect"], NELECT and ZVAL; without them, against what the nuclei hold."""
-    if rho.meta.get("all_electron"):
-        yield flag("all-electron")
+    if rho.meta.get("kind") in PARTIAL:
+        yield flag(PARTIAL[rho.meta["kind"]])
         return
     settings = rho.meta.get("settings", {})
     stated = {"meta": rho.meta.get("nelect"), "NELECT": settings.get("nelect"), "ZVAL": valence_electrons(settings)}
@@ -66,7 +67,7 @@ def _check_sign(rho: Density) -> Iterator[Report]:
 
 def _check_spin(rho: Density) -> Iterator[Report]:
     if rho.magnetization is None:
-        if rho.meta.get("settings", {}).get("ispin") == 2 and not rho.meta.get("all_electron"):
+        if rho.meta.get("settings", {}).get("ispin") == 2 and rho.meta.get("kind") not in PARTIAL:
             yield flag("no-magnetization")
         return
     yield flag("spin" if rho.magnetization.ndim == 3 else "non-collinear")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, FormatError, UsageError
-from ecd_data.formats import archive, cube, espresso, hdf5, mp_json, vasp, vaspwave, xsf
+from ecd_data.formats import archive, cube, espresso, gpw, hdf5, mp_json, vasp, vaspwave, xsf
 from ecd_data.formats.compressed import read_bytes, write_bytes
 from ecd_data.formats.text import Text
 
@@ -35,6 +35,7 @@ FORMATS: dict[str, Format] = {
     "espresso-hdf5": Format(espresso.parse_hdf5, lambda head: False, re.compile(r"charge-density\.hdf5", re.I)),
     "vaspwave": Format(vaspwave.parse, _is_hdf5, re.compile(r"\.h5\b", re.I)),
     "espresso": Format(espresso.parse, espresso.looks_like, re.compile(r"charge-density\.dat", re.I)),
+    "gpw": Format(gpw.parse, gpw.looks_like, re.compile(r"\.gpw\b", re.I)),
     "json": Format(mp_json.parse, mp_json.looks_like, re.compile(r"\.json\b", re.I)),
     "xsf": Format(xsf.parse, xsf.looks_like, re.compile(r"\.xsf\b", re.I)),
     "cube": Format(cube.parse, cube.looks_like, re.compile(r"\.cube?\b", re.I), cube.render),

@@ -49,7 +49,7 @@ def with_run(rho: Density, file: Path) -> Density:
     refused |= reason
     meta = dict(rho.meta)
     if ALL_ELECTRON.search(file.name):
-        meta["all_electron"] = True
+        meta["kind"] = "all-electron"
     for part in (potcar, *run):
         meta = _merged(meta, part)
     if refused:
