@@ -1,77 +1,139 @@
-"""Periodic grids as trigonometric polynomials: regridding and values at any position."""
+"""Periodic grids as trigonometric polynomials: regridding, shifted grids and values at any position."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy import fft
 
 from ecd_data.crystal import Floats
 
 Complexes = NDArray[np.complex128]
-MAX_BLOCK_BYTES = 1 << 27  # bounds the phase tables of `evaluate`
+Shape = tuple[int, int, int]
+MAX_BLOCK_BYTES = 1 << 27  # bounds the phase tables of `Spectrum.at`
 
 
-def resample(values: Floats, shape: tuple[int, int, int]) -> Floats:
+def resample(values: Floats, shape: Shape) -> Floats:
     """The trigonometric interpolant of a grid [a, b, c] on another grid [shape]; the mean is kept.
 
     A Nyquist coefficient is shared equally between +n/2 and -n/2, so that refining is exact at the old points
     and coarsening is the Fourier truncation.
     """
-    shape = tuple(int(n) for n in shape)  # type: ignore[assignment]
-    if len(shape) != 3 or min(shape) < 1:
-        raise ValueError(f"a grid needs three positive numbers of points, got {shape}")
-    coefficients = fft.fftn(values, norm="forward")
-    for axis, points in enumerate(shape):
-        coefficients = _resize_axis(coefficients, axis, points)
-    return np.ascontiguousarray(fft.ifftn(coefficients, norm="forward").real)
-
-
-def _resize_axis(coefficients: Complexes, axis: int, points: int) -> Complexes:
-    old = coefficients.shape[axis]
-    if points == old:
-        return coefficients
-    source = np.moveaxis(coefficients, axis, 0)
-    result = np.zeros((points, *source.shape[1:]), dtype=np.complex128)
-    kept = min(old, points)
-    half = (kept - 1) // 2
-    result[: half + 1] = source[: half + 1]
-    if half:
-        result[-half:] = source[-half:]
-    if kept % 2 == 0:
-        k = kept // 2
-        if points > old:
-            result[k] = result[-k] = 0.5 * source[k]
-        else:
-            result[k] = source[k] + source[-k]
-    return np.moveaxis(result, 0, axis)
+    return Spectrum.of_grid(values).grid(shape)
 
 
 def evaluate(values: Floats, frac_points: Floats) -> Floats:
     """The trigonometric interpolant of a grid [a, b, c] at fractional positions [n, 3], summed directly [n]."""
-    if frac_points.ndim != 2 or frac_points.shape[1] != 3:
-        raise ValueError(f"positions must have shape [n, 3], got {frac_points.shape}")
-    coefficients = fft.rfftn(values, norm="forward")
-    last = values.shape[2]
-    weight = np.full(coefficients.shape[2], 2.0)
-    weight[0] = 1.0
-    if last % 2 == 0:
-        weight[-1] = 1.0
-    coefficients = coefficients * weight
-    result = np.empty(len(frac_points))
-    block = max(1, MAX_BLOCK_BYTES // (16 * coefficients.shape[0] * coefficients.shape[1]))
-    for start in range(0, len(frac_points), block):
-        points = frac_points[start : start + block]
-        phases = [_phases(points[:, axis], values.shape[axis], axis == 2) for axis in range(3)]
-        inner = np.einsum("abc,nc->nab", coefficients, phases[2], optimize=True)
-        result[start : start + block] = np.einsum("nab,na,nb->n", inner, phases[0], phases[1], optimize=True).real
+    return Spectrum.of_grid(values).at(frac_points)
+
+
+def outer_share(values: Floats) -> float:
+    """The part of mean|values| that lies in the outermost tenth of the grid's frequencies.
+
+    Valence densities leave it almost empty; cusps at nuclei and noise fill it.
+    """
+    coefficients = fft.rfftn(values)
+    for axis, points in enumerate(values.shape):
+        inner = np.abs(fft.fftfreq(points, 1 / points))[: coefficients.shape[axis]] <= 0.45 * points
+        coefficients *= inner.reshape([-1 if i == axis else 1 for i in range(3)])
+    outer = values - fft.irfftn(coefficients, s=values.shape)
+    return float(np.abs(outer).mean() / max(float(np.abs(values).mean()), 1e-300))
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """A real trigonometric polynomial: coefficients of exp(2 pi i k.x) for |ka| <= A, |kb| <= B, 0 <= kc <= C.
+
+    block [2A+1, 2B+1, C+1]: frequencies 0, 1, ..., A, -A, ..., -1 along a and b; those with kc < 0 are conjugates.
+    """
+
+    block: Complexes
+
+    @classmethod
+    def of_grid(cls, values: Floats) -> Spectrum:
+        """The interpolant of a grid [a, b, c]."""
+        return cls.of_half(fft.rfftn(values, norm="forward"), values.shape)
+
+    @classmethod
+    def of_half(cls, half: Complexes, shape: tuple[int, ...]) -> Spectrum:
+        """The interpolant whose grid [shape] has this `rfftn`, of which the outermost frequencies may be left out."""
+        for axis in (0, 1):
+            if half.shape[axis] % 2 == 0:
+                half = _split_nyquist(half, axis)
+        if shape[2] % 2 == 0 and half.shape[2] == shape[2] // 2 + 1:
+            half = np.concatenate([half[:, :, :-1], 0.5 * half[:, :, -1:]], axis=2)
+        return cls(half)
+
+    def grid(self, shape: Shape, dtype: DTypeLike = np.complex128) -> NDArray[np.floating]:
+        """Values on a grid [shape]; frequencies that it does not resolve are left out, as in `resample`."""
+        shape = tuple(int(n) for n in shape)  # type: ignore[assignment]
+        if len(shape) != 3 or min(shape) < 1:
+            raise ValueError(f"a grid needs three positive numbers of points, got {shape}")
+        half = self.block.astype(dtype, copy=False)
+        half = self._trimmed(half, shape)
+        for axis in (0, 1):
+            half = fft.ifft(_resize(half, axis, shape[axis]), axis=axis, norm="forward", overwrite_x=True)
+        return fft.irfft(half, n=shape[2], axis=2, norm="forward", overwrite_x=True)
+
+    @staticmethod
+    def _trimmed(half: NDArray[np.complexfloating], shape: Shape) -> NDArray[np.complexfloating]:
+        """Only what the last axis of the grid resolves; its Nyquist plane holds both signs."""
+        kept = half[:, :, : (shape[2] - 1) // 2 + 1]
+        nyquist = shape[2] // 2
+        if shape[2] % 2 or half.shape[2] <= nyquist:
+            return kept
+        return np.concatenate([kept, 2 * half[:, :, nyquist : nyquist + 1]], axis=2)
+
+    def at(self, frac_points: Floats) -> Floats:
+        """Values at fractional positions [n, 3], summed directly [n]."""
+        if frac_points.ndim != 2 or frac_points.shape[1] != 3:
+            raise ValueError(f"positions must have shape [n, 3], got {frac_points.shape}")
+        a, b, c = self.block.shape
+        weighted = (self.block * np.where(np.arange(c) > 0, 2.0, 1.0)).reshape(a * b, c)
+        result = np.empty(len(frac_points))
+        step = max(1, MAX_BLOCK_BYTES // (16 * a * b))
+        for start in range(0, len(frac_points), step):
+            points = frac_points[start : start + step]
+            waves = [_waves(points[:, axis], n, axis == 2) for axis, n in enumerate((a, b, c))]
+            inner = (weighted @ waves[2].T).reshape(a, b, -1)
+            result[start : start + step] = np.einsum("abn,na,nb->n", inner, waves[0], waves[1], optimize=True).real
+        return result
+
+    def moved(self, shift: Floats) -> Spectrum:
+        """The polynomial x -> f(x + shift), `shift` in fractional coordinates [3]."""
+        a, b, c = (_waves(shift[axis : axis + 1], n, axis == 2)[0] for axis, n in enumerate(self.block.shape))
+        return Spectrum(self.block * a[:, None, None] * b[:, None] * c)
+
+    @property
+    def smallest_shape(self) -> Shape:
+        """A small grid, quick to transform, that holds every frequency."""
+        a, b, c = self.block.shape
+        return (fft.next_fast_len(a), fft.next_fast_len(b), fft.next_fast_len(2 * c - 1, real=True))
+
+
+def _waves(coordinates: Floats, count: int, half: bool) -> Complexes:
+    """exp(2 pi i k x) for the frequencies of one axis of a block [n, count]."""
+    k = np.arange(count) if half else fft.fftfreq(count, 1 / count)
+    return np.exp(2j * np.pi * np.outer(coordinates, k))
+
+
+def _split_nyquist(half: Complexes, axis: int) -> Complexes:
+    middle = half.shape[axis] // 2
+    front, nyquist, back = np.split(half, [middle, middle + 1], axis=axis)
+    return np.concatenate([front, 0.5 * nyquist, 0.5 * nyquist, back], axis=axis)
+
+
+def _resize(half: NDArray[np.complexfloating], axis: int, points: int) -> NDArray[np.complexfloating]:
+    """The frequencies 0, 1, ..., -1 of one axis as a grid of `points` has them."""
+    most = half.shape[axis] // 2
+    kept = min(most, (points - 1) // 2)
+    result = np.zeros((*half.shape[:axis], points, *half.shape[axis + 1 :]), dtype=half.dtype)
+    into, source = np.moveaxis(result, axis, 0), np.moveaxis(half, axis, 0)
+    into[: kept + 1] = source[: kept + 1]
+    if kept:
+        into[-kept:] = source[-kept:]
+    if points % 2 == 0 and most >= points // 2:
+        into[points // 2] = source[points // 2] + source[-(points // 2)]
     return result
-
-
-def _phases(coordinates: Floats, points: int, half: bool) -> Complexes:
-    """exp(2 pi i k x) for the frequencies of one axis; a Nyquist frequency becomes its cosine, +n/2 and -n/2 shared."""
-    k = np.arange(points // 2 + 1) if half else fft.fftfreq(points, 1 / points)
-    phase = np.exp(2j * np.pi * np.outer(coordinates, k))
-    if points % 2 == 0:
-        phase[:, points // 2] = phase[:, points // 2].real
-    return phase

@@ -1,4 +1,4 @@
-"""The zarr codec "ecd.fourier": one periodic grid, one chunk, quantised Fourier coefficients."""
+"""The zarr codec "ecd.fourier": one periodic grid, one chunk; `ecd_data.codec` makes and reads its bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from zarr.abc.codec import ArrayBytesCodec
 from zarr.core.common import JSON, parse_named_configuration
 from zarr.registry import register_codec
 
-from ecd_data.store.fourier import decode, encode
+from ecd_data.codec import FourierPayload, encode
+from ecd_data.crystal import Floats
+from ecd_data.errors import FormatError
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
@@ -26,7 +28,8 @@ class FourierCodec(ArrayBytesCodec):
     """Array-to-bytes codec whose mean absolute error is at most bound * scale, checked while encoding.
 
     bound: eps_mae; scale: mean|density| in e/Å^3 that the bound refers to, the chunk's own when None (magnetisation is
-    kept to the density's scale); lattice: rows in Å, nine numbers, the cube of the grid's shape when None.
+    kept to the density's scale); lattice: rows in Å, nine numbers, the cube of the grid's shape when None. Through zarr
+    alone nothing is known of the crystal: the store's own streams, with its symmetry and atoms, are shorter.
     """
 
     is_fixed_size = False
@@ -49,17 +52,23 @@ class FourierCodec(ArrayBytesCodec):
         lattice = None if self.lattice is None else list(self.lattice)
         return {"name": NAME, "configuration": {"bound": self.bound, "scale": self.scale, "lattice": lattice}}
 
+    def _lattice(self, shape: tuple[int, ...]) -> Floats:
+        return np.diag(shape).astype(np.float64) if self.lattice is None else np.reshape(self.lattice, (3, 3))
+
     def _encode_sync(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer | None:
         values = np.asarray(chunk_array.as_numpy_array(), dtype=np.float64)
         values = values.reshape(values.shape[-3:])  # a leading axis of one is a component of a vector
         scale = float(np.abs(values).mean()) if self.scale is None else self.scale
-        lattice = np.diag(values.shape) if self.lattice is None else np.reshape(self.lattice, (3, 3))
         tolerance = self.bound * scale - ROUNDING * float(np.abs(values).mean())
-        stream = encode(values, lattice, tolerance if values.any() else TINY)
+        stream = encode(values, self._lattice(values.shape), tolerance if values.any() else TINY)
         return chunk_spec.prototype.buffer.from_bytes(stream)
 
     def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        values = decode(chunk_bytes.to_bytes(), chunk_spec.shape[-3:]).astype(chunk_spec.dtype.to_native_dtype())
+        shape = tuple(chunk_spec.shape[-3:])
+        payload = FourierPayload(chunk_bytes.to_bytes(), self._lattice(shape))
+        if payload.shape != shape:
+            raise FormatError(f"ecd.fourier stream of a grid {payload.shape} where {shape} is due")
+        values = payload.decode().astype(chunk_spec.dtype.to_native_dtype())
         return chunk_spec.prototype.nd_buffer.from_numpy_array(values.reshape(chunk_spec.shape))
 
     async def _encode_single(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer | None:

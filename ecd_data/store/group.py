@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,12 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
+from ecd_data.codec import BoundError, FourierPayload, encode
 from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_data.errors import StoreError
-from ecd_data.store.codec import FourierCodec
-from ecd_data.store.fourier import BoundError, decode, outer_share
+from ecd_data.fourier import outer_share
+from ecd_data.store.codec import TINY, FourierCodec
 
 log = logging.getLogger("ecd_data")
 
@@ -29,6 +30,8 @@ PIPELINES = ("fourier", "real")
 CHUNK = 64
 CUSPS_FROM = 1e-2  # outer_share: 3e-2 in all-electron files, below 3e-3 in coarse CHGCARs, 1e-5 in ordinary ones
 ARRAYS = ("density", "magnetization", "augmentation")
+
+SLACK = 1e-3  # of the bound, for the exact electron count that `unpack` restores
 
 Entries = dict[str, bytes]
 
@@ -46,37 +49,52 @@ def pack(density: Density, bound: float, pipeline: str, attributes: dict[str, An
         share = outer_share(density.values)
         if share < CUSPS_FROM or density.values.size < CHUNK**2:
             try:
-                return _entries(density, _fourier_options(density, bound), attributes | {"bound": bound}), "fourier"
+                return _fourier_entries(density, bound, attributes | {"bound": bound}), "fourier"
             except BoundError as error:
                 reason = str(error)
         else:
             reason = f"{100 * share:.1f} % of it is finer than the Fourier form pays for, as in all-electron densities"
         log.warning("%s: stored in real space, since %s", attributes["id"], reason)
-    return _entries(density, _real_options(density.shape), attributes | {"bound": 0.0}), "real"
+    return _real_entries(density, attributes | {"bound": 0.0}), "real"
 
 
-def _fourier_options(density: Density, bound: float) -> dict[str, Any]:
+def _fourier_entries(density: Density, bound: float, attributes: dict[str, Any]) -> Entries:
     scale = float(np.abs(density.values).mean())
     codec = FourierCodec(bound=bound, scale=scale, lattice=tuple(density.lattice.ravel().tolist()))
-    return {"chunks": density.shape, "serializer": codec, "compressors": None}
+    options = {"chunks": density.shape, "serializer": codec, "compressors": None}
+    entries = _entries(density, attributes, options, filled=False)
+    for name, grid in _grids(density).items():
+        for chunk, values in zip(_chunks(grid.shape), grid.reshape(-1, *density.shape), strict=True):
+            tolerance = (1 - SLACK) * bound * scale if values.any() else TINY
+            entries[f"{name}/{chunk}"] = encode(values, density.lattice, tolerance, density.crystal)
+    return dict(sorted(entries.items()))
 
 
-def _real_options(shape: tuple[int, int, int]) -> dict[str, Any]:
-    chunks = tuple(min(CHUNK, n) for n in shape)
-    shards = tuple(-(-n // c) * c for n, c in zip(shape, chunks, strict=True))
-    return {
-        "chunks": chunks,
-        "shards": shards,
-        "compressors": BloscCodec(cname="zstd", clevel=7, shuffle="shuffle"),
-    }
+def _real_entries(density: Density, attributes: dict[str, Any]) -> Entries:
+    chunks = tuple(min(CHUNK, n) for n in density.shape)
+    shards = tuple(-(-n // c) * c for n, c in zip(density.shape, chunks, strict=True))
+    compressors = BloscCodec(cname="zstd", clevel=7, shuffle="shuffle")
+    return _entries(density, attributes, {"chunks": chunks, "shards": shards, "compressors": compressors}, filled=True)
 
 
-def _entries(density: Density, options: dict[str, Any], attributes: dict[str, Any]) -> Entries:
+def _grids(density: Density) -> dict[str, NDArray[np.float64]]:
+    spin = {} if density.magnetization is None else {"magnetization": density.magnetization}
+    return {"density": density.values, **spin}
+
+
+def _chunks(shape: Sequence[int]) -> list[str]:
+    """The keys of an array's grids, each one chunk."""
+    return [f"c/{i}/0/0/0" for i in range(shape[0])] if len(shape) == 4 else ["c/0/0/0"]
+
+
+def _entries(density: Density, attributes: dict[str, Any], options: dict[str, Any], filled: bool) -> Entries:
+    """The group with its arrays' metadata, and with their values where they are to be `filled`."""
     memory = MemoryStore()
     group = zarr.create_group(memory, zarr_format=3, attributes=attributes)
-    _write_grid(group, "density", density.values, options)
-    if density.magnetization is not None:
-        _write_grid(group, "magnetization", density.magnetization, options)
+    for name, grid in _grids(density).items():
+        array = _new_array(group, name, grid.shape, options)
+        if filled:
+            array[...] = grid.astype(np.float32)
     if density.augmentation is not None:
         text = "\0".join(density.augmentation).encode()
         options = {"chunks": (max(1, len(text)),), "compressors": ZstdCodec(level=19)}
@@ -87,13 +105,28 @@ def _entries(density: Density, options: dict[str, Any], attributes: dict[str, An
     return {key: sync(memory.get(key, prototype)).to_bytes() for key in keys}  # type: ignore[union-attr]
 
 
-def _write_grid(group: zarr.Group, name: str, values: NDArray[np.float64], options: dict[str, Any]) -> None:
-    if values.ndim == 4:
+def _new_array(group: zarr.Group, name: str, shape: tuple[int, ...], options: dict[str, Any]) -> zarr.Array[Any]:
+    if len(shape) == 4:
         options = {k: (1, *v) if k in ("chunks", "shards") else v for k, v in options.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
-        array = group.create_array(name, shape=values.shape, dtype="float32", fill_value=None, **options)
-    array[...] = values.astype(np.float32)
+        return group.create_array(name, shape=shape, dtype="float32", fill_value=None, **options)
+
+
+def payload(entries: Entries, name: str = "density", component: int = 0) -> FourierPayload:
+    """The plane waves of a grid of a crystal's group: values at any points, on any grid, without the whole one.
+
+    component: 0, 1, 2 of a non-collinear magnetization. Raises StoreError where the crystal is stored in real space or
+    has no such grid.
+    """
+    described = entries.get(f"{name}/zarr.json")
+    if described is None:
+        raise StoreError(f"there is no {name} in the stored group")
+    metadata = json.loads(described)
+    if [codec["name"] for codec in metadata["codecs"]] != ["ecd.fourier"]:
+        raise StoreError(f"the {name} is stored in real space: read the whole grid")
+    lattice = metadata["codecs"][0]["configuration"]["lattice"]
+    return FourierPayload(entries[f"{name}/{_chunks(metadata['shape'])[component]}"], np.reshape(lattice, (3, 3)))
 
 
 def unpack(entries: Entries) -> Density:
@@ -127,8 +160,10 @@ def _read(entries: Entries, name: str) -> NDArray[Any]:
     described = json.loads(entries[f"{name}/zarr.json"])
     shape, codecs = described["shape"], [codec["name"] for codec in described["codecs"]]
     if codecs == ["ecd.fourier"]:
-        chunks = [f"c/{i}/0/0/0" for i in range(shape[0])] if len(shape) == 4 else ["c/0/0/0"]
-        return np.stack([decode(entries[f"{name}/{chunk}"], shape[-3:]) for chunk in chunks]).reshape(shape)
+        components = [payload(entries, name, i) for i in range(len(_chunks(shape)))]
+        if any(component.shape != tuple(shape[-3:]) for component in components):
+            raise StoreError(f"the stored {name} is of another grid")
+        return np.stack([component.decode() for component in components]).reshape(shape)
     if codecs == ["bytes", "zstd"] and described["chunk_grid"]["configuration"]["chunk_shape"] == shape:
         return np.frombuffer(Zstd().decode(entries[f"{name}/c/0"]), np.uint8)
     prototype = default_buffer_prototype()

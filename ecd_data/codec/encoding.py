@@ -1,0 +1,321 @@
+"""A periodic grid to the bytes of a stream whose decoded values keep a bound, as few bytes as can be found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import fft
+
+from ecd_data.codec import entropy
+from ecd_data.codec.atoms import FormFactors, Species, fitted, species_of, structure_factors
+from ecd_data.codec.operations import Ints, Operations, Shape
+from ecd_data.codec.payload import FourierPayload
+from ecd_data.codec.stars import Complexes, Metric, Stars, integer_metric, squared_norm
+from ecd_data.codec.stream import (
+    MAX_AXIS,
+    MAX_KNOTS,
+    MAX_SPECIES,
+    Contents,
+    pack,
+    pack_integers,
+    representable,
+    stored_species,
+)
+from ecd_data.crystal import Crystal, Floats
+from ecd_data.errors import EcdError
+
+DEAD_ZONE = 0.1  # a value becomes an integer from 0.6 of a step on: fewer bits for hardly more error
+SYMMETRIC = 0.7  # an operation may change the values by this part of the tolerance
+COARSE_KNOTS = (10, 16, 24, 36, 52)
+TRIALS = 8
+ENOUGH = 0.985  # of the tolerance: the next trial would save less than it costs
+SPLINE_SHARE = 0.05  # of the squared error that the rounding of form factors may take
+SINGLE_FROM = 3e-6  # tolerance over the root mean square from which float32 transforms are fine enough
+TAIL = 0.4  # of the squared error that plane waves beyond the last star may take
+BLOCK = 12  # integers over which the magnitude is taken for constant in an estimate of bits
+
+
+class BoundError(EcdError):
+    """The Fourier form cannot keep the asked error bound."""
+
+
+def encode(values: NDArray[np.floating], lattice: ArrayLike, tolerance: float, crystal: Crystal | None = None) -> bytes:
+    """A stream whose decoded grid differs from `values` [a, b, c] by at most `tolerance` in mean|difference|.
+
+    With the crystal, its symmetry and atoms make the stream shorter. The bound is checked on the decoded stream. Raises
+    BoundError where it cannot be kept (not finite, or finer than float32).
+    """
+    grid = np.ascontiguousarray(values, dtype=np.float64)
+    if not np.isfinite(grid).all():
+        raise BoundError("the grid holds values that are not finite")
+    if not tolerance > 0:
+        raise BoundError(f"a mean error of {tolerance:.3g} e/Å^3 is finer than float32")
+    if max(grid.shape) > MAX_AXIS:
+        raise BoundError(f"an axis of the grid {grid.shape} has more than {MAX_AXIS} points")
+    task = _Task(grid, np.asarray(lattice, dtype=np.float64), float(tolerance), crystal)
+    if task.constant:
+        stream = pack(Contents(task.shape, task.mean), task.metric)
+        if task.error(stream) <= tolerance:
+            return stream
+    for operations in task.symmetries():
+        stream = _Search(task, operations).shortest()
+        if stream is not None:
+            return stream
+    raise BoundError(f"a mean error of {tolerance:.3g} e/Å^3 is out of reach of the Fourier form in float32")
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What is to be encoded."""
+
+    grid: Floats
+    lattice: Floats
+    tolerance: float
+    crystal: Crystal | None
+
+    @cached_property
+    def shape(self) -> Shape:
+        return self.grid.shape  # type: ignore[return-value]
+
+    @cached_property
+    def mean(self) -> float:
+        return float(self.grid.mean())
+
+    @cached_property
+    def metric(self) -> Metric:
+        return integer_metric(self.lattice)
+
+    @cached_property
+    def constant(self) -> bool:
+        return bool(np.abs(self.grid - self.mean).mean() <= self.tolerance)
+
+    @cached_property
+    def half(self) -> Complexes:
+        """The `rfftn` of what is left without the mean."""
+        return fft.rfftn(self.grid - self.mean, norm="forward")
+
+    @cached_property
+    def energy(self) -> float:
+        """Mean square of what is left without the mean."""
+        return float(np.square(self.grid - self.mean).mean())
+
+    def symmetries(self) -> Iterator[Operations]:
+        """Groups of operations to try, the largest first."""
+        identity = Operations.identity(self.shape)
+        if self.crystal is not None and len(self.crystal):
+            operations = Operations.of_crystal(self.crystal, self.shape)
+            for share in (SYMMETRIC, SYMMETRIC / 5):
+                kept = operations.kept_by(self.grid, share * self.tolerance)
+                if len(kept) > 1:
+                    yield kept
+                operations = kept
+        yield identity
+
+    def error(self, stream: bytes) -> float:
+        """The mean|difference| of the decoded stream."""
+        return float(np.abs(FourierPayload(stream, self.lattice).decode() - self.grid).mean())
+
+    def largest_norm(self, square: float) -> int:
+        """|k|^2 beyond which the plane waves together have a mean square of at most `square`."""
+        norms = half_norms(self.shape, self.metric)
+        weights = np.full(self.half.shape, 2.0)
+        weights[:, :, 0] = 1.0
+        if self.shape[2] % 2 == 0:
+            weights[:, :, -1] = 1.0
+        energy = (self.half.real**2 + self.half.imag**2) * weights
+        most, bins = int(norms.max()), 1024
+        place = norms * bins // (most + 1)
+        beyond = np.cumsum(np.bincount(place.ravel(), energy.ravel(), bins)[::-1])[::-1]
+        first = int(np.searchsorted(-beyond, -square))
+        return (first * (most + 1)) // bins + 1 if first < bins else most
+
+
+class _Search:
+    """The shortest stream of a task with one group of operations."""
+
+    def __init__(self, task: _Task, operations: Operations) -> None:
+        self.task = task
+        target = task.tolerance * np.sqrt(np.pi / 2)  # of the root mean square, if errors are Gaussian
+        self.stars = Stars.within(operations, task.metric, task.largest_norm(TAIL * target**2))
+        self.root = np.sqrt(self.stars.size)
+        self.amplitudes = self.stars.project(task.half)
+        self.scaled = self.amplitudes * self.root
+        self.lost = max(0.0, task.energy - float(np.square(np.abs(self.scaled)).sum()))
+        self.target = target
+        self.generators = tuple(operations.generators())
+        self.species: Species = ()
+        if task.crystal is not None and len(task.crystal) and len(self.stars):
+            self.species = stored_species(species_of(task.crystal, operations))[:MAX_SPECIES]
+        self._fits: dict[int, tuple[Floats, float]] = {}
+        self._steps: dict[int, float] = {}
+        self._last_step = 0.0
+
+    @cached_property
+    def factors(self) -> Complexes:
+        return structure_factors(self.stars, self.species)
+
+    def shortest(self) -> bytes | None:
+        """The stream, or None where no step keeps the bound."""
+        if self.lost > self.target**2 or not len(self.stars):
+            return None
+        knots = self._best_knots()
+        best: bytes | None = None
+        target, finest = self.target, 0.0
+        for _ in range(TRIALS):
+            try:
+                stream = self._stream(self._trial(knots, target))
+            except OverflowError:
+                break
+            error = self.task.error(stream)
+            if error <= self.task.tolerance:
+                if best is None or len(stream) <= len(best):
+                    best = stream
+                if error > ENOUGH * self.task.tolerance:
+                    break
+                finest = target
+            elif best is not None and target <= 1.01 * finest:
+                break
+            target *= min(2.0, 0.995 * self.task.tolerance / error) if error > 0 else 2.0
+            if target**2 <= self.lost:
+                break
+        return best
+
+    def _best_knots(self) -> int:
+        """How many knots of the form factors make the stream shortest, 0 for none."""
+        if not self.species:
+            return 0
+        costs = {0: self._cost(0)}
+        most = 2 * len(self.stars) / len(self.species)
+        for knots in COARSE_KNOTS:
+            costs[knots] = self._cost(knots) if knots <= most else np.inf
+        best = min(costs, key=costs.__getitem__)
+        if best:
+            for knots in (round(0.8 * best), round(1.25 * best)):
+                costs[knots] = self._cost(knots) if 4 <= knots <= min(most, MAX_KNOTS) else np.inf
+        return min(costs, key=costs.__getitem__)
+
+    def _cost(self, knots: int) -> float:
+        """About how many bits the stream takes with so many knots."""
+        try:
+            trial = self._trial(knots, self.target, near=0.1)
+            missed = (trial.square + self.lost) / self.target**2
+            return trial.bits + 0.5 * np.count_nonzero(trial.integers) * np.log2(missed)
+        except OverflowError:
+            return np.inf
+
+    def _trial(self, knots: int, target: float, near: float = 0.005) -> _Trial:
+        """The coarsest step whose mean square error is at most target^2, or within `near` of it."""
+        square = target**2 - self.lost
+        numbers = np.count_nonzero(self.stars.real) + 2 * np.count_nonzero(~self.stars.real)
+        step = self._steps.get(knots, self._last_step or np.sqrt(12 * square / max(1, numbers)))
+        low, high, best = 0.0, np.inf, None
+        for _ in range(14):
+            step = representable(step)
+            trial = self._quantised(knots, step, target)
+            ratio = trial.square / square
+            if ratio <= 1:
+                low, best = max(low, step), trial
+            else:
+                high = min(high, step)
+            if 1 - near < ratio <= 1 or (near > 0.05 and abs(ratio - 1) < near) or high <= low * (1 + near / 4):
+                break
+            step *= float(np.clip(((1 - near / 2) / max(ratio, 1e-9)) ** 0.6, 0.2, 4.0))
+            if not low < step < high:
+                step = np.sqrt(low * high) if low else 0.5 * high
+        chosen = trial if near > 0.05 or best is None else best
+        self._steps[knots] = self._last_step = chosen.step
+        return chosen
+
+    def _quantised(self, knots: int, step: float, target: float) -> _Trial:
+        atoms = self._form_factors(knots, step, target) if knots else None
+        scaled = self.scaled / step
+        if atoms is not None:
+            scaled = scaled - atoms.predict(self.stars, self.factors) * self.root
+        real, imag = _rounded(scaled.real), _rounded(scaled.imag)
+        square = float((np.square(scaled.real - real) + np.square(scaled.imag - imag)).sum()) * step**2
+        return _Trial(self.stars, step, real, imag, atoms, square)
+
+    def _form_factors(self, knots: int, step: float, target: float) -> FormFactors:
+        if knots not in self._fits:
+            self._fits[knots] = fitted(self.stars, self.factors, self.amplitudes, knots)
+        solution, stiffness = self._fits[knots]
+        unit = target * np.sqrt(12 * SPLINE_SHARE / max(stiffness, 1e-300)) / step
+        exponent = int(np.clip(np.floor(np.log2(unit)), -100, 100))
+        place = np.arange(1, knots + 1)[:, None]
+        integers = np.rint(solution * place / (step * 2.0**exponent))
+        if not np.abs(integers).max() < entropy.LARGEST:
+            raise OverflowError("form factors beyond the coder's range")
+        return FormFactors(self.species, integers.astype(np.int64), exponent)
+
+    def _stream(self, trial: _Trial) -> bytes:
+        task = self.task
+        integers = trial.integers
+        start = entropy.starting_scale(integers)
+        body = pack_integers(integers, start, xz=False)
+        xz = False
+        if len(self.stars.operations) == 1 and len(body) > 64:
+            other = pack_integers(integers, start, xz=True)
+            if len(other) < len(body):
+                body, xz = other, True
+        double = task.tolerance < SINGLE_FROM * np.sqrt(task.energy)
+        contents = Contents(
+            task.shape, task.mean, trial.step, trial.count, self.generators, trial.atoms, body, start, xz
+        )
+        return pack(replace(contents, double=bool(double)), task.metric)
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """Integers at one step and their mean square error."""
+
+    stars: Stars
+    step: float
+    real: Floats
+    imag: Floats
+    atoms: FormFactors | None
+    square: float
+
+    @cached_property
+    def count(self) -> int:
+        """Stars that the stream holds: all that the atoms predict, else up to the last one that is not zero."""
+        if self.atoms is not None:
+            return len(self.stars)
+        live = np.flatnonzero((self.real != 0) | (self.imag != 0))
+        return int(live[-1]) + 1 if len(live) else 1
+
+    @property
+    def integers(self) -> Ints:
+        parts = np.stack([self.real, self.imag], axis=1)[: self.count]
+        kept = np.stack([np.ones(self.count, dtype=bool), ~self.stars.real[: self.count]], axis=1)
+        chosen = parts[kept]
+        if not np.abs(chosen).max(initial=0) < entropy.LARGEST:
+            raise OverflowError("coefficients beyond the coder's range")
+        return chosen.astype(np.int64)
+
+    @property
+    def bits(self) -> float:
+        """About how many bits the integers take."""
+        own = 0.0 if self.atoms is None else estimated_bits(self.atoms.integers.ravel()) + 40
+        return own + estimated_bits(self.integers)
+
+
+def _rounded(x: Floats) -> Floats:
+    size = np.floor(np.abs(x) + (0.5 - DEAD_ZONE))
+    return np.copysign(size, x)
+
+
+def estimated_bits(integers: Ints) -> float:
+    """The entropy of integers whose magnitude is geometric with a mean that changes slowly."""
+    size = np.abs(np.pad(integers, (0, -len(integers) % BLOCK)))
+    mean = size.reshape(-1, BLOCK).mean(axis=1) + 0.02
+    return float(BLOCK * (np.log2(1 + mean) + mean * np.log2(1 + 1 / mean) + mean / (1 + mean)).sum())
+
+
+def half_norms(shape: Shape, metric: Metric) -> Ints:
+    """|k|^2 of each entry of an `rfftn` [a, b, c//2+1]."""
+    a, b = (np.fft.fftfreq(n, 1 / n).round().astype(np.int64) for n in shape[:2])
+    return squared_norm(metric, a[:, None, None], b[:, None], np.arange(shape[2] // 2 + 1))
