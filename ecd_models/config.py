@@ -19,7 +19,7 @@ CHOICES = {
     "precision": ("float32", "bfloat16", "float16"),
 }
 POSITIVE = ("steps", "batch_size", "accumulate", "probes", "validate_every", "validation_crystals", "validation_probes")
-NOT_NEGATIVE = ("seed", "workers", "threads", "cache_mb", "max_edges", "pool", "save_every")
+NOT_NEGATIVE: tuple[str, ...] = ("seed", "workers", "threads", "cache_mb", "max_edges", "pool", "save_every")
 NOT_NEGATIVE += ("warmup_steps", "patience", "lr_patience", "weight_decay", "clip_norm")
 
 

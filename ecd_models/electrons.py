@@ -24,10 +24,10 @@ def fitted_valences(crystals: Iterable[tuple[NDArray[np.int64], float]]) -> Floa
     known = list(crystals)
     counts = np.array([np.bincount(numbers, minlength=len(SYMBOLS)) for numbers, _ in known], dtype=np.float64)
     electrons = np.array([nelect for _, nelect in known])
-    there = np.flatnonzero(counts.any(axis=0))
+    there: NDArray[np.int64] = np.flatnonzero(counts.any(axis=0))
     matrix = counts[:, there]
     solution, _, rank, _ = np.linalg.lstsq(matrix, electrons, rcond=None)
-    whole = np.where(np.abs(solution - np.rint(solution)) < WHOLE, np.rint(solution), solution)
+    whole: Floats = np.where(np.abs(solution - np.rint(solution)) < WHOLE, np.rint(solution), solution)
     worst = np.abs(matrix @ whole - electrons).max(initial=0)
     if worst > WHOLE * max(1.0, float(counts.sum(axis=1).max(initial=1))):
         raise UsageError(
