@@ -19,8 +19,8 @@ from ecd_data.store.conversion_journal import ConversionJournal
 from ecd_data.store.members import density_members, plain
 from ecd_data.store.packing import Packed, packed
 from ecd_data.store.progress import tracked
-from ecd_data.store.sources import CHGCAR, Source, find_sources, member_id
-from ecd_data.store.spread import Cluster, Lost, spread
+from ecd_data.store.sources import Source, find_sources, is_coarse, member_id
+from ecd_data.store.spread import Cluster, Lost, refuse_impossible, spread
 from ecd_data.store.writer import StoreWriter
 
 
@@ -78,6 +78,7 @@ def convert(
     continues; a file that cannot be read is left out and named, here and in the store's conversion.jsonl. Raises
     UsageError where nothing is found or two files claim one id.
     """
+    refuse_impossible(workers)
     found = find_sources(sources)
     report = Conversion(Path(dest))
     with (
@@ -158,10 +159,9 @@ def _of_archive(job: _Job) -> Iterator[_Outcome]:
         except EcdError as error:
             done = replace(done, reason=str(error))
         made[member] = done
-    whole = {PurePosixPath(member).parent for member in made if CHGCAR.search(PurePosixPath(member).name)}
+    finer = {done.id for member, done in made.items() if not is_coarse(PurePosixPath(member).name)}
     for member, done in made.items():
-        path_in = PurePosixPath(member)
-        if CHGCAR.search(path_in.name) or path_in.parent not in whole or path_in.suffix:
+        if job.source.member or done.id not in finer or not is_coarse(PurePosixPath(member).name):
             yield done
 
 

@@ -60,7 +60,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: str | None) 
         return None
     stream = tar.extractfile(member)
     head = stream.read(HEAD) if stream else b""
-    if stream is None or not (wanted or is_density(name, ()) or _marked(head, name)):
+    if stream is None or not (wanted or is_density(name) or _marked(head, name)):
         return None
     if member.size > MAX_BYTES:
         raise FormatError(f"{member.name} is larger than any density")

@@ -18,7 +18,7 @@ from ecd_data.store.packing import Packed, attributes
 from ecd_data.store.progress import tracked
 from ecd_data.store.reader import Store
 from ecd_data.store.roots import open_store
-from ecd_data.store.spread import Lost, spread
+from ecd_data.store.spread import Lost, refuse_impossible, spread
 from ecd_data.store.writer import StoreWriter
 
 ROUNDING = 2.0**-24  # what float32 may have cost the real pipeline
@@ -40,6 +40,7 @@ def reencode(
     second call continues. Raises UsageError where the store's own bound is looser than `bound`.
     """
     source = store if isinstance(store, Store) else open_store(store)
+    refuse_impossible(workers)
     if not 0 < bound < 1:
         raise UsageError(f"the bound is a fraction between 0 and 1 such as 1e-4, not {bound}")
     loosest = pc.max(source.columns("bound")["bound"]).as_py() or 0.0

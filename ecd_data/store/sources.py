@@ -99,15 +99,17 @@ def member_id(member: str, archive: str) -> str:
     return default_id(Path("/", folder, member.lstrip("./")))
 
 
-def is_density(name: str, beside: Iterable[str]) -> bool:
-    """Whether a file that a search found is a density by its name, those `beside` it in its folder considered."""
+def is_density(name: str) -> bool:
+    """Whether a file that a search found is a density by its name."""
     if name.startswith("._") or OTHER.fullmatch(name):
         return False
-    if CHGCAR.search(name):
-        return True
-    if CHG.fullmatch(name) and not name.lower().endswith((".xsf", ".cube", ".cub", ".json")):
-        return not any(CHGCAR.search(other) for other in beside)
-    return any(f.names.search(name) for key, f in FORMATS.items() if key != "json")
+    by_name = any(f.names.search(name) for key, f in FORMATS.items() if key != "json")
+    return by_name or CHGCAR.search(name) is not None or CHG.fullmatch(name) is not None
+
+
+def is_coarse(name: str) -> bool:
+    """Whether it is a CHG, which has the digits of a picture and gives way to a CHGCAR of the same id."""
+    return CHG.fullmatch(name) is not None and CHGCAR.search(name) is None
 
 
 def _sources(given: Iterable[str | Path]) -> Iterator[Source]:
@@ -161,12 +163,14 @@ def _named(path: str, expected: bool = True) -> Source:
 def _searched(folder: str) -> Iterator[Source]:
     for root, folders, names in os.walk(folder):
         folders.sort()
-        for name in sorted(names):
+        files = [name for name in sorted(names) if os.path.isfile(os.path.join(root, name))]
+        finer = {default_id(os.path.join(root, name)) for name in files if CHGCAR.search(name)}
+        for name in files:
             path = os.path.join(root, name)
-            if not os.path.isfile(path):
+            if is_coarse(name) and default_id(path) in finer:
                 continue
-            if is_density(name, names) or ARCHIVE.search(name) or _looks_like_one(path, name):
-                yield _named(path, expected=bool(CHGCAR.search(name)))
+            if is_density(name) or ARCHIVE.search(name) or _looks_like_one(path, name):
+                yield _named(path, expected=CHGCAR.search(name) is not None)
 
 
 def _looks_like_one(path: str, name: str) -> bool:

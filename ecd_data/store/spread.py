@@ -47,8 +47,7 @@ def spread(
     under way, so that the memory does not grow with their number. A job that ends its worker, for lack of memory say,
     is Lost and the rest goes on. Ends early once `stopped` says so.
     """
-    if workers < 1:
-        raise UsageError(f"the number of workers is at least 1, not {workers}")
+    refuse_impossible(workers)
     if cluster is not None:
         threads = sum(worker["nthreads"] for worker in cluster.scheduler_info()["workers"].values())
         executor = cluster.get_executor(pure=False)
@@ -56,6 +55,12 @@ def spread(
     if workers == 1:
         return _here(function, jobs, stopped)
     return in_order(lambda: _processes(workers), function, jobs, AHEAD * workers, stopped)
+
+
+def refuse_impossible(workers: int) -> None:
+    """Raise UsageError for a number of workers that nobody can have, before anything is written."""
+    if workers < 1:
+        raise UsageError(f"the number of workers is at least 1, not {workers}")
 
 
 def _here(

@@ -339,7 +339,7 @@ def test_what_is_under_way_does_not_grow_with_the_number_of_jobs():
 def test_a_folder_is_searched_by_name_and_content(tmp_path, shared):
     runs = tmp_path / "runs"
     rho = smooth_density((6, 5, 4))
-    for name in ("a/CHGCAR", "a/CHG", "a/AECCAR0_CHGCAR_not", "b/CHG.gz", "c.cube", "d.vasp"):
+    for name in ("a/CHGCAR", "a/CHG", "a/AECCAR0_CHGCAR_not", "a/x.CHG", "b/CHG.gz", "c.cube"):
         (runs / name).parent.mkdir(parents=True, exist_ok=True)
         write(runs / name, rho, format=None if "cube" in name else "chgcar")
     (runs / "a" / "AECCAR0_CHGCAR_not").rename(runs / "a" / "AECCAR0")
@@ -348,7 +348,7 @@ def test_a_folder_is_searched_by_name_and_content(tmp_path, shared):
         (runs / name).write_text('{"a": 1}')
     shutil.copy(shared / "real" / "Si_AECCAR2.AECCAR2.gz", runs / "Si_AECCAR2.gz")
     found = {source.id: Path(source.path).name for source in find_sources(runs)}
-    assert found == {"a": "CHGCAR", "b": "CHG.gz", "c": "c.cube", "unnamed": "unnamed"}
+    assert found == {"a": "CHGCAR", "x": "x.CHG", "b": "CHG.gz", "c": "c.cube", "unnamed": "unnamed"}
     report = convert(runs, tmp_path / "a.ecd")
     assert report.failed == {}
     assert sorted(report.added) == sorted(found)
