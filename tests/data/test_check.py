@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecd_data import Crystal, Density, check, convert, read, write
+from ecd_data import Crystal, Density, check, convert, open_store, read, write
 from ecd_data.checks import FLAGS, PROBLEMS, Report, check_pair
 from ecd_data.formats.beside import read_run
 from ecd_data.vasp_grid import vasp_fine_grid
@@ -242,3 +242,20 @@ def test_every_name_is_documented():
     text = (Path(__file__).parents[2] / "docs" / "checks.md").read_text()
     for name in (*FLAGS, *PROBLEMS):
         assert f"`{name}`" in text
+
+
+def test_flags_of_a_published_run_land_in_the_index(shared, tmp_path):
+    crystal = Crystal(np.eye(3) * 3.1596607141688238, np.array([7, 59]), np.array([[0.5] * 3, [0.0] * 3]))
+    write(tmp_path / "PrN_CHGCAR", Density(crystal, np.full((48, 48, 48), 16 / crystal.volume)))
+    outcar = shared / "ecd" / "outcars" / "icsd-168642-N1Pr1_HSE" / "OUTCAR.gz"
+    shutil.copy(outcar, tmp_path / "PrN_OUTCAR.gz")
+    convert(tmp_path / "PrN_CHGCAR", tmp_path / "my.ecd")
+    store = open_store(tmp_path / "my.ecd")
+    row = store.row("PrN")
+    assert set(row["flags"]) == {"frozen-density", "hse-with-u"}
+    assert row["functional"] == "HSE06+U"
+    assert row["gap_eV"] == 0
+    assert store["PrN"].meta["settings"]["icharg"] == 11
+    [(_, report)] = verdicts(entries([tmp_path / "my.ecd"]))
+    assert report.ok
+    assert set(report.flags) == set(row["flags"])

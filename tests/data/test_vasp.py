@@ -3,12 +3,16 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import shutil
+import subprocess
+import tarfile
 
 import numpy as np
 import pytest
 
 from ecd_data import Crystal, Density, check, read, write
 from ecd_data.errors import EcdError, FormatError
+from ecd_data.formats.compressed import WRITERS
 from tests.conftest import smooth_density
 
 REAL = ["Al_atomate", "LiH_scan", "Si_static", "aiida_converge", "mv_NiO_SOC", "pmg_nospin", "pmg_spin", "pyiron_spin"]
@@ -220,3 +224,32 @@ def test_writing_needs_a_known_format_and_leaves_what_was_there(tmp_path):
     with pytest.raises(EcdError):
         write(tmp_path / "density.txt", broken, format="chgcar")
     assert (tmp_path / "density.txt").read_bytes() == before
+
+
+@pytest.mark.parametrize("ending", [".xz", ".bz2", ".zst", ".lz4", ".tar.gz"])
+def test_a_real_file_in_other_wrappings_gives_the_same_numbers(shared, tmp_path, ending):
+    source = shared / "real" / "pyiron_spin.CHGCAR.gz"
+    text = gzip.decompress(source.read_bytes())
+    path = tmp_path / f"CHGCAR{ending}"
+    if ending == ".tar.gz":
+        (tmp_path / "CHGCAR").write_bytes(text)
+        with tarfile.open(path, "w:gz") as tar:
+            tar.add(tmp_path / "CHGCAR", "run/CHGCAR")
+    elif shutil.which(tool := {".zst": "zstd", ".lz4": "lz4"}.get(ending, "")):
+        path.write_bytes(subprocess.run([tool, "-c"], input=text, capture_output=True, check=True).stdout)
+    else:
+        path.write_bytes(WRITERS[ending](text))
+    rho, again = read(source), read(path)
+    np.testing.assert_array_equal(again.values, rho.values)
+    np.testing.assert_array_equal(again.magnetization, rho.magnetization)
+    assert again.augmentation == rho.augmentation
+
+
+def test_a_real_file_with_a_negative_scale_factor_gives_the_same_density(shared, tmp_path):
+    source = shared / "real" / "Al_atomate.CHGCAR.gz"
+    rho = read(source)
+    lines = gzip.decompress(source.read_bytes()).split(b"\n", 2)
+    (tmp_path / "CHGCAR").write_bytes(b"\n".join([lines[0], f"  {-rho.crystal.volume:.12f}".encode(), lines[2]]))
+    again = read(tmp_path / "CHGCAR")
+    np.testing.assert_allclose(again.values, rho.values, rtol=1e-11)
+    np.testing.assert_allclose(again.lattice, rho.lattice, rtol=1e-11)
