@@ -9,7 +9,7 @@ import torch
 
 from ecd_data.errors import UsageError
 from ecd_models.baselines import superposed_atoms
-from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model
+from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model, load_published_run
 from ecd_models.config import TrainConfig
 from ecd_models.data import TaskData
 from ecd_models.distributed import Processes
@@ -44,6 +44,8 @@ def started(config: TrainConfig) -> Checkpoint:
     """The checkpoint that a run starts from; raises UsageError where it is of another model."""
     if config.start.endswith(".safetensors"):
         checkpoint = load_checkpoint(config.start)
+    elif config.continued:
+        checkpoint = load_published_run(config.start)
     else:
         checkpoint = Checkpoint(load_model(config.start), {}, {})
     model = checkpoint.model

@@ -150,6 +150,36 @@ def load_published(source: str | Path | Mapping[str, Any], cutoff: float = 4.0, 
     return model.eval()
 
 
+def load_published_run(path: str | Path) -> Checkpoint:
+    """A published checkpoint as its training left it: the model, {"step": n}, and the state of its Adam optimiser.
+
+    The state has a tensor "optimizer.<number>.<name>" for each parameter of the model. Raises FormatError where the
+    file has weights alone.
+    """
+    path = Path(path)
+    content = _read_pickle(path)
+    network = load_published(path)
+    published = next(p for p in PUBLISHED if type(network) is p.cls)
+    weights = _plain_names(_state_dict(content, str(path)))
+    shapes = published.shapes(network.config)
+    trained = [name for name in weights if name in shapes and ".basis." not in name]  # in the order of their numbers
+    try:
+        moments, step = content["optimizer"]["state"], int(content["step"])
+        states: dict[str, Tensor] = {}
+        for name in ("exp_avg", "exp_avg_sq"):
+            theirs = weights | {key: moments[number][name].view(shapes[key]) for number, key in enumerate(trained)}
+            ours = published.read({key: theirs[key] for key in shapes}, network.config)
+            for number, (key, _) in enumerate(network.named_parameters()):
+                states[f"optimizer.{number}.{name}"] = ours[key]
+        for number, _ in enumerate(network.parameters()):
+            states[f"optimizer.{number}.step"] = torch.tensor(float(moments[0]["step"]))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise FormatError(
+            f"{path} holds no Adam optimiser of its model: it can be started from, with continued = false"
+        ) from error
+    return Checkpoint(DensityModel(network, name=registered_name(network)).eval(), {"step": step}, states)
+
+
 def export_published(model: nn.Module, path: str | Path) -> None:
     """Write a ChargE3Net, DeepDFT or InvDeepDFT as a checkpoint that the published code loads.
 

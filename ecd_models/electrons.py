@@ -27,7 +27,9 @@ def fitted_valences(crystals: Iterable[tuple[NDArray[np.int64], float]]) -> Floa
     there: NDArray[np.int64] = np.flatnonzero(counts.any(axis=0))
     matrix = counts[:, there]
     solution, _, rank, _ = np.linalg.lstsq(matrix, electrons, rcond=None)
-    whole: Floats = np.where(np.abs(solution - np.rint(solution)) < WHOLE, np.rint(solution), solution)
+    whole = np.array(solution)
+    near = np.abs(whole - np.rint(whole)) < WHOLE
+    whole[near] = np.rint(whole[near])
     worst = np.abs(matrix @ whole - electrons).max(initial=0)
     if worst > WHOLE * max(1.0, float(counts.sum(axis=1).max(initial=1))):
         raise UsageError(
@@ -36,7 +38,7 @@ def fitted_valences(crystals: Iterable[tuple[NDArray[np.int64], float]]) -> Floa
         )
     if rank < len(there):  # elements that occur in fixed proportions only: their shares are not known, nor needed
         _, _, vectors = np.linalg.svd(matrix)
-        whole = np.where(np.abs(vectors[rank:]).max(axis=0) > 1e-9, np.nan, whole)
+        whole[np.abs(vectors[rank:]).max(axis=0) > 1e-9] = np.nan
     valences = np.full(len(SYMBOLS), np.nan)
     valences[there] = whole
     return valences

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ecd_data import Density, eps_mae, open_store
-from ecd_data.errors import MissingDependencyError, UsageError
+from ecd_data.errors import FormatError, MissingDependencyError, UsageError
 from ecd_data.store import StoreWriter
 from ecd_models import load_model, predict, train
 from ecd_models.baselines import ENOUGH, representative
@@ -25,6 +25,7 @@ from ecd_models.learner import Learner
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.networks.pseudo_atoms import atomic_charge, atoms_of_pseudopotentials
+from ecd_models.networks.published_models import PUBLISHED
 from ecd_models.samples import ProbeDataset, subset
 from ecd_models.schedules import learning_rate
 from tests.conftest import smooth_density
@@ -325,3 +326,33 @@ def test_files_and_settings_override(tmp_path):
 def test_impossible_settings_are_refused(wrong, word):
     with pytest.raises(UsageError, match=word):
         TrainConfig(out="x", **wrong)
+
+
+@pytest.mark.parametrize("model", ["charge3net", "deepdft"])
+def test_a_published_run_goes_on_with_its_optimiser(brief, tmp_path, model):
+    sizes = SMALL | {"cutoff": 4.0} if model == "charge3net" else {"hidden_state_size": 8, "num_interactions": 1}
+    brief = replace(brief, model=model, options=sizes)
+    ours = train(brief)
+    _, metadata, state = load_checkpoint(Path(brief.out) / "last.safetensors")
+    network = load_model(Path(brief.out) / "last.safetensors").network
+    export_published(network, tmp_path / "weights.pt")
+    theirs = torch.load(tmp_path / "weights.pt", weights_only=True)["model"]
+    published = next(p for p in PUBLISHED if type(network) is p.cls)
+    trained = [key for key in theirs if key in published.shapes(network.config) and ".basis." not in key]
+    moments: dict[int, dict] = {k: {"step": torch.tensor(4.0)} for k in range(len(trained))}
+    for name in ("exp_avg", "exp_avg_sq"):
+        own = dict(network.state_dict())
+        own |= {key: state[f"optimizer.{k}.{name}"] for k, (key, _) in enumerate(network.named_parameters())}
+        written = published.written(own, network.config)
+        for k, key in enumerate(trained):
+            moments[k][name] = written[key]
+    content = {"model": theirs, "optimizer": {"state": moments, "param_groups": []}, "step": metadata["step"]}
+    torch.save(content, tmp_path / "run.pt")
+    longer = replace(brief, steps=6, validate_every=6)
+    files = tmp_path / "run.pt", Path(brief.out) / "last.safetensors"
+    runs = [replace(longer, start=str(f), continued=True, out=f"{brief.out}-{k}") for k, f in enumerate(files)]
+    for run in runs:
+        assert train(run).model.network.config == ours.model.network.config
+    assert_close(last(runs[0]), last(runs[1]), 0)
+    with pytest.raises(FormatError, match="continued = false"):
+        train(replace(runs[0], start=str(tmp_path / "weights.pt"), out=brief.out + "-weights"))
