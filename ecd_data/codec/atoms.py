@@ -1,4 +1,4 @@
-"""Superposed atoms: a spherical form factor f(|k|) for each species, a short spline, predicts the amplitudes of stars."""
+"""Superposed atoms: a spherical form factor f(|k|) for each species, a short spline, predicts the stars' amplitudes."""
 
 from __future__ import annotations
 

@@ -62,9 +62,9 @@ def encode(values: NDArray[np.floating], lattice: ArrayLike, tolerance: float, c
         if task.error(stream) <= tolerance:
             return stream
     for operations in task.symmetries():
-        stream = _Search(task, operations).shortest()
-        if stream is not None:
-            return stream
+        found = _Search(task, operations).shortest()
+        if found is not None:
+            return found
     raise BoundError(f"a mean error of {tolerance:.3g} e/Å^3 is out of reach of the Fourier form in float32")
 
 
@@ -79,7 +79,7 @@ class _Task:
 
     @cached_property
     def shape(self) -> Shape:
-        return self.grid.shape  # type: ignore[return-value]
+        return self.grid.shape
 
     @cached_property
     def mean(self) -> float:
@@ -211,8 +211,10 @@ class _Search:
         """The coarsest step whose mean square error is at most target^2, or within `near` of it."""
         square = target**2 - self.lost
         numbers = np.count_nonzero(self.stars.real) + 2 * np.count_nonzero(~self.stars.real)
-        step = self._steps.get(knots, self._last_step or np.sqrt(12 * square / max(1, numbers)))
-        low, high, best = 0.0, np.inf, None
+        first = self._last_step or float(np.sqrt(12 * square / max(1, numbers)))
+        step = self._steps.get(knots, first)
+        low, high = 0.0, float(np.inf)
+        best: _Trial | None = None
         for _ in range(14):
             step = representable(step)
             trial = self._quantised(knots, step, target)
@@ -225,7 +227,7 @@ class _Search:
                 break
             step *= float(np.clip(((1 - near / 2) / max(ratio, 1e-9)) ** 0.6, 0.2, 4.0))
             if not low < step < high:
-                step = np.sqrt(low * high) if low else 0.5 * high
+                step = float(np.sqrt(low * high)) if low else 0.5 * high
         chosen = trial if near > 0.05 or best is None else best
         self._steps[knots] = self._last_step = chosen.step
         return chosen

@@ -330,4 +330,5 @@ def _waves(k: Ints, operations: Operations) -> Waves:
     star = np.broadcast_to(np.arange(len(k))[:, None] + [0, len(k)], index.shape)
     up = z >= 0
     places, first = np.unique(index[up], return_index=True)
-    return Waves((a, b, c), *(m.astype(np.int32) for m in (places, star[up][first], turn[up][first])), period)  # type: ignore[call-arg]
+    index, star, turn = (m.astype(np.int32) for m in (places, star[up][first], turn[up][first]))
+    return Waves((a, b, c), index, star, turn, period)

@@ -155,10 +155,12 @@ def _pack_coordinate(x: float) -> bytes:
 
 def stored_species(species: Species) -> Species:
     """The species with coordinates as a stream keeps them."""
-    return tuple(
-        tuple(Orbit(tuple(_Reader(_pack_coordinate(x)).coordinate() for x in o.frac_coords), o.atoms) for o in orbits)  # type: ignore[misc]
-        for orbits in species
-    )
+    return tuple(tuple(_stored(orbit) for orbit in orbits) for orbits in species)
+
+
+def _stored(orbit: Orbit) -> Orbit:
+    x, y, z = (_Reader(_pack_coordinate(x)).coordinate() for x in orbit.frac_coords)
+    return Orbit((x, y, z), orbit.atoms)
 
 
 class _Reader:
