@@ -57,14 +57,14 @@ def parse(data: Text, name: str) -> Density:
 def _crystal(atoms: Any) -> Crystal:
     cell = np.asarray(atoms.cell, dtype=np.float64).reshape(3, 3)
     positions = np.asarray(atoms.positions, dtype=np.float64).reshape(-1, 3)
-    a, b, c = (bool(p) for p in atoms.get("pbc", [True] * 3))
+    a, b, c = (bool(p) for p in (atoms.pbc if "pbc" in atoms else [True] * 3))
     return Crystal(cell, np.asarray(atoms.numbers), positions @ np.linalg.inv(cell), (a, b, c))
 
 
 def _functional(reader: Any) -> dict[str, Any]:
     """The functional by GPAW's name, a word or a record with a name."""
-    parameters = reader.get("parameters")
-    xc = parameters.get("xc") if hasattr(parameters, "get") else None
+    parameters: Any = reader.get("parameters") if "parameters" in reader else {}
+    xc: Any = parameters.get("xc") if hasattr(parameters, "get") else None
     xc = xc.get("name") if hasattr(xc, "get") else xc
     return {"functional": xc} if isinstance(xc, str) else {}
 
