@@ -87,5 +87,6 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     fs = s3fs.S3FileSystem()
     fs.mkdir("bucket")
     yield fs
+    fs.rm("bucket", recursive=True)  # servers of one process share their buckets
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()

@@ -55,7 +55,7 @@ def write_shard(shard: Shard, path: Path) -> None:
             schema,
             compression="zstd",
             use_dictionary=["formula", "functional", "pipeline", "part"],
-            use_byte_stream_split=split or False,  # type: ignore[arg-type]
+            use_byte_stream_split=split or False,
         ) as writer:
             for start, grids in _groups(shard, index):
                 rows = index.slice(start, len(grids))

@@ -18,7 +18,7 @@ from ecd_data.interrupts import stop_between_steps
 from ecd_data.store.lock import lock
 from ecd_data.store.parts import read_density
 from ecd_data.store.probes import Pool, pool_of
-from ecd_data.store.probes_index import FOLDER, SCHEMA, Settings, load_index, save_index
+from ecd_data.store.probes_index import FOLDER, SCHEMA, Settings, load_table, save_index
 from ecd_data.store.reader import Store
 
 FILE_CRYSTALS = 2048  # 134 MB of densities
@@ -68,14 +68,14 @@ def extract_probes(
     groups = _groups(opened)
     folder = Path(store) / FOLDER
     folder.mkdir(exist_ok=True)
-    before = load_index(opened.root)
-    settings = _settings(folder, None if before is None else before.settings, per_crystal, seed)
+    before, made_with = load_table(opened.root) or (SCHEMA.empty_table(), None)
+    settings = _settings(folder, made_with, per_crystal, seed)
     report = Extraction(folder, settings)
     release = lock(folder, report)
     try:
         for left in [*folder.glob(".part-*"), *folder.glob(".index-*")]:
             left.unlink()  # by a process that was killed: nothing refers to them
-        kept = _kept(folder, before.table if before is not None else SCHEMA.empty_table(), groups)
+        kept = _kept(folder, before, groups)
         _write(folder, settings, groups, kept, report, workers, progress)
     finally:
         release()

@@ -6,11 +6,9 @@ import io
 import os
 import tempfile
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -37,6 +35,7 @@ SCHEMA = pa.schema(
         ("group_sha256", pa.string()),
     ]
 )
+GROUP = 1 << 14  # rows: what reading holds beside the result
 REMEDY = "remove the folder probes and run `ecd probes` again"
 
 
@@ -59,73 +58,75 @@ class Place:
 
 
 class ProbeIndex:
-    """The rows of an extract by id; crystals are built when asked for."""
+    """The rows of an extract by id, in arrays; crystals are built when asked for."""
 
     def __init__(self, table: pa.Table, settings: Settings) -> None:
-        self.table, self.settings = table.combine_chunks(), settings
-
-    @cached_property
-    def _rows(self) -> dict[str, int]:
-        return {id: row for row, id in enumerate(self.table["id"].to_pylist())}
+        self.settings = settings
+        self._rows = {id: row for row, id in enumerate(table["id"].to_pylist())}
+        self._files = _array(table["file"]).dictionary_encode()
+        self._file_of = self._files.indices.to_numpy()
+        self._places = [table[name].to_numpy() for name in ("offset", "count", "components")]
+        self._shapes = _array(table["shape"]).flatten().to_numpy().reshape(-1, 3)
+        self._lattices = _array(table["lattice"]).flatten().to_numpy().reshape(-1, 3, 3)
+        self._pbc = _array(table["pbc"]).flatten().to_numpy(zero_copy_only=False).reshape(-1, 3)
+        self._numbers, self._frac_coords = (_ragged(table[name]) for name in ("numbers", "frac_coords"))
 
     def __contains__(self, id: object) -> bool:
         return id in self._rows
 
     def __len__(self) -> int:
-        return len(self.table)
-
-    @cached_property
-    def _places(self) -> dict[str, NDArray[Any]]:
-        return {name: self.table[name].to_numpy() for name in ("offset", "count", "components")} | {
-            "shape": _flat(self.table["shape"]).reshape(-1, 3)
-        }
-
-    @cached_property
-    def _lists(self) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-        columns = {name: _array(self.table[name]) for name in ("numbers", "frac_coords")}
-        return {name: (array.offsets.to_numpy(), array.values.to_numpy()) for name, array in columns.items()}
-
-    @cached_property
-    def _lattices(self) -> NDArray[np.float64]:
-        return _flat(self.table["lattice"]).reshape(-1, 3, 3)
+        return len(self._rows)
 
     def place(self, id: str) -> Place:
         """Where the probes of a crystal lie."""
-        row, columns = self._rows[id], self._places
-        offset, count, components = (int(columns[name][row]) for name in ("offset", "count", "components"))
-        a, b, c = columns["shape"][row].tolist()
-        return Place(self.table["file"][row].as_py(), offset, count, components, (a, b, c))
+        row = self._rows[id]
+        file = self._files.dictionary[int(self._file_of[row])].as_py()
+        offset, count, components = (int(column[row]) for column in self._places)
+        a, b, c = self._shapes[row].tolist()
+        return Place(file, offset, count, components, (a, b, c))
 
     def crystal(self, id: str) -> Crystal:
         """The crystal of an id."""
         row = self._rows[id]
-        numbers, frac_coords = (v[o[row] : o[row + 1]] for o, v in (self._lists[k] for k in ("numbers", "frac_coords")))
-        return Crystal(self._lattices[row], numbers, frac_coords.reshape(-1, 3), tuple(self.table["pbc"][row].as_py()))
+        numbers, frac_coords = (
+            values[starts[row] : starts[row + 1]] for starts, values in (self._numbers, self._frac_coords)
+        )
+        return Crystal(self._lattices[row], numbers, frac_coords.reshape(-1, 3), tuple(self._pbc[row].tolist()))
 
 
 def _array(column: pa.ChunkedArray) -> Any:
-    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _flat(column: pa.ChunkedArray) -> NDArray[Any]:
-    return _array(column).flatten().to_numpy()
+def _ragged(column: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Where each row's values start, and all values."""
+    array = _array(column)
+    return array.offsets.to_numpy(), array.values.to_numpy()
 
 
 def load_index(root: str) -> ProbeIndex | None:
     """The index of the extract of the store at `root`, a path or URL; None where it has no extract."""
+    loaded = load_table(root, [name for name in SCHEMA.names if name != "group_sha256"])
+    return None if loaded is None else ProbeIndex(*loaded)
+
+
+def load_table(root: str, columns: list[str] = SCHEMA.names) -> tuple[pa.Table, Settings] | None:
+    """The rows of the index of an extract and what it was made with; None where there is no extract."""
     name = f"{root}/{INDEX}"
     try:
-        table = pq.read_table(io.BytesIO(read_url(name)))
+        file = pq.ParquetFile(name if Path(name).is_file() else io.BytesIO(read_url(name)))
+        missing = sorted(set(columns) - set(file.schema_arrow.names))
+        table = None if missing else file.read(columns)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, pa.ArrowException) as error:
         raise StoreError(f"{name} is damaged; {REMEDY}") from error
-    stated = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    if missing := sorted(set(SCHEMA.names) - set(table.column_names)):
+    stated = {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
+    if table is None:
         raise StoreError(f"{name} is no index of probes, it has no column {missing[0]!r}; {REMEDY}")
     if stated.get("ecd.probes") != FORMAT:
         raise StoreError(f"{name} is of probes format {stated.get('ecd.probes')}, this reader knows {FORMAT}: update")
-    return ProbeIndex(table, Settings(int(stated["per_crystal"]), int(stated["seed"])))
+    return table, Settings(int(stated["per_crystal"]), int(stated["seed"]))
 
 
 def save_index(table: pa.Table, settings: Settings, root: Path) -> None:
@@ -135,7 +136,7 @@ def save_index(table: pa.Table, settings: Settings, root: Path) -> None:
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".index-")
     try:
         with os.fdopen(handle, "wb") as file:
-            pq.write_table(table.replace_schema_metadata(stated), file, compression="zstd")
+            pq.write_table(table.replace_schema_metadata(stated), file, compression="zstd", row_group_size=GROUP)
         os.chmod(aside, 0o644)
         os.replace(aside, path)
     except BaseException:

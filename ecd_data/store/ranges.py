@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 import time
@@ -9,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import fsspec
-import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
 from ecd_data.errors import MissingDependencyError, StoreError
@@ -27,7 +27,7 @@ class RangeReader:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self._maps: dict[str, np.ndarray] = {}
+        self._maps: dict[str, mmap.mmap] = {}
         self._place: tuple[int, Any, str] | None = None
         self._guard = threading.Lock()
 
@@ -62,11 +62,8 @@ class RangeReader:
 
     def _mapped(self, folder: str, name: str, start: int, stop: int) -> bytes:
         if name not in self._maps:
-            try:
-                self._maps[name] = np.memmap(f"{folder}/{name}", np.uint8, "r").view(np.ndarray)
-            except (OSError, ValueError) as error:
-                raise StoreError(f"{folder}/{name} is missing or empty; restore it or make it again") from error
-        data = self._maps[name][start:stop].tobytes()
+            self._maps[name] = _map(f"{folder}/{name}")
+        data = self._maps[name][start:stop]
         return data if len(data) == stop - start else _whole(data, start, stop, f"{folder}/{name}")
 
     def _fetched(self, fs: Any, folder: str, wanted: Sequence[Range]) -> list[bytes]:
@@ -89,6 +86,17 @@ class RangeReader:
                 raise failure
             time.sleep(PAUSE * 2**attempt)
         return [results[number] for number in range(len(wanted))]
+
+
+def _map(path: str) -> mmap.mmap:
+    try:
+        with open(path, "rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} is missing or empty; restore it or make it again") from error
+    if hasattr(mmap, "MADV_RANDOM"):  # or each first touch of a page reads many more ahead
+        mapped.madvise(mmap.MADV_RANDOM)
+    return mapped
 
 
 def _whole(answer: bytes | Exception, start: int, stop: int, name: str) -> bytes:
