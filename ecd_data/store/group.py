@@ -6,23 +6,19 @@ import json
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
-from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, ZstdCodec
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
-from zarr.storage import MemoryStore
 
 from ecd_data.codec import BoundError, FourierPayload, encode
 from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_data.errors import StoreError
 from ecd_data.fourier import outer_share
-from ecd_data.store.codec import TINY, FourierCodec
+
+if TYPE_CHECKING:  # loaded where it is used: it takes longer than all else that reading a crystal needs
+    import zarr
 
 log = logging.getLogger("ecd_data")
 
@@ -59,6 +55,8 @@ def pack(density: Density, bound: float, pipeline: str, attributes: dict[str, An
 
 
 def _fourier_entries(density: Density, bound: float, attributes: dict[str, Any]) -> Entries:
+    from ecd_data.store.codec import TINY, FourierCodec
+
     scale = float(np.abs(density.values).mean())
     codec = FourierCodec(bound=bound, scale=scale, lattice=tuple(density.lattice.ravel().tolist()))
     options = {"chunks": density.shape, "serializer": codec, "compressors": None}
@@ -71,6 +69,8 @@ def _fourier_entries(density: Density, bound: float, attributes: dict[str, Any])
 
 
 def _real_entries(density: Density, attributes: dict[str, Any]) -> Entries:
+    from zarr.codecs import BloscCodec
+
     chunks = tuple(min(CHUNK, n) for n in density.shape)
     shards = tuple(-(-n // c) * c for n, c in zip(density.shape, chunks, strict=True))
     compressors = BloscCodec(cname="zstd", clevel=7, shuffle="shuffle")
@@ -89,7 +89,12 @@ def _chunks(shape: Sequence[int]) -> list[str]:
 
 def _entries(density: Density, attributes: dict[str, Any], options: dict[str, Any], filled: bool) -> Entries:
     """The group with its arrays' metadata, and with their values where they are to be `filled`."""
-    memory = MemoryStore()
+    import zarr
+    from zarr.codecs import ZstdCodec
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    memory = zarr.storage.MemoryStore()
     group = zarr.create_group(memory, zarr_format=3, attributes=attributes)
     for name, grid in _grids(density).items():
         array = _new_array(group, name, grid.shape, options)
@@ -106,10 +111,12 @@ def _entries(density: Density, attributes: dict[str, Any], options: dict[str, An
 
 
 def _new_array(group: zarr.Group, name: str, shape: tuple[int, ...], options: dict[str, Any]) -> zarr.Array[Any]:
+    from zarr.errors import ZarrUserWarning
+
     if len(shape) == 4:
         options = {k: (1, *v) if k in ("chunks", "shards") else v for k, v in options.items()}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
+        warnings.simplefilter("ignore", ZarrUserWarning)
         return group.create_array(name, shape=shape, dtype="float32", fill_value=None, **options)
 
 
@@ -165,7 +172,14 @@ def _read(entries: Entries, name: str) -> NDArray[Any]:
             raise StoreError(f"the stored {name} is of another grid")
         return np.stack([component.decode() for component in components]).reshape(shape)
     if codecs == ["bytes", "zstd"] and described["chunk_grid"]["configuration"]["chunk_shape"] == shape:
+        from numcodecs.zstd import Zstd
+
         return np.frombuffer(Zstd().decode(entries[f"{name}/c/0"]), np.uint8)
+    import zarr
+    from zarr.core.buffer import default_buffer_prototype
+
     prototype = default_buffer_prototype()
-    memory = MemoryStore({k: prototype.buffer.from_bytes(v) for k, v in entries.items() if k.startswith(f"{name}/")})
+    memory = zarr.storage.MemoryStore(
+        {k: prototype.buffer.from_bytes(v) for k, v in entries.items() if k.startswith(f"{name}/")}
+    )
     return np.asarray(zarr.open_array(memory, path=name, mode="r")[...])

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import spglib  # here and not where it is used: a Ctrl-C while it loads would end in an ImportError
+import spglib  # here and not where they are used: a Ctrl-C while they load would end in an ImportError
+import zarr  # noqa: F401
 
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
