@@ -40,7 +40,7 @@ def info(
     if id is not None:
         _describe(id, store[id])
         return
-    index = store.index
+    index = store.columns("length", "functional", "pipeline", "shape").to_pandas()
     print(f"{store.root}: {len(store)} crystals, {_size(index['length'].sum())}")
     if not len(store):
         return
