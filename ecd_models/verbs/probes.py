@@ -10,6 +10,8 @@ import typer
 
 from ecd_models.verbs.options import Data, Quiet
 
+SHOWN = 20  # reasons why crystals were left out
+
 
 def extract(
     store: Annotated[Path, typer.Argument(help="A store on this machine.")],
@@ -24,8 +26,10 @@ def extract(
     from ecd_data.store.probes_extract import extract_probes
 
     report = extract_probes(store, per_crystal=per_crystal, seed=seed, workers=workers, progress=not quiet)
-    for id, reason in report.failed.items():
-        print(f"left out: {id}: {reason}", file=sys.stderr)
+    for reason in list(report.failed.values())[:SHOWN]:
+        print(f"left out: {reason}", file=sys.stderr)
+    if len(report.failed) > SHOWN:
+        print(f"left out: {len(report.failed) - SHOWN} more", file=sys.stderr)
     print(
         f"{report.folder}: {report.added} added ({report.bytes / 1e6:.2f} MB), {report.skipped} there already, "
         f"{len(report.failed)} left out; {report.settings.per_crystal} probes a crystal"
