@@ -30,12 +30,13 @@ from ecd_data.errors import EcdError
 
 DEAD_ZONE = 0.1  # a value becomes an integer from 0.6 of a step on: fewer bits for hardly more error
 SYMMETRIC = 0.7  # an operation may change the values by this part of the tolerance
-COARSE_KNOTS = (10, 16, 24, 36, 52)
-TRIALS = 8
+FIRST_KNOTS = (18, 28)  # where the search starts
+TRIALS, PATIENCE = 10, 3  # the rounding of form factors makes the error jump: later trials gain little
 ENOUGH = 0.985  # of the tolerance: the next trial would save less than it costs
 SPLINE_SHARE = 0.05  # of the squared error that the rounding of form factors may take
 SINGLE_FROM = 3e-6  # tolerance over the root mean square from which float32 transforms are fine enough
 TAIL = 0.4  # of the squared error that plane waves beyond the last star may take
+EXACT_UP_TO = 2000
 BLOCK = 12  # integers over which the magnitude is taken for constant in an estimate of bits
 
 
@@ -163,23 +164,27 @@ class _Search:
         if self.lost > self.target**2 or not len(self.stars):
             return None
         knots = self._best_knots()
+        return self._with(knots) or (self._with(0) if knots else None)
+
+    def _with(self, knots: int) -> bytes | None:
+        """The shortest stream with so many knots."""
         best: bytes | None = None
-        target, finest = self.target, 0.0
-        for _ in range(TRIALS):
+        target = self.target
+        for trial in range(TRIALS):
             try:
                 stream = self._stream(self._trial(knots, target))
             except OverflowError:
                 break
             error = self.task.error(stream)
             if error <= self.task.tolerance:
-                if best is None or len(stream) <= len(best):
+                if best is None or len(stream) < len(best):
                     best = stream
-                if error > ENOUGH * self.task.tolerance:
+                if error > ENOUGH * self.task.tolerance or trial >= PATIENCE:
                     break
-                finest = target
-            elif best is not None and target <= 1.01 * finest:
+            elif best is not None and trial >= PATIENCE:
                 break
-            target *= min(2.0, 0.995 * self.task.tolerance / error) if error > 0 else 2.0
+            margin = 1 - 0.005 * (trial + 1 if error > self.task.tolerance else 1)
+            target *= min(2.0, margin * self.task.tolerance / error) if error > 0 else 2.0
             if target**2 <= self.lost:
                 break
         return best
@@ -189,13 +194,20 @@ class _Search:
         if not self.species:
             return 0
         costs = {0: self._cost(0)}
-        most = 2 * len(self.stars) / len(self.species)
-        for knots in COARSE_KNOTS:
-            costs[knots] = self._cost(knots) if knots <= most else np.inf
-        best = min(costs, key=costs.__getitem__)
-        if best:
-            for knots in (round(0.8 * best), round(1.25 * best)):
-                costs[knots] = self._cost(knots) if 4 <= knots <= min(most, MAX_KNOTS) else np.inf
+        most = min(MAX_KNOTS, 2 * len(self.stars) // len(self.species))
+
+        def cost(knots: int) -> float:
+            if knots not in costs:
+                costs[knots] = self._cost(knots) if 4 <= knots <= most else np.inf
+            return costs[knots]
+
+        more = cost(FIRST_KNOTS[1]) < cost(FIRST_KNOTS[0])
+        best = FIRST_KNOTS[1] if more else FIRST_KNOTS[0]
+        factor = 1.5 if more else 1 / 1.5
+        while cost(round(factor * best)) < cost(best):
+            best = round(factor * best)
+        for finer in (1.22, 1 / 1.22):
+            cost(round(finer * best))
         return min(costs, key=costs.__getitem__)
 
     def _cost(self, knots: int) -> float:
@@ -311,7 +323,9 @@ def _rounded(x: Floats) -> Floats:
 
 
 def estimated_bits(integers: Ints) -> float:
-    """The entropy of integers whose magnitude is geometric with a mean that changes slowly."""
+    """What the coder makes of integers; of many, the entropy if their magnitude is geometric and changes slowly."""
+    if len(integers) <= EXACT_UP_TO:
+        return 8.0 * len(entropy.encode(integers, entropy.starting_scale(integers)))
     size = np.abs(np.pad(integers, (0, -len(integers) % BLOCK)))
     mean = size.reshape(-1, BLOCK).mean(axis=1) + 0.02
     return float(BLOCK * (np.log2(1 + mean) + mean * np.log2(1 + 1 / mean) + mean / (1 + mean)).sum())

@@ -44,12 +44,7 @@ class Operations:
     @classmethod
     def of_crystal(cls, crystal: Crystal, shape: Shape) -> Operations:
         """The operations of the crystal's space group that fit the grid."""
-        n = np.array(shape)
-        found = grid_operations(crystal, shape, SYMPREC)
-        rotations = np.array([matrix * n / n[:, None] for matrix, _ in found]).round().astype(np.int64)
-        shifts = np.array([shift for _, shift in found]) % n
-        small = np.flatnonzero(np.abs(rotations).max(axis=(1, 2)) <= MAX_ENTRY)[:MAX_OPERATIONS]
-        return cls(shape, rotations[small], shifts[small])._largest_group()
+        return _of_crystal(crystal, shape)
 
     @cached_property
     def keys(self) -> Ints:
@@ -126,6 +121,16 @@ class Operations:
                 chosen.append(index)
                 group = self._closure(chosen) or group
         return chosen
+
+
+@lru_cache(maxsize=4)  # density and magnetisation have one crystal
+def _of_crystal(crystal: Crystal, shape: Shape) -> Operations:
+    n = np.array(shape)
+    found = grid_operations(crystal, shape, SYMPREC)
+    rotations = np.array([matrix * n / n[:, None] for matrix, _ in found]).round().astype(np.int64)
+    shifts = np.array([shift for _, shift in found]) % n
+    small = np.flatnonzero(np.abs(rotations).max(axis=(1, 2)) <= MAX_ENTRY)[:MAX_OPERATIONS]
+    return Operations(shape, rotations[small], shifts[small])._largest_group()
 
 
 @lru_cache(maxsize=64)

@@ -162,7 +162,7 @@ class Waves:
         """Whether all turns are zero."""
         return not self.turn.any()
 
-    @property
+    @cached_property
     def phases(self) -> Complexes:
         """exp(2 pi i turn / period) [w]."""
         return np.exp(2j * np.pi / self.period * np.arange(self.period))[self.turn]
