@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_models.fast import Decoder
-from ecd_models.fast.dense import COLUMNS, ROWS, add_product, aligned, padded, round_up
+from ecd_models.fast.dense import COLUMNS, ROWS, add_product, aligned, odd_stride, padded, round_up
 from ecd_models.fast.harmonics import LMAX, harmonics
 from ecd_models.fast.images import Images, find_edges, near_images
 from ecd_models.fast.parallel import share
@@ -49,18 +49,20 @@ class Tiles(NamedTuple):
 
 
 class Layers(NamedTuple):
-    """What follows the sums; k layers with s scalars in `width` columns.
+    """What follows the sums; k layers with s scalars in `columns` columns, a row every `width` numbers.
 
     blocks [k, lmax + 1, 2]: first column of the sums and number of channels of each l; lin2 [k, channels, width] with
-    a tenth of lin3 in column s; sc [k, s, width], zero for the first layer; readout [s, outputs].
+    a tenth of lin3 in column s; sc [k, s, width], zero for the first layer; readout [outputs, columns].
     """
 
     blocks: NDArray[np.int64]
     lin2: NDArray[np.float32]
     sc: NDArray[np.float32]
     readout: NDArray[np.float32]
+    outputs: int
     channels: int
     scalars: int
+    columns: int
     width: int
 
 
@@ -77,7 +79,7 @@ def decoder(network: ChargE3Net, features: list[Tensor], crystal: Crystal) -> De
     tiles = _tiles(network, features, table, first)
     layers = _layers(network, first)
     images = Images.of(crystal, network.cutoff)
-    outputs = layers.readout.shape[1]
+    outputs = layers.outputs
 
     def decode(frac_points: Floats) -> NDArray[np.float32]:
         points = images.points(frac_points)
@@ -133,14 +135,14 @@ def _tiles(network: ChargE3Net, features: list[Tensor], radial: RadialTable, fir
     table, field = aligned(table_size), aligned(field_size)
     np.concatenate(tables, out=table)
     np.concatenate(sent_tiles, out=field)
-    lines = int(first[-1]) // COLUMNS  # an odd number, or columns of different points share places in the cache
-    return Tiles(np.array(where, np.int64), table, field, (lines + 1 - lines % 2) * COLUMNS)
+    return Tiles(np.array(where, np.int64), table, field, odd_stride(int(first[-1])))
 
 
 def _layers(network: ChargE3Net, first: NDArray[np.int64]) -> Layers:
     channels, layers = network.config.channels, list(network.decoder.layers)
     scalars, total = channels[0], sum(channels)
-    width = round_up(scalars + 1, COLUMNS)
+    columns = round_up(scalars + 1, COLUMNS)
+    width = odd_stride(columns)
     lin2, sc = aligned(len(layers) * total * width), aligned(len(layers) * scalars * width)
     for k, layer in enumerate(layers):
         both = np.concatenate([_array(layer.lin2), 0.1 * _array(layer.lin3)[:, None]], axis=1) / np.sqrt(total)
@@ -149,7 +151,9 @@ def _layers(network: ChargE3Net, first: NDArray[np.int64]) -> Layers:
             sc.reshape(-1, scalars, width)[k] = padded(_array(layer.sc) * (SILU_SCALE / np.sqrt(scalars)), width)
     blocks = np.array([[(first[l] + k * n, n) for l, n in enumerate(channels)] for k in range(len(layers))])
     readout = _array(network.decoder.readout).reshape(scalars, -1) * (SILU_SCALE / np.sqrt(scalars))
-    return Layers(blocks, lin2, sc, readout.astype(np.float32), total, scalars, width)
+    return Layers(
+        blocks, lin2, sc, padded(readout.T, columns).ravel(), readout.shape[1], total, scalars, columns, width
+    )
 
 
 def _array(weight: Any) -> Floats:
@@ -310,7 +314,7 @@ def _mix(row: int, layers: Any, first: bool, space: Any) -> None:
     angle = np.float64(space.new[row + layers.scalars])
     sin, cos = splat(np.float32(np.sin(angle)), 16), splat(np.float32(np.cos(angle)), 16)
     zero, one = splat(np.float32(0), 16), splat(np.float32(1), 16)
-    for column in range(row, row + layers.width, 16):
+    for column in range(row, row + layers.columns, 16):
         value = mul(sin, load(space.new, column, 16))
         if not first:
             value = fma(cos, load(space.kept, column, 16), value)
@@ -321,28 +325,32 @@ def _mix(row: int, layers: Any, first: bool, space: Any) -> None:
 def _read_out(points: int, start: int, layers: Any, space: Any, result: Any) -> None:
     for p in range(points):
         for output in range(result.shape[1]):
-            total = 0.0
-            for s in range(layers.scalars):
-                total += np.float64(space.state[p * layers.width + s]) * np.float64(layers.readout[s, output])
-            result[start + p, output] = total
+            total = splat(np.float32(0), 16)
+            for s in range(0, layers.columns, 16):
+                weight = load(layers.readout, output * layers.columns + s, 16)
+                total = fma(weight, load(space.state, p * layers.width + s, 16), total)
+            store(space.new, 0, total)
+            result[start + p, output] = space.new[:16].sum()
 
 
 @njit(nogil=True)
 def _dense(points: int, start: int, stride: int, layers: Any, space: Any, result: Any) -> None:
     """The layers and the readout, from the sums of a block of points."""
-    width, scalars = layers.width, layers.scalars
+    width, columns, scalars = layers.width, layers.columns, layers.scalars
     rows = -(-points // ROWS) * ROWS
     for k in range(len(layers.blocks)):
         space.new[: rows * width] = 0
         before = k * layers.channels * width
         for l in range(layers.blocks.shape[1]):
             column, count = layers.blocks[k, l]
-            add_product(space.sums, column, stride, layers.lin2, before, width, space.new, 0, width, rows, count, width)
+            add_product(
+                space.sums, column, stride, layers.lin2, before, width, space.new, 0, width, rows, count, columns
+            )
             before += count * width
         if k > 0:
             space.kept[: rows * width] = 0
             sc = k * scalars * width
-            add_product(space.state, 0, width, layers.sc, sc, width, space.kept, 0, width, rows, scalars, width)
+            add_product(space.state, 0, width, layers.sc, sc, width, space.kept, 0, width, rows, scalars, columns)
         for p in range(rows):
             _mix(p * width, layers, k == 0, space)
     _read_out(points, start, layers, space, result)

@@ -16,6 +16,7 @@ from ecd_models.fast.simd import broadcast, fma, load, store
 
 ROWS = 8  # of the left matrix in a tile: 8 rows by 32 columns of sums fill the registers
 COLUMNS = 16  # the number of columns is a multiple of this
+INNER = 192  # rows of the right matrix, 32 columns wide, that stay in the cache next to the processor
 
 
 def aligned(size: int, dtype: type = np.float32) -> NDArray[Any]:
@@ -37,6 +38,12 @@ def padded(matrix: NDArray[Any], columns: int | None = None) -> NDArray[np.float
 def round_up(number: int, multiple: int) -> int:
     """The next multiple of `multiple`."""
     return -(-number // multiple) * multiple
+
+
+def odd_stride(columns: int) -> int:
+    """A step from row to row of at least `columns`, an odd number of lines: rows share no places in the cache."""
+    lines = round_up(columns, COLUMNS) // COLUMNS
+    return (lines + 1 - lines % 2) * COLUMNS
 
 
 def _tile(width: int) -> Callable[..., Any]:
@@ -77,12 +84,15 @@ def add_product(
 ) -> None:
     """c += a b for a [rows, inner], b [inner, columns]; rows a multiple of ROWS, columns of COLUMNS.
 
-    Each matrix is an array, the index of its first number and its step from row to row.
+    Each matrix is an array, the index of its first number and its step from row to row, best an `odd_stride`.
     """
     wide = columns // 32 * 32
-    for column in range(0, wide, 32):
-        for row in range(0, rows, ROWS):
-            _wide(a, i + row * lda, lda, b, j + column, ldb, c, k + row * ldc + column, ldc, inner)
-    if wide < columns:
-        for row in range(0, rows, ROWS):
-            _narrow(a, i + row * lda, lda, b, j + wide, ldb, c, k + row * ldc + wide, ldc, inner)
+    for begin in range(0, inner, INNER):
+        depth = min(INNER, inner - begin)
+        left, right = i + begin, j + begin * ldb
+        for column in range(0, wide, 32):
+            for row in range(0, rows, ROWS):
+                _wide(a, left + row * lda, lda, b, right + column, ldb, c, k + row * ldc + column, ldc, depth)
+        if wide < columns:
+            for row in range(0, rows, ROWS):
+                _narrow(a, left + row * lda, lda, b, right + wide, ldb, c, k + row * ldc + wide, ldc, depth)
