@@ -116,20 +116,19 @@ def fitted(stars: Stars, factors: Complexes, amplitudes: Complexes, knots: int) 
 
     The stiffness is the trace of the normal matrix, each coefficient measured in its own unit 1/(j + 1).
     """
-    from scipy.sparse import csr_array
-
     first, weights = spline(stars, knots)
     count, species = len(stars), len(factors)
     root = np.sqrt(stars.size)
     entries = (weights[:, None] * factors * root).transpose(2, 0, 1).reshape(count, -1)
-    columns = ((first[:, None] + np.arange(4))[:, :, None] * species + np.arange(species)).reshape(count, -1)
-    width = entries.shape[1]
-    starts = np.arange(0, 2 * count * width + 1, width)
-    flat = np.concatenate([entries.real.ravel(), entries.imag.ravel()])
-    design = csr_array((flat, np.tile(columns.ravel(), 2), starts), shape=(2 * count, knots * species))
-    normal = (design.T @ design).toarray()
-    weighted = amplitudes * root
-    right = design.T @ np.concatenate([weighted.real, weighted.imag])
+    normal, right = np.zeros((knots * species,) * 2), np.zeros(knots * species)
+    edges = np.searchsorted(first, np.arange(knots - 2))  # stars are sorted: those of an interval lie side by side
+    for interval in range(knots - 3):
+        inside = slice(edges[interval], edges[interval + 1])
+        here = slice(interval * species, (interval + 4) * species)
+        rows = np.concatenate([entries[inside].real, entries[inside].imag])
+        wanted = amplitudes[inside] * root[inside]
+        normal[here, here] += rows.T @ rows
+        right[here] += rows.T @ np.concatenate([wanted.real, wanted.imag])
     diagonal = normal.diagonal()
     solution = np.linalg.solve(normal + RIDGE * diagonal.max() * np.eye(len(normal)), right)
     units = np.repeat(1.0 / np.arange(1, knots + 1), species)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +22,7 @@ from ecd_data.codec.stream import (
     MAX_SPECIES,
     Contents,
     pack,
-    pack_integers,
+    pack_xz,
     representable,
     stored_species,
 )
@@ -269,17 +270,15 @@ class _Search:
         task = self.task
         integers = trial.integers
         start = entropy.starting_scale(integers)
-        body = pack_integers(integers, start, xz=False)
-        xz = False
-        if len(self.stars.operations) == 1 and len(body) > 64:
-            other = pack_integers(integers, start, xz=True)
+        body, xz = entropy.encode(integers, start), False
+        if len(self.stars.operations) == 1 and len(body) > 64:  # equal coefficients that no operation tells?
+            quick = len(zlib.compress(integers.astype("<i4").tobytes(), 1))
+            other = pack_xz(integers) if quick < 2 * len(body) else body
             if len(other) < len(body):
                 body, xz = other, True
-        double = task.tolerance < SINGLE_FROM * np.sqrt(task.energy)
-        contents = Contents(
-            task.shape, task.mean, trial.step, trial.count, self.generators, trial.atoms, body, start, xz
-        )
-        return pack(replace(contents, double=bool(double)), task.metric)
+        double = bool(task.tolerance < SINGLE_FROM * np.sqrt(task.energy))
+        header = (task.shape, task.mean, trial.step, trial.count, self.generators, trial.atoms)
+        return pack(Contents(*header, body=body, start=start, xz=xz, double=double), task.metric)
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,10 +88,8 @@ def unpack(stream: bytes, metric: Metric) -> Contents:
         raise FormatError(f"damaged ecd.fourier stream ({error})") from error
 
 
-def pack_integers(values: Ints, start: int, xz: bool) -> bytes:
-    """The body of a stream."""
-    if not xz:
-        return entropy.encode(values, start)
+def pack_xz(values: Ints) -> bytes:
+    """The body of a stream as xz makes it."""
     planes = values.astype("<i4").view(np.uint8).reshape(-1, 4).T  # bytes of one significance lie together
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": max(4096, planes.size)}]
     return lzma.compress(planes.tobytes(), lzma.FORMAT_XZ, lzma.CHECK_NONE, filters=filters)
