@@ -57,6 +57,12 @@ def flat(arrays: Sequence[ArrayLike]) -> Array:
     return result
 
 
+def tiled(array: NDArray[Any], layer: int) -> Array:
+    """An array [..., h] by layer, which is one of its axes, and then by 16 channels [k, h / 16, ..., 16]."""
+    tiles = np.stack(np.split(array, array.shape[-1] // 16, axis=-1))
+    return flat(np.moveaxis(tiles, layer + 1, 0))
+
+
 @njit(nogil=True)
 def affine(x: Any, weights: Any, biases: Any, k: int, y: Any, rows: int, inner: int, columns: int) -> None:
     """y = x w + b with the k-th of several matrices [inner, columns] and biases, for x [rows, inner]."""

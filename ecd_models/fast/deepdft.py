@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_models.fast import Decoder
-from ecd_models.fast.affine import Array, Channels, affine, flat, sigmoid
+from ecd_models.fast.affine import Array, Channels, affine, sigmoid, tiled
 from ecd_models.fast.dense import ROWS, add_product, aligned
-from ecd_models.fast.edges import block_edges, cubic
+from ecd_models.fast.edges import DEGREE, block_edges, by_interval, quintic
 from ecd_models.fast.images import Images
 from ecd_models.fast.parallel import share
 from ecd_models.fast.radial import RadialTable, tabulate
@@ -34,9 +34,10 @@ INEXACT = 1e-5  # tables of functions with larger errors are not used
 class Layers(NamedTuple):
     """The probe model of k layers with h channels, in flat arrays; b: biases.
 
-    table [k, intervals, 4, 3h], `scale` intervals per Å: what messages are multiplied by; sent [k, atoms, 5, h];
-    gate [k, h, 2h], gates [k, 2h, 2h]: scalar messages to gates; mixed [k, h, 2h]: vectors to Uv and Vv;
-    combined [k, 2h, h], changes [k, h, 3h]: scalars and lengths to what changes the states; readout [h, h], last [h].
+    table [k, h / 16, intervals, 6, 3, 16], `scale` intervals per Å: what messages are multiplied by;
+    sent [k, h / 16, atoms, 5, 16]; gate [k, h, 2h], gates [k, 2h, 2h]: scalar messages to gates;
+    mixed [k, h, 2h]: vectors to Uv and Vv; combined [k, 2h, h], changes [k, h, 3h]: scalars and lengths to what changes
+    the states; readout [h, h], last [h].
     """
 
     count: int
@@ -63,7 +64,7 @@ class Space(NamedTuple):
     """What one block of p points needs.
 
     state, message [4, p, h]: scalars and vectors; mixed [3, p, 2h]: Uv and Vv; product [p, h]: Uv.Vv;
-    paired [p, 2h]: scalars and |Vv|; hidden [p, 2h]; change [p, 3h].
+    paired [p, 2h]: scalars and |Vv|; hidden [p, 2h]; change [p, 3h]; tile [p, 4, 16]: the messages of some channels.
     """
 
     state: Array
@@ -73,6 +74,7 @@ class Space(NamedTuple):
     paired: Array
     hidden: Array
     change: Array
+    tile: Array
 
 
 def decoder(network: DeepDFT, sent: list[Tensor], crystal: Crystal) -> Decoder | None:
@@ -88,7 +90,8 @@ def decoder(network: DeepDFT, sent: list[Tensor], crystal: Crystal) -> Decoder |
         outputs = np.empty(len(points), np.float32)
 
         def worker() -> Callable[[int, int], None]:
-            space = Space(*(aligned(planes * POINTS * layers.channels) for planes in (4, 4, 6, 1, 2, 2, 3)))
+            sizes = [size * layers.channels for size in (4, 4, 6, 1, 2, 2, 3)]
+            space = Space(*(aligned(size * POINTS) for size in (*sizes, 4 * 16)))
             where = images.positions, images.atoms, images.reach
             return lambda start, stop: _decode(points[start:stop], where, layers, space, outputs[start:stop])
 
@@ -108,7 +111,7 @@ def filters(network: DeepDFT) -> RadialTable:
             distances = torch.from_numpy(r).clamp(min=SHORTEST)
             return (radial_functions(distances, config.distance_embedding_size, config.cutoff) @ rows).numpy()
 
-        return tabulate(functions, config.cutoff)
+        return tabulate(functions, config.cutoff, degree=DEGREE)
 
 
 def packed(network: DeepDFT, table: RadialTable, sent: list[Tensor]) -> Layers:
@@ -119,9 +122,9 @@ def packed(network: DeepDFT, table: RadialTable, sent: list[Tensor]) -> Layers:
     return Layers(
         count,
         channels.padded,
-        flat(np.split(channels.fill(table.coefficients), count, axis=2)),
+        tiled(channels.fill(table.coefficients).reshape(table.intervals, DEGREE + 1, count, 3, -1), 2),
         np.float32(table.scale),
-        channels.vectors(sent),
+        tiled(channels.fill(torch.stack(sent)), 0),
         *channels.perceptrons([layer.update_gate_mlp for layer in probe.message_layers]),
         channels.matrices(torch.cat([update.linearU.weight, update.linearV.weight]) for update in updates),
         *channels.perceptrons([update.combined_mlp for update in updates]),
@@ -132,44 +135,67 @@ def packed(network: DeepDFT, table: RadialTable, sent: list[Tensor]) -> Layers:
     )
 
 
-@njit(nogil=True)
+@njit(nogil=True, cache=True)
 def _decode(points: Any, where: Any, layers: Any, space: Any, outputs: Any) -> None:
     chosen, h = np.empty(len(where[0]), np.int32), layers.channels
     table, sent = layers.table.reshape(layers.count, -1), layers.sent.reshape(layers.count, -1)
+    intervals = table.shape[1] // (3 * (DEGREE + 1) * h)
     for first in range(0, len(points), POINTS):
         block = points[first : first + POINTS]
-        edges = block_edges(block, where, table.shape[1] // (12 * h), layers.scale, chosen)
+        edges = by_interval(block_edges(block, where, intervals, layers.scale, chosen), intervals)
         rows = -(-len(block) // ROWS) * ROWS
         space.state[:] = 0
         for k in range(layers.count):
-            space.message[:] = 0
-            _receive(edges, table[k], sent[k], space.message, rows, h)
+            _receive(edges, table[k], sent[k], space, rows, h)
             _take_up(space, layers, k, rows, h)
             _update(space, layers, k, rows, h)
         _read_out(space, layers, rows, h, outputs[first : first + POINTS])
 
 
 @njit(nogil=True)
-def _receive(edges: Any, table: Any, sent: Any, sums: Any, rows: int, h: int) -> None:
-    """Add the messages of all edges to the sums [4, rows, h]."""
-    point, sender, vec, interval, ts = edges
-    dx, dy, dz, plane = vec[0], vec[1], vec[2], rows * h
-    for e in range(len(point)):
-        j, k, q = sender[e] * 5 * h, interval[e] * 12 * h, point[e] * h
-        t = broadcast(ts, e, 16)
-        x, y, z = broadcast(dx, e, 16), broadcast(dy, e, 16), broadcast(dz, e, 16)
-        for c in range(0, h, 16):
-            vector = cubic(table, k + c, 3 * h, t)
-            along = mul(cubic(table, k + h + c, 3 * h, t), load(sent, j + 4 * h + c, 16))
-            scalar = cubic(table, k + 2 * h + c, 3 * h, t)
-            i = q + c
-            store(sums, i, fma(load(sent, j + c, 16), scalar, load(sums, i, 16)))
-            i += plane
-            store(sums, i, fma(load(sent, j + h + c, 16), vector, fma(along, x, load(sums, i, 16))))
-            i += plane
-            store(sums, i, fma(load(sent, j + 2 * h + c, 16), vector, fma(along, y, load(sums, i, 16))))
-            i += plane
-            store(sums, i, fma(load(sent, j + 3 * h + c, 16), vector, fma(along, z, load(sums, i, 16))))
+def _receive(edges: Any, table: Any, sent: Any, x: Any, rows: int, h: int) -> None:
+    """Set the messages [4, rows, h] to the sums over all edges, 16 channels after the other."""
+    near, said = 0, 0
+    for column in range(0, h, 16):
+        x.tile[: rows * 64] = 0
+        _add_messages(edges, table, near, sent, said, x.tile)
+        for part in range(4):
+            for row in range(rows):
+                store(x.message, (part * rows + row) * h + column, load(x.tile, row * 64 + part * 16, 16))
+        near, said = near + len(table) * 16 // h, said + len(sent) * 16 // h
+
+
+@njit(nogil=True)
+def _coefficients(table: Any, k: int) -> Any:
+    return (
+        load(table, k, 16),
+        load(table, k + 48, 16),
+        load(table, k + 96, 16),
+        load(table, k + 144, 16),
+        load(table, k + 192, 16),
+        load(table, k + 240, 16),
+    )
+
+
+@njit(nogil=True)
+def _add_messages(edges: Any, table: Any, near: int, sent: Any, said: int, sums: Any) -> None:
+    """Add the messages of all edges to the sums [rows, 4, 16]; near, said: where the channels' numbers begin."""
+    point, sender, vec, used, begins, ts = edges
+    dx, dy, dz = vec[0], vec[1], vec[2]
+    for run in range(len(used)):
+        k = near + used[run] * 288
+        a, b, c = _coefficients(table, k), _coefficients(table, k + 16), _coefficients(table, k + 32)
+        for e in range(begins[run], begins[run + 1]):
+            j, i, t = said + sender[e] * 80, point[e] * 64, broadcast(ts, e, 16)
+            vector, scalar = quintic(*a, t), quintic(*c, t)
+            along = mul(quintic(*b, t), load(sent, j + 64, 16))
+            store(sums, i, fma(load(sent, j, 16), scalar, load(sums, i, 16)))
+            x = fma(along, broadcast(dx, e, 16), load(sums, i + 16, 16))
+            y = fma(along, broadcast(dy, e, 16), load(sums, i + 32, 16))
+            z = fma(along, broadcast(dz, e, 16), load(sums, i + 48, 16))
+            store(sums, i + 16, fma(load(sent, j + 16, 16), vector, x))
+            store(sums, i + 32, fma(load(sent, j + 32, 16), vector, y))
+            store(sums, i + 48, fma(load(sent, j + 48, 16), vector, z))
 
 
 @njit(nogil=True)

@@ -8,8 +8,9 @@ import numpy as np
 from numba import njit
 
 from ecd_models.fast.images import find_edges, near_images
-from ecd_models.fast.simd import fma, load
+from ecd_models.fast.simd import fma
 
+DEGREE = 5  # of the polynomials in a table: a finer one of lower degree would not fit the cache
 SHORTEST = 1e-12  # Å: shorter edges have no direction
 
 
@@ -40,7 +41,35 @@ def block_edges(points: Any, where: Any, intervals: int, scale: np.float32, chos
 
 
 @njit(nogil=True)
-def cubic(table: Any, k: int, step: int, t: Any) -> Any:
-    """The polynomials in t whose coefficients are at k, k + step, ... for 16 channels."""
-    high = fma(load(table, k + 3 * step, 16), t, load(table, k + 2 * step, 16))
-    return fma(fma(high, t, load(table, k + step, 16)), t, load(table, k, 16))
+def by_interval(edges: Any, intervals: int) -> Any:
+    """The same edges ordered by interval, so that an interval's coefficients are loaded once for all its edges.
+
+    Instead of `interval`: the intervals that have any edges [n], and where these begin and the last ones end [n + 1].
+    """
+    point, sender, vec, interval, t = edges
+    to = np.zeros(intervals + 1, np.int64)
+    for k in interval:
+        to[k + 1] += 1
+    for k in range(intervals):
+        to[k + 1] += to[k]
+    used, begins, runs = np.empty(intervals, np.int64), np.empty(intervals + 1, np.int64), 0
+    for k in range(intervals):
+        if to[k + 1] > to[k]:
+            used[runs], begins[runs] = k, to[k]
+            runs += 1
+    begins[runs] = len(point)
+    new_vec, new_t = np.empty((3, len(point)), np.float32), np.empty_like(t)
+    new_point, new_sender = np.empty_like(point), np.empty_like(sender)
+    for e in range(len(point)):
+        k = to[interval[e]]
+        to[interval[e]] += 1
+        new_point[k], new_sender[k], new_t[k] = point[e], sender[e], t[e]
+        for axis in range(3):
+            new_vec[axis, k] = vec[axis, e]
+    return new_point, new_sender, new_vec, used[:runs], begins[: runs + 1], new_t
+
+
+@njit(nogil=True)
+def quintic(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, t: Any) -> Any:
+    """a + b t + c t^2 + d t^3 + e t^4 + f t^5."""
+    return fma(fma(fma(fma(fma(f, t, e), t, d), t, c), t, b), t, a)

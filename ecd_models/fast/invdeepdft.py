@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_models.fast import Decoder
-from ecd_models.fast.affine import Array, Channels, affine, flat, sigmoid
+from ecd_models.fast.affine import Array, Channels, affine, sigmoid, tiled
 from ecd_models.fast.dense import ROWS, add_product, aligned
-from ecd_models.fast.edges import block_edges, cubic
+from ecd_models.fast.edges import DEGREE, block_edges, by_interval, quintic
 from ecd_models.fast.images import Images
 from ecd_models.fast.parallel import share
 from ecd_models.fast.radial import RadialTable, tabulate
-from ecd_models.fast.simd import add, broadcast, fma, load, splat, store, sub
+from ecd_models.fast.simd import add, broadcast, fma, load, mul, splat, store, sub
 from ecd_models.fast.softplus import shifted_softplus
 from ecd_models.networks.invdeepdft import InvDeepDFT, Sent, radial_functions
 
@@ -37,10 +37,10 @@ INEXACT = 1e-5  # tables of functions with larger errors are not used
 class Layers(NamedTuple):
     """The probe model of k layers with h channels, in flat arrays; b: biases.
 
-    table [k, intervals, 4, h], `scale` intervals per Å: filters; said [atoms, h]: messages of the first layer without
-    their filters; sent [k, atoms, 2h], heard [k, h, 2h], speech [k, 2h, h]: the parts of these messages afterwards;
-    gate and change [k, h, h]: perceptrons of the old state and of the sums; opened [h]: gates of the first layer;
-    readout [h, h], last [h].
+    table [k, h / 16, intervals, 6, 16], `scale` intervals per Å: filters; said [atoms, h]: messages of the first layer
+    without their filters; sent [k, atoms, 2h], heard [k, h, 2h], speech [k, 2h, h]: the parts of these messages later;
+    gate, gates and change, changes [k, h, h]: perceptrons of the old states and of the sums; opened [h]: gates of the
+    first layer; readout [h, h], last [h].
     """
 
     count: int
@@ -70,7 +70,7 @@ class Layers(NamedTuple):
 class Space(NamedTuple):
     """What one block of p points with q pairs at a time needs.
 
-    state, sums, hidden, new [p, h]; heard [p, 2h]; spoken [q, 2h]; filters, messages [q, h].
+    state, sums, hidden, new [p, h]; heard [p, 2h]; spoken [q, 2h]; messages [q, h].
     """
 
     state: Array
@@ -79,13 +79,12 @@ class Space(NamedTuple):
     new: Array
     heard: Array
     spoken: Array
-    filters: Array
     messages: Array
 
     @classmethod
     def of(cls, h: int) -> Space:
         """Zeros."""
-        sizes = (POINTS, POINTS, POINTS, POINTS, 2 * POINTS, 2 * PAIRS, PAIRS, PAIRS)
+        sizes = (POINTS, POINTS, POINTS, POINTS, 2 * POINTS, 2 * PAIRS, PAIRS)
         return cls(*(aligned(size * h) for size in sizes))
 
 
@@ -120,7 +119,7 @@ def _filters(network: InvDeepDFT) -> RadialTable:
         gaussians, envelope = radial_functions(torch.from_numpy(r), network.config)
         return torch.cat([perceptron(gaussians) * envelope for perceptron in perceptrons], dim=1).numpy()
 
-    return tabulate(functions, network.cutoff)
+    return tabulate(functions, network.cutoff, degree=DEGREE)
 
 
 @torch.no_grad()
@@ -135,7 +134,7 @@ def _packed(network: InvDeepDFT, table: RadialTable, sent: list[Sent]) -> Layers
     return Layers(
         config.num_interactions,
         channels.padded,
-        flat(np.split(channels.fill(table.coefficients), config.num_interactions, axis=2)),
+        tiled(channels.fill(table.coefficients).reshape(table.intervals, DEGREE + 1, config.num_interactions, -1), 2),
         np.float32(table.scale),
         channels.vectors([said]),
         channels.vectors(x.state for x in sent),
@@ -152,21 +151,25 @@ def _packed(network: InvDeepDFT, table: RadialTable, sent: list[Sent]) -> Layers
     )
 
 
-@njit(nogil=True)
+@njit(nogil=True, cache=True)
 def _decode(points: Any, where: Any, layers: Any, space: Any, outputs: Any) -> None:
     chosen, h = np.empty(len(where[0]), np.int32), layers.channels
     table, sent = layers.table.reshape(layers.count, -1), layers.sent.reshape(layers.count, -1)
+    intervals = table.shape[1] // ((DEGREE + 1) * h)
     for first in range(0, len(points), POINTS):
         block = points[first : first + POINTS]
-        edges = block_edges(block, where, table.shape[1] // (4 * h), layers.scale, chosen)
-        pairs = _pairs(edges, len(block))
+        edges = block_edges(block, where, intervals, layers.scale, chosen)
+        pair, pairs = _pairs(edges, len(block))
+        edges = by_interval((pair, *edges[1:]), intervals)
+        filters = np.empty(pairs[2] * h, np.float32)
         rows = -(-len(block) // ROWS) * ROWS
         for k in range(layers.count):
+            _filter(edges, table[k], filters, h)
             space.sums[:] = 0
             if k == 0:
-                _receive_first(edges, table[k], layers.said, space.sums, h)
+                _receive_first(pairs, filters, layers, space, h)
             else:
-                _receive(edges, pairs, table[k], sent[k], layers, k, space, rows, h)
+                _receive(pairs, filters, sent[k], layers, k, space, rows, h)
             _change(layers, k, space, rows, h)
         affine(space.state, layers.readout, layers.readout_b, 0, space.hidden, rows, h, h)
         _softplus(space.hidden, rows * h)
@@ -179,59 +182,62 @@ def _decode(points: Any, where: Any, layers: Any, space: Any, outputs: Any) -> N
 
 @njit(nogil=True)
 def _pairs(edges: Any, points: int) -> Any:
-    """The pairs: whose each edge is [e], their points and atoms [q], and where groups of at most PAIRS begin [g + 1].
+    """Which pair each edge is of [e]; the points and the atoms of the pairs [q], and their number q.
 
-    A group is two rows: its first edge and its first pair. Edges are ordered by their atoms.
+    The edges are ordered by their atoms.
     """
     point, sender = edges[0], edges[1]
-    count = len(point)
-    pair, points_of, atoms_of = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count, np.int32)
-    groups = np.zeros((2, 2 * count // PAIRS + 3), np.int64)
-    known, pairs, group, e = np.empty(points, np.int32), 0, 0, 0
-    while e < count:
-        begin, before, atom = e, pairs, sender[e]
-        known[:] = -1
-        while e < count and sender[e] == atom:
-            p = point[e]
-            if known[p] < 0:
-                known[p] = pairs
-                points_of[pairs], atoms_of[pairs] = p, atom
-                pairs += 1
-            pair[e] = known[p]
-            e += 1
-        if pairs - groups[1, group] > PAIRS:
-            group += 1
-            groups[0, group], groups[1, group] = begin, before
-    groups[0, group + 1], groups[1, group + 1] = count, pairs
-    return pair, points_of, atoms_of, groups[:, : group + 2]
-
-
-@njit(nogil=True)
-def _receive_first(edges: Any, table: Any, said: Any, sums: Any, h: int) -> None:
-    """Add the messages of the first layer, where an atom says the same to all points."""
-    point, sender, _, interval, ts = edges
+    pair, points_of, atoms_of = np.empty_like(point), np.empty_like(point), np.empty_like(point)
+    known, count, atom = np.empty(points, np.int32), 0, -1
     for e in range(len(point)):
-        t, k = broadcast(ts, e, 16), interval[e] * 4 * h
-        for c in range(0, h, 16):
-            i = point[e] * h + c
-            message = load(said, sender[e] * h + c, 16)
-            store(sums, i, fma(cubic(table, k + c, h, t), message, load(sums, i, 16)))
+        if sender[e] != atom:
+            atom = sender[e]
+            known[:] = -1
+        p = point[e]
+        if known[p] < 0:
+            known[p] = count
+            points_of[count], atoms_of[count] = p, atom
+            count += 1
+        pair[e] = known[p]
+    return pair, (points_of, atoms_of, count)
 
 
 @njit(nogil=True)
-def _receive(edges: Any, pairs: Any, table: Any, sent: Any, w: Any, layer: int, x: Any, rows: int, h: int) -> None:
-    """Add the messages of a layer, group of pairs by group of pairs."""
-    _, _, _, interval, ts = edges
-    pair, points, atoms, groups = pairs
+def _filter(edges: Any, table: Any, filters: Any, h: int) -> None:
+    """Set the filters [h / 16, pairs, 16] to sums over the edges of each pair."""
+    pair, _, _, used, begins, ts = edges
+    filters[:] = 0
+    for tile in range(h // 16):
+        near, to = tile * (len(table) * 16 // h), tile * (len(filters) * 16 // h)
+        for run in range(len(used)):
+            k = near + used[run] * 96
+            a, b, c = load(table, k, 16), load(table, k + 16, 16), load(table, k + 32, 16)
+            d, e, f = load(table, k + 48, 16), load(table, k + 64, 16), load(table, k + 80, 16)
+            for edge in range(begins[run], begins[run + 1]):
+                i = to + pair[edge] * 16
+                value = quintic(a, b, c, d, e, f, broadcast(ts, edge, 16))
+                store(filters, i, add(load(filters, i, 16), value))
+
+
+@njit(nogil=True)
+def _receive_first(pairs: Any, filters: Any, w: Any, x: Any, h: int) -> None:
+    """Add the messages of the first layer, where an atom says the same to all points."""
+    points, atoms, count = pairs
+    for q in range(count):
+        p, a = points[q] * h, atoms[q] * h
+        for c in range(0, h, 16):
+            message = mul(load(filters, c * count + q * 16, 16), load(w.said, a + c, 16))
+            store(x.sums, p + c, add(load(x.sums, p + c, 16), message))
+
+
+@njit(nogil=True)
+def _receive(pairs: Any, filters: Any, sent: Any, w: Any, layer: int, x: Any, rows: int, h: int) -> None:
+    """Add the messages of a layer."""
+    points, atoms, count = pairs
     x.heard[:] = 0
     add_product(x.state, 0, h, w.heard, layer * 2 * h * h, 2 * h, x.heard, 0, 2 * h, rows, h, 2 * h)
-    for group in range(groups.shape[1] - 1):
-        first, last = groups[1, group], groups[1, group + 1]
-        x.filters[: (last - first) * h] = 0
-        for e in range(groups[0, group], groups[0, group + 1]):
-            t, k, f = broadcast(ts, e, 16), interval[e] * 4 * h, (pair[e] - first) * h
-            for c in range(0, h, 16):
-                store(x.filters, f + c, add(load(x.filters, f + c, 16), cubic(table, k + c, h, t)))
+    for first in range(0, count, PAIRS):
+        last = min(first + PAIRS, count)
         for q in range(first, last):
             i, a, p = (q - first) * 2 * h, atoms[q] * 2 * h, points[q] * 2 * h
             for c in range(0, 2 * h, 16):
@@ -242,7 +248,7 @@ def _receive(edges: Any, pairs: Any, table: Any, sent: Any, w: Any, layer: int, 
         for q in range(first, last):
             i, p = (q - first) * h, points[q] * h
             for c in range(0, h, 16):
-                total = fma(load(x.filters, i + c, 16), load(x.messages, i + c, 16), load(x.sums, p + c, 16))
+                total = fma(load(filters, c * count + q * 16, 16), load(x.messages, i + c, 16), load(x.sums, p + c, 16))
                 store(x.sums, p + c, total)
 
 

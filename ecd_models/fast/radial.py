@@ -1,4 +1,4 @@
-"""Radial functions as polynomials of degree 3 on equal intervals, as fine as the functions ask for."""
+"""Radial functions as polynomials on equal intervals, as fine as the functions ask for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ecd_data.crystal import Floats
 
-DEGREE = 3
+DEGREE = 3  # of the polynomials, unless asked otherwise
 TOLERANCE = 2e-7  # of the largest value of each function: about what rounding to float32 does
 FEWEST, MOST = 64, 8192  # intervals
 PROBES = 7  # distances at which each interval is compared with the function
@@ -19,7 +19,8 @@ PROBES = 7  # distances at which each interval is compared with the function
 class RadialTable(NamedTuple):
     """c functions of the distance r from 0 to `cutoff` Å.
 
-    coefficients [intervals, 4, c]: of 1, t, t^2, t^3 with t = r * scale - (k + 1/2) on interval k = floor(r * scale).
+    coefficients [intervals, degree + 1, c]: of 1, t, t^2, ... with t = r * scale - (k + 1/2) on interval
+    k = floor(r * scale).
     error: the largest deviation found, as a part of the largest value of its function.
     """
 
@@ -42,12 +43,18 @@ class RadialTable(NamedTuple):
         x = np.asarray(r, dtype=np.float64) * self.scale
         k = np.clip(x.astype(np.int64), 0, self.intervals - 1)
         t = (x - k - 0.5)[:, None]
-        a, b, c, d = (self.coefficients[k, power] for power in range(DEGREE + 1))
-        return a + t * (b + t * (c + t * d))
+        values = self.coefficients[k, -1]
+        for power in range(self.coefficients.shape[1] - 2, -1, -1):
+            values = self.coefficients[k, power] + t * values
+        return values
 
 
 def tabulate(
-    functions: Callable[[Floats], Floats], cutoff: float, tolerance: float = TOLERANCE, fewest: int = FEWEST
+    functions: Callable[[Floats], Floats],
+    cutoff: float,
+    tolerance: float = TOLERANCE,
+    fewest: int = FEWEST,
+    degree: int = DEGREE,
 ) -> RadialTable:
     """The table of functions from distances [n] to values [n, c], exact to `tolerance` of the largest value of each.
 
@@ -56,14 +63,14 @@ def tabulate(
     """
     intervals = fewest
     while True:
-        table = _fit(functions, cutoff, intervals)
+        table = _fit(functions, cutoff, intervals, degree)
         if table.error <= tolerance or 2 * intervals > MOST:
             return table
         intervals *= 2
 
 
-def _fit(functions: Callable[[Floats], Floats], cutoff: float, intervals: int) -> RadialTable:
-    nodes = np.cos(np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1)) / 2  # of Chebyshev: nearly the best polynomial
+def _fit(functions: Callable[[Floats], Floats], cutoff: float, intervals: int, degree: int) -> RadialTable:
+    nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1)) / 2  # of Chebyshev: nearly the best polynomial
     probes = np.linspace(-0.5, 0.5, PROBES)
 
     def values(t: NDArray[np.float64]) -> Floats:
@@ -73,7 +80,7 @@ def _fit(functions: Callable[[Floats], Floats], cutoff: float, intervals: int) -
     inverse = np.linalg.inv(np.vander(nodes, increasing=True))
     coefficients = np.einsum("pn,inc->ipc", inverse, values(nodes))
     exact = values(probes)
-    powers = np.vander(probes, DEGREE + 1, increasing=True)
+    powers = np.vander(probes, degree + 1, increasing=True)
     deviation = np.abs(np.einsum("np,ipc->inc", powers, coefficients) - exact).max(axis=(0, 1))
     largest = np.abs(exact).max(axis=(0, 1))
     error = float((deviation / np.where(largest > 0, largest, 1)).max(initial=0))
