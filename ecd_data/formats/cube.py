@@ -54,11 +54,19 @@ def parse(data: Text, name: str) -> Density:
     coords = (atoms[:, 2:] - origin) * length @ np.asarray(np.linalg.inv(lattice), np.float64)
     crystal = Crystal(lattice, atoms[:, 0].astype(np.int64), coords)
     numbers, end = parse_block(data, lines.position, points, name)
+    if not data[len(data) - 1 :].isspace() and _last_is_short(data[-200:]):
+        raise FormatError(f"{name} is cut inside its last number: copy it again")
     if data[end:].strip():
         raise FormatError(f"{name} has more numbers than its grid of {points}: it is damaged or glued")
     unit = PER_BOHR3 if counts[0] > 0 else density_unit(numbers, crystal.volume, crystal.numbers)
     values = numbers if unit == PER_ANGSTROM3 else numbers / BOHR**3
     return Density(crystal, values.reshape(shape), meta={"comment": comment, "unit": unit})
+
+
+def _last_is_short(end: bytes) -> bool:
+    """Whether the last number has fewer characters than the one before it, as one that was cut."""
+    words = end.split()
+    return len(words) > 1 and len(words[-1].lstrip(b"-")) < len(words[-2].lstrip(b"-"))
 
 
 def render(rho: Density) -> bytes:

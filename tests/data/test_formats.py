@@ -309,6 +309,16 @@ def test_bad_cubes_are_named(tmp_path, name):
     assert name in str(error.value)
 
 
+def test_a_cube_that_is_cut_inside_its_last_number_is_named(tmp_path):
+    write(tmp_path / "a.cube", smooth_density())
+    text = (tmp_path / "a.cube").read_bytes().rstrip()
+    (tmp_path / "a.cube").write_bytes(text)
+    read(tmp_path / "a.cube")  # whole, if without a line end
+    (tmp_path / "a.cube").write_bytes(text[:-1])
+    with pytest.raises(FormatError, match="cut inside its last number"):
+        read(tmp_path / "a.cube")
+
+
 def test_formats_without_a_writer_are_refused(tmp_path):
     for options in ({"format": "xsf"}, {}):
         with pytest.raises(UsageError, match=r"\.cube"):
