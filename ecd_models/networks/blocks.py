@@ -1,12 +1,14 @@
-"""Receivers of messages cut into blocks, so that what a network keeps for each edge stays small."""
+"""Networks that work on blocks of receivers of messages, so that what they keep for each edge stays small."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from ecd_models.batch import ProbeBatch
 
 
 class Block(NamedTuple):
@@ -39,3 +41,44 @@ def blocks(src: Tensor, dst: Tensor, vec: Tensor, crystal: Tensor, rows: int) ->
     for k in range(len(bounds) - 1):
         edges = slice(cuts[k], cuts[k + 1])
         yield Block(bounds[k + 1] - bounds[k], src[edges], dst[edges] - bounds[k], vec[edges])
+
+
+def atom_blocks(batch: ProbeBatch, rows: int) -> Iterator[Block]:
+    """The atoms of a batch as receivers."""
+    return blocks(batch.atom_src, batch.atom_dst, batch.atom_vec, batch.atom_crystal, rows)
+
+
+def probe_blocks(batch: ProbeBatch, rows: int) -> Iterator[Block]:
+    """The probes of a batch as receivers."""
+    return blocks(batch.probe_src, batch.probe_dst, batch.probe_vec, batch.probe_crystal, rows)
+
+
+class AtomsThenProbes(nn.Module):
+    """A network of two parts: encode the atoms of a batch once, decode any number of probes.
+
+    The atom model gives the atoms' states, layer by layer. Of these the probe model's `sent` makes what atoms send to
+    any probe; called with that and a batch it gives the densities.
+    """
+
+    def __init__(self, config: Any, atom_model: nn.Module, probe_model: nn.Module):
+        super().__init__()
+        self.config = config
+        self.atom_model = atom_model
+        self.probe_model: Any = probe_model
+
+    @property
+    def cutoff(self) -> float:
+        """The neighbour cutoff in Å for atoms and probes."""
+        return float(self.config.cutoff)
+
+    def encode(self, batch: ProbeBatch) -> Any:
+        """What the atoms send to any probe, layer by layer."""
+        return self.probe_model.sent(self.atom_model(batch))
+
+    def decode(self, sent: Any, batch: ProbeBatch) -> Tensor:
+        """Densities in e/Å^3 at the probes of a batch [p] whose atoms are those that were encoded."""
+        return self.probe_model(sent, batch)
+
+    def forward(self, batch: ProbeBatch) -> Tensor:
+        """Densities in e/Å^3 at the probes of a batch [p]."""
+        return self.decode(self.encode(batch), batch)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
-from ecd_models.networks.blocks import Block, blocks
+from ecd_models.networks.blocks import AtomsThenProbes, Block, atom_blocks, probe_blocks
 from ecd_models.networks.charge3net import SPECIES
 from ecd_models.networks.layers import gather_sum
 
@@ -179,7 +179,7 @@ class AtomModel(nn.Module):
 
     def forward(self, batch: ProbeBatch) -> list[tuple[Tensor, Tensor]]:
         """The states of the atoms after each layer."""
-        parts = blocks(batch.atom_src, batch.atom_dst, batch.atom_vec, batch.atom_crystal, ROWS)
+        parts = atom_blocks(batch, ROWS)
         around = [Neighborhood.of(block, batch.n_atoms, self.config) for block in parts]
         s = self.atom_embeddings(batch.numbers)
         v = s.new_zeros(len(s), 3, s.shape[1])
@@ -207,8 +207,11 @@ class ProbeModel(nn.Module):
         """What atoms in these states send to any probe, layer by layer [n, 5, h]."""
         return [message.sent(*state) for message, state in zip(self.message_layers, states, strict=True)]
 
-    def forward(self, sent: list[Tensor], block: Block) -> Tensor:
-        """The densities at a block of probes [p]."""
+    def forward(self, sent: list[Tensor], batch: ProbeBatch) -> Tensor:
+        """The densities at the probes of a batch [p]."""
+        return torch.cat([self._at(sent, block) for block in probe_blocks(batch, ROWS)])
+
+    def _at(self, sent: list[Tensor], block: Block) -> Tensor:
         around = Neighborhood.of(block, len(sent[0]), self.config)
         state, updates = None, list(self.scalar_vector_update)
         for message, update, x in zip(self.message_layers, updates, sent, strict=True):
@@ -219,32 +222,12 @@ class ProbeModel(nn.Module):
         return self.readout_function(updates[-1].scalars(*state))[:, 0]
 
 
-class DeepDFT(nn.Module):
-    """The network: encode the atoms of a batch once, decode any number of probes."""
+class DeepDFT(AtomsThenProbes):
+    """The network, of the published sizes unless told otherwise."""
 
     Config = DeepDFTConfig
     configurations: ClassVar[dict[str, DeepDFTConfig]] = {"deepdft": DeepDFTConfig()}
 
     def __init__(self, config: DeepDFTConfig | None = None):
-        super().__init__()
-        self.config = config or DeepDFTConfig()
-        self.atom_model = AtomModel(self.config)
-        self.probe_model = ProbeModel(self.config)
-
-    @property
-    def cutoff(self) -> float:
-        """The neighbour cutoff in Å for atoms and probes."""
-        return self.config.cutoff
-
-    def encode(self, batch: ProbeBatch) -> list[Tensor]:
-        """What the atoms send to any probe, layer by layer [n, 5, h]."""
-        return self.probe_model.sent(self.atom_model(batch))
-
-    def decode(self, sent: list[Tensor], batch: ProbeBatch) -> Tensor:
-        """Densities in e/Å^3 at the probes of a batch [p] whose atoms are those that were encoded."""
-        parts = blocks(batch.probe_src, batch.probe_dst, batch.probe_vec, batch.probe_crystal, ROWS)
-        return torch.cat([self.probe_model(sent, block) for block in parts])
-
-    def forward(self, batch: ProbeBatch) -> Tensor:
-        """Densities in e/Å^3 at the probes of a batch [p]."""
-        return self.decode(self.encode(batch), batch)
+        config = config or DeepDFTConfig()
+        super().__init__(config, AtomModel(config), ProbeModel(config))

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
-from ecd_models.networks.blocks import Block, blocks
+from ecd_models.networks.blocks import AtomsThenProbes, Block, atom_blocks, probe_blocks
 from ecd_models.networks.charge3net import SPECIES
 from ecd_models.networks.layers import gather_sum
+from ecd_models.networks.softplus import ShiftedSoftplus
 
 ROWS = 128  # receivers that go through the layers together
 FINENESS = 26  # intervals of a table of filters for each radial function: then cubic interpolation errs by 2e-7
 NOTHING = 1e-30  # values of radial functions below are taken as zero
-LARGE = 80.0  # above, the exponential nears overflow and the function is linear
 STEEPNESS, INSIDE = 5.0, 1.5  # 1/Å and Å: filters fade around this far inside the cutoff
 
 
@@ -57,28 +57,6 @@ class InvDeepDFTConfig:
     def intervals(self) -> int:
         """Intervals of a table of filters, from zero to the cutoff."""
         return FINENESS * self.num_basis
-
-
-class _ShiftedSoftplus(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        y = torch.expm1(x).mul_(0.5).log1p_()
-        if x.numel() and x.amax() > LARGE:
-            y = torch.where(x > LARGE, x - math.log(2), y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0] * torch.sigmoid(ctx.saved_tensors[0])
-
-
-class ShiftedSoftplus(nn.Module):
-    """ln(1/2 + exp(x)/2), to full precision about zero, where softplus(x) - ln 2 loses digits."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The function of each element [any shape]."""
-        return _ShiftedSoftplus.apply(x)
 
 
 def perceptron(before: int, hidden: int, after: int) -> nn.Sequential:
@@ -221,7 +199,7 @@ class AtomModel(nn.Module):
 
     def forward(self, batch: ProbeBatch) -> list[Tensor]:
         """The states of the atoms after each layer [n, h]."""
-        parts = blocks(batch.atom_src, batch.atom_dst, batch.atom_vec, batch.atom_crystal, ROWS)
+        parts = atom_blocks(batch, ROWS)
         pairs = [Pairs.of(block) for block in parts]
         around = [(near, ExactFilters(near, self.config)) for near in pairs]
         states, state = [], self.atom_embeddings(batch.numbers)
@@ -255,8 +233,11 @@ class ProbeModel(nn.Module):
         tabulated = not torch.is_grad_enabled() and states[0].dtype == torch.float32
         return [message.sent(state, tabulated) for message, state in zip(self.messages, states, strict=True)]
 
-    def forward(self, sent: list[Sent], block: Block) -> Tensor:
-        """The densities at a block of probes [p]."""
+    def forward(self, sent: list[Sent], batch: ProbeBatch) -> Tensor:
+        """The densities at the probes of a batch [p]."""
+        return torch.cat([self._at(sent, block) for block in probe_blocks(batch, ROWS)])
+
+    def _at(self, sent: list[Sent], block: Block) -> Tensor:
         pairs = Pairs.of(block)
         filters = (ExactFilters if sent[0].table is None else TabulatedFilters)(pairs, self.config)
         state, old = None, block.vec.new_zeros(1, self.config.hidden_state_size)
@@ -267,32 +248,12 @@ class ProbeModel(nn.Module):
         return self.readout_function(old)[:, 0]
 
 
-class InvDeepDFT(nn.Module):
-    """The network: encode the atoms of a batch once, decode any number of probes."""
+class InvDeepDFT(AtomsThenProbes):
+    """The network, of the published sizes unless told otherwise."""
 
     Config = InvDeepDFTConfig
     configurations: ClassVar[dict[str, InvDeepDFTConfig]] = {"invdeepdft": InvDeepDFTConfig()}
 
     def __init__(self, config: InvDeepDFTConfig | None = None):
-        super().__init__()
-        self.config = config or InvDeepDFTConfig()
-        self.atom_model = AtomModel(self.config)
-        self.probe_model = ProbeModel(self.config)
-
-    @property
-    def cutoff(self) -> float:
-        """The neighbour cutoff in Å for atoms and probes."""
-        return self.config.cutoff
-
-    def encode(self, batch: ProbeBatch) -> list[Sent]:
-        """What the atoms send to any probe, layer by layer."""
-        return self.probe_model.sent(self.atom_model(batch))
-
-    def decode(self, sent: list[Sent], batch: ProbeBatch) -> Tensor:
-        """Densities in e/Å^3 at the probes of a batch [p] whose atoms are those that were encoded."""
-        parts = blocks(batch.probe_src, batch.probe_dst, batch.probe_vec, batch.probe_crystal, ROWS)
-        return torch.cat([self.probe_model(sent, block) for block in parts])
-
-    def forward(self, batch: ProbeBatch) -> Tensor:
-        """Densities in e/Å^3 at the probes of a batch [p]."""
-        return self.decode(self.encode(batch), batch)
+        config = config or InvDeepDFTConfig()
+        super().__init__(config, AtomModel(config), ProbeModel(config))

@@ -1,0 +1,33 @@
+"""The shifted softplus, ln(1/2 + exp(x)/2), to full precision about zero, where softplus(x) - ln 2 loses digits."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LARGE = 80.0  # above, the exponential nears overflow and the function is linear
+
+
+class _ShiftedSoftplus(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        y = torch.expm1(x).mul_(0.5).log1p_()
+        if x.numel() and x.amax() > LARGE:
+            y = torch.where(x > LARGE, x - math.log(2), y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0] * torch.sigmoid(ctx.saved_tensors[0])
+
+
+class ShiftedSoftplus(nn.Module):
+    """ln(1/2 + exp(x)/2), to full precision about zero, where softplus(x) - ln 2 loses digits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The function of each element [any shape]."""
+        return _ShiftedSoftplus.apply(x)
