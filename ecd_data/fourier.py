@@ -21,7 +21,7 @@ def resample(values: Floats, shape: Shape) -> Floats:
     A Nyquist coefficient is shared equally between +n/2 and -n/2, so that refining is exact at the old points
     and coarsening is the Fourier truncation.
     """
-    return Spectrum.of_grid(values).grid(shape)
+    return Spectrum.of_grid(values).grid(shape).astype(np.float64, copy=False)
 
 
 def evaluate(values: Floats, frac_points: Floats) -> Floats:

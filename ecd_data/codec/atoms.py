@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 
 from ecd_data.codec.operations import Ints, Operations
-from ecd_data.codec.stars import Complexes, Stars
+from ecd_data.codec.stars import Stars
+from ecd_data.codec.waves import Complexes
 from ecd_data.crystal import Crystal, Floats
 
 SAME = 0.05  # Å: images of an atom that are this near to another one stand for it

@@ -13,9 +13,10 @@ from scipy import fft
 
 from ecd_data.codec import entropy
 from ecd_data.codec.atoms import FormFactors, Species, fitted, species_of, structure_factors
+from ecd_data.codec.metric import Metric, integer_metric, squared_norm
 from ecd_data.codec.operations import Ints, Operations, Shape
 from ecd_data.codec.payload import FourierPayload
-from ecd_data.codec.stars import Complexes, Metric, Stars, integer_metric, squared_norm
+from ecd_data.codec.stars import Stars
 from ecd_data.codec.stream import (
     MAX_AXIS,
     MAX_KNOTS,
@@ -26,6 +27,7 @@ from ecd_data.codec.stream import (
     representable,
     stored_species,
 )
+from ecd_data.codec.waves import Complexes
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import EcdError
 
@@ -165,7 +167,17 @@ class _Search:
         if self.lost > self.target**2 or not len(self.stars):
             return None
         knots = self._best_knots()
-        return self._with(knots) or (self._with(0) if knots else None)
+        found = self._with(knots)
+        if knots and (found is None or self._repeats(len(found))):
+            found = min(filter(None, (found, self._with(0))), key=len, default=None)
+        return found
+
+    def _repeats(self, length: int) -> bool:
+        """Whether the amplitudes repeat, in ways that no operation tells, so that xz may need less than `length`."""
+        if len(self.stars.operations) > 1:
+            return False
+        integers = self._trial(0, self.target, near=0.1).integers
+        return len(zlib.compress(integers.astype("<i4").tobytes(), 1)) < 2 * length
 
     def _with(self, knots: int) -> bytes | None:
         """The shortest stream with so many knots."""
@@ -194,8 +206,8 @@ class _Search:
         """How many knots of the form factors make the stream shortest, 0 for none."""
         if not self.species:
             return 0
-        costs = {0: self._cost(0)}
-        most = min(MAX_KNOTS, 2 * len(self.stars) // len(self.species))
+        costs: dict[int, float] = {0: self._cost(0)}
+        most = int(min(MAX_KNOTS, 2 * len(self.stars) // len(self.species)))
 
         def cost(knots: int) -> float:
             if knots not in costs:
@@ -209,7 +221,7 @@ class _Search:
             best = round(factor * best)
         for finer in (1.22, 1 / 1.22):
             cost(round(finer * best))
-        return min(costs, key=costs.__getitem__)
+        return min(costs, key=lambda knots: costs[knots])
 
     def _cost(self, knots: int) -> float:
         """About how many bits the stream takes with so many knots."""

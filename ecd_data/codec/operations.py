@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import gcd, lcm
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,22 @@ class Operations:
     def keys(self) -> Ints:
         """A number for each operation, equal for equal ones [h]."""
         return _keys(self.rotations, self.shifts, self.shape)
+
+    @cached_property
+    def _steps(self) -> int:
+        """What the shifts have in common when counted in parts of lcm(n)."""
+        whole = lcm(*self.shape)
+        return gcd(whole, *(self.shifts * (whole // np.array(self.shape))).ravel().tolist())
+
+    @property
+    def period(self) -> int:
+        """The number of steps along a lattice vector in which all shifts are whole."""
+        return lcm(*self.shape) // self._steps
+
+    @cached_property
+    def turns(self) -> Ints:
+        """The shifts in such steps [h, 3]."""
+        return self.shifts * (lcm(*self.shape) // np.array(self.shape)) // self._steps
 
     def kept_by(self, values: Floats, tolerance: float) -> Operations:
         """The largest group found among the operations that change a grid by at most `tolerance` in mean|difference|.

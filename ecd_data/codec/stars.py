@@ -5,39 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from math import gcd, lcm
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecd_data.codec import kernels
+from ecd_data.codec.metric import Metric, largest_norm, limits, norm_that_holds, squared_norm
 from ecd_data.codec.operations import Ints, Operations, Shape
-from ecd_data.crystal import Floats
+from ecd_data.codec.waves import Complexes, Waves, compiled_waves, numpy_waves
 
-METRIC_BITS = 24
-LATTICE_BITS = 20
 SLOWNESS = 3e-7  # seconds of a plane wave without numba
-
-Complexes = NDArray[np.complex128]
-Metric = tuple[int, int, int, int, int, int]
-
-
-def integer_metric(lattice: Floats) -> Metric:
-    """The reciprocal lattice's Gram matrix (aa, bb, cc, bc, ac, ab), in integers whose largest has METRIC_BITS bits.
-
-    Exact from the lattice [3, 3] rounded to LATTICE_BITS bits, so that every machine gets the same.
-    """
-    scaled = np.rint(lattice / np.abs(lattice).max() * 2.0**LATTICE_BITS).astype(np.int64).tolist()
-    a, b, c = scaled
-    cross = [_cross(b, c), _cross(c, a), _cross(a, b)]
-    pairs = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-    gram = [sum(x * y for x, y in zip(cross[i], cross[j], strict=True)) for i, j in pairs]
-    shift = max(0, max(map(abs, gram)).bit_length() - METRIC_BITS)
-    return tuple((g + (1 << shift >> 1)) >> shift for g in gram)  # type: ignore[return-value]
-
-
-def _cross(u: list[int], v: list[int]) -> list[int]:
-    return [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +34,7 @@ class Stars:
     @classmethod
     def within(cls, operations: Operations, metric: Metric, largest: int | None = None) -> Stars:
         """All stars whose representative has |k|^2 <= largest."""
-        largest = _largest_norm(operations.shape, metric) if largest is None else largest
+        largest = largest_norm(operations.shape, metric) if largest is None else largest
         low, high = _box(operations.shape, metric, largest)
         compiled = kernels.compiled(SLOWNESS * float(np.prod([h - l + 1 for l, h in zip(low, high, strict=True)])))
         find = _representatives if compiled is None else partial(_compiled_representatives, compiled[0])
@@ -68,8 +45,8 @@ class Stars:
     @classmethod
     def first(cls, operations: Operations, metric: Metric, count: int) -> Stars:
         """The `count` first ones; fewer where the grid has no more."""
-        everything = _largest_norm(operations.shape, metric)
-        guess = _norm_that_holds(1.1 * _waves_in(count, operations) + 30, metric)
+        everything = largest_norm(operations.shape, metric)
+        guess = norm_that_holds(1.1 * _waves_in(count, operations) + 30, metric)
         while True:
             stars = cls.within(operations, metric, min(guess, everything))
             if len(stars) >= count or guess >= everything:
@@ -91,7 +68,7 @@ class Stars:
     @cached_property
     def phase(self) -> Complexes:
         """The phase factor of self-conjugate stars, one elsewhere [s]."""
-        period = _turns(self.operations)[1]
+        period = self.operations.period
         return np.where(self.real, np.exp(-1j * np.pi * (self.turn / period)), 1.0)
 
     def amplitudes(self, coefficients: Complexes) -> Complexes:
@@ -104,8 +81,8 @@ class Stars:
         """The plane waves of all stars in half of the space."""
         compiled = kernels.compiled(SLOWNESS * len(self) * len(self.operations))
         if compiled is None:
-            return _waves(self.k, self.operations)
-        return _compiled_waves(compiled[1], self.k, self.operations)
+            return numpy_waves(self.k, self.operations)
+        return compiled_waves(compiled[1], self.k, self.operations)
 
     def project(self, half: Complexes) -> Complexes:
         """The amplitudes of a half spectrum [a, b, c//2+1], averaged over each star [s]."""
@@ -115,10 +92,14 @@ class Stars:
         found = half[rows[:, None], columns, : c + 1].reshape(-1)[waves.index] * waves.phases.conj()
         own = np.where(waves.star < len(self), waves.star, waves.star - len(self))
         found.imag[waves.star >= len(self)] *= -1
+        height = waves.index % (c + 1)
+        weight = np.where(
+            (height == 0) | (2 * height == self.operations.shape[2]), 1.0, 2.0
+        )  # 2: for the conjugate, too
         total = np.zeros(len(self), dtype=np.complex128)
-        total.real = np.bincount(own, found.real, len(self))
-        total.imag = np.bincount(own, found.imag, len(self))
-        return self.amplitudes(total / np.bincount(own, minlength=len(self)))
+        total.real = np.bincount(own, weight * found.real, len(self))
+        total.imag = np.bincount(own, weight * found.imag, len(self))
+        return self.amplitudes(total / np.bincount(own, weight, len(self)))
 
     def block(self, amplitudes: Complexes) -> Complexes:
         """The plane waves of all stars with these amplitudes [s] as the block of a `Spectrum`; the mean is zero."""
@@ -143,43 +124,9 @@ class Stars:
         return block
 
 
-@dataclass(frozen=True, eq=False)
-class Waves:
-    """Where the plane waves of stars lie in a block with frequencies up to `limits` (A, B, C), as in `Spectrum`.
-
-    index [w]: position in the block; star [w]: the star, or the number of stars plus the star where the coefficient is
-    the conjugate; turn [w]: the coefficient is that of the star times exp(2 pi i turn / period).
-    """
-
-    limits: Shape
-    index: NDArray[np.int32]
-    star: NDArray[np.int32]
-    turn: NDArray[np.int32]
-    period: int
-
-    @cached_property
-    def symmorphic(self) -> bool:
-        """Whether all turns are zero."""
-        return not self.turn.any()
-
-    @cached_property
-    def phases(self) -> Complexes:
-        """exp(2 pi i turn / period) [w]."""
-        return np.exp(2j * np.pi / self.period * np.arange(self.period))[self.turn]
-
-
-def _turns(operations: Operations) -> tuple[Ints, int]:
-    """The shifts in parts of a common period [h, 3], and the period."""
-    shape = operations.shape
-    period = lcm(*shape)
-    turns = operations.shifts * (period // np.array(shape))
-    common = gcd(period, *turns.ravel().tolist())
-    return turns // common, period // common
-
-
 def _box(shape: Shape, metric: Metric, largest: int) -> tuple[list[int], list[int]]:
     """The lowest and highest frequencies of half of the space with |k|^2 <= largest."""
-    most = [min(n // 2, m) for n, m in zip(shape, _limits(metric, largest), strict=True)]
+    most = [min(n // 2, m) for n, m in zip(shape, limits(metric, largest), strict=True)]
     low = [0] + [max(-m, -((n - 1) // 2)) for n, m in zip(shape[1:], most[1:], strict=True)]
     return low, most
 
@@ -189,7 +136,7 @@ def _compiled_representatives(
 ) -> tuple[Ints, ...]:
     shape = operations.shape
     low, high = _box(shape, metric, largest)
-    turns, period = _turns(operations)
+    turns, period = operations.turns, operations.period
     middle = 9 * (max(shape) // 2 + 1)
     strides = (shape[1] * shape[2], shape[2], 1)
     places = np.array([np.arange(-middle, middle + 1) % n * s for n, s in zip(shape, strides, strict=True)])
@@ -226,42 +173,6 @@ def _half_space(shape: Shape, metric: Metric, largest: int) -> tuple[Ints, Ints]
     return np.stack([a[i], b[j], c[l]], axis=1), norm[i, j, l]
 
 
-def squared_norm(metric: Metric, a: Ints, b: Ints, c: Ints) -> Ints:
-    """|k|^2 in the integer metric."""
-    aa, bb, cc, bc, ac, ab = metric
-    return aa * a**2 + bb * b**2 + cc * c**2 + 2 * (bc * b * c + ac * a * c + ab * a * b)
-
-
-def _direct_gram(metric: Metric) -> Floats | None:
-    aa, bb, cc, bc, ac, ab = map(float, metric)
-    gram = np.array([[aa, ab, ac], [ab, bb, bc], [ac, bc, cc]])
-    volume = np.linalg.det(gram)
-    return np.linalg.inv(gram) if volume > 1e-9 * max(aa, bb, cc) ** 3 else None
-
-
-def _limits(metric: Metric, largest: int) -> list[int]:
-    """The largest |frequency| along each axis that |k|^2 <= largest allows."""
-    direct = _direct_gram(metric)
-    if direct is None:
-        return [1 << 30] * 3
-    return [int(np.sqrt(largest * direct[i, i]) * (1 + 1e-9) + 1e-6) for i in range(3)]
-
-
-def _largest_norm(shape: Shape, metric: Metric) -> int:
-    aa, bb, cc, bc, ac, ab = map(abs, metric)
-    a, b, c = (n // 2 for n in shape)
-    return aa * a * a + bb * b * b + cc * c * c + 2 * (bc * b * c + ac * a * c + ab * a * b)
-
-
-def _norm_that_holds(waves: float, metric: Metric) -> int:
-    """|k|^2 of the sphere with about so many plane waves."""
-    direct = _direct_gram(metric)
-    if direct is None:
-        return 1 << 60
-    density = np.sqrt(np.linalg.det(direct))
-    return int((3 * waves / (4 * np.pi * density)) ** (2 / 3)) + 1
-
-
 def _waves_in(count: int, operations: Operations) -> float:
     """About how many plane waves the first `count` stars have, by Burnside's lemma for a sphere."""
     proper = np.rint(np.linalg.det(operations.rotations)) * operations.rotations.trace(axis1=1, axis2=2)
@@ -283,7 +194,7 @@ def _stabiliser(operations: Operations, k: Ints, place: Ints) -> tuple[Ints, Int
     shape = operations.shape
     fixed, turned, turn = (np.zeros(len(k), dtype=np.int64) for _ in range(3))
     absent = np.zeros(len(k), dtype=bool)
-    shifts, period = _turns(operations)
+    shifts, period = operations.turns, operations.period
     for rotation, shift in zip(operations.rotations, shifts, strict=True):
         image = k @ rotation
         same, reverse = _flat(image, shape) == place, _flat(-image, shape) == place
@@ -293,42 +204,3 @@ def _stabiliser(operations: Operations, k: Ints, place: Ints) -> tuple[Ints, Int
         absent |= same & (turns != 0)
         turn[reverse] = turns[reverse]
     return fixed, turned, turn, absent
-
-
-def _signed(k: Ints, shape: Shape) -> Ints:
-    """Frequencies [..., 3] as the grid has them: above -n/2, up to n/2."""
-    n = np.array(shape)
-    return (k + (n - 1) // 2) % n - (n - 1) // 2
-
-
-def _compiled_waves(kernel: Callable[..., int], k: Ints, operations: Operations) -> Waves:
-    turns, period = _turns(operations)
-    shape = operations.shape
-    middle = 9 * (max(shape) // 2 + 1)
-    axis = np.arange(-middle, middle + 1)
-    signed = np.stack([(axis + (n - 1) // 2) % n - (n - 1) // 2 for n in shape])
-    limits = np.zeros(3, dtype=np.int64)
-    nothing = np.empty(0, dtype=np.int32)
-    fixed = (k, operations.rotations, turns, period, signed, middle, np.array(shape), limits)
-    kernel(*fixed, np.empty(0, dtype=np.bool_), nothing, nothing, nothing)
-    a, b, c = limits.tolist()
-    room = (2 * a + 1) * (2 * b + 1) * (c + 1)
-    index, star, turn = (np.empty(room, dtype=np.int32) for _ in range(3))
-    count = kernel(*fixed, np.zeros(room, dtype=np.bool_), index, star, turn)
-    return Waves((a, b, c), index[:count].copy(), star[:count].copy(), turn[:count].copy(), period)
-
-
-def _waves(k: Ints, operations: Operations) -> Waves:
-    turns, period = _turns(operations)
-    plus = _signed(np.einsum("sj,hjk->hsk", k, operations.rotations), operations.shape)
-    minus = np.where(2 * plus == np.array(operations.shape), plus, -plus)
-    x, y, z = np.moveaxis(np.stack([plus, minus], axis=2), -1, 0)  # [h, s, 2] each
-    a, b, c = np.abs(plus).reshape(-1, 3).max(axis=0, initial=0).tolist()
-    index = ((x % (2 * a + 1)) * (2 * b + 1) + y % (2 * b + 1)) * (c + 1) + z
-    steps = (turns @ k.T) % period
-    turn = np.stack([steps, -steps % period], axis=-1)
-    star = np.broadcast_to(np.arange(len(k))[:, None] + [0, len(k)], index.shape)
-    up = z >= 0
-    places, first = np.unique(index[up], return_index=True)
-    index, star, turn = (m.astype(np.int32) for m in (places, star[up][first], turn[up][first]))
-    return Waves((a, b, c), index, star, turn, period)
