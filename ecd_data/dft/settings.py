@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ecd_data.crystal import Crystal
-from ecd_data.errors import UsageError
+from ecd_data.dft.vasp_inputs import DENSE, MEDIUM, mesh
+from ecd_data.errors import EcdError, UsageError
 
 FUNCTIONALS = {"pbe": "PBE", "hse": "HSE06"}
-K_SPACING = 0.04  # 1/Å without 2 pi, as in the ECD data
 START_MAGNETIZATION = 0.4
+KEPT = ("prototype", "parent", "seed", "relaxation")  # facts of a record that stay with its density
 MAGNETIC = {"Cr", "Mn", "Fe", "Co", "Ni"}
 DEFAULT_ECUTWFC = 100.0
 # Ry; converged for PseudoDojo 0.5 standard in the crystals of the sample and more like them
@@ -34,7 +35,8 @@ class Settings:
 
     functional: "PBE" or "HSE06"; ecutwfc, degauss and conv_thr in Ry; kmesh and qmesh Gamma-centred;
     start_magnetization as a fraction of the valence electrons of each atom, 0 for no spin; smearing: cold smearing
-    for metals, fixed occupations otherwise; symmetry: use the symmetries of the crystal.
+    for metals, fixed occupations otherwise; symmetry: use the symmetries of the crystal; hubbard_u: (element, U in eV);
+    coarse_kmesh: what is tried when nothing else makes kmesh converge; forces: forces and stress of the density too.
     """
 
     functional: str
@@ -47,6 +49,16 @@ class Settings:
     degauss: float = 0.01
     conv_thr: float = 1e-9
     max_steps: int = 120
+    mixing_beta: float = 0.7
+    mixing_mode: str = "plain"
+    hubbard_u: tuple[tuple[str, float], ...] = ()
+    coarse_kmesh: tuple[int, ...] | None = None
+    forces: bool = False
+
+    @property
+    def label(self) -> str:
+        """The functional, with "+U" behind it where a U acts."""
+        return self.functional + ("+U" if self.hubbard_u else "")
 
     def as_meta(self) -> dict[str, Any]:
         """The settings as JSON-able values, named with their units."""
@@ -61,6 +73,9 @@ class Settings:
             "start_magnetization": self.start_magnetization,
             "symmetry": self.symmetry,
             "conv_thr_Ry": self.conv_thr,
+            "mixing_beta": self.mixing_beta,
+            "mixing_mode": self.mixing_mode,
+            "hubbard_u_eV": dict(self.hubbard_u),
         }
 
 
@@ -74,39 +89,68 @@ class Job:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def make_jobs(crystals: Any, functional: str) -> list[Job]:
-    """The jobs of a mapping from id to record or Crystal, of a JSON file of records, or of structure files.
+def make_jobs(crystals: Any, functional: str, kspacing: float = DENSE) -> list[Job]:
+    """The jobs of a mapping from id to record or Crystal, of JSON files of records, or of structures and their folders.
 
     A record has lattice, numbers and frac_coords and may have ecutwfc_Ry, kmesh, qmesh_hse, metal,
-    start_magnetisation, symmetry, prototype and parent; what it lacks is chosen as `default_settings` does.
-    Raises UsageError for an unknown functional, an unreadable file, an impossible id, or two structures of one id.
+    start_magnetisation, symmetry, prototype, parent, seed and relaxation; what it lacks is chosen as `default_settings`
+    does. Raises UsageError for an unknown functional, an unreadable file, an impossible id, two structures of one id,
+    and for what cannot be computed: partial occupancies, atoms on top of each other.
     """
+    jobs, failed = usable_jobs(crystals, functional, kspacing)
+    if failed:
+        raise UsageError(next(iter(failed.values())))
+    return jobs
+
+
+def usable_jobs(crystals: Any, functional: str, kspacing: float = DENSE) -> tuple[list[Job], dict[str, str]]:
+    """The jobs as of `make_jobs`, and the reasons by id or file for the crystals that cannot be computed."""
     from ecd_data.store.packing import VALID_ID
 
     if functional not in FUNCTIONALS:
         raise UsageError(f"the functional {functional!r} is not known here: give pbe or hse")
+    if not 0 < kspacing < 1:
+        raise UsageError(f"a k spacing lies between 0 and 1 (in 2 pi / Å), such as 0.02, not {kspacing}")
     if isinstance(crystals, str | Path):
         crystals = [crystals]
-    named = crystals if isinstance(crystals, Mapping) else _read_files(crystals)
-    for name in named:
+    named, failed = (crystals, {}) if isinstance(crystals, Mapping) else _read_files(crystals)
+    jobs = []
+    for name, item in named.items():
         if not VALID_ID.fullmatch(str(name)):  # it becomes a folder
             raise UsageError(f"{name!r} cannot be an id: it needs at least one character and no slash or line break")
-    return [_job(str(name), item, functional) for name, item in named.items()]
+        try:
+            jobs.append(_job(str(name), item, functional, kspacing))
+        except EcdError as error:
+            failed[str(name)] = str(error)
+    return jobs, failed
 
 
-def _job(name: str, item: Crystal | Mapping[str, Any], functional: str) -> Job:
+def _job(name: str, item: Crystal | Mapping[str, Any], functional: str, kspacing: float) -> Job:
+    from ecd_data.formats.structure import MIN_DISTANCE, closest_pair
+
     if isinstance(item, Crystal):
-        return Job(name, item, default_settings(item, functional))
-    try:
-        crystal = Crystal(item["lattice"], item["numbers"], item["frac_coords"])
-        settings = _record_settings(crystal, item, functional)
-    except (KeyError, ValueError, TypeError) as error:
-        raise UsageError(f"{name} is not a crystal record ({error!r}): give lattice, numbers, frac_coords") from None
-    return Job(name, crystal, settings, {k: item[k] for k in ("prototype", "parent", "seed") if k in item})
+        job = Job(name, item, default_settings(item, functional, kspacing))
+    else:
+        try:
+            crystal = Crystal(item["lattice"], item["numbers"], item["frac_coords"])
+            settings = _record_settings(crystal, item, functional, kspacing)
+        except (KeyError, ValueError, TypeError) as error:
+            raise UsageError(
+                f"{name} is not a crystal record ({error!r}): give lattice, numbers, frac_coords"
+            ) from None
+        job = Job(name, crystal, settings, {k: item[k] for k in KEPT if k in item})
+    if not len(job.crystal):
+        raise UsageError(f"{name} has no atoms")
+    pair = closest_pair(job.crystal)
+    if pair is not None and pair[2] < MIN_DISTANCE:
+        i, j, distance = pair
+        atoms = f"{job.crystal.symbols[i]}{i + 1} and {job.crystal.symbols[j]}{j + 1}"
+        raise UsageError(f"{name}: {atoms} lie on top of each other ({distance:.2f} Å): repair the structure")
+    return job
 
 
-def _record_settings(crystal: Crystal, record: Mapping[str, Any], functional: str) -> Settings:
-    base = default_settings(crystal, functional)
+def _record_settings(crystal: Crystal, record: Mapping[str, Any], functional: str, kspacing: float) -> Settings:
+    base = default_settings(crystal, functional, kspacing)
     hybrid = base.qmesh is not None
     qmesh = tuple(record.get("qmesh_hse", base.qmesh)) if hybrid else None
     return Settings(
@@ -118,17 +162,19 @@ def _record_settings(crystal: Crystal, record: Mapping[str, Any], functional: st
         start_magnetization=float(record.get("start_magnetisation", base.start_magnetization)),
         symmetry=bool(record.get("symmetry", True)),
         conv_thr=base.conv_thr,
+        coarse_kmesh=None if "kmesh" in record else base.coarse_kmesh,
     )
 
 
-def default_settings(crystal: Crystal, functional: str) -> Settings:
+def default_settings(crystal: Crystal, functional: str, kspacing: float = DENSE) -> Settings:
     """Settings for a crystal about which nothing else is known; it is smeared, as it may be a metal.
 
-    The k mesh of PBE has a spacing of 2 pi 0.04 / Å; HSE06 uses one mesh for k and q, max(3, round(2 |b|)) points.
+    The k mesh of PBE has a spacing of 2 pi 0.02 / Å as in the paper, with 0.04 to fall back to; HSE06 uses one mesh for
+    k and q, max(3, round(2 |b|)) points.
     """
     symbols = crystal.elements
+    kmesh, medium = mesh(crystal, kspacing), mesh(crystal, MEDIUM)
     reciprocal = np.linalg.norm(np.linalg.inv(crystal.lattice).T, axis=1)
-    kmesh = tuple(max(1, int(np.ceil(b / K_SPACING - 1e-6))) for b in reciprocal)
     qmesh = tuple(max(3, round(4 * np.pi * b)) for b in reciprocal) if functional == "hse" else None
     return Settings(
         functional=FUNCTIONALS[functional],
@@ -139,41 +185,64 @@ def default_settings(crystal: Crystal, functional: str) -> Settings:
         start_magnetization=START_MAGNETIZATION if MAGNETIC & set(symbols) else 0.0,
         # a hybrid converges within every exchange loop: at 1e-7 silicon is within eps_mae 2e-6 of its density at 1e-9
         conv_thr=1e-7 if qmesh else 1e-9,
+        coarse_kmesh=medium if qmesh is None and kspacing < MEDIUM and medium != kmesh else None,
     )
 
 
-def _read_files(paths: Iterable[str | Path]) -> dict[str, Any]:
-    named: dict[str, Any] = {}
+def chosen(
+    job: Job,
+    *,
+    spin: bool | None = None,
+    smearing: bool | None = None,
+    hubbard_u: Mapping[str, float] | None = None,
+    forces: bool = False,
+) -> Job:
+    """The job with what a user chose for all crystals; None leaves what each has. HSE06 never gets a U."""
+    settings = replace(job.settings, forces=forces)
+    if spin is not None:
+        start = settings.start_magnetization or START_MAGNETIZATION
+        settings = replace(settings, start_magnetization=start if spin else 0.0, smearing=spin or settings.smearing)
+    if smearing is not None:
+        if settings.start_magnetization and not smearing:
+            raise UsageError(f"{job.id} is spin-polarised and needs smearing: its moment is not known beforehand")
+        settings = replace(settings, smearing=smearing)
+    if hubbard_u and settings.qmesh is None:
+        here = tuple((s, float(hubbard_u[s])) for s in job.crystal.elements if hubbard_u.get(s))
+        settings = replace(settings, hubbard_u=here)
+    return replace(job, settings=settings)
+
+
+def _read_files(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Records and crystals by id, and the reasons by file for what cannot be used."""
+    from ecd_data.formats.structure_files import read_structures
+
+    records: dict[str, Any] = {}
+    files: list[Path] = []
     for path in map(Path, paths):
-        found = _read_json(path) if path.suffix == ".json" else {_name(path): _read_structure(path)}
-        twice = named.keys() & found.keys()
-        if twice:
-            raise UsageError(f"two structures are called {min(twice)}: rename one of the files")
-        named |= found
-    return named
+        found = _read_records(path) if path.suffix == ".json" and not path.is_dir() else None
+        if found is None:
+            files.append(path)
+            continue
+        _refuse_twice(records.keys() & found.keys())
+        records |= found
+    taken = read_structures(files) if files else None
+    if taken is None:
+        return records, {}
+    _refuse_twice(records.keys() & taken.crystals.keys())
+    return records | taken.crystals, {str(file): reason for file, reason in taken.failed.items()}
 
 
-def _name(path: Path) -> str:
-    bare = path.name in ("POSCAR", "CONTCAR")
-    return path.absolute().parent.name if bare else path.stem
+def _refuse_twice(names: set[str]) -> None:
+    if names:
+        raise UsageError(f"two structures are called {min(names)}: rename one of them")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_records(path: Path) -> dict[str, Any] | None:
+    """The records of a JSON file; None where it holds a structure of pymatgen's."""
     try:
         records = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as JSON ({error})") from None
     if not isinstance(records, dict):
         raise UsageError(f"{path} is not an object of crystal records by id")
-    return records
-
-
-def _read_structure(path: Path) -> Crystal:
-    from pymatgen.core import Structure
-
-    if not path.is_file():
-        raise UsageError(f"{path} does not exist: give a CIF, a POSCAR or a JSON file of records")
-    try:
-        return Crystal.from_pymatgen(Structure.from_file(path))
-    except Exception as error:  # every parser has its own
-        raise UsageError(f"{path} cannot be read as a structure ({error}): give a CIF or POSCAR") from None
+    return None if "@class" in records else records

@@ -34,7 +34,7 @@ def parse(data: Text, name: str) -> Density:
     if not (path.with_name(XML).is_file() and path.is_file()):
         raise FormatError(f"{name} needs {XML} of the same run in its folder: copy the whole .save folder")
     waves = _check_records(data, name)
-    crystal, shape, nelect = _run(path.with_name(XML))
+    crystal, shape, nelect = read_xml(path.with_name(XML))
     _check_shape(shape, waves, name)
     values, magnetization = read_charge_density(path, shape)
     return _density(crystal, values, magnetization, nelect, name)
@@ -49,7 +49,7 @@ def parse_hdf5(data: Text, name: str) -> Density:
     xml = Path(name).with_name(XML)
     if not xml.is_file():
         raise FormatError(f"{name} needs {XML} of the same run in its folder: copy the whole .save folder")
-    crystal, shape, nelect = _run(xml)
+    crystal, shape, nelect = read_xml(xml)
     with opened(data, name) as file:
         miller = file.array("MillerIndices", "iu").astype(np.int64).reshape(-1, 3)
         _check_shape(shape, len(miller), name)
@@ -130,8 +130,8 @@ def _check_records(data: Text, name: str) -> int:
     return int(waves)
 
 
-def _run(path: Path) -> tuple[Crystal, tuple[int, int, int], float]:
-    """Crystal, FFT grid and electron count of a finished run; lengths in its XML are in bohr."""
+def read_xml(path: Path) -> tuple[Crystal, tuple[int, int, int], float]:
+    """Crystal, FFT grid [3] and electron count of the data-file-schema.xml of a run; raises FormatError."""
     try:
         output = ElementTree.parse(path).getroot().find("output")
         structure = output.find("atomic_structure")  # type: ignore[union-attr]

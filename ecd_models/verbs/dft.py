@@ -12,33 +12,117 @@ import typer
 from ecd_data.errors import UsageError
 from ecd_models.verbs.options import writable
 
+Pwx = Annotated[Path | None, typer.Option(help="The pw.x program; default ECD_PWX, then the PATH.")]
+Pseudo = Annotated[Path | None, typer.Option(help="Folder of <symbol>.upf; default the cache.")]
+Processes = Annotated[int, typer.Option("--processes", "-p", help="Runs at a time.")]
+KSpacing = Annotated[
+    float, typer.Option(help="k spacing in 2 pi / Å, where a crystal has no mesh; 0.04 if that does not converge.")
+]
+Spin = Annotated[bool | None, typer.Option("--spin/--no-spin", help="For all; default where Cr, Mn, Fe, Co, Ni are.")]
+Smearing = Annotated[bool | None, typer.Option("--smearing/--no-smearing", help="For all; default all but records.")]
+HubbardU = Annotated[str | None, typer.Option("--u", help="U in eV for PBE: Fe=4.6,Zn=7.5, or a JSON file.")]
+Work = Annotated[Path | None, typer.Option(help="Keep all engine files in this folder.")]
+Dask = Annotated[str | None, typer.Option("--dask", help="Run on a cluster: a scheduler's address or file, or local.")]
 
-def setup(
-    pwx: Annotated[Path | None, typer.Option(help="The pw.x program; default ECD_PWX, then the PATH.")] = None,
-    pseudo: Annotated[Path | None, typer.Option(help="Folder of <symbol>.upf; default the cache.")] = None,
-) -> None:
+
+def setup(pwx: Pwx = None, pseudo: Pseudo = None) -> None:
     """Find Quantum ESPRESSO and fetch pseudopotentials into the user's cache."""
     from ecd_data.dft import setup
 
     print(setup(pwx, pseudo))
 
 
+def relax(
+    crystals: Annotated[list[Path], typer.Argument(help="Structures, folders, records; the last one is the JSON.")],
+    kspacing: KSpacing = 0.02,
+    spin: Spin = None,
+    smearing: Smearing = None,
+    u: HubbardU = None,
+    processes: Processes = 1,
+    dask: Dask = None,
+    pwx: Pwx = None,
+    pseudo: Pseudo = None,
+    work: Work = None,
+) -> None:
+    """Relax cells and atoms with PBE into a JSON of crystals for `ecd dft run`; a second call continues."""
+    from ecd_data.dft import relax
+    from ecd_data.dft.vasp_inputs import load_hubbard_u
+    from ecd_data.store.spread import cluster_at
+
+    if len(crystals) < 2 or crystals[-1].suffix != ".json":
+        raise UsageError(
+            "ecd dft relax wants structures and, last, the JSON to write: ecd dft relax Si.cif relaxed.json"
+        )
+    writable(crystals[-1].absolute())
+    table = None if u is None else load_hubbard_u(u)
+    with cluster_at(dask, processes) as cluster:
+        report = relax(
+            crystals[:-1],
+            crystals[-1],
+            kspacing=kspacing,
+            spin=spin,
+            smearing=smearing,
+            hubbard_u=table,
+            processes=processes,
+            cluster=cluster,
+            pwx=pwx,
+            pseudo=pseudo,
+            work=work,
+        )
+    _finish(crystals[-1], report)
+
+
 def run(
-    crystals: Annotated[list[Path], typer.Argument(help="CIF, POSCAR or JSON files; the last one is the store.")],
+    crystals: Annotated[list[Path], typer.Argument(help="Structures, folders, records; the last one is the store.")],
     functional: Annotated[str, typer.Option("--functional", "-f", help="pbe or hse.")] = "pbe",
-    processes: Annotated[int, typer.Option("--processes", "-p", help="Runs at a time.")] = 1,
-    pwx: Annotated[Path | None, typer.Option(help="The pw.x program; default ECD_PWX, then the PATH.")] = None,
-    pseudo: Annotated[Path | None, typer.Option(help="Folder of <symbol>.upf; default the cache.")] = None,
-    work: Annotated[Path | None, typer.Option(help="Keep all engine files in this folder.")] = None,
+    steps: Annotated[
+        str | None, typer.Option(help="Instead: relax, static, hse, nscf; static,hse make a folder with both.")
+    ] = None,
+    kspacing: KSpacing = 0.02,
+    spin: Spin = None,
+    smearing: Smearing = None,
+    u: HubbardU = None,
+    forces: Annotated[bool, typer.Option(help="Forces and stress as well.")] = True,
+    restart: Annotated[bool, typer.Option(help="Count the steps from the density itself.")] = False,
+    processes: Processes = 1,
+    dask: Dask = None,
+    pwx: Pwx = None,
+    pseudo: Pseudo = None,
+    work: Work = None,
 ) -> None:
     """Compute the densities of crystals into a store; a second call continues."""
     from ecd_data.dft import run
+    from ecd_data.dft.vasp_inputs import load_hubbard_u
+    from ecd_data.store.spread import cluster_at
 
     if len(crystals) < 2:
         raise UsageError("ecd dft run wants structure files and, last, the store to write: ecd dft run Si.cif my.ecd")
-    report = run(crystals[:-1], crystals[-1], functional, processes=processes, pwx=pwx, pseudo=pseudo, work=work)
-    print(f"{crystals[-1]}: {report}")
-    raise typer.Exit(1 if report.failures else 0)
+    table = None if u is None else load_hubbard_u(u)
+    with cluster_at(dask, processes) as cluster:
+        report = run(
+            crystals[:-1],
+            crystals[-1],
+            functional,
+            steps=None if steps is None else [step.strip() for step in steps.split(",")],
+            kspacing=kspacing,
+            spin=spin,
+            smearing=smearing,
+            hubbard_u=table,
+            forces=forces,
+            restart=restart,
+            processes=processes,
+            cluster=cluster,
+            pwx=pwx,
+            pseudo=pseudo,
+            work=work,
+        )
+    _finish(crystals[-1], report)
+
+
+def _finish(output: Path, report: object) -> None:
+    failures: dict[str, str] = getattr(report, "failures", {})
+    print(f"{output}: {report}")
+    raise typer.Exit(1 if failures else 0)
 
 
 def select(

@@ -1,0 +1,167 @@
+"""What a run of pw.x left: whether it ended well, and what its XML and output say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from ecd_data.crystal import Floats
+from ecd_data.dft.engine import Result
+from ecd_data.errors import FormatError
+from ecd_data.formats.espresso import read_xml
+from ecd_data.formats.units import BOHR
+
+HARTREE = 27.211386245988  # eV
+EV_PER_A3 = 160.2176634  # GPa
+OUTPUT, SAVE = "pw.out", "x.save"
+XML = f"{SAVE}/data-file-schema.xml"
+CHARGE_DENSITY, CHARGE_DENSITY_HDF5 = f"{SAVE}/charge-density.dat", f"{SAVE}/charge-density.hdf5"
+UNCONVERGED = "convergence NOT achieved"
+SITE_MOMENT = re.compile(r"^\s*atom:?\s+(\d+)\s.*magn[:=]\s*(-?[\d.]+)", re.MULTILINE)
+
+
+def failure_reason(folder: Path, code: int = 0) -> str | None:
+    """Why the run in `folder` left no result, None where it did; `code` is the exit status of pw.x."""
+    text = output_text(folder)
+    if "No space left on device" in text:
+        return "the disk is full; free some space or give another work folder"
+    if UNCONVERGED in text:
+        return "the self-consistency did not converge"
+    if "Error in routine" in text:
+        return f"pw.x stopped with “{_error_box(text)}”"
+    if code < 0:
+        return f"pw.x was killed by signal {-code}, so its output is partial; run it again (memory may be short)"
+    if code or "JOB DONE" not in text:
+        return f"pw.x ended with status {code} before its job was done; run it again"
+    densities = (folder / CHARGE_DENSITY, folder / CHARGE_DENSITY_HDF5)
+    if not (folder / XML).is_file() or not any(path.is_file() for path in densities):
+        return "pw.x left no density; the disk may be full"
+    return None
+
+
+def output_text(folder: Path) -> str:
+    """What pw.x printed, empty where it did not run."""
+    path = folder / OUTPUT
+    return path.read_text(errors="replace") if path.is_file() else ""
+
+
+def _error_box(text: str) -> str:
+    lines = text[text.index("Error in routine") :].splitlines()
+    return " ".join(line.strip() for line in lines[:2])
+
+
+def read_result(folder: Path, bands_only: bool = False) -> Result:
+    """The result of a finished run; of one that took its density as given, the levels alone.
+
+    Raises FormatError where the XML cannot be read.
+    """
+    path = folder / XML
+    crystal, shape, _ = read_xml(path)
+    try:
+        root = ElementTree.parse(path).getroot()
+        output = _child(root, "output")
+        text = output_text(folder)
+        arrays = {} if bands_only else _arrays(output, text, len(crystal))
+        properties = {**_gaps(_child(output, "band_structure")), **_seconds(root)}
+        if not bands_only:
+            properties |= {**_energy(output), "scf_steps": text.count("iteration #"), **_extremes(arrays)}
+        version = _child(root, "general_info/creator").attrib["VERSION"]
+        return Result(crystal, shape, version, properties, arrays, _convergence(output))
+    except (ElementTree.ParseError, OSError, ValueError, KeyError) as error:
+        raise FormatError(f"{path} is not the XML of a finished pw.x run ({error}); run it again") from None
+
+
+def _energy(output: ElementTree.Element) -> dict[str, float]:
+    return {
+        "energy_eV": float(_text(output, "total_energy/etot")) * HARTREE,
+        "total_magnetization": float(_text(output, "magnetization/total")),
+        "absolute_magnetization": float(_text(output, "magnetization/absolute")),
+    }
+
+
+def _seconds(root: ElementTree.Element) -> dict[str, float]:
+    return {f"{kind}_seconds": round(float(_text(root, f"timing_info/total/{kind}")), 2) for kind in ("cpu", "wall")}
+
+
+def _arrays(output: ElementTree.Element, text: str, natoms: int) -> dict[str, Any]:
+    """Forces, stress and moments as lists, those that the run computed."""
+    found: dict[str, Any] = {}
+    if output.find("forces") is not None:
+        forces = np.array(_text(output, "forces").split(), dtype=np.float64).reshape(natoms, 3)
+        found["forces_eV_A"] = (forces * HARTREE / BOHR).round(8).tolist()
+    if output.find("stress") is not None:
+        stress = np.array(_text(output, "stress").split(), dtype=np.float64).reshape(3, 3)
+        found["stress_GPa"] = (stress * HARTREE / BOHR**3 * EV_PER_A3).round(6).tolist()
+    moments = SITE_MOMENT.findall(text)[-natoms:]
+    if [int(atom) for atom, _ in moments] == list(range(1, natoms + 1)):
+        found["site_moments"] = [float(moment) for _, moment in moments]
+    return found
+
+
+def _extremes(arrays: dict[str, Any]) -> dict[str, float]:
+    found = {}
+    if "forces_eV_A" in arrays:
+        found["max_force_eV_A"] = float(np.linalg.norm(arrays["forces_eV_A"], axis=1).max())
+    if "stress_GPa" in arrays:
+        found["pressure_GPa"] = float(np.trace(arrays["stress_GPa"]) / 3)
+        found["max_stress_GPa"] = float(np.abs(arrays["stress_GPa"]).max())
+    return found
+
+
+def _convergence(output: ElementTree.Element) -> dict[str, Any]:
+    """How the last self-consistency ended, and the relaxation if there was one."""
+    found: dict[str, Any] = {}
+    scf, moves = output.find("convergence_info/scf_conv"), output.find("convergence_info/opt_conv")
+    if scf is not None:
+        found["converged"] = _text(scf, "convergence_achieved") == "true"
+        found["scf_error_Ry"] = 2 * float(_text(scf, "scf_error"))
+    if moves is not None:
+        found["relaxed"] = _text(moves, "convergence_achieved") == "true"
+        found["relax_steps"] = int(_text(moves, "n_opt_steps"))
+    return found
+
+
+def _child(node: ElementTree.Element, path: str) -> ElementTree.Element:
+    found = node.find(path)
+    if found is None:
+        raise KeyError(f"no <{path}>")
+    return found
+
+
+def _text(node: ElementTree.Element, path: str) -> str:
+    return (_child(node, path).text or "").strip()
+
+
+def _gaps(bands: ElementTree.Element) -> dict[str, float]:
+    """Indirect and direct gap in eV on the k points of the run; zero where bands cross the Fermi level."""
+    levels = [[float(x) for x in _text(k, "eigenvalues").split()] for k in bands.findall("ks_energies")]
+    energies = np.array(levels) * HARTREE
+    valence, conduction = _frontier(energies, bands)
+    return {
+        "gap_eV": max(0.0, float(conduction.min() - valence.max())),
+        "gap_direct_eV": max(0.0, float((conduction - valence).min())),
+    }
+
+
+def _frontier(energies: Floats, bands: ElementTree.Element) -> tuple[Floats, Floats]:
+    """Highest occupied and lowest empty level at every k point [nk] each; equal ones for a metal."""
+    closed = energies[:, 0], energies[:, 0]
+    electrons = float(_text(bands, "nelec"))
+    if _text(bands, "lsda") == "true":
+        up = int(_text(bands, "nbnd_up"))
+        channels = [energies[:, :up], energies[:, up:]]
+        fermi = float(_text(bands, "fermi_energy")) * HARTREE
+        counts = [(channel <= fermi).sum(axis=1) for channel in channels]
+        if any(len(set(count)) > 1 for count in counts):
+            return closed
+        occupied = int(sum(count[0] for count in counts))
+    else:
+        if round(electrons) % 2:
+            return closed
+        occupied = round(electrons) // 2
+    energies = np.sort(energies, axis=1)
+    return (energies[:, occupied - 1], energies[:, occupied]) if occupied < energies.shape[1] else closed
