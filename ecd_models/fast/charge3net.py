@@ -96,10 +96,10 @@ def decoder(network: ChargE3Net, features: list[Tensor], crystal: Crystal) -> De
     return decode
 
 
-def _radial_table(network: ChargE3Net) -> RadialTable:
+def _radial_table(network: Any) -> RadialTable:
     """The radial functions of all layers, layer by layer."""
     basis = copy.deepcopy(network.basis).double()
-    perceptrons = [copy.deepcopy(layer.radial).double() for layer in network.decoder.layers]  # type: ignore[union-attr]
+    perceptrons = [copy.deepcopy(layer.radial).double() for layer in network.decoder.layers]
 
     @torch.no_grad()
     def functions(r: Floats) -> Floats:
@@ -109,7 +109,7 @@ def _radial_table(network: ChargE3Net) -> RadialTable:
     return tabulate(functions, network.cutoff, TOLERANCE)
 
 
-def _tiles(network: ChargE3Net, features: list[Tensor], radial: RadialTable, first: NDArray[np.int64]) -> Tiles:
+def _tiles(network: Any, features: list[Tensor], radial: RadialTable, first: NDArray[np.int64]) -> Tiles:
     channels = network.config.channels
     atoms, total = features[0].shape[0], sum(channels)
     coefficients = np.zeros((radial.intervals, DEGREE + 1, first[-1]), np.float32)
@@ -138,7 +138,7 @@ def _tiles(network: ChargE3Net, features: list[Tensor], radial: RadialTable, fir
     return Tiles(np.array(where, np.int64), table, field, odd_stride(int(first[-1])))
 
 
-def _layers(network: ChargE3Net, first: NDArray[np.int64]) -> Layers:
+def _layers(network: Any, first: NDArray[np.int64]) -> Layers:
     channels, layers = network.config.channels, list(network.decoder.layers)
     scalars, total = channels[0], sum(channels)
     columns = round_up(scalars + 1, COLUMNS)

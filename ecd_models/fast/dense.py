@@ -19,12 +19,12 @@ COLUMNS = 16  # the number of columns is a multiple of this
 INNER = 192  # rows of the right matrix, 32 columns wide, that stay in the cache next to the processor
 
 
-def aligned(size: int, dtype: type = np.float32) -> NDArray[Any]:
+def aligned(size: int, dtype: Any = np.float32) -> NDArray[Any]:
     """An array of zeros [size] that begins where a line of the cache does."""
-    dtype = np.dtype(dtype)
-    raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
+    count = size * np.dtype(dtype).itemsize
+    raw = np.zeros(count + 64, np.uint8)
     start = -raw.ctypes.data % 64
-    return raw[start : start + size * dtype.itemsize].view(dtype)
+    return raw[start : start + count].view(dtype)
 
 
 def padded(matrix: NDArray[Any], columns: int | None = None) -> NDArray[np.float32]:

@@ -14,6 +14,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
+_plain: Any = intrinsic
+_literal: Any = intrinsic(prefer_literal=True)
 FLOAT, INT = ir.FloatType(), ir.IntType(32)
 
 
@@ -52,7 +54,7 @@ def _call(builder: Any, name: str, *args: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, function, f"{name}.v{kind.count}f32"), args)
 
 
-@intrinsic(prefer_literal=True)
+@_literal
 def load(typing: Any, array: Any, index: Any, width: Any) -> Any:
     """The vector array[index : index + width]."""
     if not isinstance(width, types.IntegerLiteral):
@@ -66,7 +68,7 @@ def load(typing: Any, array: Any, index: Any, width: Any) -> Any:
     return vector(array, types.intp, width), generate
 
 
-@intrinsic(prefer_literal=True)
+@_literal
 def broadcast(typing: Any, array: Any, index: Any, width: Any) -> Any:
     """The vector whose numbers are all array[index]."""
     if not isinstance(width, types.IntegerLiteral):
@@ -79,7 +81,7 @@ def broadcast(typing: Any, array: Any, index: Any, width: Any) -> Any:
     return vector(array, types.intp, width), generate
 
 
-@intrinsic(prefer_literal=True)
+@_literal
 def splat(typing: Any, number: Any, width: Any) -> Any:
     """The vector whose numbers are all this one."""
     if not isinstance(width, types.IntegerLiteral):
@@ -88,7 +90,7 @@ def splat(typing: Any, number: Any, width: Any) -> Any:
     return vector(types.float32, width), lambda context, builder, _, args: _fill(builder, args[0], vector.width)
 
 
-@intrinsic
+@_plain
 def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     """Set array[index : index + width]."""
 
@@ -100,49 +102,49 @@ def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     return types.void(array, types.intp, vector), generate
 
 
-@intrinsic
+@_plain
 def add(typing: Any, a: Any, b: Any) -> Any:
     """a + b."""
     return a(a, a), lambda context, builder, _, args: builder.fadd(*args)
 
 
-@intrinsic
+@_plain
 def sub(typing: Any, a: Any, b: Any) -> Any:
     """a - b."""
     return a(a, a), lambda context, builder, _, args: builder.fsub(*args)
 
 
-@intrinsic
+@_plain
 def mul(typing: Any, a: Any, b: Any) -> Any:
     """a b."""
     return a(a, a), lambda context, builder, _, args: builder.fmul(*args)
 
 
-@intrinsic
+@_plain
 def div(typing: Any, a: Any, b: Any) -> Any:
     """a / b."""
     return a(a, a), lambda context, builder, _, args: builder.fdiv(*args)
 
 
-@intrinsic
+@_plain
 def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
     """a b + c, rounded once where the processor can."""
     return a(a, a, a), lambda context, builder, _, args: _call(builder, "llvm.fmuladd", *args)
 
 
-@intrinsic
+@_plain
 def sqrt(typing: Any, a: Any) -> Any:
     """The square root."""
     return a(a), lambda context, builder, _, args: _call(builder, "llvm.sqrt", *args)
 
 
-@intrinsic
+@_plain
 def maximum(typing: Any, a: Any, b: Any) -> Any:
     """The larger of a and b."""
     return a(a, a), lambda context, builder, _, args: _select(builder, ">", *args)
 
 
-@intrinsic
+@_plain
 def exp(typing: Any, a: Any) -> Any:
     """e^a to 2 units in the last place (Cephes); what would underflow or overflow is the smallest or largest normal."""
     return a(a), lambda context, builder, _, args: _exp(builder, args[0], a.width)
