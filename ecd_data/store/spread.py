@@ -8,7 +8,8 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.connection import wait
@@ -91,17 +92,19 @@ def in_order(
                 return
             job, future = waiting.popleft()
             result: Result | Lost
-            try:
-                result = _result(future, stopped)
-            except TimeoutError:
+            if not _finished(future, stopped):
                 return
+            try:
+                result = future.result()
             except BrokenExecutor:  # one of those under way ended its process: the oldest alone, the others again
                 executor.shutdown(wait=False)
                 result = _alone(function, job)
                 executor = start()
                 waiting = deque((other, executor.submit(function, other)) for other, _ in waiting)
-            except (CancelledError, OSError) as error:  # dask gave up on it: its workers died
-                result = Lost(str(error))
+            except Exception as error:
+                if not remote:
+                    raise
+                result = Lost(str(error))  # dask gave it up: its workers died, or cannot be reached
             yield job, result
     finally:
         for _, future in waiting:
@@ -109,14 +112,13 @@ def in_order(
         executor.shutdown(wait=not remote)  # a cluster forgets what is under way
 
 
-def _result(future: Future[Result], stopped: Callable[[], bool]) -> Result:
-    """The result when it is there; raises TimeoutError when the work was stopped before."""
-    while True:
-        try:
-            return future.result(timeout=0.5)
-        except TimeoutError:
-            if stopped() and not future.done():
-                raise
+def _finished(future: Future[Result], stopped: Callable[[], bool]) -> bool:
+    """Wait for a result; False where the work was stopped before."""
+    while not future.done():
+        if stopped():
+            return False
+        wait_for([future], timeout=0.5)
+    return True
 
 
 def _alone(function: Callable[[Job], Result], job: Job) -> Result | Lost:
