@@ -235,7 +235,7 @@ class _Search:
     def _trial(self, knots: int, target: float, near: float = 0.005) -> _Trial:
         """The coarsest step whose mean square error is at most target^2, or within `near` of it."""
         square = target**2 - self.lost
-        numbers = np.count_nonzero(self.stars.real) + 2 * np.count_nonzero(~self.stars.real)
+        numbers = int(np.where(self.stars.real, 1, 2).sum())
         first = self._last_step or float(np.sqrt(12 * square / max(1, numbers)))
         step = self._steps.get(knots, first)
         low, high = 0.0, float(np.inf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,7 +56,7 @@ class FourierPayload:
     def decode(self, shape: Shape | None = None) -> NDArray[np.float32]:
         """Values on the stored grid or on any other [shape], in float32."""
         dtype = np.complex128 if self._contents.double else np.complex64
-        ripple = Spectrum(self._block(0.0)).grid(shape or self.shape, dtype)
+        ripple = Spectrum(self._block(0.0, dtype)).grid(shape or self.shape, dtype)
         values = np.empty(ripple.shape, np.float32)
         return np.add(ripple, self.mean, dtype=np.float64, casting="same_kind", out=values)
 
@@ -73,10 +74,10 @@ class FourierPayload:
         dtype = np.complex128 if self._contents.double else np.complex64
         return moved.grid(moved.smallest_shape, dtype).astype(np.float32, copy=False), shift
 
-    def _block(self, mean: float) -> Complexes:
+    def _block(self, mean: float, dtype: type = np.complex128) -> Any:
         if not self._contents.stars:
-            return np.full((1, 1, 1), mean, dtype=np.complex128)
-        block = self.stars.block(amplitudes(self._contents, self.stars))
+            return np.full((1, 1, 1), mean, dtype=dtype)
+        block = self.stars.block(amplitudes(self._contents, self.stars), dtype)
         block[0, 0, 0] = mean
         return block
 

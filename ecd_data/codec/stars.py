@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ecd_data.codec import kernels
 from ecd_data.codec.metric import Metric, largest_norm, limits, norm_that_holds, squared_norm
@@ -101,17 +101,19 @@ class Stars:
         total.imag = np.bincount(own, weight * found.imag, len(self))
         return self.amplitudes(total / np.bincount(own, weight, len(self)))
 
-    def block(self, amplitudes: Complexes) -> Complexes:
+    def block(self, amplitudes: Complexes, dtype: DTypeLike = np.complex128) -> NDArray[np.complexfloating]:
         """The plane waves of all stars with these amplitudes [s] as the block of a `Spectrum`; the mean is zero."""
         waves = self.waves
         a, b, c = waves.limits
-        block = np.zeros((2 * a + 1, 2 * b + 1, c + 1), dtype=np.complex128)
-        coefficients = amplitudes * self.phase
+        block = np.zeros((2 * a + 1, 2 * b + 1, c + 1), dtype=dtype)
+        coefficients = (amplitudes * self.phase).astype(dtype)
         values = np.concatenate([coefficients, coefficients.conj()])[waves.star]
-        block.reshape(-1)[waves.index] = values if waves.symmorphic else values * waves.phases
+        if not waves.symmorphic:
+            values *= waves.phases if dtype == np.complex128 else waves.coarse_phases
+        block.reshape(-1)[waves.index] = values
         return self._nyquist_shared(block)
 
-    def _nyquist_shared(self, block: Complexes) -> Complexes:
+    def _nyquist_shared(self, block: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
         """Half of each Nyquist amplitude at +n/2 and at -n/2."""
         a, b, c = (m // 2 for m in self.operations.shape)
         for axis, middle in ((0, a), (1, b)):

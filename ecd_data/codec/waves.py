@@ -38,6 +38,11 @@ class Waves:
         """exp(2 pi i turn / period) [w]."""
         return np.exp(2j * np.pi / self.period * np.arange(self.period))[self.turn]
 
+    @cached_property
+    def coarse_phases(self) -> NDArray[np.complex64]:
+        """`phases` in single precision."""
+        return self.phases.astype(np.complex64)
+
 
 def _signed(k: Ints, shape: Shape) -> Ints:
     """Frequencies [..., 3] as the grid has them: above -n/2, up to n/2."""
@@ -74,5 +79,5 @@ def numpy_waves(k: Ints, operations: Operations) -> Waves:
     star = np.broadcast_to(np.arange(len(k))[:, None] + [0, len(k)], index.shape)
     up = z >= 0
     places, first = np.unique(index[up], return_index=True)
-    chosen = (m.astype(np.int32) for m in (places, star[up][first], turn[up][first]))
-    return Waves((a, b, c), *chosen, period=period)
+    kept = [m.astype(np.int32) for m in (places, star[up][first], turn[up][first])]
+    return Waves((a, b, c), kept[0], kept[1], kept[2], period)
