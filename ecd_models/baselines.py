@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ecd_data.errors import UsageError
+from ecd_data.release.rows import configurations
 from ecd_data.store.reader import Store
+from ecd_models.config import TrainConfig
+from ecd_models.data import TaskData, task_data
 from ecd_models.networks.atoms import SuperposedAtoms, fit_superposed_atoms
 from ecd_models.samples import subset
 
@@ -19,25 +22,27 @@ EXAMPLES = 30  # crystals of each element that a fit wants
 ENOUGH = 1000  # crystals that are all taken
 
 
-def superposed_atoms(source: str, store: Store, ids: Sequence[str], seed: int) -> SuperposedAtoms:
-    """The atoms of TrainConfig.atoms for training on these crystals of a store.
-
-    Raises UsageError where the source is none.
-    """
+def superposed_atoms(config: TrainConfig, data: TaskData) -> SuperposedAtoms:
+    """The atoms that a configuration asks for; raises UsageError where its `atoms` is no source of any."""
+    source, store = config.atoms, data.store
+    ids = data.ids("train")
     if source == "pseudopotentials" or any(Path(source).glob("*.upf") if source else ()):
         from ecd_data.dft.pseudopotentials import pseudo_folder
         from ecd_models.networks.pseudo_atoms import atoms_of_pseudopotentials
 
         return atoms_of_pseudopotentials(pseudo_folder(None if source == "pseudopotentials" else source))
-    if source:
+    if source in configurations():
+        other = task_data(source, config.data_dir)
+        store, ids = other.store, other.ids("train")
+    elif source:
         if not source.endswith(".ecd"):
             raise UsageError(
-                f"atoms = {source!r} is neither a folder of UPF files nor a store: see difference_learning.md"
+                f"atoms = {source!r} is neither a folder of <symbol>.upf files nor a store nor a task: name one"
             )
         store = Store(source)
         ids = store.ids
     started = time.monotonic()
-    chosen = representative(dict(zip(store.index["id"], store.index["elements"], strict=True)), ids, seed)
+    chosen = representative(dict(zip(store.index["id"], store.index["elements"], strict=True)), ids, config.seed)
     atoms = fit_superposed_atoms(store[id] for id in chosen)
     log.info("fitted superposed atoms on %d crystals in %.0f s", len(chosen), time.monotonic() - started)
     return atoms

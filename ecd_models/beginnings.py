@@ -34,6 +34,8 @@ def begun(config: TrainConfig, data: TaskData, run: Run, processes: Processes) -
         elif other is not None and config.continued:
             learner.restore(other.state)
             run.step = int(other.metadata["step"])
+            if run.step >= config.steps:
+                raise UsageError(f"it is at step {run.step} already, and steps = {config.steps} counts its steps too")
     except UsageError as error:
         raise UsageError(f"{run.last if own else config.start} cannot be continued: {error}") from error
     run.begin()
@@ -69,7 +71,7 @@ def new_model(config: TrainConfig, data: TaskData) -> DensityModel:
     """A model with weights drawn from config.seed and, where asked for, atoms and electrons of the training part."""
     network = _network(config)
     store, ids = data.store, data.ids("train")
-    atoms = superposed_atoms(config.atoms, store, ids, config.seed) if config.difference else None
+    atoms = superposed_atoms(config, data) if config.difference else None
     valences = None
     if config.exact_nelect:
         rows = store.index[store.index["id"].isin(ids)]

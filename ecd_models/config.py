@@ -32,8 +32,9 @@ class TrainConfig:
     take its probes from, 0 for the whole grid; cache_dir: folder where pools are kept between epochs and runs.
 
     Model. model, options: the network; difference: learn the difference to superposed atoms, which atoms says: "" fits
-    them on the training crystals, "pseudopotentials" or a folder of UPF files takes theirs, a store's path fits them on
-    its densities; spin: learn the magnetization as well; exact_nelect: scale predictions to the electrons of the atoms.
+    them on the training crystals, "pseudopotentials" or a folder of UPF files takes theirs, a task or a store's path
+    fits them on its training crystals or densities; spin: learn the magnetization as well; exact_nelect: scale
+    predictions to the electrons of the atoms.
 
     Start. start: checkpoint whose weights the run begins with; continued: go on with its optimiser and step, too.
 

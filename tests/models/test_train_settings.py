@@ -129,7 +129,7 @@ def test_tensorboard_has_the_figures_of_the_csv(brief, monkeypatch):
         train(replace(brief, out=brief.out + "-without", tensorboard=True))
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_short_products_train_nearly_the_same_where_the_device_has_them(brief, precision, monkeypatch):
     full, short = replace(brief, out=brief.out + "-full"), replace(brief, precision=precision)
     try:
@@ -277,7 +277,7 @@ def test_any_source_of_atoms_and_any_model_learns_the_difference(brief, small_ro
         model = train(replace(config, options={"hidden_state_size": 8, "num_interactions": 1}, steps=2)).model
         errors.append(eps_mae(model.atoms(rho.crystal, rho.shape), rho))
     assert errors[0] < errors[1]
-    with pytest.raises(UsageError, match="neither a folder"):
+    with pytest.raises(UsageError, match="nor a task"):
         train(replace(brief, difference=True, atoms="nothing"))
     with pytest.raises(UsageError, match="deepdft gives no magnetization"):
         train(replace(brief, spin=True, model="deepdft", options={}))
