@@ -47,6 +47,7 @@ def species_of(crystal: Crystal, operations: Operations) -> Species:
     return tuple(found)
 
 
+@lru_cache(maxsize=8)
 def structure_factors(stars: Stars, species: Species) -> Complexes:
     """Sum of exp(-2 pi i k.x) over the atoms of each species, as amplitudes of the stars [species, s]."""
     low, high = stars.k.min(axis=0), stars.k.max(axis=0)
