@@ -49,9 +49,9 @@ class Channels(NamedTuple):
         return *first, *last
 
 
-def flat(arrays: Sequence[ArrayLike]) -> Array:
-    """The numbers of all arrays as float32, aligned."""
-    numbers = np.stack([np.asarray(array) for array in arrays]).ravel() if len(arrays) else np.zeros(0)
+def flat(arrays: Sequence[NDArray[Any]] | NDArray[Any]) -> Array:
+    """The numbers of all arrays of one shape as float32, aligned."""
+    numbers = np.stack(list(arrays)).ravel()
     result = aligned(numbers.size)
     result[:] = numbers
     return result

@@ -40,7 +40,7 @@ class Layers(NamedTuple):
     the states; readout [h, h], last [h].
     """
 
-    count: int
+    depth: int
     channels: int
     table: Array
     scale: np.float32
@@ -138,14 +138,14 @@ def packed(network: DeepDFT, table: RadialTable, sent: list[Tensor]) -> Layers:
 @njit(nogil=True, cache=True)
 def _decode(points: Any, where: Any, layers: Any, space: Any, outputs: Any) -> None:
     chosen, h = np.empty(len(where[0]), np.int32), layers.channels
-    table, sent = layers.table.reshape(layers.count, -1), layers.sent.reshape(layers.count, -1)
+    table, sent = layers.table.reshape(layers.depth, -1), layers.sent.reshape(layers.depth, -1)
     intervals = table.shape[1] // (3 * (DEGREE + 1) * h)
     for first in range(0, len(points), POINTS):
         block = points[first : first + POINTS]
         edges = by_interval(block_edges(block, where, intervals, layers.scale, chosen), intervals)
         rows = -(-len(block) // ROWS) * ROWS
         space.state[:] = 0
-        for k in range(layers.count):
+        for k in range(layers.depth):
             _receive(edges, table[k], sent[k], space, rows, h)
             _take_up(space, layers, k, rows, h)
             _update(space, layers, k, rows, h)
@@ -178,6 +178,11 @@ def _coefficients(table: Any, k: int) -> Any:
 
 
 @njit(nogil=True)
+def _value(c: Any, t: Any) -> Any:
+    return quintic(c[0], c[1], c[2], c[3], c[4], c[5], t)
+
+
+@njit(nogil=True)
 def _add_messages(edges: Any, table: Any, near: int, sent: Any, said: int, sums: Any) -> None:
     """Add the messages of all edges to the sums [rows, 4, 16]; near, said: where the channels' numbers begin."""
     point, sender, vec, used, begins, ts = edges
@@ -187,8 +192,8 @@ def _add_messages(edges: Any, table: Any, near: int, sent: Any, said: int, sums:
         a, b, c = _coefficients(table, k), _coefficients(table, k + 16), _coefficients(table, k + 32)
         for e in range(begins[run], begins[run + 1]):
             j, i, t = said + sender[e] * 80, point[e] * 64, broadcast(ts, e, 16)
-            vector, scalar = quintic(*a, t), quintic(*c, t)
-            along = mul(quintic(*b, t), load(sent, j + 64, 16))
+            vector, scalar = _value(a, t), _value(c, t)
+            along = mul(_value(b, t), load(sent, j + 64, 16))
             store(sums, i, fma(load(sent, j, 16), scalar, load(sums, i, 16)))
             x = fma(along, broadcast(dx, e, 16), load(sums, i + 16, 16))
             y = fma(along, broadcast(dy, e, 16), load(sums, i + 32, 16))
@@ -227,7 +232,7 @@ def _take_up(x: Any, w: Any, layer: int, rows: int, h: int) -> None:
 @njit(nogil=True)
 def _update(x: Any, w: Any, layer: int, rows: int, h: int) -> None:
     """Scalars and vectors of a point act on each other."""
-    plane, scalars_only = rows * h, layer == w.count - 1
+    plane, scalars_only = rows * h, layer == w.depth - 1
     x.mixed[: 6 * plane] = 0
     add_product(x.state, plane, h, w.mixed, layer * 2 * h * h, 2 * h, x.mixed, 0, 2 * h, 3 * rows, h, 2 * h)
     _contract(x, rows, h)

@@ -33,9 +33,9 @@ def block_edges(points: Any, where: Any, intervals: int, scale: np.float32, chos
     for e in range(edges):
         x, y, z = vec[0, e], vec[1, e], vec[2, e]
         r = np.sqrt(x * x + y * y + z * z)
-        interval[e] = min(np.int32(r * scale), intervals - 1)
+        interval[e] = min(int(r * scale), intervals - 1)
         t[e] = r * scale - np.float32(interval[e]) - np.float32(0.5)
-        inverse = np.float32(1) / max(r, np.float32(SHORTEST))
+        inverse = np.float32(1) / max(np.float32(r), np.float32(SHORTEST))
         vec[0, e], vec[1, e], vec[2, e] = x * inverse, y * inverse, z * inverse
     return point[:edges], sender[:edges], vec, interval, t
 

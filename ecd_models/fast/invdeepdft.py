@@ -43,7 +43,7 @@ class Layers(NamedTuple):
     first layer; readout [h, h], last [h].
     """
 
-    count: int
+    depth: int
     channels: int
     table: Array
     scale: np.float32
@@ -154,7 +154,7 @@ def _packed(network: InvDeepDFT, table: RadialTable, sent: list[Sent]) -> Layers
 @njit(nogil=True, cache=True)
 def _decode(points: Any, where: Any, layers: Any, space: Any, outputs: Any) -> None:
     chosen, h = np.empty(len(where[0]), np.int32), layers.channels
-    table, sent = layers.table.reshape(layers.count, -1), layers.sent.reshape(layers.count, -1)
+    table, sent = layers.table.reshape(layers.depth, -1), layers.sent.reshape(layers.depth, -1)
     intervals = table.shape[1] // ((DEGREE + 1) * h)
     for first in range(0, len(points), POINTS):
         block = points[first : first + POINTS]
@@ -163,7 +163,7 @@ def _decode(points: Any, where: Any, layers: Any, space: Any, outputs: Any) -> N
         edges = by_interval((pair, *edges[1:]), intervals)
         filters = np.empty(pairs[2] * h, np.float32)
         rows = -(-len(block) // ROWS) * ROWS
-        for k in range(layers.count):
+        for k in range(layers.depth):
             _filter(edges, table[k], filters, h)
             space.sums[:] = 0
             if k == 0:

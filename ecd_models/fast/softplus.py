@@ -18,7 +18,10 @@ NEAR = (1.249999995e-01, -5.208316192e-03, 3.471300544e-04, -2.616889347e-05, 1.
 FAR = (9.999999954e-01, -4.999984756e-01, 3.332509250e-01, -2.483549889e-01, 1.848160688e-01, -9.817420352e-02)
 
 
-@intrinsic
+_plain: Any = intrinsic  # what it makes of a function has other arguments
+
+
+@_plain
 def _where_less(typing: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
     """`yes` where a < b, else `no`."""
 
