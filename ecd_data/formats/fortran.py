@@ -13,7 +13,11 @@ from ecd_data.formats.fixed import DIGITS, LINE, PER_LINE, WIDTH, parse_lines
 from ecd_data.formats.text import Text
 
 STEP = 1 << 20  # bytes at a time
+LAST = b" -7.25e-301"  # behind a text: where it is not the last number read, a word before it is none
 NO_EXPONENT_LETTER = re.compile(rb"(\d)([+-]\d{3})(?!\d)")  # Fortran drops the E of three-digit exponents
+
+# numpy's word for text that is no number. Set once: `catch_warnings` is of the process, not of the thread.
+warnings.filterwarnings("ignore", "string or file could not be read to its end", DeprecationWarning)
 
 
 def parse_block(data: Text, start: int, count: int, name: str) -> tuple[Floats, int]:
@@ -70,11 +74,10 @@ def _convert(text: bytes) -> Floats | None:
     if not text.strip():
         return np.empty(0)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # numpy's word for text that is no number
-            return np.fromstring(text, dtype=np.float64, sep=" ")
-    except (ValueError, DeprecationWarning):
+        values: Floats = np.fromstring(text + LAST, dtype=np.float64, sep=" ")
+    except (ValueError, DeprecationWarning):  # of a numpy or a process that is strict
         return None
+    return values[:-1] if len(values) and values[-1] == float(LAST) else None
 
 
 def _first_bad_word(text: bytes, count: int) -> str:
