@@ -90,7 +90,7 @@ class Espresso:
                     f"{step.id}: the disk under {folder} is full; free some space or give another work folder"
                 ) from None
             raise RunError(f"{step.id}: pw.x could not be started: {error}; give another with $ECD_PWX") from None
-        for wavefunctions in (*folder.glob(f"{SAVE}/wfc*"), *folder.glob("x.wfc*")):
+        for wavefunctions in (*folder.glob(f"{SAVE}/wfc*"), *folder.glob("x.wfc*"), *folder.glob("x.hub*")):
             wavefunctions.unlink()  # 6.7 has no disk_io that keeps the density alone
         failure = failure_reason(folder, code)
         if failure:
