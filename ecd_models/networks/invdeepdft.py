@@ -244,7 +244,8 @@ class ProbeModel(nn.Module):
         changes = zip(self.probe_state_gate_functions, self.probe_state_transition_functions, strict=True)
         for message, (gate, transition), x in zip(self.messages, changes, sent, strict=True):
             new = transition(message.received(x, state, pairs, filters))
-            state = old = torch.lerp(new, old, torch.sigmoid(gate(old)))
+            kept = torch.sigmoid(gate(old)).to(old.dtype)  # under autocast products are short, states are not
+            state = old = torch.lerp(new.to(old.dtype), old, kept)
         return self.readout_function(old)[:, 0]
 
 
