@@ -144,11 +144,14 @@ class _Search:
     def __init__(self, task: _Task, operations: Operations) -> None:
         self.task = task
         target = task.tolerance * np.sqrt(np.pi / 2)  # of the root mean square, if errors are Gaussian
-        self.stars = Stars.within(operations, task.metric, task.largest_norm(TAIL * target**2))
-        self.root = np.sqrt(self.stars.size)
-        self.amplitudes = self.stars.project(task.half)
-        self.scaled = self.amplitudes * self.root
-        self.lost = max(0.0, task.energy - float(np.square(np.abs(self.scaled)).sum()))
+        for largest in (task.largest_norm(TAIL * target**2), None):  # all where amplitudes at the grid's edge count
+            self.stars = Stars.within(operations, task.metric, largest)
+            self.root = np.sqrt(self.stars.size)
+            self.amplitudes = self.stars.project(task.half)
+            self.scaled = self.amplitudes * self.root
+            self.lost = max(0.0, task.energy - float(np.square(np.abs(self.scaled)).sum()))
+            if self.lost <= 1.1 * TAIL * target**2:
+                break
         self.target = target
         self.generators = tuple(operations.generators())
         self.species: Species = ()
