@@ -94,8 +94,8 @@ def run(
     `store` is a folder in which pbe.ecd and hse.ecd are written, else it is the store.
     kspacing: in 2 pi / Å, for crystals without a mesh of their own; 0.04 is tried where it does not converge. spin,
     smearing: for all crystals, else as each one says. hubbard_u: U in eV by element, for PBE. forces: forces and stress
-    too; a finished run without them is not repeated. restart: one more run from the density itself, which counts its
-    steps (property scf_steps_restart) and gives forces and stress. processes: engine runs at a time; cluster: a
+    too; a finished run without them is not repeated. restart: one more run from the PBE density itself, which counts
+    its steps (property scf_steps_restart) and gives forces and stress. processes: engine runs at a time; cluster: a
     dask.distributed.Client that does them instead, with the engine and `work` reachable from its workers. engine:
     another than pw.x.
     Every finished step is kept, so a second call continues after an interruption. What does not converge is tried again
@@ -111,9 +111,12 @@ def run(
     options: dict[str, Any] = {"spin": spin, "smearing": smearing, "hubbard_u": hubbard_u, "forces": forces}
     passes = _passes(wanted, Path(store), Path(work) if work is not None else Path(f"{store}.work"), restart)
     report, earlier = RunReport(), None
+    if not isinstance(crystals, Mapping | str | Path):
+        crystals = list(crystals)
     for one in passes:
         jobs, failed = usable_jobs(crystals, one.functional, kspacing)
-        report.failures |= failed
+        if earlier is None:
+            report.failures |= told(failed)
         jobs = [chosen(job, **options) for job in jobs]
         if earlier is not None and "relax" in wanted:
             jobs = _on_relaxed(jobs, earlier.store)
@@ -123,6 +126,13 @@ def run(
     if work is None:
         _tidy(passes, report)
     return report
+
+
+def told(failed: dict[str, str]) -> dict[str, str]:
+    """The failures as given, after saying them."""
+    for reason in failed.values():
+        print(f"left out: {reason}", file=sys.stderr)
+    return failed
 
 
 def _steps(steps: Sequence[str] | None, functional: str) -> tuple[str, ...]:

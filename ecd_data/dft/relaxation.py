@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecd_data.dft.engine import Engine
-from ecd_data.dft.flow import espresso, shown, terminable, workers
+from ecd_data.dft.flow import espresso, shown, terminable, told, workers
 from ecd_data.dft.settings import chosen, usable_jobs
 from ecd_data.dft.steps import Relaxed, relaxed
 from ecd_data.dft.vasp_inputs import DENSE
@@ -63,7 +63,7 @@ def relax(
     folder = Path(work) if work is not None else Path(f"{file}.work")
     jobs, failed = usable_jobs(crystals, "pbe", kspacing)
     jobs = [chosen(job, spin=spin, smearing=smearing, hubbard_u=hubbard_u) for job in jobs]
-    report = RelaxReport(present=[job.id for job in jobs if job.id in records], failures=failed)
+    report = RelaxReport(present=[job.id for job in jobs if job.id in records], failures=told(failed))
     engine = engine or espresso(pwx, pseudo)
     wanted = [job for job in jobs if job.id not in records]
     with terminable(), shown("cells", len(wanted)) as (progress, step), workers(engine, processes, cluster) as pool:
@@ -74,7 +74,8 @@ def relax(
                 records[id] = _record(future.result())
             except (EcdError, CancelledError) as error:
                 report.failures[id] = str(error) or f"{id}: its worker was lost; run again"
-                progress.console.print(f"left out: {report.failures[id]}", markup=False, soft_wrap=True)
+                reason = report.failures[id].removeprefix(f"{id}: ")
+                progress.console.print(f"left out: {id}: {reason}", markup=False, soft_wrap=True)
             else:
                 _save(records, file)
                 report.done.append(id)
