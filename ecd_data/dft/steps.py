@@ -104,7 +104,7 @@ def relaxed(engine: Engine, job: Job, folder: Path) -> Relaxed:
         steps += ended.get("relax_steps", 0)
         seconds += found["cpu_seconds"]
         retries += done.retries
-        step = replace(done.step, crystal=_in_order(done.result.crystal, job.crystal))
+        step = replace(done.step, crystal=_settled(done.result.crystal, job.crystal))
         if ended.get("relaxed") and abs(found.get("pressure_GPa", np.inf)) <= AT_REST:
             break
     else:
@@ -122,11 +122,11 @@ def relaxed(engine: Engine, job: Job, folder: Path) -> Relaxed:
     return Relaxed(replace(job, crystal=step.crystal, settings=settings), facts)
 
 
-def _in_order(crystal: Crystal, before: Crystal) -> Crystal:
-    """The crystal, or an error where an engine gave its atoms in another order."""
+def _settled(crystal: Crystal, before: Crystal) -> Crystal:
+    """The crystal to 1e-10, as an input can state it; RunError where an engine gave its atoms in another order."""
     if not np.array_equal(crystal.numbers, before.numbers):
         raise RunError("the engine gave other atoms than it was given: use another version")
-    return crystal
+    return Crystal(crystal.lattice.round(10) + 0.0, crystal.numbers, crystal.frac_coords.round(10) + 0.0)
 
 
 def density(engine: Engine, job: Job, folder: Path, plan: Plan = Plan()) -> Density:
