@@ -24,9 +24,7 @@ def atoms_of_pseudopotentials(folder: str | Path) -> SuperposedAtoms:
     """The free atoms of all <symbol>.upf in a folder; raises UsageError where there are none."""
     files = [file for file in sorted(Path(folder).glob("*.upf")) if file.stem in ATOMIC_NUMBERS]
     if not files:
-        raise UsageError(
-            f"{folder} has no pseudopotentials (<symbol>.upf): run `ecd dft setup`, or name their folder"
-        )
+        raise UsageError(f"{folder} has no pseudopotentials (<symbol>.upf): run `ecd dft setup`, or name their folder")
     coefficients = np.full((MAX_ELEMENT + 1, len(EXPONENTS)), np.nan)
     for file in files:
         coefficients[ATOMIC_NUMBERS[file.stem]] = gaussians(*atomic_charge(file))
