@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, overload
 from ecd_data.errors import StoreError, UnknownIdError
 from ecd_data.store.index import INDEX, PLACE, Index
 from ecd_data.store.names import near
-from ecd_data.store.parts import Extent, read_density
+from ecd_data.store.parts import Extent, read_density, read_entries
 from ecd_data.store.probes import ProbeReader, Probes
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from ecd_data.codec import FourierPayload
     from ecd_data.density import Density
 
 
@@ -89,6 +90,20 @@ class Store:
     def __getitem__(self, id: str) -> Density:
         url, extent = self.place(id)
         return read_density(url, extent.offset, extent.length, extent.sha256, id)
+
+    def payload(self, id: str, name: str = "density", component: int = 0) -> FourierPayload:
+        """The plane waves of a stored density: values at any points, on any grid or a shifted one, without the whole.
+
+        name: "density" or "magnetization", of which `component` is one of three where it is non-collinear. Raises
+        StoreError where the crystal is stored in real space or has no such grid.
+        """
+        from ecd_data.store.group import payload  # loads what only decoding needs
+
+        url, extent = self.place(id)
+        try:
+            return payload(read_entries(url, extent.offset, extent.length, extent.sha256, id), name, component)
+        except StoreError as error:
+            raise StoreError(f"{id}: {error}") from error
 
     @cached_property
     def probe_reader(self) -> ProbeReader:

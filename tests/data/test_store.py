@@ -505,3 +505,24 @@ def test_what_a_killed_process_leaves_is_swept(path):
 
 def test_densities_of_a_store_are_checked_like_files(path):
     assert check(Store(path)["NaCl_rs"]).flags == ("spin",)
+
+
+def test_a_payload_gives_points_and_grids_without_the_whole(tmp_path):
+    rho = smooth_density(spin=True)
+    with StoreWriter(tmp_path / "s.ecd") as writer:
+        writer.add("one", rho)
+    with StoreWriter(tmp_path / "r.ecd", pipeline="real") as writer:
+        writer.add("one", rho)
+    store = Store(tmp_path / "s.ecd")
+    waves = store.payload("one")
+    points = np.random.default_rng(0).random((9, 3))
+    np.testing.assert_allclose(waves.at(points), store["one"].at(points), atol=1e-6)
+    np.testing.assert_allclose(waves.decode((24, 20, 30)), store["one"].resample((24, 20, 30)).values, atol=1e-6)
+    values, shift = waves.shifted(np.random.default_rng(1))
+    corner = np.asarray(shift).reshape(1, 3)
+    assert float(waves.at(corner)[0]) == pytest.approx(float(values[0, 0, 0]), abs=1e-6)
+    assert store.payload("one", "magnetization").shape == rho.shape
+    with pytest.raises(StoreError, match=r"one: .*real space"):
+        Store(tmp_path / "r.ecd").payload("one")
+    with pytest.raises(UnknownIdError):
+        store.payload("two")
