@@ -19,7 +19,7 @@ from ecd_models.fast import Decoder, fast_decoder
 from ecd_models.graph import Neighbors
 from ecd_models.model import DensityModel
 
-CHUNK_EDGES = 10_000  # edges a chunk of probes has, about: what passes between layers then stays in the cache
+CHUNK_EDGES = 40_000  # edges a chunk of probes has, about: fewer cost calls, more leave the cache
 MIN_CHUNK, MAX_CHUNK = 128, 16_384
 FAST_CHUNK = 1 << 16  # points between two reports of the compiled kernels
 WORTH = 20_000  # points from which loading the compiled kernels pays
