@@ -22,6 +22,20 @@ class GridOrbits(NamedTuple):
     orbit: NDArray[np.int64]
 
 
+def spacegroup(crystal: Crystal, symprec: float) -> int | None:
+    """The space group number of a crystal within `symprec` Å by spglib, None where there is none to find."""
+    import spglib
+
+    if not len(crystal):
+        return None
+    cell: Any = (crystal.lattice, crystal.frac_coords, crystal.numbers)
+    try:
+        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
+    except spglib.error.SpglibError:
+        return None
+    return None if found is None else int(found.number)
+
+
 def grid_operations(
     crystal: Crystal, shape: tuple[int, int, int], symprec: float = SYMPREC
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
-from ecd_data.formats import FORMATS, renderer, write
+from ecd_data.formats import FORMATS, write
 from ecd_data.formats.augmentation import fits, with_augmentation
 from ecd_data.formats.structure import read_structure
 from ecd_data.formats.structure_files import structure_files
@@ -128,5 +128,4 @@ def _outputs(structures: Sequence[str | Path], folder: Path, format: str) -> dic
     pattern = "{}_CHGCAR" if format == "chgcar" else "{}.cube"
     pairs = {folder / pattern.format(id): source for id, source in structure_files(structures).items()}
     folder.mkdir(parents=True, exist_ok=True)
-    renderer(next(iter(pairs)))
     return pairs

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ecd_data.crystal import Crystal
 from ecd_data.errors import MissingDependencyError
+from ecd_data.symmetry import spacegroup
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -54,18 +55,6 @@ def asymmetric(crystal: Crystal, symprec: float = SYMPREC) -> str | None:
     """Why a crystal is left out for want of symmetry: its space group is P1, or none is found; None otherwise."""
     number = spacegroup(crystal, symprec)
     return None if number is not None and number > 1 else "the space group is P1"
-
-
-def spacegroup(crystal: Crystal, symprec: float = SYMPREC) -> int | None:
-    """The space group number of a crystal within `symprec` Å by spglib, None where it finds none."""
-    import spglib
-
-    cell: Any = (crystal.lattice, crystal.frac_coords, crystal.numbers)
-    try:
-        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-    except spglib.error.SpglibError:
-        return None
-    return None if found is None else int(found.number)
 
 
 def duplicates(crystals: Mapping[str, Crystal]) -> dict[str, str]:

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ecd_data.crystal import Crystal
-from ecd_data.dft.filters import spacegroup
+from ecd_data.dft.filters import SYMPREC
 from ecd_data.errors import UsageError
+from ecd_data.symmetry import spacegroup
 
 MOST_ATOMS = 20
 MOST_COMPONENTS = 3
@@ -34,7 +35,7 @@ class Traits:
 
 def traits(crystal: Crystal) -> Traits:
     """The elements, number of components, crystal system and size class of a crystal."""
-    number = spacegroup(crystal)
+    number = spacegroup(crystal, SYMPREC)
     system = "none" if number is None else next((name for last, name in SYSTEMS.items() if number <= last), "cubic")
     low = (len(crystal) - 1) // SIZE_STEP * SIZE_STEP
     labels = [("elements", element) for element in crystal.elements]

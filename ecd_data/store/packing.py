@@ -6,14 +6,16 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import spglib  # here and not where they are used: a Ctrl-C while they load would end in an ImportError
+import spglib  # noqa: F401 - here and not where they are used: a Ctrl-C while they load would end in an ImportError
 import zarr  # noqa: F401
 
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
 from ecd_data.store.group import Entries, pack
 from ecd_data.store.index import Row
+from ecd_data.symmetry import spacegroup
 
+SYMPREC = 1e-3  # Å
 VALID_ID = re.compile(r"[^\s/\\.][^/\\]{0,199}")
 
 
@@ -62,7 +64,7 @@ def row_of(id: str, density: Density, *, pipeline: str, bound: float) -> Row:
         "formula": crystal.reduced_formula,
         "natoms": len(crystal),
         "elements": crystal.elements,
-        "spacegroup": spacegroup_of(density),
+        "spacegroup": spacegroup(crystal, SYMPREC),
         "functional": meta.get("functional"),
         "shape": list(density.shape),
         "nelect": density.nelect,
@@ -77,19 +79,6 @@ def row_of(id: str, density: Density, *, pipeline: str, bound: float) -> Row:
         "frac_coords": crystal.frac_coords.tolist(),
     }
     return dict(meta.get("properties", {})) | row
-
-
-def spacegroup_of(density: Density, symprec: float = 1e-3) -> int | None:
-    """The space group number of a density's crystal by spglib, None where there is none to find."""
-    crystal = density.crystal
-    if not len(crystal):
-        return None
-    try:
-        cell: Any = (crystal.lattice, crystal.frac_coords, crystal.numbers)
-        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-    except spglib.error.SpglibError:
-        return None
-    return None if found is None else int(found.number)
 
 
 def attributes(id: str, density: Density) -> dict[str, Any]:

@@ -9,12 +9,13 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from ecd_data import Crystal
-from ecd_data.dft.filters import asymmetric, charged, duplicates, spacegroup, too_many_elements
+from ecd_data.dft.filters import SYMPREC, asymmetric, charged, duplicates, too_many_elements
 from ecd_data.dft.selection import load_formation_energies, select
 from ecd_data.dft.subset import representative
 from ecd_data.errors import UsageError
 from ecd_data.formats.structure_files import read_structures
 from ecd_data.sample.cells import structures
+from ecd_data.symmetry import spacegroup
 from ecd_models.cli import _run
 
 
@@ -41,7 +42,7 @@ def test_each_filter():
     eleven = Crystal(np.eye(3) * 9, range(1, 12), np.random.default_rng(0).random((11, 3)))
     assert "11" in too_many_elements(eleven)
     assert too_many_elements(MGO) is None
-    assert spacegroup(MGO) == 225
+    assert spacegroup(MGO, SYMPREC) == 225
     assert asymmetric(MGO) is None
     assert "P1" in asymmetric(P1)
 
