@@ -12,7 +12,7 @@ import numpy as np
 from ecd_data.errors import FormatError
 from ecd_data.formats.bands import band_gaps
 from ecd_data.formats.streamed import LastSection, Marks, pieces
-from ecd_data.formats.vasp_settings import FIRST_FROZEN_ICHARG, NO_NAME, functional_of, logical
+from ecd_data.formats.vasp_settings import FIRST_FROZEN_ICHARG, NO_NAME, SPECIES_TAGS, TAGS, functional_of
 
 HEADER_LIMIT = 1 << 26
 ITERATION, NUMBER = b" Iteration ", b"number of electron "
@@ -25,32 +25,7 @@ FERMI, RULE = b"E-fermi :", b"\n------"
 TAG = re.compile(r"\b([A-Z][A-Z0-9_]*) *= *([^\s;=]+)")
 BAND = re.compile(rb"^ +(\d+) +(-?\d+\.\d+) +(-?\d+\.\d+) *\r?$", re.MULTILINE)
 
-
-TAGS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "prec": ("PREC", str),
-    "istart": ("ISTART", int),
-    "icharg": ("ICHARG", int),
-    "ispin": ("ISPIN", int),
-    "noncollinear": ("LNONCOLLINEAR", logical),
-    "spin_orbit": ("LSORBIT", logical),
-    "encut_eV": ("ENCUT", float),
-    "enaug_eV": ("ENAUG", float),
-    "nelm": ("NELM", int),
-    "ediff_eV": ("EDIFF", float),
-    "nsw": ("NSW", int),
-    "ismear": ("ISMEAR", int),
-    "sigma_eV": ("SIGMA", float),
-    "ialgo": ("IALGO", int),
-    "nelect": ("NELECT", float),
-    "gga": ("GGA", str),
-    "lexch": ("LEXCH", str),
-    "lhfcalc": ("LHFCALC", logical),
-    "aexx": ("AEXX", float),
-    "hfscreen": ("HFSCREEN", float),
-    "nbands": ("NBANDS", int),
-    "nkpts": ("NKPTS", int),
-}
-SPECIES = {"ldaul": (r"LDAUL", int), "ldauu": (r"LDAUU", float), "ldauj": (r"LDAUJ", float)}
+OWN_TAGS = TAGS | {"encut_eV": ("ENCUT", float), "lexch": ("LEXCH", str), "nkpts": ("NKPTS", int)}
 
 
 def read_outcar(path: str | Path) -> dict[str, Any]:
@@ -88,7 +63,7 @@ def _settings(header: str, path: Path) -> dict[str, Any]:
     words: dict[str, str] = {}
     for tag, word in TAG.findall(told):
         words.setdefault(tag, word)
-    settings = {key: _value(words.get(tag), kind) for key, (tag, kind) in TAGS.items()}
+    settings = {key: _value(words.get(tag), kind) for key, (tag, kind) in OWN_TAGS.items()}
     if settings["encut_eV"] is None or settings["nelect"] is None or "vasp" not in header[:2000].lower():
         raise FormatError(f"{path} is not an OUTCAR, or is cut before its settings: copy it again")
     meta = [m.strip("\"'") for m in re.findall(r"METAGGA *= *(\S+)", header)]
@@ -100,7 +75,7 @@ def _settings(header: str, path: Path) -> dict[str, Any]:
     settings["counts"] = [int(n) for n in counts[1].split()] if counts else None
     settings["zval"] = [float(z) for z in re.findall(r"ZVAL *= *([\d.]+) +mass and valenz", header)] or None
     settings["ldau"] = "LDA+U is selected" in told
-    for key, (tag, number) in SPECIES.items():
+    for key, (tag, number) in SPECIES_TAGS.items():
         row = re.search(rf"species {tag} = *(.*)", told)
         settings[key] = _numbers(row[1], number) if row and settings["ldau"] else None
     return {key: value for key, value in settings.items() if value is not None}

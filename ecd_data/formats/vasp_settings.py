@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 GGA_NAMES = {
@@ -21,6 +21,35 @@ FIRST_FROZEN_ICHARG = 10
 def logical(word: str) -> bool:
     """Whether Fortran's word is true: T, .TRUE. and what begins so."""
     return word.strip(". ").upper().startswith("T")
+
+
+# key in meta["settings"] -> the tag, and what its word becomes: those that an OUTCAR and a vasprun.xml name alike
+TAGS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "prec": ("PREC", str),
+    "istart": ("ISTART", int),
+    "icharg": ("ICHARG", int),
+    "ispin": ("ISPIN", int),
+    "noncollinear": ("LNONCOLLINEAR", logical),
+    "spin_orbit": ("LSORBIT", logical),
+    "enaug_eV": ("ENAUG", float),
+    "nelm": ("NELM", int),
+    "ediff_eV": ("EDIFF", float),
+    "nsw": ("NSW", int),
+    "ismear": ("ISMEAR", int),
+    "sigma_eV": ("SIGMA", float),
+    "ialgo": ("IALGO", int),
+    "nelect": ("NELECT", float),
+    "gga": ("GGA", str),
+    "lhfcalc": ("LHFCALC", logical),
+    "aexx": ("AEXX", float),
+    "hfscreen": ("HFSCREEN", float),
+    "nbands": ("NBANDS", int),
+}
+SPECIES_TAGS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "ldaul": ("LDAUL", int),
+    "ldauu": ("LDAUU", float),
+    "ldauj": ("LDAUJ", float),
+}
 
 
 def functional_of(settings: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ import numpy as np
 from ecd_data.errors import FormatError
 from ecd_data.formats.bands import band_gaps
 from ecd_data.formats.streamed import LastSection, Marks, pieces
-from ecd_data.formats.vasp_settings import FIRST_FROZEN_ICHARG, NO_NAME, functional_of, logical
+from ecd_data.formats.vasp_settings import FIRST_FROZEN_ICHARG, NO_NAME, SPECIES_TAGS, TAGS, functional_of, logical
 
 HEADER_LIMIT = 1 << 26
 CALCULATION, STEP, DONE = b"<calculation>", b"<scstep>", b"</modeling>"
@@ -23,35 +23,7 @@ CELL = r"\s*<c> *({}) *</c>"
 SPECIES = re.compile("<rc>" + "".join(CELL.format(cell) for cell in (r"\d+", r"\w+", "[^<]*?", r"[\d.]+", "[^<]*?")))
 BASIS = b'<varray name="basis"'
 LEXCH_OF_TITLE = {"PAW_PBE": "8", "PAW_GGA": "7", "PAW": "2", "PAW_LDA": "2"}
-TAGS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "prec": ("PREC", str),
-    "istart": ("ISTART", int),
-    "icharg": ("ICHARG", int),
-    "ispin": ("ISPIN", int),
-    "noncollinear": ("LNONCOLLINEAR", logical),
-    "spin_orbit": ("LSORBIT", logical),
-    "encut_eV": ("ENMAX", float),
-    "enaug_eV": ("ENAUG", float),
-    "nelm": ("NELM", int),
-    "ediff_eV": ("EDIFF", float),
-    "nsw": ("NSW", int),
-    "ismear": ("ISMEAR", int),
-    "sigma_eV": ("SIGMA", float),
-    "ialgo": ("IALGO", int),
-    "nelect": ("NELECT", float),
-    "gga": ("GGA", str),
-    "metagga": ("METAGGA", str),
-    "lhfcalc": ("LHFCALC", logical),
-    "aexx": ("AEXX", float),
-    "hfscreen": ("HFSCREEN", float),
-    "nbands": ("NBANDS", int),
-    "ldau": ("LDAU", logical),
-}
-OF_SPECIES: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "ldaul": ("LDAUL", int),
-    "ldauu": ("LDAUU", float),
-    "ldauj": ("LDAUJ", float),
-}
+OWN_TAGS = TAGS | {"encut_eV": ("ENMAX", float), "metagga": ("METAGGA", str), "ldau": ("LDAU", logical)}
 
 
 def read_vasprun(path: str | Path) -> dict[str, Any]:
@@ -87,7 +59,7 @@ def read_vasprun(path: str | Path) -> dict[str, Any]:
 
 def _settings(header: str, path: Path) -> dict[str, Any]:
     words = {tag: text.strip() for tag, text in ENTRY.findall(header)}  # the parameters come after the INCAR
-    settings = {key: _value(words.get(tag), kind) for key, (tag, kind) in TAGS.items()}
+    settings = {key: _value(words.get(tag), kind) for key, (tag, kind) in OWN_TAGS.items()}
     if "<modeling>" not in header or settings["encut_eV"] is None or settings["nelect"] is None:
         raise FormatError(f"{path} is not a vasprun.xml, or is cut before its parameters: copy it again")
     if all(f"NG{x}F" in words for x in "XYZ"):
@@ -100,7 +72,7 @@ def _settings(header: str, path: Path) -> dict[str, Any]:
         settings["counts"], settings["zval"] = [int(n) for n in counts], [float(z) for z in zval]
         settings["potcar"] = [" ".join(title.split()) for title in titles]
         settings["lexch"] = LEXCH_OF_TITLE.get(settings["potcar"][0].split()[0])
-    for key, (tag, kind) in OF_SPECIES.items():
+    for key, (tag, kind) in SPECIES_TAGS.items():
         if settings["ldau"] and tag in words:
             settings[key] = [_value(word, kind) for word in words[tag].split()]
     return {key: value for key, value in settings.items() if value is not None}
