@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from crystals import TERNARY
 
 from ecd_data import Crystal
 from ecd_data.symmetry import grid_orbits
@@ -43,22 +44,6 @@ PUBLISHED = {
     "deepdft": {"ternary": 5584, "perovskite": 2570, "mgo": 2011},
     "invdeepdft": {"ternary": 3315, "perovskite": 1422, "mgo": 1272},
 }
-TERNARY = Crystal(  # Na2V2O4, triclinic
-    np.array([[5.13, 0.0, 0.0], [0.83, 5.47, 0.0], [-0.41, 1.07, 6.21]]),
-    np.array([11, 11, 23, 23, 8, 8, 8, 8]),
-    np.array(
-        [
-            [0.020012, 0.032987, 0.007259],
-            [0.501094, 0.465453, 0.520084],
-            [0.240601, 0.773402, 0.265078],
-            [0.763795, 0.264898, 0.723569],
-            [0.271054, 0.220695, 0.809707],
-            [0.746953, 0.696558, 0.215424],
-            [0.040988, 0.507105, 0.471583],
-            [0.477649, 0.027326, 0.022713],
-        ]
-    ),
-)
 
 
 def rock_salt(repeats: tuple[int, int, int]) -> Crystal:
