@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import shutil
-import subprocess
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from ecd_data.dft.espresso_output import (
     output_text,
     read_result,
 )
+from ecd_data.dft.processes import Processes
 from ecd_data.dft.pseudopotentials import Pseudopotential, load_pseudopotentials
 from ecd_data.dft.settings import Settings
 from ecd_data.errors import UsageError
@@ -31,7 +29,6 @@ from ecd_data.formats import read
 from ecd_data.formats.espresso import read_charge_density
 
 INPUT = "pw.in"
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 CALCULATION = {"relax": "vc-relax", "density": "scf", "restart": "scf", "bands": "nscf"}
 RELAX_STEPS = 100
 FORCE_THRESHOLD, ENERGY_THRESHOLD, PRESSURE_THRESHOLD = 1e-4, 1e-5, 0.5  # Ry/bohr (2.6 meV/Å), Ry, kbar
@@ -45,12 +42,7 @@ class Espresso:
 
     def __init__(self, pwx: str, pseudo: Path, version: tuple[int, int] = (6, 7)) -> None:
         self.pwx, self.pseudo, self.version = pwx, pseudo, version
-        self._running: set[subprocess.Popen] = set()
-        self._lock = threading.Lock()
-        self._stopped = False
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Espresso, (self.pwx, self.pseudo, self.version)
+        self._processes = Processes()
 
     def input_text(self, step: Step) -> str:
         """The text of a pw.x input, with pseudopotentials by name and hash and without a path of this machine."""
@@ -83,7 +75,10 @@ class Espresso:
             if step.start is not None:
                 shutil.copytree(step.start / SAVE, folder / SAVE, ignore=shutil.ignore_patterns("wfc*", "*.upf"))
             (folder / INPUT).write_text(text)
-            code = self._wait(folder)
+            with open(folder / OUTPUT, "w") as out:
+                code, _ = self._processes.run(
+                    [self.pwx, "-i", INPUT], folder, {"ESPRESSO_PSEUDO": str(self.pseudo)}, out
+                )
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise RunError(
@@ -96,24 +91,6 @@ class Espresso:
         if failure:
             kind = NotConvergedError if UNCONVERGED in output_text(folder) else RunError
             raise kind(f"{step.id}: {failure}; the output is in {folder / OUTPUT}")
-
-    def _wait(self, folder: Path) -> int:
-        """The exit status of pw.x run in `folder`."""
-        with open(folder / OUTPUT, "w") as out:
-            process = subprocess.Popen(
-                [self.pwx, "-i", INPUT],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "ESPRESSO_PSEUDO": str(self.pseudo), **ONE_THREAD},
-                start_new_session=True,  # Ctrl-C goes to us; we end the engine
-            )
-            with self._lock:
-                self._running = {p for p in self._running if p.poll() is None} | {process}
-                if self._stopped:
-                    process.terminate()
-            return process.wait()
 
     def read(self, step: Step, folder: Path) -> Result:
         """The result of a finished run."""
@@ -140,11 +117,7 @@ class Espresso:
 
     def stop(self) -> None:
         """Ends the runs under way; later ones end at once."""
-        with self._lock:
-            self._stopped = True
-            for process in self._running:
-                if process.poll() is None:
-                    process.terminate()
+        self._processes.stop()
 
 
 def pw_input(crystal: Crystal, settings: Settings, pseudo: Mapping[str, Pseudopotential], kind: str = "density") -> str:
