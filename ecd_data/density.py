@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ecd_data.crystal import Crystal, Floats, frozen
-from ecd_data.fourier import evaluate, resample
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -91,6 +90,8 @@ class Density:
 
     def at(self, frac_points: ArrayLike) -> Floats:
         """Density in e/Å^3 at fractional positions [n, 3], by the exact trigonometric interpolant of the grid [n]."""
+        from ecd_data.fourier import evaluate  # SciPy loads more slowly than a crystal is read
+
         return evaluate(self.values, np.asarray(frac_points, dtype=np.float64))
 
     def resample(self, shape: tuple[int, int, int]) -> Density:
@@ -98,6 +99,8 @@ class Density:
 
         Augmentation occupancies are dropped, since they belong to the original grid's CHGCAR.
         """
+        from ecd_data.fourier import resample
+
         spin = self.magnetization
         if spin is not None:
             spin = resample(spin, shape) if spin.ndim == 3 else np.stack([resample(m, shape) for m in spin])

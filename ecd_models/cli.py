@@ -7,10 +7,11 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from ecd_data import __version__
 from ecd_data.errors import EcdError, UsageError
 from ecd_models.verbs import data, dft, fetch, models, predict, probes, stores
 
@@ -44,6 +45,20 @@ engine.command()(dft.select)
 engine.command()(dft.vasp_inputs)
 app.add_typer(engine, name="dft")
 
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ecd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _ecd(
+    version: Annotated[bool, typer.Option("--version", help="Say which one this is.", callback=_version)] = False,
+) -> None:
+    pass
+
+
 # Typer carries its own copy of click since 0.2x, so click's class has to be found through one that typer exports.
 WrongCall: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -65,6 +80,7 @@ def main() -> None:
     """Run the command line: 0 done, 1 bad data or a failed run, 2 wrong usage, 130 interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("ecd_data").setLevel(logging.INFO)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # what it tries again is not worth a line
     sys.exit(_run(sys.argv[1:]))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import wraps
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
@@ -27,7 +26,7 @@ def install() -> None:
         sys.meta_path.insert(0, _AfterDatasets())
 
 
-class _AfterDatasets(MetaPathFinder):
+class _AfterDatasets:
     """Finds datasets.load as Python would, and wraps the resolver when the module has run."""
 
     def find_spec(

@@ -14,7 +14,8 @@ from ecd_data.density import Density
 from ecd_data.errors import StoreError
 from ecd_data.release.hub_plan import Shard, extra_columns
 from ecd_data.store.group import unpack
-from ecd_data.store.parts import entries_in, read_url
+from ecd_data.store.parts import entries_in
+from ecd_data.store.places import read_url
 
 GROUP_BYTES = 1 << 25  # of a row group: what a reader has to take in for one row
 CONTENT = b"ecd.export"

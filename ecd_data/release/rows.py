@@ -7,8 +7,6 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import fsspec
-
 from ecd_data.errors import StoreError, UsageError
 from ecd_data.release import splits
 from ecd_data.release.manifest import SUMS, gap_rows, splits_folder
@@ -89,6 +87,8 @@ def lists_hash() -> str:
 
 def fingerprint(root: str) -> str:
     """A name of what the store at `root` holds now, so that a cache notices another index; raises StoreError."""
+    import fsspec
+
     fs, path = fsspec.url_to_fs(f"{root}/{INDEX}")
     try:
         return f"{root} {fs.checksum(path)}"

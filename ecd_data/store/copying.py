@@ -16,7 +16,8 @@ from ecd_data.errors import StoreError, UsageError
 from ecd_data.interrupts import stop_between_steps
 from ecd_data.store.index import PLACE, Row
 from ecd_data.store.packing import Packed
-from ecd_data.store.parts import entries_in, read_url
+from ecd_data.store.parts import entries_in
+from ecd_data.store.places import read_url
 from ecd_data.store.progress import tracked
 from ecd_data.store.reader import Store
 from ecd_data.store.spread import in_order

@@ -8,12 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecd_data.errors import EcdError, MissingDependencyError, StoreError
-from ecd_data.store.parts import read_url
+from ecd_data.errors import EcdError, StoreError
+from ecd_data.store.places import open_url
 
 INDEX = "index.parquet"
 FORMAT = b"1"
@@ -129,23 +128,9 @@ class Index:
             raise StoreError(f"{self.url} is damaged; {REMEDY}") from error
 
     def _source(self) -> Any:
-        """The whole file where it is small or the place gives no ranges, else an open file that reads ranges."""
-        try:
-            fs, path = fsspec.url_to_fs(self.url)
-            size = fs.size(path)
-            if size is not None and size > WHOLE:
-                file = fs.open(path, "rb", cache_type="none")
-                file.seek(size - 8)
-                if file.read(8)[4:] == b"PAR1":
-                    file.seek(0)
-                    return file
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise FileNotFoundError(self.url) from error
-        except ImportError as error:
-            raise MissingDependencyError(f"{self.url} cannot be read: {error}") from error
-        except Exception:  # no ranges there, or no sizes: every fsspec backend says so in its own way
-            pass
-        return pa.BufferReader(read_url(self.url))
+        """An open file, whose parts are read as they are needed, or all that is in it."""
+        source = open_url(self.url, WHOLE)
+        return pa.BufferReader(source) if isinstance(source, bytes) else source
 
     def _checked(self, file: pq.ParquetFile) -> pq.ParquetFile:
         version = (file.schema_arrow.metadata or {}).get(b"ecd.format", FORMAT)

@@ -14,9 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
-import fsspec
-
-from ecd_data.errors import FormatError, MissingDependencyError, StoreError
+from ecd_data.errors import FormatError, StoreError
+from ecd_data.store.places import read_url
 
 if TYPE_CHECKING:
     from ecd_data.density import Density
@@ -152,22 +151,6 @@ def entries_in(data: bytes, url: str, sha256: str, id: str) -> Entries:
         return _parse(data, f"{id}/")
     except (ValueError, struct.error) as error:
         raise StoreError(f"{id}: the part {url} is not a part of this store ({error}); convert it again") from error
-
-
-def read_url(url: str, start: int | None = None, end: int | None = None) -> bytes:
-    """The bytes of a file at a path or fsspec URL.
-
-    Raises FileNotFoundError where there is none, StoreError where the place cannot be reached.
-    """
-    try:
-        fs, path = fsspec.url_to_fs(url)
-        return fs.cat_file(path, start=start, end=end)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(url) from error
-    except ImportError as error:
-        raise MissingDependencyError(f"{url} cannot be read: {error}") from error
-    except Exception as error:  # every fsspec backend has errors of its own
-        raise StoreError(f"{url} cannot be read ({error or type(error).__name__}): check the place") from error
 
 
 def _parse(data: bytes, prefix: str) -> Entries:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from ecd_data.crystal import Crystal
 from ecd_data.errors import StoreError
-from ecd_data.store.parts import read_url
+from ecd_data.store.places import open_url
 
 FOLDER = "probes"
 INDEX = f"{FOLDER}/index.parquet"
@@ -36,6 +35,7 @@ SCHEMA = pa.schema(
     ]
 )
 GROUP = 1 << 14  # rows: what reading holds beside the result
+WHOLE = 1 << 30  # bytes: all columns are needed, by one request
 REMEDY = "remove the folder probes and run `ecd probes` again"
 
 
@@ -114,7 +114,8 @@ def load_table(root: str, columns: list[str] = SCHEMA.names) -> tuple[pa.Table, 
     """The rows of the index of an extract and what it was made with; None where there is no extract."""
     name = f"{root}/{INDEX}"
     try:
-        file = pq.ParquetFile(name if Path(name).is_file() else io.BytesIO(read_url(name)))
+        source = open_url(name, WHOLE)
+        file = pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source)
         missing = sorted(set(columns) - set(file.schema_arrow.names))
         table = None if missing else file.read(columns)
     except FileNotFoundError:

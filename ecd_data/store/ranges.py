@@ -9,10 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
 from ecd_data.errors import MissingDependencyError, StoreError
+from ecd_data.store.places import path_of
 
 Range = tuple[str, int, int]  # file, first byte, byte after the last
 ATTEMPTS = 5
@@ -42,6 +40,8 @@ class RangeReader:
         with self._guard:
             if self._place is None or self._place[0] != os.getpid():
                 try:
+                    import fsspec
+
                     fs, path = fsspec.url_to_fs(self.folder)
                 except ImportError as error:
                     raise MissingDependencyError(f"{self.folder} cannot be read: {error}") from error
@@ -51,20 +51,19 @@ class RangeReader:
     @property
     def remote(self) -> bool:
         """Whether reading waits for a network."""
-        return not isinstance(self._filesystem()[0], LocalFileSystem)
+        return path_of(self.folder) is None
 
     def read(self, wanted: Sequence[Range]) -> list[bytes]:
         """The bytes of every range; raises StoreError where a file is missing, cut or cannot be reached."""
-        fs, folder = self._filesystem()
-        if isinstance(fs, LocalFileSystem):
-            return [self._mapped(folder, *each) for each in wanted]
-        return self._fetched(fs, folder, wanted)
+        if not self.remote:
+            return [self._mapped(*each) for each in wanted]
+        return self._fetched(*self._filesystem(), wanted)
 
-    def _mapped(self, folder: str, name: str, start: int, stop: int) -> bytes:
+    def _mapped(self, name: str, start: int, stop: int) -> bytes:
         if name not in self._maps:
-            self._maps[name] = _map(f"{folder}/{name}")
+            self._maps[name] = _map(f"{path_of(self.folder)}/{name}")
         data = self._maps[name][start:stop]
-        return data if len(data) == stop - start else _whole(data, start, stop, f"{folder}/{name}")
+        return data if len(data) == stop - start else _whole(data, start, stop, f"{self.folder}/{name}")
 
     def _fetched(self, fs: Any, folder: str, wanted: Sequence[Range]) -> list[bytes]:
         results: dict[int, bytes] = {}

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
-
-import fsspec
 
 from ecd_data.errors import UsageError
 from ecd_data.store.index import INDEX
+from ecd_data.store.places import exists
 from ecd_data.store.reader import Store
 
 log = logging.getLogger("ecd_data")
@@ -54,10 +52,11 @@ def _say_once(configuration: str) -> None:
 def configured(root: str, configuration: str) -> str:
     """The store of a configuration under a data root: ROOT/<configuration>.ecd, or ROOT where it is a store itself."""
     root = root.rstrip("/")
-    fs, path = fsspec.url_to_fs(f"{root}/{INDEX}")
-    return root if fs.exists(path) else f"{root}/{configuration}.ecd"
+    return root if exists(f"{root}/{INDEX}") else f"{root}/{configuration}.ecd"
 
 
 def embedded(configuration: str) -> str:
     """The path of the embedded sample's store for a configuration."""
+    from importlib.resources import files
+
     return str(files("ecd_data.sample").joinpath(f"{EMBEDDED[configuration]}.ecd"))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow.compute as pc
 
@@ -15,6 +15,7 @@ from ecd_data.errors import EcdError
 from ecd_data.store.copying import Run, runs
 from ecd_data.store.group import unpack
 from ecd_data.store.index import Row
+from ecd_data.store.places import open_url
 from ecd_data.store.progress import tracked
 from ecd_data.store.reader import Store
 from ecd_data.store.roots import open_store
@@ -105,9 +106,10 @@ def _verify_parts(store: Store, report: Verification) -> None:
     for part, ids in placed.items():
         url = f"{store.root}/parts/{part}"
         try:
-            with fsspec.open(url, "rb") as file, zipfile.ZipFile(file) as archive:
+            source = open_url(url, small=1)
+            with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
                 inside = {name.partition("/")[0] for name in archive.namelist() if "/" in name}
-        except Exception as error:  # of the ZIP file and of every fsspec backend
+        except Exception as error:  # of the ZIP file, of a damaged place
             report.bad_parts[part] = f"{url} does not open as a ZIP file ({error or type(error).__name__})"
             continue
         if missing := sorted(ids - inside):

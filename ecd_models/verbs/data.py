@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,15 +41,15 @@ def info(
     if id is not None:
         _describe(id, store[id])
         return
-    index = store.columns("length", "functional", "pipeline", "shape").to_pandas()
-    print(f"{store.root}: {len(store)} crystals, {_size(index['length'].sum())}")
+    index = store.columns("length", "functional", "pipeline", "shape").to_pydict()
+    print(f"{store.root}: {len(store)} crystals, {_size(sum(index['length']))}")
     if not len(store):
         return
     for column in ("functional", "pipeline"):
-        counts = index[column].fillna("unknown").value_counts()
-        print(f"{column}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
-    points = index["shape"].map(lambda s: int(s[0]) * int(s[1]) * int(s[2]))
-    print(f"grid points: {points.min():,} to {points.max():,} a crystal, {points.sum():,} in all")
+        counts = Counter(name or "unknown" for name in index[column]).most_common()
+        print(f"{column}: " + ", ".join(f"{name} {count}" for name, count in counts))
+    points = [prod(shape) for shape in index["shape"]]
+    print(f"grid points: {min(points):,} to {max(points):,} a crystal, {sum(points):,} in all")
     print("ids: " + ", ".join(store.ids[:8]) + (", ..." if len(store) > 8 else ""))
 
 

@@ -168,7 +168,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.send_response(206 if wanted and Handler.ranges else 200)
         if wanted and Handler.ranges:
             start, end = wanted.removeprefix("bytes=").split("-")
-            data = data[int(start) : int(end) + 1]
+            size, data = len(data), data[int(start) : int(end) + 1]
+            self.send_header("Content-Range", f"bytes {start}-{int(start) + len(data) - 1}/{size}")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -179,7 +180,6 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(path):
-    pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
     handler = lambda *args: Handler(*args, directory=str(path.parent))  # noqa: E731
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
@@ -245,21 +245,27 @@ def test_a_server_without_ranges_does_too(path, server):
 
 
 def test_one_range_of_one_file_reads_a_crystal(path, monkeypatch):
-    asked = []
-    filesystem = fsspec.filesystem("file")
-    cat_file = type(filesystem).cat_file
+    from ecd_data.store import parts
 
-    def counted(self, name, start=None, end=None, **options):
-        asked.append((Path(name).name, start, end))
-        return cat_file(self, name, start=start, end=end, **options)
-
-    monkeypatch.setattr(type(filesystem), "cat_file", counted)
+    asked, read_url = [], parts.read_url
+    monkeypatch.setattr(parts, "read_url", lambda *each: (asked.append(each), read_url(*each))[1])
     store = open_store(path)
     for id in IDS:
         _ = store[id]
     rows = [store.row(id) for id in IDS]
-    assert asked[0] == ("index.parquet", None, None)
-    assert asked[1:] == [("part-00000.zarr.zip", r["offset"], r["offset"] + r["length"]) for r in rows]
+    part = str(path / "parts" / "part-00000.zarr.zip")
+    assert asked == [(part, r["offset"], r["offset"] + r["length"]) for r in rows]
+
+
+def test_opening_a_store_loads_nothing_that_only_decoding_or_tables_need(path):
+    """Each of these takes longer to load than an index of 140,000 crystals to read."""
+    code = "import sys; from ecd_data import open_store; s = open_store(sys.argv[1]); s.ids; s.place('MgO_rs')\n"
+    heavy = "{'scipy.fft', 'pandas', 'zarr', 'fsspec', 'aiohttp', 'numba', 'torch', 'spglib', 'numcodecs'}"
+    read = "s['MgO_rs']; print(sorted(h & set(sys.modules)))"
+    command = [sys.executable, "-c", f"{code}h = {heavy}; print(sorted(h & set(sys.modules))); {read}", str(path)]
+    opening, reading = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert opening == "[]"
+    assert reading == "['scipy.fft']"
 
 
 def test_places_on_a_server_that_are_not_stores(server):

@@ -1,0 +1,110 @@
+"""Files at a path, on a web server or at any other fsspec URL; fsspec loads only where it is needed."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from ecd_data.errors import MissingDependencyError, StoreError
+
+FILE = "file://"
+WEB = ("http://", "https://")
+
+
+def read_url(url: str, start: int | None = None, end: int | None = None) -> bytes:
+    """The bytes of a file at a path or fsspec URL; all of them where a web server has no ranges.
+
+    Raises FileNotFoundError where there is none, StoreError where the place cannot be reached.
+    """
+    if (path := path_of(url)) is not None:
+        return _read(path, start, end)
+    if _is_web(url):
+        from ecd_data.store.web import read_web
+
+        return read_web(url, start, end)
+    data: bytes = _reached(url, lambda fs, path: fs.cat_file(path, start=start, end=end))
+    return data
+
+
+def open_url(url: str, small: int) -> IO[bytes] | io.RawIOBase | bytes:
+    """A file to read parts of, at a path or fsspec URL; its bytes where it is at a URL and has at most `small` of them.
+
+    Raises as `read_url`.
+    """
+    if (path := path_of(url)) is not None:
+        return _opened(path)
+    if _is_web(url):
+        from ecd_data.store.web import open_web
+
+        return open_web(url, small)
+    file: IO[bytes] | None = _reached(url, lambda fs, path: _in_parts(fs, path, small))
+    return file or read_url(url)
+
+
+def exists(url: str) -> bool:
+    """Whether there is a file at a path or fsspec URL."""
+    if (path := path_of(url)) is not None:
+        return Path(path).exists()
+    return bool(_reached(url, lambda fs, path: fs.exists(path)))
+
+
+def path_of(url: str) -> str | None:
+    """The path that a URL is on this machine, None where it lies elsewhere."""
+    if url.startswith(FILE):
+        return url.removeprefix(FILE)
+    return None if "://" in url or "::" in url else url
+
+
+def _is_web(url: str) -> bool:
+    """Whether a URL is one of a web server for which fsspec has not been told headers, proxies or the like."""
+    settings = os.environ.get("FSSPEC_CONFIG_DIR") or Path.home() / ".config" / "fsspec"
+    told = Path(settings).is_dir() or any(name.startswith("FSSPEC_HTTP") for name in os.environ)
+    return url.startswith(WEB) and "::" not in url and not told
+
+
+def _read(path: str, start: int | None, end: int | None) -> bytes:
+    with _opened(path) as file:
+        try:
+            file.seek(start or 0)
+            return file.read() if end is None else file.read(end - (start or 0))
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read ({error.strerror}): check the disk") from error
+
+
+def _opened(path: str) -> IO[bytes]:
+    try:
+        return open(path, "rb")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(path) from error
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror}): check the place") from error
+
+
+def _reached(url: str, act: Callable[[Any, str], Any]) -> Any:
+    """What `act` gives for the file system and the path of a URL."""
+    try:
+        import fsspec
+
+        return act(*fsspec.url_to_fs(url))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(url) from error
+    except ImportError as error:
+        raise MissingDependencyError(f"{url} cannot be read: {error}") from error
+    except Exception as error:  # every fsspec backend has errors of its own
+        raise StoreError(f"{url} cannot be read ({error or type(error).__name__}): check the place") from error
+
+
+def _in_parts(fs: Any, path: str, small: int) -> IO[bytes] | None:
+    """A file that reads no more than it is asked for; None where it is small, or the place gives no parts or sizes."""
+    size = fs.size(path)
+    if size is None or size <= small:
+        return None
+    try:
+        file: IO[bytes] = fs.open(path, "rb", cache_type="none")
+        file.seek(size - 1)
+        return file if len(file.read(1)) == 1 else None
+    except Exception:  # every fsspec backend says so in its own way
+        return None

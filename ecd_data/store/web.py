@@ -1,0 +1,108 @@
+"""Files on a web server, by range requests that are repeated where it fails for a moment."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import urllib3
+from urllib3.util import Retry, Timeout, make_headers
+
+from ecd_data.errors import StoreError
+
+BEYOND = 416  # the range begins behind the end
+BUSY = (408, 425, 429, 500, 502, 503, 504)
+RETRIES = Retry(4, connect=2, backoff_factor=0.2, status_forcelist=BUSY, raise_on_status=False, retry_after_max=60)
+TIMEOUT = Timeout(connect=20.0, read=60.0)
+CONNECTIONS = 8  # to a server, that are kept open
+
+
+def read_web(url: str, start: int | None = None, end: int | None = None) -> bytes:
+    """The bytes of a file from `start` up to `end`, or all where the server has no ranges.
+
+    Raises FileNotFoundError where there is none, StoreError where the server cannot be reached or refuses.
+    """
+    if start is None and end is None:
+        return _asked(url, {}).data
+    answer = _asked(url, {"Range": f"bytes={start or 0}-{'' if end is None else end - 1}"})
+    return b"" if answer.status == BEYOND else answer.data
+
+
+def open_web(url: str, small: int) -> WebFile | bytes:
+    """A file to read ranges of; its bytes where they are at most `small`, or the server has no ranges."""
+    answer = _asked(url, {"Range": f"bytes=0-{max(1, small) - 1}"})
+    if answer.status != 206:
+        return b"" if answer.status == BEYOND else answer.data
+    stated = re.fullmatch(r"bytes 0-\d+/(\d+)", answer.headers.get("Content-Range", ""))
+    if stated is None:
+        return read_web(url)
+    size = int(stated[1])
+    return answer.data if len(answer.data) == size else WebFile(url, size, answer.data)
+
+
+class WebFile(io.RawIOBase):
+    """A file of `size` bytes on a web server, whose beginning is here already: a read is a request for the rest."""
+
+    def __init__(self, url: str, size: int, beginning: bytes) -> None:
+        self._url, self._size, self._beginning, self._at = url, size, beginning, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        stop = min(self._at + len(buffer), self._size)
+        data = self._beginning[self._at : stop]
+        if (rest := self._at + len(data)) < stop:
+            data += read_web(self._url, rest, stop)
+        if len(data) != max(0, stop - self._at):
+            raise StoreError(f"{self._url} was replaced while it was read: open it again")
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def _asked(url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+    """The answer of the server, with its body."""
+    user = unquote(urlsplit(url).netloc.rpartition("@")[0])
+    headers |= {"Accept-Encoding": "identity"} | (make_headers(basic_auth=user) if user else {})
+    try:
+        answer = _connections(os.getpid(), _proxy(url)).request("GET", url, headers=headers)
+    except (urllib3.exceptions.HTTPError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise StoreError(f"{url} cannot be read ({' '.join(str(reason).split())}): check the place") from error
+    if answer.status in (404, 410):
+        raise FileNotFoundError(url)
+    if answer.status not in (200, 206, BEYOND):
+        raise StoreError(f"{url} cannot be read (the server answers {answer.status} {answer.reason}): check the place")
+    return answer
+
+
+@lru_cache(maxsize=8)
+def _connections(process: int, proxy: str | None) -> urllib3.PoolManager:
+    """The open connections of a process, which a forked one must not share."""
+    options: dict[str, Any] = {"maxsize": CONNECTIONS, "retries": RETRIES, "timeout": TIMEOUT}
+    return urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy of the environment for a URL."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
+    from urllib.request import getproxies, proxy_bypass
+
+    place = urlsplit(url)
+    return None if proxy_bypass(place.hostname or "") else getproxies().get(place.scheme)
