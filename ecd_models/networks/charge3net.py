@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
 from ecd_models.networks.layers import (
-    ATOM_BLOCK,
-    PROBE_BLOCK,
     AtomConvolution,
     Couplings,
     Features,
@@ -29,7 +27,6 @@ from ecd_models.networks.layers import (
     RadialWeights,
     SenderBlocks,
     coupled_l2,
-    gather_sum,
     scaled_silu,
     weight,
 )
@@ -112,7 +109,7 @@ class AtomEncoder(nn.Module):
 
     def forward(self, batch: ProbeBatch, basis: RadialBasis) -> list[Features]:
         """The features of the atoms after each layer."""
-        edges = SenderBlocks(batch.atom_src, batch.atom_dst, batch.atom_vec, basis, self.lmax, ATOM_BLOCK)
+        edges = SenderBlocks.of(batch.atom_src, batch.atom_dst, batch.atom_vec, batch.n_atoms, basis, self.lmax)
         couplings = Couplings(edges)
         one_hot = nn.functional.one_hot(batch.numbers, SPECIES).to(batch.atom_vec.dtype)
         layers, x = [], {"0e": one_hot[:, None, :]}
@@ -151,10 +148,13 @@ class ProbeLayer(nn.Module):
             last += len(w)
         return torch.cat(blocks, dim=1)
 
-    def forward(self, state: Tensor, field: Tensor, edges: SenderBlocks) -> Tensor:
-        """The new states of the probes [p, s] from the old ones."""
-        message = edges.contract(edges.y[:, None], field[edges.sender])[:, 0] * self.radial(edges.basis)
-        total = gather_sum(message, edges.receiver, len(state)) / math.sqrt(len(self.lin2))
+    def messages(self, field: Tensor, edges: SenderBlocks) -> Tensor:
+        """What each edge carries [e, c]."""
+        return edges.contract(edges.y[:, None], field[edges.sender])[:, 0] * self.radial(edges.basis)
+
+    def forward(self, state: Tensor, total: Tensor) -> Tensor:
+        """The new states of the probes [p, s] from the old ones and the summed messages [p, c]."""
+        total = total / math.sqrt(len(self.lin2))
         angle = 0.1 * (total @ self.lin3)[:, None]
         out = torch.sin(angle) * (total @ self.lin2)
         if self.sc is not None:
@@ -178,10 +178,15 @@ class ProbeDecoder(nn.Module):
 
     def forward(self, fields: list[Tensor], batch: ProbeBatch, basis: RadialBasis) -> Tensor:
         """The densities at the probes of a batch [p], or with the magnetizations [p, 2]."""
-        edges = SenderBlocks(batch.probe_src, batch.probe_dst, batch.probe_vec, basis, self.lmax, PROBE_BLOCK)
+        edges = SenderBlocks.of(batch.probe_src, batch.probe_dst, batch.probe_vec, batch.n_atoms, basis, self.lmax)
         state = self.readout.new_zeros(batch.n_probes, 1)
-        for layer, field in zip(self.layers, fields, strict=True):
-            state = layer(state, field, edges)
+        layers = cast(list[ProbeLayer], list(self.layers))
+        totals = [state.new_zeros(len(state), len(layer.lin2)) for layer in layers]
+        for piece in edges.pieces():
+            for layer, field, total in zip(layers, fields, totals, strict=True):
+                total.index_add_(0, piece.receiver, layer.messages(field, piece).to(total.dtype))
+        for layer, total in zip(layers, totals, strict=True):
+            state = layer(state, total)
         return state @ self.readout / math.sqrt(len(self.readout))
 
 
