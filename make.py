@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 STAMP = VENV / "ecd-setup"
+INPUTS = ("pyproject.toml", "constraints.txt", "hatch_build.py", "ecd_data/formats/numbers.c")
 TASKS = {
     "setup": [],
     "train": [["python", "examples/train_chargE3net.py"]],
@@ -23,8 +24,8 @@ TASKS = {
 
 
 def setup() -> None:
-    """Make .venv with everything pinned in constraints.txt, once for each state of the two files that define it."""
-    inputs = (ROOT / "pyproject.toml").read_bytes() + (ROOT / "constraints.txt").read_bytes()
+    """Make .venv with everything pinned in constraints.txt, once for each state of the files that define it."""
+    inputs = b"".join((ROOT / name).read_bytes() for name in INPUTS)
     state = hashlib.sha256(inputs + str(ROOT).encode()).hexdigest()
     if STAMP.exists() and STAMP.read_text() == state:
         return

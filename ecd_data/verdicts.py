@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from ecd_data.checks.report import flag, problem
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UnknownIdError, UsageError
 from ecd_data.formats.beside import read_run
-from ecd_data.formats.fixed import cores
 from ecd_data.store.index import INDEX
 from ecd_data.store.reader import Store
 from ecd_data.store.roots import CONFIGURATIONS, open_store
@@ -52,7 +52,7 @@ def verdicts(found: Iterable[Entry], pbe: str | Path | None = None) -> Iterator[
     found = list(found)
     partner = _partner(pbe) if pbe is not None else None
     seen: dict[bytes, str] = {}
-    pool = ThreadPoolExecutor(cores())
+    pool = ThreadPoolExecutor(_cores())
     try:
         for entry, (report, key) in zip(found, pool.map(lambda entry: _judged(entry, partner), found), strict=True):
             first = seen.setdefault(key, entry.name) if key else entry.name
@@ -142,3 +142,8 @@ def _partner(pbe: str | Path) -> Partner:
             return problem("pair-missing", f"{source} has no {entry.id}")
 
     return compare
+
+
+def _cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

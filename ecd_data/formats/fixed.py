@@ -1,4 +1,4 @@
-"""VASP's lines of five 18-character numbers, turned into floats by whole-array integer arithmetic.
+"""VASP's lines of five 18-character numbers, turned into floats by numpy where nothing is compiled.
 
 A field is " 0.12345678901E+02" or " -.12345678901E+02". Its eleven digits are an integer that float64 holds exactly,
 and powers of ten up to 10**22 are exact too, so one division or multiplication rounds correctly: the value is bit for
@@ -7,25 +7,16 @@ bit that of `float()`. Fields that look different, or have larger exponents, are
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ecd_data.crystal import Floats
-from ecd_data.formats.compiled import FIELD as compiled_field
-from ecd_data.formats.compiled import kernel
 from ecd_data.formats.text import Text, view
 
 DIGITS = 11
 PER_LINE = 5
 WIDTH = 18
 LINE = PER_LINE * WIDTH
-MAX_THREADS = 4
-T = TypeVar("T")
 CHUNK = 1536  # lines at a time, so that every intermediate array stays in the cache
 EXACT_POWER = 22  # 10**22 is the largest power of ten that float64 holds exactly
 
@@ -64,30 +55,16 @@ def parse_lines(data: Text, start: int, lines: int, stride: int, out: Floats) ->
     None where the lines are not all of that length.
     """
     target = out.reshape(lines, PER_LINE)
-    compiled = kernel(lines * stride)
-
-    def parse_range(begin: int, end: int) -> list[int] | None:
-        scratch = Scratch(min(CHUNK, end - begin), stride)
-        undone: list[int] = []
-        for first in range(begin, end, CHUNK):
-            after = min(first + CHUNK, end)
-            table = view(data, start + first * stride, (after - first) * stride, scratch.text).reshape(-1, stride)
-            if not (table[:, -1] == ord("\n")).all():
-                return None
-            if compiled:
-                fields = np.ndarray((len(table), PER_LINE), compiled_field, table, 0, (stride, WIDTH))
-                bad = scratch.bad[: len(table)] if compiled(fields, target[first:after], scratch.bad) else None
-            else:
-                bad = _parse_chunk(table, target[first:after], scratch)
-            undone += (first + np.flatnonzero(bad)).tolist() if bad is not None else []
-        return undone
-
-    found: list[int] = []
-    for part in in_threads(parse_range, lines, 4 * CHUNK):
-        if part is None:
+    scratch = Scratch(min(CHUNK, lines), stride)
+    undone: list[int] = []
+    for first in range(0, lines, CHUNK):
+        after = min(first + CHUNK, lines)
+        table = view(data, start + first * stride, (after - first) * stride, scratch.text).reshape(-1, stride)
+        if not (table[:, -1] == ord("\n")).all():
             return None
-        found += part
-    return found
+        bad = _parse_chunk(table, target[first:after], scratch)
+        undone += (first + np.flatnonzero(bad)).tolist() if bad is not None else []
+    return undone
 
 
 class Scratch:
@@ -96,7 +73,6 @@ class Scratch:
     def __init__(self, lines: int, stride: int) -> None:
         numbers = lines * PER_LINE
         self.text = np.empty(lines * stride, dtype=np.uint8)
-        self.bad = np.empty(lines, dtype=np.bool_)
         self.words, self.wrong = np.empty((2, 4 * numbers), dtype=np.uint32)
         self.prefix = np.empty(numbers, dtype=np.uint16)
         self.index = np.empty(numbers, dtype=np.intp)
@@ -162,31 +138,9 @@ def c_order(values: Floats, shape: tuple[int, int, int], divisor: float) -> Floa
     """Numbers with the first axis fastest, divided, as an ordinary array [shape]."""
     source = values.reshape(shape[::-1])
     grid = np.empty(shape)
-
-    def turn(begin: int, end: int) -> None:
-        slab = np.empty((shape[2], shape[0]))  # one plane at a time stays in the cache
-        for plane in range(begin, end):
-            np.divide(source[:, plane], divisor, out=slab)
-            grid[:, plane] = slab.T
-
-    in_threads(turn, shape[1], max(1, CHUNK * PER_LINE * shape[1] // values.size))
+    slab = np.empty((shape[2], shape[0]))  # one plane at a time stays in the cache
+    for plane in range(shape[1]):
+        np.divide(source[:, plane], divisor, out=slab)
+        grid[:, plane] = slab.T
     grid.flags.writeable = False  # so that a Density takes it as it is
     return grid
-
-
-def in_threads(work: Callable[[int, int], T], count: int, least: int) -> list[T]:
-    """`work(begin, end)` over ranges that make up `count`, in as many threads as there are cores, in order.
-
-    numpy lets go of the interpreter lock; a thread gets at least `least`.
-    """
-    threads = max(1, min(MAX_THREADS, cores(), count // least))
-    edges = [count * t // threads for t in range(threads + 1)]
-    if threads == 1:
-        return [work(0, count)]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, edges[:-1], edges[1:]))
-
-
-def cores() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,23 +1,28 @@
-"""Blocks of Fortran numbers as VASP writes them, parsed and printed at the speed of numpy."""
+"""Blocks of Fortran numbers as VASP writes them, parsed and printed."""
 
 from __future__ import annotations
-
-import re
-import warnings
 
 import numpy as np
 
 from ecd_data.crystal import Floats
 from ecd_data.errors import FormatError
-from ecd_data.formats.fixed import DIGITS, LINE, PER_LINE, WIDTH, parse_lines
+from ecd_data.formats.fixed import DIGITS, LINE, PER_LINE, WIDTH, c_order, parse_lines
+from ecd_data.formats.numbers import parse_numbers, parse_planes, to_floats
 from ecd_data.formats.text import Text
 
 STEP = 1 << 20  # bytes at a time
-LAST = b" -7.25e-301"  # behind a text: where it is not the last number read, a word before it is none
-NO_EXPONENT_LETTER = re.compile(rb"(\d)([+-]\d{3})(?!\d)")  # Fortran drops the E of three-digit exponents
 
-# numpy's word for text that is no number. Set once: `catch_warnings` is of the process, not of the thread.
-warnings.filterwarnings("ignore", "string or file could not be read to its end", DeprecationWarning)
+
+def parse_grid(data: Text, start: int, shape: tuple[int, int, int], divisor: float, name: str) -> tuple[Floats, int]:
+    """The numbers of a grid from position `start` on, the first axis fastest, divided [shape]; see `parse_block`."""
+    count = shape[0] * shape[1] * shape[2]
+    _check_room(data, start, count, name)
+    fast = parse_planes(data, start, shape, divisor)
+    end = None if fast is None else _end_of_line(data, fast[1])
+    if fast is not None and end is not None:
+        return fast[0], end
+    values, end = parse_block(data, start, count, name)
+    return c_order(values, shape, divisor), end
 
 
 def parse_block(data: Text, start: int, count: int, name: str) -> tuple[Floats, int]:
@@ -25,9 +30,8 @@ def parse_block(data: Text, start: int, count: int, name: str) -> tuple[Floats, 
 
     Raises FormatError where a number is not one, is not finite, or the count does not match.
     """
-    if 2 * count > len(data) - start + 1:  # before memory is asked for
-        raise FormatError(f"{name} is cut: the file is too short for its {count} numbers; copy or download it again")
-    fast = _parse_fixed(data, start, count)
+    _check_room(data, start, count, name)
+    fast = _parse_compiled(data, start, count) or _parse_fixed(data, start, count)
     if fast is not None:
         return fast
     end = _block_end(data, start, count, name)
@@ -38,6 +42,25 @@ def parse_block(data: Text, start: int, count: int, name: str) -> tuple[Floats, 
     if not np.isfinite(values).all():
         raise FormatError(f"{name} holds NaN or infinite values: the calculation failed, run it again")
     return values, end
+
+
+def _check_room(data: Text, start: int, count: int, name: str) -> None:
+    """Raises FormatError where the text is too short, before memory is asked for."""
+    if 2 * count > len(data) - start + 1:
+        raise FormatError(f"{name} is cut: the file is too short for its {count} numbers; copy or download it again")
+
+
+def _parse_compiled(data: Text, start: int, count: int) -> tuple[Floats, int] | None:
+    values = np.empty(count)
+    position = parse_numbers(data, start, values)
+    end = None if position is None else _end_of_line(data, position)
+    return None if end is None else (values, end)
+
+
+def _end_of_line(data: Text, position: int) -> int | None:
+    """The position of the next line, None where there is more on this one."""
+    end = _after_line(data, position)
+    return None if data[position:end].strip() else end
 
 
 def _parse_fixed(data: Text, start: int, count: int) -> tuple[Floats, int] | None:
@@ -60,24 +83,6 @@ def _parse_fixed(data: Text, start: int, count: int) -> tuple[Floats, int] | Non
             return None
         values[part] = numbers
     return values, end
-
-
-def to_floats(text: bytes) -> Floats | None:
-    """The numbers in `text`, also as Fortran prints them; None where a word is no number."""
-    values = _convert(text)
-    if values is None:
-        values = _convert(NO_EXPONENT_LETTER.sub(rb"\1E\2", text.replace(b"D", b"E").replace(b"d", b"e")))
-    return values
-
-
-def _convert(text: bytes) -> Floats | None:
-    if not text.strip():
-        return np.empty(0)
-    try:
-        values: Floats = np.fromstring(text + LAST, dtype=np.float64, sep=" ")
-    except (ValueError, DeprecationWarning):  # of a numpy or a process that is strict
-        return None
-    return values[:-1] if len(values) and values[-1] == float(LAST) else None
 
 
 def _first_bad_word(text: bytes, count: int) -> str:

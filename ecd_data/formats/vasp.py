@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ecd_data.crystal import ATOMIC_NUMBERS, Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
-from ecd_data.formats.fixed import c_order
-from ecd_data.formats.fortran import format_block, parse_block, to_floats
+from ecd_data.formats.fortran import format_block, parse_grid
+from ecd_data.formats.numbers import to_floats
 from ecd_data.formats.text import Lines, Text, grid_points
 
 DIMENSIONS = re.compile(rb"^[ \t]*(\d+)[ \t]+(\d+)[ \t]+(\d+)[ \t]*\r?$", re.MULTILINE)
@@ -29,7 +29,7 @@ def parse(data: Text, name: str) -> Density:
         raise FormatError(f"{name} is binary, not a CHGCAR: give VASP's text file")
     try:
         crystal, position, comment = _header(data, name)
-        blocks, tails, shape = _blocks(data, position, name)
+        grids, tails = _blocks(data, position, crystal.volume, name)
     except OSError as error:
         raise FormatError(f"{name} cannot be read to its end ({error}): check the disk, copy it again") from error
     except (ValueError, IndexError, UnicodeDecodeError) as error:
@@ -38,15 +38,14 @@ def parse(data: Text, name: str) -> Density:
         raise FormatError(
             f"{name} is not a CHGCAR or is cut in its header ({error}): check or copy it again"
         ) from error
-    if len(blocks) not in (1, 2, 4):
-        raise FormatError(f"{name} has {len(blocks)} grids where a CHGCAR has 1, 2 or 4: it is cut or glued")
+    if len(grids) not in (1, 2, 4):
+        raise FormatError(f"{name} has {len(grids)} grids where a CHGCAR has 1, 2 or 4: it is cut or glued")
     for tail in tails:
         _check_tail(tail, len(crystal), name)
     if data[len(data) - 1 :].strip():
         raise FormatError(
             f"{name} is cut inside its last line: copy it again, or end it with a line end if it is whole"
         )
-    grids = [c_order(blocks.pop(0), shape, crystal.volume) for _ in range(len(blocks))]  # popped to save memory
     spin = None if len(grids) == 1 else grids[1] if len(grids) == 2 else np.stack(grids[1:])
     augmentation = tuple(tails) if any(tail.strip() for tail in tails) else None
     return Density(crystal, grids[0], spin, augmentation, {"comment": comment})
@@ -115,22 +114,23 @@ def _atomic_numbers(symbols: list[str], amounts: list[int], name: str) -> list[i
     return [ATOMIC_NUMBERS[s] for s in bare]
 
 
-def _blocks(data: Text, position: int, name: str) -> tuple[list[Floats], list[str], tuple[int, int, int]]:
+def _blocks(data: Text, position: int, volume: float, name: str) -> tuple[list[Floats], list[str]]:
+    """The grids [a, b, c], divided by the volume, and what follows each."""
     found = DIMENSIONS.search(data, position)
     if found is None or data[position : found.start()].strip():
         raise FormatError(f"{name} has no line of three grid dimensions after its atoms: it is cut or not a CHGCAR")
     shape: tuple[int, int, int] = tuple(int(n) for n in found.groups())  # type: ignore[assignment]
-    points = grid_points(shape, len(data), name)
+    grid_points(shape, len(data), name)
     again = re.compile(rb"^[ \t]*%d[ \t]+%d[ \t]+%d[ \t]*\r?$" % shape, re.MULTILINE)
-    blocks: list[Floats] = []
+    grids: list[Floats] = []
     tails: list[str] = []
     while found is not None:
         start = data.find(b"\n", found.end() - 1) + 1
-        values, end = parse_block(data, start or len(data), points, f"{name}, grid {len(blocks) + 1}")
+        grid, end = parse_grid(data, start or len(data), shape, volume, f"{name}, grid {len(grids) + 1}")
         found = again.search(data, end)
-        blocks.append(values)
+        grids.append(grid)
         tails.append(data[end : found.start() if found else len(data)].decode())
-    return blocks, tails, shape
+    return grids, tails
 
 
 def render(rho: Density) -> bytes:

@@ -10,7 +10,7 @@ from ecd_data.crystal import ATOMIC_NUMBERS, Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats.fixed import c_order
-from ecd_data.formats.fortran import to_floats
+from ecd_data.formats.numbers import to_floats
 from ecd_data.formats.text import Lines, Text, floats, grid_points
 from ecd_data.formats.units import BOHR, PER_BOHR3, density_unit
 

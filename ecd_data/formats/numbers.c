@@ -1,0 +1,156 @@
+/* Numbers of a text as doubles, each the one nearest to it, and grids whose first axis runs fastest turned around.
+
+   Built where there is a C compiler and called by numbers.py, which does without it otherwise. For little-endian
+   machines. Names end in a version: a library of another one is not used. */
+
+#include <stdint.h>
+#include <string.h>
+
+typedef unsigned __int128 wide;
+
+#define ZEROS 0x3030303030303030u
+#define HIGH_HALVES 0xF0F0F0F0F0F0F0F0u
+#define SIXES 0x0606060606060606u
+
+static const double TENS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                              1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+static inline int is_blank(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+
+static inline int is_digit(char c) { return (unsigned char)(c - '0') < 10; }
+
+static inline uint64_t load(const char *text) {
+    uint64_t bytes;
+    memcpy(&bytes, text, 8);
+    return bytes;
+}
+
+/* Zero where all eight bytes, the zeros taken off, are 0..9. */
+static inline uint64_t no_digits(uint64_t eight) { return (eight | (eight + SIXES)) & HIGH_HALVES; }
+
+/* The number of eight digits 0..9, the first in the lowest byte: neighbours become pairs, fours and an eight. */
+static inline uint64_t eight_digits(uint64_t eight) {
+    const uint64_t pairs = eight * 10 + (eight >> 8), even = 0x000000FF000000FFu;
+    return ((pairs & even) * (100 + (1000000ULL << 32)) + (pairs >> 16 & even) * (1 + (10000ULL << 32))) >> 32;
+}
+
+/* The double nearest to digits * 10^power; whether it was found. One correctly rounded division where both are exact,
+   otherwise D. Lemire, Number parsing at a gigabyte per second, Softw. Pract. Exp. 51, 1700 (2021), which needs no
+   further digits: N. Mushtak and D. Lemire, Fast number parsing without fallback, ibid. 53, 1467 (2023). powers: 128
+   bits of 5^power for each power from lowest to highest, the low half first. */
+static inline int nearest(uint64_t digits, int64_t power, const uint64_t *powers, int64_t lowest, int64_t highest,
+                          double *value) {
+    if (power <= 0 && power >= -22 && digits >> 53 == 0) {
+        *value = (double)(int64_t)digits / TENS[-power];
+        return 1;
+    }
+    *value = 0.0;
+    if (digits == 0) return 1;
+    if (power < lowest || power > highest) return 0;
+    powers += 2 * (power - lowest);
+    const int zeros = __builtin_clzll(digits);
+    digits <<= zeros;
+    const wide product = (wide)digits * powers[1];
+    uint64_t high = (uint64_t)(product >> 64), low = (uint64_t)product;
+    if ((high & 0x1FF) == 0x1FF) {
+        const uint64_t more = (uint64_t)((wide)digits * powers[0] >> 64);
+        low += more;
+        high += low < more;
+    }
+    const int upper = (int)(high >> 63);
+    uint64_t mantissa = high >> (upper + 9);
+    const int64_t exponent = ((217706 * power) >> 16) + 63 + upper - zeros + 1023;
+    if (exponent < 1 || exponent > 2045) return 0;
+    if (low <= 1 && power >= -4 && power <= 23 && (mantissa & 3) == 1 && mantissa << (upper + 9) == high)
+        mantissa &= ~1ULL; /* half way between two doubles: to the even one */
+    mantissa = (mantissa + (mantissa & 1)) >> 1;
+    const uint64_t bits = mantissa + ((uint64_t)(exponent - 1) << 52); /* the leading bit counts the exponent up */
+    memcpy(value, &bits, 8);
+    return 1;
+}
+
+/* Up to `count` numbers of `size` bytes of text into `values`; returns how many. Only words that a blank follows are
+   taken. place: how far it came; odd [room, 2]: number and place of words that are left to the caller; odds: of these,
+   how many. */
+int64_t parse_numbers_v1(const char *text, int64_t size, int64_t count, double *values, const uint64_t *powers,
+                         int64_t lowest, int64_t highest, int64_t *odd, int64_t room, int64_t *place, int64_t *odds) {
+    int64_t n = 0;
+    *odds = 0;
+    while (size > 0 && !is_blank(text[size - 1])) size--; /* so that every word ends before the text does */
+    const char *p = text, *const end = text + size;
+    for (; n < count; n++) {
+        while (p < end && is_blank(*p)) p++;
+        if (p == end) break;
+        const char *const word = p;
+        const int minus = *p == '-';
+        uint64_t digits = 0;
+        int64_t power = 0, length = 0;
+        double value;
+        if (end - p > 17) { /* VASP's 0.12345678901E+02 or -.12345678901E+02 */
+            const uint64_t high = load(p + 2) ^ ZEROS, low = load(p + 10) ^ 0x2030302B45303030u; /* 000E+00 */
+            const uint64_t wrong = (low | ((low + 0x0006060000060606u) & 0x00F0F00000F0F0F0u)) & 0x00F0F0F9FFF0F0F0u;
+            const int down = low >> 33 & 1;
+            if (!(wrong | no_digits(high)) && (minus || *p == '0') && p[1] == '.' && is_blank(p[17]) &&
+                down == (int)(low >> 34 & 1)) {
+                digits = eight_digits(high) * 1000 + (low & 15) * 100 + (low >> 8 & 15) * 10 + (low >> 16 & 15);
+                power = (int64_t)((low >> 40 & 15) * 10 + (low >> 48 & 15));
+                if (nearest(digits, (down ? -power : power) - 11, powers, lowest, highest, &value)) {
+                    values[n] = minus ? -value : value;
+                    p += 17;
+                    continue;
+                }
+            }
+        }
+        p += minus || *p == '+';
+        const char *first = p;
+        digits = 0;
+        for (; is_digit(*p); p++) digits = 10 * digits + (uint64_t)(*p - '0');
+        length = p - first;
+        power = 0;
+        if (*p == '.') {
+            first = ++p;
+            for (; end - p > 8 && !no_digits(load(p) ^ ZEROS); p += 8)
+                digits = 100000000 * digits + eight_digits(load(p) ^ ZEROS);
+            for (; is_digit(*p); p++) digits = 10 * digits + (uint64_t)(*p - '0');
+            power = first - p;
+            length -= power;
+        }
+        if (*p == 'E' || *p == 'e') {
+            const int down = *++p == '-';
+            int64_t exponent = 0;
+            p += down || *p == '+';
+            for (first = p; is_digit(*p) && p < first + 4; p++) exponent = 10 * exponent + (*p - '0');
+            if (p == first) length = 0;
+            power += down ? -exponent : exponent;
+        }
+        if (is_blank(*p) && length > 0 && length <= 19 && nearest(digits, power, powers, lowest, highest, &value)) {
+            values[n] = minus ? -value : value;
+            continue;
+        }
+        if (*odds == room) {
+            p = word;
+            break;
+        }
+        odd[2 * *odds] = n;
+        odd[2 * (*odds)++ + 1] = word - text;
+        while (!is_blank(*p)) p++;
+    }
+    *place = p - text;
+    return n;
+}
+
+static inline void turned(const double *planes, int64_t count, int64_t a, int64_t b, int64_t c, double divisor,
+                          double *grid) {
+    for (int64_t j = 0; j < b; j++)
+        for (int64_t i = 0; i < a; i++)
+            for (int64_t k = 0; k < count; k++) grid[(i * b + j) * c + k] = planes[(k * b + j) * a + i] / divisor;
+}
+
+/* `count` planes of a text's grid, its first axis fastest, divided, as grid[:, :, :count] of a grid [a, b, c]. */
+void turn_planes_v1(const double *planes, int64_t count, int64_t a, int64_t b, int64_t c, double divisor,
+                    double *grid) {
+    if (count == 8)
+        turned(planes, 8, a, b, c, divisor, grid); /* a line of the cache at a time */
+    else
+        turned(planes, count, a, b, c, divisor, grid);
+}

@@ -1,0 +1,129 @@
+"""Numbers of a text as floats, each the nearest one, as `float()` gives it: compiled, or by numpy where it is not."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecd_data.crystal import Floats
+from ecd_data.formats.text import Text, view
+
+LIBRARY = Path(__file__).with_name("libnumbers.so")  # what hatch_build.py makes of numbers.c
+STEP = 1 << 18  # bytes at a time, so that they stay in the cache
+NUMBER, WORD = 20, 64  # bytes of most numbers, of the longest
+ODD = 256  # words at a time that are left to Python
+LARGEST_POWER = 160  # of ten, in the library
+PLANES = 8  # at a time: as many numbers as a line of the cache has
+LAST = b" -7.25e-301"  # behind a text: where it is not the last number read, a word before it is none
+NO_EXPONENT_LETTER = re.compile(rb"(\d)([+-]\d{3})(?!\d)")  # Fortran drops the E of three-digit exponents
+
+# numpy's word for text that is no number. Set once: `catch_warnings` is of the process, not of the thread.
+warnings.filterwarnings("ignore", "string or file could not be read to its end", DeprecationWarning)
+
+
+def parse_numbers(data: Text, start: int, out: Floats) -> int | None:
+    """Fill `out` [n] with the numbers from position `start` on; the position after them.
+
+    None without the library, and where a word is no finite number or the text ends too early.
+    """
+    library = compiled()
+    if library is None:
+        return None
+    scratch = np.empty(min(STEP, NUMBER * len(out) + WORD), dtype=np.uint8)
+    odd = np.empty((ODD, 2), dtype=np.int64)
+    place, odds = ctypes.c_int64(), ctypes.c_int64()
+    powers, done, position = _powers(), 0, start
+    fixed = (powers.ctypes.data, -LARGEST_POWER, LARGEST_POWER, odd.ctypes.data, ODD, ctypes.byref(place))
+    while done < len(out):
+        left = len(out) - done
+        text = view(data, position, min(STEP, NUMBER * left + WORD, len(data) - position), scratch)
+        target = out.ctypes.data + out.itemsize * done
+        count = library.parse_numbers_v1(text.ctypes.data, len(text), left, target, *fixed, ctypes.byref(odds))
+        for number, first in odd[: odds.value].tolist():
+            value = to_floats(text[first : first + WORD].tobytes().split(maxsplit=1)[0])
+            if value is None or len(value) != 1 or not np.isfinite(value[0]):
+                return None
+            out[done + number] = value[0]
+        if place.value == 0:
+            return None
+        done, position = done + count, position + place.value
+    return position
+
+
+def parse_planes(data: Text, start: int, shape: tuple[int, int, int], divisor: float) -> tuple[Floats, int] | None:
+    """A grid whose first axis runs fastest, divided [shape], and the position after it; None as `parse_numbers`."""
+    library = compiled()
+    if library is None:
+        return None
+    a, b, c = shape
+    planes = np.empty((min(PLANES, c), b, a))
+    grid = np.empty(shape)
+    position: int | None = start
+    for first in range(0, c, PLANES):
+        count = min(PLANES, c - first)
+        position = parse_numbers(data, position, planes[:count].reshape(-1))
+        if position is None:
+            return None
+        target = grid.ctypes.data + grid.itemsize * first
+        library.turn_planes_v1(planes.ctypes.data, count, a, b, c, divisor, target)
+    grid.flags.writeable = False  # so that a Density takes it as it is
+    assert position is not None
+    return grid, position
+
+
+def to_floats(text: bytes) -> Floats | None:
+    """The numbers in `text`, also as Fortran prints them; None where a word is no number."""
+    values = _by_numpy(text)
+    if values is None:
+        values = _by_numpy(NO_EXPONENT_LETTER.sub(rb"\1E\2", text.replace(b"D", b"E").replace(b"d", b"e")))
+    return values
+
+
+def _by_numpy(text: bytes) -> Floats | None:
+    if not text.strip():
+        return np.empty(0)
+    try:
+        values: Floats = np.fromstring(text + LAST, dtype=np.float64, sep=" ")
+    except (ValueError, DeprecationWarning):  # of a numpy or a process that is strict
+        return None
+    return values[:-1] if len(values) and values[-1] == float(LAST) else None
+
+
+@cache
+def compiled() -> Any:
+    """The library, None where it was not built here."""
+    if sys.byteorder != "little" or not LIBRARY.exists():
+        return None
+    integer, pointer, real = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+        parse, turn = library.parse_numbers_v1, library.turn_planes_v1
+    except (OSError, AttributeError):  # of another machine or version
+        return None
+    parse.argtypes = [pointer, *[integer] * 2, *[pointer] * 2, *[integer] * 2, pointer, integer, pointer, pointer]
+    parse.restype = integer
+    turn.argtypes = [pointer, *[integer] * 4, real, pointer]
+    turn.restype = None
+    return library
+
+
+@cache
+def _powers() -> NDArray[np.uint64]:
+    """The first 128 bits of 5^power as the method in `numbers.c` wants them, rounded up from 5^-27 to 5^-1."""
+    found = bytearray()
+    for power in range(-LARGEST_POWER, LARGEST_POWER + 1):
+        whole = 5 ** abs(power)
+        if power < 0:
+            bits = (whole - 1).bit_length()
+            whole = (1 << (bits + 127 if power >= -27 else 2 * bits + 128)) // whole + 1
+        excess = whole.bit_length() - 128
+        found += (whole >> excess if excess > 0 else whole << -excess).to_bytes(16, "little")
+    return np.frombuffer(bytes(found), dtype="<u8")
