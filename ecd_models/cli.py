@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-engine = typer.Typer(help="Compute densities with Quantum ESPRESSO.", no_args_is_help=True)
+engine = typer.Typer(help="Compute densities with Quantum ESPRESSO or GPAW.", no_args_is_help=True)
 VERBS: list[Callable[..., None]] = [
     data.info,
     data.check,

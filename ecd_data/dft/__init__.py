@@ -1,8 +1,10 @@
-"""Densities of one's own: Quantum ESPRESSO set up and run over crystals, straight into a store."""
+"""Densities of one's own: Quantum ESPRESSO or GPAW set up and run over crystals, straight into a store."""
 
+from ecd_data.dft.engines import setup
 from ecd_data.dft.flow import RunReport, run
-from ecd_data.dft.pseudopotentials import SetupReport, setup
+from ecd_data.dft.gpaw_setups import GpawReport
+from ecd_data.dft.pseudopotentials import SetupReport
 from ecd_data.dft.relaxation import RelaxReport, relax
 from ecd_data.dft.settings import make_jobs
 
-__all__ = ["RelaxReport", "RunReport", "SetupReport", "make_jobs", "relax", "run", "setup"]
+__all__ = ["GpawReport", "RelaxReport", "RunReport", "SetupReport", "make_jobs", "relax", "run", "setup"]

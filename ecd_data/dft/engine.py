@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.dft.settings import Settings
 from ecd_data.errors import EcdError
@@ -46,7 +48,8 @@ class Result:
     """What a finished run gives: the crystal that it ended with, its grid, and what it found.
 
     properties: numbers by column name; arrays: forces_eV_A [n, 3], stress_GPa [3, 3] (positive under compression) and
-    site_moments [n], as lists, where the run has them; convergence: how it ended.
+    site_moments [n], as lists, where the run has them; convergence: how it ended; settings: what the engine took
+    where it could not take what was asked, by the names of `Settings.as_meta`.
     """
 
     crystal: Crystal
@@ -55,6 +58,18 @@ class Result:
     properties: Mapping[str, float]
     arrays: Mapping[str, Any] = field(default_factory=dict)
     convergence: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def extremes(arrays: Mapping[str, Any]) -> dict[str, float]:
+    """The largest force, the pressure and the largest stress of the arrays of a Result, those that are there."""
+    found = {}
+    if "forces_eV_A" in arrays:
+        found["max_force_eV_A"] = float(np.linalg.norm(arrays["forces_eV_A"], axis=1).max())
+    if "stress_GPa" in arrays:
+        found["pressure_GPa"] = float(np.trace(arrays["stress_GPa"]) / 3)
+        found["max_stress_GPa"] = float(np.abs(arrays["stress_GPa"]).max())
+    return found
 
 
 class Engine(Protocol):

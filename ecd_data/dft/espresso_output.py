@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ecd_data.crystal import Floats
-from ecd_data.dft.engine import Result
+from ecd_data.dft.engine import Result, extremes
 from ecd_data.errors import FormatError
 from ecd_data.formats.espresso import read_xml
 from ecd_data.formats.units import BOHR
@@ -68,7 +68,7 @@ def read_result(folder: Path, bands_only: bool = False) -> Result:
         arrays = {} if bands_only else _arrays(output, text, len(crystal))
         properties = {**_gaps(_child(output, "band_structure")), **_seconds(root)}
         if not bands_only:
-            properties |= {**_energy(output), "scf_steps": text.count("iteration #"), **_extremes(arrays)}
+            properties |= {**_energy(output), "scf_steps": text.count("iteration #"), **extremes(arrays)}
         version = _child(root, "general_info/creator").attrib["VERSION"]
         return Result(crystal, shape, version, properties, arrays, _convergence(output))
     except (ElementTree.ParseError, OSError, ValueError, KeyError) as error:
@@ -99,16 +99,6 @@ def _arrays(output: ElementTree.Element, text: str, natoms: int) -> dict[str, An
     moments = SITE_MOMENT.findall(text)[-natoms:]
     if [int(atom) for atom, _ in moments] == list(range(1, natoms + 1)):
         found["site_moments"] = [float(moment) for _, moment in moments]
-    return found
-
-
-def _extremes(arrays: dict[str, Any]) -> dict[str, float]:
-    found = {}
-    if "forces_eV_A" in arrays:
-        found["max_force_eV_A"] = float(np.linalg.norm(arrays["forces_eV_A"], axis=1).max())
-    if "stress_GPa" in arrays:
-        found["pressure_GPa"] = float(np.trace(arrays["stress_GPa"]) / 3)
-        found["max_stress_GPa"] = float(np.abs(arrays["stress_GPa"]).max())
     return found
 
 

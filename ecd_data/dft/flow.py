@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecd_data.density import Density
 from ecd_data.dft.engine import DiskFullError, Engine
-from ecd_data.dft.espresso import Espresso
-from ecd_data.dft.pseudopotentials import setup
+from ecd_data.dft.engines import ready
 from ecd_data.dft.settings import Job, chosen, usable_jobs
 from ecd_data.dft.steps import Plan, density
 from ecd_data.dft.vasp_inputs import DENSE
@@ -84,7 +83,7 @@ def run(
     pseudo: str | Path | None = None,
     work: str | Path | None = None,
     bound: float = 1e-5,
-    engine: Engine | None = None,
+    engine: Engine | str | None = None,
 ) -> RunReport:
     """Computes the density of every crystal into a store and returns a report of what was done and what failed.
 
@@ -108,6 +107,9 @@ def run(
         raise UsageError(f"processes must be at least 1, not {processes}")
     if "hse" in wanted and hubbard_u and "static" not in wanted:
         raise UsageError("HSE06 gets no U: take it away, or compute static as well")
+    engine = ready(engine, pwx, pseudo)
+    if "hse" in wanted and not getattr(engine, "hybrids", True):
+        raise UsageError(f"HSE06 is not computed with {engine.name} here: take static alone, or Quantum ESPRESSO")
     options: dict[str, Any] = {"spin": spin, "smearing": smearing, "hubbard_u": hubbard_u, "forces": forces}
     passes = _passes(wanted, Path(store), Path(work) if work is not None else Path(f"{store}.work"), restart)
     report, earlier = RunReport(), None
@@ -120,7 +122,6 @@ def run(
         jobs = [chosen(job, **options) for job in jobs]
         if earlier is not None and "relax" in wanted:
             jobs = _on_relaxed(jobs, earlier.store)
-        engine = engine or espresso(pwx, pseudo)
         _compute(jobs, one, engine, report, processes, cluster, bound)
         earlier = one
     if work is None:
@@ -177,12 +178,6 @@ def _on_relaxed(jobs: list[Job], store: Path) -> list[Job]:
             facts = {"relaxation": rho.meta["provenance"].get("relaxation")}
             found.append(replace(job, crystal=rho.crystal, provenance={**job.provenance, **facts}))
     return found
-
-
-def espresso(pwx: str | Path | None = None, pseudo: str | Path | None = None) -> Espresso:
-    """The engine as `setup` finds it."""
-    ready = setup(pwx, pseudo)
-    return Espresso(ready.pwx, ready.pseudo, ready.version)
 
 
 def _compute(

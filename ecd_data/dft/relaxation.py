@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecd_data.dft.engine import Engine
-from ecd_data.dft.flow import espresso, shown, terminable, told, workers
+from ecd_data.dft.engines import ready
+from ecd_data.dft.flow import shown, terminable, told, workers
 from ecd_data.dft.settings import chosen, usable_jobs
 from ecd_data.dft.steps import Relaxed, relaxed
 from ecd_data.dft.vasp_inputs import DENSE
@@ -47,7 +48,7 @@ def relax(
     pwx: str | Path | None = None,
     pseudo: str | Path | None = None,
     work: str | Path | None = None,
-    engine: Engine | None = None,
+    engine: Engine | str | None = None,
 ) -> RelaxReport:
     """Relaxes cell and atoms of every crystal with PBE (+U) into a JSON file of records and returns a report.
 
@@ -64,7 +65,7 @@ def relax(
     jobs, failed = usable_jobs(crystals, "pbe", kspacing)
     jobs = [chosen(job, spin=spin, smearing=smearing, hubbard_u=hubbard_u) for job in jobs]
     report = RelaxReport(present=[job.id for job in jobs if job.id in records], failures=told(failed))
-    engine = engine or espresso(pwx, pseudo)
+    engine = ready(engine, pwx, pseudo)
     wanted = [job for job in jobs if job.id not in records]
     with terminable(), shown("cells", len(wanted)) as (progress, step), workers(engine, processes, cluster) as pool:
         futures = {pool.submit(relaxed, engine, job, (folder / job.id).absolute()): job.id for job in wanted}

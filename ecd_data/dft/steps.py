@@ -152,7 +152,12 @@ def density(engine: Engine, job: Job, folder: Path, plan: Plan = Plan()) -> Dens
         extra["kmesh_nscf"] = list(mesh)
     meta = {
         "functional": done.step.settings.label,
-        "settings": {**done.step.settings.as_meta(), **extra, "pseudopotentials": engine.datasets(job.crystal)},
+        "settings": {
+            **done.step.settings.as_meta(),
+            **done.result.settings,
+            **extra,
+            "pseudopotentials": engine.datasets(job.crystal),
+        },
         "provenance": _provenance(engine, job, done),
         "properties": properties,
         **arrays,

@@ -19,6 +19,7 @@ def band_gaps(energies: Floats, occupations: Floats) -> tuple[float, float] | No
         return None
     tops = np.where(occupied, energies, -np.inf).max(axis=2)
     bottoms = np.where(occupied, np.inf, energies).min(axis=2)
-    direct = max(0.0, float((bottoms.min(axis=0) - tops.max(axis=0)).min()))
-    metal = (counts != counts[:, :1]).any()
-    return (0.0 if metal else max(0.0, float(bottoms.min() - tops.max()))), direct
+    if (counts != counts[:, :1]).any():
+        return 0.0, 0.0
+    direct = float((bottoms.min(axis=0) - tops.max(axis=0)).min())
+    return max(0.0, float(bottoms.min() - tops.max())), max(0.0, direct)

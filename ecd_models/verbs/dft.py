@@ -1,4 +1,4 @@
-"""Verbs for densities of one's own with Quantum ESPRESSO."""
+"""Verbs for densities of one's own with Quantum ESPRESSO or GPAW."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from ecd_data.errors import UsageError
 from ecd_models.verbs.options import writable
 
 Pwx = Annotated[Path | None, typer.Option(help="The pw.x program; default ECD_PWX, then the PATH.")]
-Pseudo = Annotated[Path | None, typer.Option(help="Folder of <symbol>.upf; default the cache.")]
+Pseudo = Annotated[
+    Path | None, typer.Option(help="Folder of <symbol>.upf; default the cache. With gpaw: of <symbol>.PBE.gz.")
+]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="espresso, or gpaw for PBE (of $ECD_GPAW_PYTHON, else of this Python).")
+]
 Processes = Annotated[int, typer.Option("--processes", "-p", help="Runs at a time.")]
 KSpacing = Annotated[
     float, typer.Option(help="k spacing in 2 pi / Å, where a crystal has no mesh; 0.04 if that does not converge.")
@@ -25,11 +30,11 @@ Work = Annotated[Path | None, typer.Option(help="Keep all engine files in this f
 Dask = Annotated[str | None, typer.Option("--dask", help="Run on a cluster: a scheduler's address or file, or local.")]
 
 
-def setup(pwx: Pwx = None, pseudo: Pseudo = None) -> None:
-    """Find Quantum ESPRESSO and fetch pseudopotentials into the user's cache."""
+def setup(engine: EngineName = "espresso", pwx: Pwx = None, pseudo: Pseudo = None) -> None:
+    """Find Quantum ESPRESSO and fetch pseudopotentials into the user's cache; or find GPAW and its PAW setups."""
     from ecd_data.dft import setup
 
-    print(setup(pwx, pseudo))
+    print(setup(pwx, pseudo, engine))
 
 
 def relax(
@@ -40,6 +45,7 @@ def relax(
     u: HubbardU = None,
     processes: Processes = 1,
     dask: Dask = None,
+    engine: EngineName = "espresso",
     pwx: Pwx = None,
     pseudo: Pseudo = None,
     work: Work = None,
@@ -68,6 +74,7 @@ def relax(
             pwx=pwx,
             pseudo=pseudo,
             work=work,
+            engine=engine,
         )
     _finish(crystals[-1], report)
 
@@ -86,6 +93,7 @@ def run(
     restart: Annotated[bool, typer.Option(help="Count the steps from the density itself.")] = False,
     processes: Processes = 1,
     dask: Dask = None,
+    engine: EngineName = "espresso",
     pwx: Pwx = None,
     pseudo: Pseudo = None,
     work: Work = None,
@@ -115,6 +123,7 @@ def run(
             pwx=pwx,
             pseudo=pseudo,
             work=work,
+            engine=engine,
         )
     _finish(crystals[-1], report)
 

@@ -1,0 +1,223 @@
+"""GPAW in processes of its own: its inputs and its runs, for PBE with PAW."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecd_data.crystal import Crystal, Floats
+from ecd_data.dft import gpaw_run
+from ecd_data.dft.engine import NotConvergedError, Result, RunError, Step, extremes
+from ecd_data.dft.gpaw_run import DENSITY, INPUT, LEVELS, LOG, RESULT
+from ecd_data.dft.gpaw_setups import PawSetup, load_setups
+from ecd_data.dft.processes import Processes
+from ecd_data.dft.settings import Settings
+from ecd_data.errors import FormatError, UsageError
+from ecd_data.formats.bands import band_gaps
+
+RYDBERG = 13.605693122994  # eV
+MAX_MOVES = 100
+MAX_FORCE = 2.5e-3  # eV/Å, as with pw.x; the same of the strain leaves less than 0.1 GPa where an atom has 5 Å^3
+MIXING = {"mixing_mode": "msr1", "mixing_beta": 0.05}  # GPAW's own
+CALM = {"mixing_mode": "pulay", "mixing_beta": 0.02}
+
+
+class Gpaw:
+    """GPAW of an interpreter with folders of PAW setups; an Engine for PBE without U."""
+
+    name = "GPAW"
+    hybrids = False
+
+    def __init__(self, python: str, folders: Sequence[Path]) -> None:
+        self.python, self.folders = python, tuple(folders)
+        self._processes = Processes()
+
+    def input_text(self, step: Step) -> str:
+        """The JSON of a step, with setups by name and hash and without a path of this machine."""
+        settings = step.settings
+        if settings.qmesh is not None:
+            raise UsageError(
+                f"{step.id}: {settings.functional} is not computed with GPAW here: take PBE, or Quantum ESPRESSO"
+            )
+        if settings.hubbard_u:
+            raise UsageError(f"{step.id}: GPAW gets no U here: take it away, or Quantum ESPRESSO")
+        if settings.start_magnetization and not settings.smearing:
+            raise UsageError(f"{step.id} is spin-polarised and needs smearing: its moment is not known beforehand")
+        given = gpaw_input(step.crystal, settings, self._setups(step.crystal), step.kind)
+        if step.start is not None:
+            given["start_sha256"] = hashlib.sha256((step.start / INPUT).read_bytes()).hexdigest()
+        return json.dumps(given, indent=1) + "\n"
+
+    def finished(self, step: Step, text: str, folder: Path) -> bool:
+        """Whether `folder` holds the result of this input; one without forces serves where they were asked for."""
+        path = folder / INPUT
+        there = path.read_text() if path.is_file() else None
+        if there != text and not (step.kind == "density" and there == _without_forces(text)):
+            return False
+        return _failure(step, folder) is None
+
+    def run(self, step: Step, text: str, folder: Path) -> None:
+        """Runs GPAW on one thread in `folder`; raises RunError with the reason if no converged result is left there."""
+        full = f"{step.id}: the disk under {folder} is full; free some space or give another work folder"
+        try:
+            (folder / RESULT).unlink(missing_ok=True)  # an earlier result must not pass for the new one
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / INPUT).write_text(text)
+            command = [self.python, "-P", gpaw_run.__file__, *([str(step.start)] if step.start is not None else [])]
+            paths = os.pathsep.join(map(str, self.folders))
+            code, errors = self._processes.run(command, folder, {"GPAW_SETUP_PATH": paths})
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise RunError(full) from None
+            raise RunError(
+                f"{step.id}: {self.python} could not be started: {error}; give another with $ECD_GPAW_PYTHON"
+            ) from None
+        if code and "No space left on device" in errors:
+            raise RunError(full)
+        failure = _failure(step, folder, code, errors)
+        if failure:
+            raise RunError(f"{step.id}: {failure}; the log is {folder / LOG}")
+
+    def read(self, step: Step, folder: Path) -> Result:
+        """The result of a finished run, with the gaps on its k points."""
+        found = _result(folder)
+        try:
+            with np.load(folder / LEVELS, allow_pickle=False) as levels:
+                gaps = band_gaps(levels["energies"], levels["occupations"])
+            properties, arrays = dict(found["properties"]), dict(found["arrays"])
+            if gaps is not None:
+                properties |= {"gap_eV": gaps[0], "gap_direct_eV": gaps[1]}
+            crystal = Crystal(**found["crystal"])
+            shape = tuple(found.get("shape", ()))
+            version, convergence = found["version"], found["convergence"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FormatError(
+                f"{folder / RESULT} is not the result of a finished run ({error!r}); run it again"
+            ) from None
+        return Result(
+            crystal, shape, version, properties | extremes(arrays), arrays, convergence, _taken(step.settings)
+        )
+
+    def density(self, folder: Path, shape: tuple[int, ...]) -> tuple[Floats, Floats | None]:
+        """Valence density and magnetisation (None without spin) in e/Å^3, of plane waves up to four times the cutoff.
+
+        The pseudo density of the valence electrons with the compensation charges of PAW, as a CHGCAR has it: smooth,
+        with the right multipoles, and not the all-electron density near the nuclei.
+        """
+        try:
+            spins = np.load(folder / DENSITY, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise FormatError(f"{folder / DENSITY} cannot be read ({error}); run it again") from None
+        return (spins[0], None) if len(spins) == 1 else (spins[0] + spins[1], spins[0] - spins[1])
+
+    def datasets(self, crystal: Crystal) -> dict[str, dict[str, str]]:
+        """File and SHA-256 of the PAW setup of every element."""
+        return _named(self._setups(crystal))
+
+    def nelect(self, crystal: Crystal) -> float:
+        """The valence electrons of the PAW setups."""
+        setups = self._setups(crystal)
+        return sum(setups[s].valence for s in crystal.symbols)
+
+    def _setups(self, crystal: Crystal) -> dict[str, PawSetup]:
+        return load_setups(self.folders, crystal.symbols)
+
+    def stop(self) -> None:
+        """Ends the runs under way; later ones end at once."""
+        self._processes.stop()
+
+
+def gpaw_input(
+    crystal: Crystal, settings: Settings, setups: Mapping[str, PawSetup], kind: str = "density"
+) -> dict[str, Any]:
+    """What determines the result of a step: the crystal, GPAW's parameters, setups by name and hash; no path."""
+    valence = [setups[s].valence for s in crystal.symbols]
+    spin = [settings.start_magnetization * v for v in valence] if settings.start_magnetization else None
+    given = {
+        "kind": kind,
+        "crystal": crystal.to_record(),
+        "magmoms": spin,
+        "parameters": _parameters(settings, sum(valence), sum(spin or [])),
+        "ecutrho_eV": 4 * settings.ecutwfc * RYDBERG,
+        "forces": kind in ("relax", "restart") or (kind == "density" and settings.forces),
+        "setups": _named(setups),
+    }
+    return given | ({"max_force_eV_A": MAX_FORCE, "max_moves": MAX_MOVES} if kind == "relax" else {})
+
+
+def _parameters(settings: Settings, electrons: float, moment: float) -> dict[str, Any]:
+    """The keywords of a GPAW calculator; bands are converged up to the gap's upper edge."""
+    occupied = int(np.ceil((electrons + moment) / 2))
+    if settings.smearing:
+        occupations = {"name": "marzari-vanderbilt", "width": settings.degauss * RYDBERG}
+        bands, upper = occupied + max(6, occupied // 4), "CBM+0.5"
+    else:
+        occupations = {"name": "fixed-uniform"}
+        bands, upper = occupied + max(4, occupied // 8), occupied + 1
+    mixing = _mixing(settings)
+    return {
+        "mode": {"name": "pw", "ecut": settings.ecutwfc * RYDBERG},
+        "xc": settings.functional,
+        "kpts": {"size": list(settings.kmesh), "gamma": True},
+        "symmetry": {"point_group": settings.symmetry},
+        "occupations": occupations,
+        "nbands": bands,
+        "convergence": {"density": _density_error(settings), "eigenstates": 1e-9, "bands": upper},
+        "maxiter": settings.max_steps,
+        "mixer": {"name": mixing["mixing_mode"], "beta": mixing["mixing_beta"]},
+    }
+
+
+def _mixing(settings: Settings) -> dict[str, Any]:
+    """GPAW's own mixing, or a slower one where that of pw.x is to be slower than its own."""
+    return CALM if settings.mixing_beta < Settings.mixing_beta else MIXING
+
+
+def _density_error(settings: Settings) -> float:
+    """Electrons per electron: 1e-6 where pw.x has 1e-9 Ry, an energy and so quadratic in the density."""
+    return 1e-6 * float(np.sqrt(settings.conv_thr / Settings.conv_thr))
+
+
+def _taken(settings: Settings) -> dict[str, Any]:
+    """What GPAW has instead of the settings of pw.x."""
+    return {**_mixing(settings), "conv_thr_Ry": None, "conv_density": _density_error(settings)}
+
+
+def _named(setups: Mapping[str, PawSetup]) -> dict[str, dict[str, str]]:
+    return {symbol: {"file": item.path.name, "sha256": item.sha256} for symbol, item in setups.items()}
+
+
+def _without_forces(text: str) -> str:
+    return text.replace(' "forces": true', ' "forces": false')
+
+
+def _failure(step: Step, folder: Path, code: int = 0, errors: str = "") -> str | None:
+    """Why the run in `folder` left no result, None where it did; raises NotConvergedError."""
+    if code < 0:
+        return f"GPAW was killed by signal {-code}, so its output is partial; run it again (memory may be short)"
+    if code:
+        reason = (errors.strip().splitlines() or [f"status {code} and no message"])[-1]
+        return f"GPAW stopped with “{reason[:300]}”"
+    if not (folder / RESULT).is_file():
+        return "GPAW ended before its job was done; run it again"
+    if not _result(folder)["convergence"]["converged"]:
+        raise NotConvergedError(f"{step.id}: the self-consistency did not converge; the log is {folder / LOG}")
+    return None
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / RESULT).read_text())
+        if isinstance(found, dict) and isinstance(found["convergence"]["converged"], bool):
+            return found
+        error: Any = "it has another form"
+    except (OSError, ValueError, KeyError, TypeError) as caught:
+        error = caught
+    raise FormatError(f"{folder / RESULT} is damaged ({error}): remove it and run again")
