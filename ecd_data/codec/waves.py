@@ -78,6 +78,7 @@ def numpy_waves(k: Ints, operations: Operations) -> Waves:
     turn = np.stack([steps, -steps % period], axis=-1)
     star = np.broadcast_to(np.arange(len(k))[:, None] + [0, len(k)], index.shape)
     up = z >= 0
-    places, first = np.unique(index[up], return_index=True)
-    kept = [m.astype(np.int32) for m in (places, star[up][first], turn[up][first])]
+    _, first = np.unique(index[up], return_index=True)
+    first.sort()  # the order of `compiled_waves`: sums, and so the bytes, must not depend on which of them it is
+    kept = [m[up][first].astype(np.int32) for m in (index, star, turn)]
     return Waves((a, b, c), kept[0], kept[1], kept[2], period)

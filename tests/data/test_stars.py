@@ -73,9 +73,8 @@ def test_both_ways_to_find_stars_agree(monkeypatch, name):
     other = Stars.within(operations, metric)
     for field in ("k", "norm", "size", "turn"):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
-    order = np.argsort(waves.index)
-    for field in ("index", "star", "turn"):
-        np.testing.assert_array_equal(getattr(waves, field)[order], getattr(other.waves, field))
+    for field in ("index", "star", "turn"):  # in one order, or sums and with them the bytes would differ
+        np.testing.assert_array_equal(getattr(waves, field), getattr(other.waves, field))
 
 
 @pytest.mark.parametrize("name", CRYSTALS)
