@@ -53,9 +53,9 @@ def restart(given: dict[str, Any], start: Path | None) -> dict[str, Any]:
 
     calc = _in_density(given, start)
     loop = calc.dft.scf_loop
-    loop.convergence = create_convergence_criteria(given["parameters"]["convergence"])
+    wanted = given["parameters"]["convergence"]
+    loop.convergence = create_convergence_criteria({name: wanted[name] for name in wanted if name != "bands"})
     loop.update_density_and_potential = True
-    calc.dft.results = {}
     return _ground_state(calc, given)
 
 
@@ -72,9 +72,7 @@ def _in_density(given: dict[str, Any], start: Path | None) -> Any:
 
     named = ("kpts", "symmetry", "nbands", "occupations", "convergence", "maxiter")
     chosen = {name: given["parameters"][name] for name in named}
-    calc = GPAW(start, txt=None).fixed_density(txt=LOG, update_fermi_level=True, **chosen)
-    calc.get_potential_energy()
-    return calc
+    return GPAW(start, txt=None).fixed_density(txt=LOG, update_fermi_level=True, **chosen)
 
 
 def relax(given: dict[str, Any], start: Path | None) -> dict[str, Any]:
