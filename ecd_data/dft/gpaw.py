@@ -61,7 +61,10 @@ class Gpaw:
         there = path.read_text() if path.is_file() else None
         if there != text and not (step.kind == "density" and there == _without_forces(text)):
             return False
-        return _failure(step, folder) is None
+        try:
+            return _failure(step, folder) is None
+        except FormatError:
+            return False
 
     def run(self, step: Step, text: str, folder: Path) -> None:
         """Runs GPAW on one thread in `folder`; raises RunError with the reason if no converged result is left there."""
@@ -220,4 +223,4 @@ def _result(folder: Path) -> dict[str, Any]:
         error: Any = "it has another form"
     except (OSError, ValueError, KeyError, TypeError) as caught:
         error = caught
-    raise FormatError(f"{folder / RESULT} is damaged ({error}): remove it and run again")
+    raise FormatError(f"{folder / RESULT} is damaged ({error}): run it again")
