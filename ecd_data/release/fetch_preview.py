@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ecd_data.release.fetch_answers import TransferError
 from ecd_data.release.fetch_journal import Journal
 from ecd_data.release.fetch_plan import Plan, plan_fetch
-from ecd_data.release.fetch_transfer import Connection, Courtesy, Patience, TransferError
+from ecd_data.release.fetch_transfer import Connection, Courtesy, Patience
 from ecd_data.store import Store
 from ecd_data.store.index import INDEX
 

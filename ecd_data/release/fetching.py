@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import math
-import queue
-import shutil
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import quote
 
-from ecd_data.errors import EcdError, FormatError, UsageError
+from ecd_data.errors import EcdError, UsageError
 from ecd_data.interrupts import stop_between_steps
-from ecd_data.release.fetch_content import BESIDE, density_in
+from ecd_data.release.fetch_answers import Unavailable
+from ecd_data.release.fetch_crew import Crew, Manner, Outcome
 from ecd_data.release.fetch_journal import CHANGED, DONE, FAILED, LEFT, Entry, Journal, fetch_status
 from ecd_data.release.fetch_plan import Plan, plan_fetch
 from ecd_data.release.fetch_preview import preview_fetch
 from ecd_data.release.fetch_progress import Tally, tally
-from ecd_data.release.fetch_transfer import (
-    PROGRESS,
-    Body,
-    Connection,
-    Courtesy,
-    Patience,
-    Stopped,
-    Unavailable,
-    Version,
-    WrongContent,
-    discard,
-)
-from ecd_data.store.packing import Packed, packed
+from ecd_data.release.fetch_spool import Body, Version
+from ecd_data.release.fetch_transfer import Patience
+from ecd_data.store.packing import Packed
+from ecd_data.store.spread import refuse_impossible
 from ecd_data.store.writer import StoreWriter
 
 __all__ = ["Fetched", "fetch", "fetch_status", "preview_fetch"]
 
 CONNECTIONS, MOST_CONNECTIONS = 4, 8
 HOPELESS = 8  # files in a row that the server fails for: it is down, and asking for the others would not be polite
-LEAVE_SECONDS = 2.0
 
 
 @dataclass
@@ -68,6 +53,7 @@ def fetch(
     set: str | None = None,
     limit: int | None = None,
     connections: int = CONNECTIONS,
+    workers: int = 1,
     patience: Patience | None = None,
     bound: float = 1e-5,
     pipeline: str = "fourier",
@@ -78,23 +64,25 @@ def fetch(
 ) -> Fetched:
     """What was done in fetching tasks, sets, ids or patterns of the release into the store `dest`.
 
-    Each file is downloaded compressed, unpacked in memory, parsed, checked and encoded; then it is removed. Ids that
-    the store has are skipped, so the same call continues and tries failures again; with `recheck` the server is asked
-    whether their files have changed. `patience` says how often to retry and what silence is a stall; `seed` fixes the
-    jitter of the pauses. Raises UsageError and UnknownIdError for what cannot be meant, OSError where the disk is full.
+    Each file is downloaded compressed, unpacked in memory, parsed, checked and encoded, then removed; all but the
+    download is done by `workers` processes, 1 for this one, which changes no byte of a crystal. Ids that the store has
+    are skipped, so the same call continues and tries failures again; with `recheck` the server is asked whether their
+    files have changed. `patience` says how often to retry and what silence is a stall; `seed` fixes the jitter of the
+    pauses. Raises UsageError and UnknownIdError for what cannot be meant, OSError where the disk is full.
     """
     plan = plan_fetch(what, part=part, set=set, limit=limit, mirror=mirror)
     if not 1 <= connections <= MOST_CONNECTIONS:
         raise UsageError(
             f"fetch opens 1 to {MOST_CONNECTIONS} connections, not {connections}: the servers are shared by everybody"
         )
-    manner = _Manner(connections, patience or Patience(), bound, pipeline, seed)
+    refuse_impossible(workers)
+    manner = Manner(connections, workers, patience or Patience(), bound, pipeline, seed)
     report = Fetched(Path(dest), plan.set)
     with stop_between_steps() as stopped, StoreWriter(dest, bound=bound, pipeline=pipeline) as writer:
         journal = Journal(Path(dest), plan.set)
         jobs = _jobs(plan, writer, journal, report, recheck)
         with tally(len(jobs), progress) as counts:
-            crew = _Crew(manner, plan, journal, jobs, counts)
+            crew = Crew(manner, plan, journal, jobs, counts)
             _Keeper(writer, journal, report, counts).keep(crew, stopped)
     return report
 
@@ -113,147 +101,6 @@ def _jobs(plan: Plan, writer: StoreWriter, journal: Journal, report: Fetched, re
     return [*missing, *(report.skipped if recheck else [])]
 
 
-@dataclass(frozen=True)
-class _Manner:
-    """How every file is fetched and stored."""
-
-    connections: int
-    patience: Patience
-    bound: float
-    pipeline: str
-    seed: int
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What became of one id: a crystal to store; for a stored one its file now, None for the same; or an error."""
-
-    id: str
-    body: Body | None = None
-    item: Packed | None = None
-    error: Exception | None = None
-
-
-class _Crew:
-    """Threads with a connection each, which download, decode and encode; their outcomes are taken from one queue."""
-
-    def __init__(self, manner: _Manner, plan: Plan, journal: Journal, jobs: list[str], counts: Tally) -> None:
-        self._manner, self._plan, self._journal, self._counts = manner, plan, journal, counts
-        self._folder = journal.path.parent / "bodies"
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for left in self._folder.glob(f"{BESIDE}*"):
-            shutil.rmtree(left)  # by a process that was killed
-        self._courtesy = Courtesy()
-        self._leaving = math.inf
-        self._jobs = iter(jobs)
-        self._lock = threading.Lock()
-        # One file at a time: numpy tells the parser of text that is no number by warnings, whose filters are those of
-        # the whole process. Downloads, which are what takes long, go on meanwhile.
-        self._decoding = threading.Lock()
-        self._outcomes: queue.Queue[_Outcome | None] = queue.Queue(maxsize=manner.connections)
-        workers = min(manner.connections, len(jobs))
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(workers)]
-        for thread in self._threads:
-            thread.start()
-
-    def outcomes(self) -> Iterator[_Outcome | None]:
-        """The outcomes as they come, None whenever a moment passes without one, until all have ended."""
-        working = len(self._threads)
-        while working and time.monotonic() < self._leaving:
-            try:
-                outcome = self._outcomes.get(timeout=0.1)
-            except queue.Empty:
-                yield None
-                continue
-            if outcome is None:
-                working -= 1
-            else:
-                yield outcome
-
-    def stop(self) -> None:
-        """Let nobody begin another file; a thread that waits for a silent server is not waited for."""
-        if not self._courtesy.stopping.is_set():
-            self._courtesy.stopping.set()
-            self._leaving = time.monotonic() + LEAVE_SECONDS
-
-    def tidy(self) -> None:
-        """Remove the folder of bodies, unless there is something that the next run goes on with."""
-        if not any(self._folder.iterdir()):
-            self._folder.rmdir()
-
-    def _work(self) -> None:
-        connection = Connection(self._manner.patience, self._courtesy, self._manner.seed, self._counts.came)
-        try:
-            while (id := self._next()) is not None:
-                self._hand_over(self._outcome(connection, id))
-        except Stopped:
-            pass
-        finally:
-            connection.close()
-            self._hand_over(None)
-
-    def _hand_over(self, outcome: _Outcome | None) -> None:
-        """Queue an outcome; dropped where the run has ended and nobody takes it."""
-        while True:
-            try:
-                return self._outcomes.put(outcome, timeout=0.1)
-            except queue.Full:
-                if self._courtesy.stopping.is_set():
-                    return None
-
-    def _next(self) -> str | None:
-        with self._lock:
-            return None if self._courtesy.stopping.is_set() else next(self._jobs, None)
-
-    def _outcome(self, connection: Connection, id: str) -> _Outcome:
-        spool = self._folder / quote(id, safe="")
-        try:
-            entry = self._journal.entries[id]
-            if entry.state in (DONE, CHANGED):
-                return self._compared(connection, entry, spool)
-            return self._decoded(connection, id, spool)
-        except Stopped:
-            raise
-        except MemoryError:
-            return _Outcome(id, error=EcdError(f"{id}: not enough memory to read it: use fewer connections"))
-        except (EcdError, OSError) as error:
-            kept = isinstance(error, Unavailable) and spool.exists() and spool.stat().st_size >= PROGRESS
-            if not kept:
-                discard(spool)
-            return _Outcome(id, error=error)
-        except Exception as error:  # one strange file among 140,646 must not end the run
-            discard(spool)
-            what = " ".join(f"{type(error).__name__} {error}".split())[:200]
-            return _Outcome(id, error=EcdError(f"{self._plan.file(id)} cannot be read ({what}): not foreseen"))
-
-    def _decoded(self, connection: Connection, id: str, spool: Path) -> _Outcome:
-        """The crystal in a file, ready for the store; a file that comes damaged is downloaded a second time."""
-        for last in (False, True):
-            try:
-                body = connection.download(self._plan.url(id), spool)
-                with self._decoding:
-                    self._courtesy.go_on()
-                    item = self._packed(id, body)
-                discard(spool)
-                return _Outcome(id, body, item)
-            except (FormatError, WrongContent):
-                discard(spool)
-                if last:
-                    raise
-                self._courtesy.wait(self._manner.patience.pause)
-        raise AssertionError("unreachable")
-
-    def _packed(self, id: str, body: Body) -> Packed:
-        file, manner = self._plan.file(id), self._manner
-        density = density_in(body.path, id, file, self._plan.functional)
-        return packed(id, density, bound=manner.bound, pipeline=manner.pipeline, source=file, source_sha256=body.sha256)
-
-    def _compared(self, connection: Connection, entry: Entry, spool: Path) -> _Outcome:
-        body = connection.renewed(self._plan.url(entry.id), spool, Version(entry.etag, entry.modified))
-        discard(spool)
-        return _Outcome(entry.id, body)
-
-
 class _Keeper:
     """Writes what the crew brings, and the journal of it."""
 
@@ -261,7 +108,7 @@ class _Keeper:
         self._writer, self._journal, self._report, self._counts = writer, journal, report, counts
         self._in_vain = 0
 
-    def keep(self, crew: _Crew, stopped: Callable[[], bool]) -> None:
+    def keep(self, crew: Crew, stopped: Callable[[], bool]) -> None:
         """Take every outcome; raises KeyboardInterrupt after an interrupt, with all that had come kept."""
         try:
             for outcome in crew.outcomes():
@@ -277,7 +124,7 @@ class _Keeper:
         if stopped() and self._report.left:
             raise KeyboardInterrupt
 
-    def _take(self, outcome: _Outcome) -> None:
+    def _take(self, outcome: Outcome) -> None:
         try:
             if outcome.error is not None:
                 raise outcome.error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -111,13 +110,9 @@ def _entries(density: Density, attributes: dict[str, Any], options: dict[str, An
 
 
 def _new_array(group: zarr.Group, name: str, shape: tuple[int, ...], options: dict[str, Any]) -> zarr.Array[Any]:
-    from zarr.errors import ZarrUserWarning
-
     if len(shape) == 4:
         options = {k: (1, *v) if k in ("chunks", "shards") else v for k, v in options.items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ZarrUserWarning)
-        return group.create_array(name, shape=shape, dtype="float32", fill_value=None, **options)
+    return group.create_array(name, shape=shape, dtype="float32", fill_value=None, **options)
 
 
 def payload(entries: Entries, name: str = "density", component: int = 0) -> FourierPayload:

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from itertools import islice
@@ -56,6 +56,49 @@ def spread(
     if workers == 1:
         return _here(function, jobs, stopped)
     return in_order(lambda: _processes(workers), function, jobs, AHEAD * workers, stopped)
+
+
+class Workers:
+    """Processes to which threads give jobs, so many at a time; one worker is this process."""
+
+    def __init__(self, workers: int) -> None:
+        refuse_impossible(workers)
+        self._workers, self._closed = workers, False
+        self._executor: ProcessPoolExecutor | None = None
+        self._lock, self._turn = threading.Lock(), threading.Lock()
+
+    def run(self, function: Callable[[Job], Result], job: Job) -> Result | Lost:
+        """The result of a job, when a worker was free for it; raises what the function does.
+
+        A job that ends its worker, for lack of memory say, is Lost, and others under way are done again. Raises
+        CancelledError for a job that was not begun before `close`.
+        """
+        if self._workers == 1:
+            return self._in_turn(lambda: function(job))
+        with self._lock:
+            if self._closed:
+                raise CancelledError
+            executor = self._executor = self._executor or _processes(self._workers)
+        try:
+            return executor.submit(function, job).result()
+        except BrokenExecutor:  # by this job or another
+            with self._lock:
+                if self._executor is executor:
+                    self._executor = None
+            return self._in_turn(lambda: _alone(function, job))
+
+    def _in_turn(self, act: Callable[[], Result | Lost]) -> Result | Lost:
+        with self._turn:
+            if self._closed:
+                raise CancelledError
+            return act()
+
+    def close(self) -> None:
+        """Begin no further job; those under way are not waited for."""
+        with self._lock:
+            self._closed = True
+            if self._executor is not None:
+                self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 def refuse_impossible(workers: int) -> None:

@@ -21,6 +21,7 @@ def fetch(
     set: Annotated[str | None, typer.Option(help="pbe, hse, mp or ood, where an id is in several.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many crystals.")] = None,
     connections: Annotated[int, typer.Option(help="Files at a time, at most 8.")] = 4,
+    workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode and encode.")] = 1,
     retries: Annotated[int, typer.Option(min=0, help="Tries without progress before a file is given up.")] = 6,
     pause: Annotated[float, typer.Option(min=0.0, help="Seconds before the first retry; doubles, with jitter.")] = 1.0,
     stall: Annotated[float, typer.Option(min=0.01, help="Seconds without a byte that are a stall.")] = 30.0,
@@ -56,6 +57,7 @@ def fetch(
         **meant,  # type: ignore[arg-type]
         **stored,  # type: ignore[arg-type]
         connections=connections,
+        workers=workers,
         recheck=recheck,
         progress=not quiet,
     )

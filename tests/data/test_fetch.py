@@ -16,6 +16,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,35 @@ def test_files_become_a_store_with_hashes_and_a_journal(server, bodies, tmp_path
     again = get(server, tmp_path / "a.ecd")
     assert (sorted(again.skipped), again.added) == (sorted(IDS), [])
     assert len(server.requests) == asked  # what is there is not asked for
+
+
+def test_worker_processes_give_the_same_crystals_and_failures(server, bodies, tmp_path):
+    """Faults on the way, damaged files and wrong crystals included."""
+    server.files[path_of(IDS[3])], server.files[path_of(IDS[4])] = b"no gzip", bodies[IDS[0]]
+    reports = {}
+    for workers in (1, 2):
+        server.faults |= {path_of(id): ["drop", "busy"] for id in IDS}
+        reports[workers] = get(server, tmp_path / f"{workers}.ecd", workers=workers)
+        assert [p.name for p in (tmp_path / f"{workers}.ecd" / ".fetch").iterdir()] == ["journal.jsonl"]
+    assert sorted(reports[2].added) == sorted(IDS[:3])
+    assert reports[2].failed == reports[1].failed
+    one, two = (Store(tmp_path / f"{workers}.ecd") for workers in (1, 2))
+    assert {id: one.row(id)["sha256"] for id in one} == {id: two.row(id)["sha256"] for id in two}
+    with pytest.raises(UsageError, match="number of workers"):
+        get(server, tmp_path / "c.ecd", workers=0)
+
+
+def test_a_worker_that_the_system_ends_loses_its_job_only():
+    from ecd_data.store.spread import Lost, Workers
+
+    workers = Workers(2)
+    assert isinstance(workers.run(os._exit, 1), Lost)
+    assert workers.run(abs, -1) == 1
+    workers.close()
+    for closed in (workers, Workers(1)):
+        closed.close()
+        with pytest.raises(CancelledError):
+            closed.run(abs, -1)
 
 
 def test_connections_have_a_limit(server, tmp_path):
@@ -359,9 +389,9 @@ def test_a_torn_or_lost_journal_is_made_again(server, bodies, tmp_path):
     assert_complete(tmp_path / "a.ecd", bodies)
 
 
-def words(server: BadServer, dest: Path) -> list[str]:
+def words(server: BadServer, dest: Path, *more: str) -> list[str]:
     options = ["--set", "hse", "--mirror", server.url, "--stall", "0.3", "--pause", "0.01", "-q", "--connections", "2"]
-    return ["fetch", *options, *IDS, str(dest)]
+    return ["fetch", *options, *more, *IDS, str(dest)]
 
 
 def once_one_is_done(dest: Path, act: Callable[[], object]) -> None:
@@ -372,17 +402,18 @@ def once_one_is_done(dest: Path, act: Callable[[], object]) -> None:
     act()
 
 
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-def test_a_stop_in_the_middle_loses_nothing(server, bodies, tmp_path, capsys, stop):
+def test_a_stop_in_the_middle_loses_nothing(server, bodies, tmp_path, capsys, stop, workers):
     dest, slow = tmp_path / "a.ecd", path_of(IDS[1])
-    server.rates[slow] = 2e4  # under way for longer than the others together
+    server.rates[slow] = 2e4 if workers == "1" else 4e3  # under way for longer than all else together
     if stop is signal.SIGKILL:
-        process = subprocess.Popen([sys.executable, "-m", "ecd_models.cli", *words(server, dest)])
+        process = subprocess.Popen([sys.executable, "-m", "ecd_models.cli", *words(server, dest, "-j", workers)])
         once_one_is_done(dest, process.kill)
         assert process.wait() == -stop
     else:
         threading.Thread(target=once_one_is_done, args=(dest, lambda: os.kill(os.getpid(), stop))).start()
-        assert _run(words(server, dest)) == 130
+        assert _run(words(server, dest, "-j", workers)) == 130
         assert capsys.readouterr().err.endswith("ecd: interrupted; the same command continues where it stopped\n")
     server.rates.clear()
     asked = len(server.requests)
