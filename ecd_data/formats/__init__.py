@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,7 +83,8 @@ def _split(path: str) -> tuple[str, str | None]:
 
 def _kind(head: bytes, name: str) -> str:
     """The format by content, else by name, else the one that VASP gives no mark."""
-    by_name = [key for key, format in FORMATS.items() if format.names.search(Path(name).name)]
+    base = os.path.basename(name)
+    by_name = [key for key, format in FORMATS.items() if format.names.search(base)]
     if _is_hdf5(head):
         return "espresso-hdf5" if "espresso-hdf5" in by_name else "vaspwave"
     by_content = (key for key, format in FORMATS.items() if format.looks_like(head))
