@@ -88,5 +88,7 @@ def _network(config: TrainConfig) -> torch.nn.Module:
         return build_model(config.model, **config.options, **spin)
     except UsageError as error:
         if "'outputs'" in str(error):
-            raise UsageError(f"{config.model} gives no magnetization: train without spin, or charge3net") from error
+            raise UsageError(
+                f"{config.model} gives no magnetization: train without spin, or give its configuration `outputs`"
+            ) from error
         raise

@@ -73,6 +73,17 @@ def affine(x: Any, weights: Any, biases: Any, k: int, y: Any, rows: int, inner: 
 
 
 @njit(nogil=True)
+def read_out(x: Any, weights: Any, biases: Any, h: int, outputs: Any) -> None:
+    """Set outputs [p, k] to w x + b for x [p, h] and w [k, h]."""
+    for p in range(len(outputs)):
+        for k in range(len(biases)):
+            total = np.float64(biases[k])
+            for c in range(h):
+                total += x[p * h + c] * weights[k * h + c]
+            outputs[p, k] = total
+
+
+@njit(nogil=True)
 def sigmoid(x: Any) -> Any:
     """1 / (1 + e^-x) of a vector of 16."""
     one = splat(np.float32(1), 16)

@@ -6,27 +6,24 @@ multiplications for each channel and layer. The rest are matrix products on the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numba import njit
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_models.fast import Decoder
-from ecd_models.fast.affine import Array, Channels, affine, sigmoid, tiled
+from ecd_models.fast.affine import Array, Channels, affine, flat, read_out, sigmoid, tiled
 from ecd_models.fast.dense import ROWS, add_product, aligned
 from ecd_models.fast.edges import DEGREE, block_edges, by_interval, quintic
 from ecd_models.fast.images import Images
-from ecd_models.fast.parallel import share
+from ecd_models.fast.parallel import shared
 from ecd_models.fast.radial import RadialTable, tabulate
 from ecd_models.fast.simd import add, broadcast, fma, load, mul, splat, sqrt, store, sub
 from ecd_models.networks.deepdft import SHORTEST, DeepDFT, radial_functions
 
-PIECE = 2048  # points that a thread takes at a time
 POINTS = 128  # in a block: their states and what passes between layers fit the cache of one core
 INEXACT = 1e-5  # tables of functions with larger errors are not used
 
@@ -37,7 +34,7 @@ class Layers(NamedTuple):
     table [k, h / 16, intervals, 6, 3, 16], `scale` intervals per Å: what messages are multiplied by;
     sent [k, h / 16, atoms, 5, 16]; gate [k, h, 2h], gates [k, 2h, 2h]: scalar messages to gates;
     mixed [k, h, 2h]: vectors to Uv and Vv; combined [k, 2h, h], changes [k, h, 3h]: scalars and lengths to what changes
-    the states; readout [h, h], last [h].
+    the states; readout [h, h], last [outputs, h].
     """
 
     depth: int
@@ -57,7 +54,7 @@ class Layers(NamedTuple):
     readout: Array
     readout_b: Array
     last: Array
-    last_b: float
+    last_b: Array
 
 
 class Space(NamedTuple):
@@ -76,6 +73,11 @@ class Space(NamedTuple):
     change: Array
     tile: Array
 
+    @classmethod
+    def of(cls, h: int) -> Space:
+        """Zeros."""
+        return cls(*(aligned(size * POINTS) for size in (4 * h, 4 * h, 6 * h, h, 2 * h, 2 * h, 3 * h, 4 * 16)))
+
 
 def decoder(network: DeepDFT, sent: list[Tensor], crystal: Crystal) -> Decoder | None:
     """The outputs at fractional points; None where the radial functions are too steep for a table."""
@@ -85,20 +87,10 @@ def decoder(network: DeepDFT, sent: list[Tensor], crystal: Crystal) -> Decoder |
     layers = packed(network, table, sent)
     images = Images.of(crystal, network.cutoff)
 
-    def decode(frac_points: Floats) -> NDArray[np.float32]:
-        points = images.points(frac_points)
-        outputs = np.empty(len(points), np.float32)
+    def decode(points: Floats, space: Space, outputs: Array) -> None:
+        _decode(points, images.sources, layers, space, outputs)
 
-        def worker() -> Callable[[int, int], None]:
-            sizes = [size * layers.channels for size in (4, 4, 6, 1, 2, 2, 3)]
-            space = Space(*(aligned(size * POINTS) for size in (*sizes, 4 * 16)))
-            where = images.positions, images.atoms, images.reach
-            return lambda start, stop: _decode(points[start:stop], where, layers, space, outputs[start:stop])
-
-        share(len(points), PIECE, worker)
-        return outputs
-
-    return decode
+    return shared(images, network.config.outputs, lambda: Space.of(layers.channels), decode)
 
 
 def filters(network: DeepDFT) -> RadialTable:
@@ -131,7 +123,7 @@ def packed(network: DeepDFT, table: RadialTable, sent: list[Tensor]) -> Layers:
         channels.matrices([probe.readout_function[0].weight]),
         channels.vectors([probe.readout_function[0].bias]),
         channels.vectors([probe.readout_function[2].weight]),
-        float(probe.readout_function[2].bias),
+        flat([probe.readout_function[2].bias.detach().numpy()]),
     )
 
 
@@ -270,8 +262,4 @@ def _contract(x: Any, rows: int, h: int) -> None:
 def _read_out(x: Any, w: Any, rows: int, h: int, outputs: Any) -> None:
     affine(x.state, w.readout, w.readout_b, 0, x.hidden, rows, h, h)
     _silu(x.hidden, rows * h)
-    for p in range(len(outputs)):
-        total = w.last_b
-        for c in range(h):
-            total += x.hidden[p * h + c] * w.last[c]
-        outputs[p] = total
+    read_out(x.hidden, w.last, w.last_b, h, outputs)

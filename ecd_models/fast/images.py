@@ -30,6 +30,11 @@ class Images(NamedTuple):
         atoms, positions = neighbors.images
         return cls(neighbors, np.ascontiguousarray(positions), atoms.astype(np.int32), neighbors.reach)
 
+    @property
+    def sources(self) -> tuple[Floats, NDArray[np.int32], float]:
+        """What `ecd_models.fast.edges.block_edges` is told of the images."""
+        return self.positions, self.atoms, self.reach
+
     def points(self, frac_points: Floats) -> Floats:
         """Fractional points [n, 3] in the home cell, in Å [n, 3]."""
         return np.ascontiguousarray(self.neighbors.positions(frac_points))

@@ -8,27 +8,24 @@ matrix products on some hundred pairs.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numba import njit
-from numpy.typing import NDArray
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_models.fast import Decoder
-from ecd_models.fast.affine import Array, Channels, affine, sigmoid, tiled
+from ecd_models.fast.affine import Array, Channels, affine, flat, read_out, sigmoid, tiled
 from ecd_models.fast.dense import ROWS, add_product, aligned
 from ecd_models.fast.edges import DEGREE, block_edges, by_interval, quintic
 from ecd_models.fast.images import Images
-from ecd_models.fast.parallel import share
+from ecd_models.fast.parallel import shared
 from ecd_models.fast.radial import RadialTable, tabulate
 from ecd_models.fast.simd import add, broadcast, fma, load, mul, splat, store, sub
 from ecd_models.fast.softplus import shifted_softplus
 from ecd_models.networks.invdeepdft import InvDeepDFT, Sent, radial_functions
 
-PIECE = 2048  # points that a thread takes at a time
 POINTS = 128  # in a block: what passes between layers fits the cache of one core
 PAIRS = 256  # of an atom and a point, that go through a matrix product together
 INEXACT = 1e-5  # tables of functions with larger errors are not used
@@ -40,7 +37,7 @@ class Layers(NamedTuple):
     table [k, h / 16, intervals, 6, 16], `scale` intervals per Å: filters; said [atoms, h]: messages of the first layer
     without their filters; sent [k, atoms, 2h], heard [k, h, 2h], speech [k, 2h, h]: the parts of these messages later;
     gate, gates and change, changes [k, h, h]: perceptrons of the old states and of the sums; opened [h]: gates of the
-    first layer; readout [h, h], last [h].
+    first layer; readout [h, h], last [outputs, h].
     """
 
     depth: int
@@ -64,7 +61,7 @@ class Layers(NamedTuple):
     readout: Array
     readout_b: Array
     last: Array
-    last_b: float
+    last_b: Array
 
 
 class Space(NamedTuple):
@@ -96,18 +93,10 @@ def decoder(network: InvDeepDFT, sent: list[Sent], crystal: Crystal) -> Decoder 
     layers = _packed(network, table, sent)
     images = Images.of(crystal, network.cutoff)
 
-    def decode(frac_points: Floats) -> NDArray[np.float32]:
-        points = images.points(frac_points)
-        outputs = np.empty(len(points), np.float32)
+    def decode(points: Floats, space: Space, outputs: Array) -> None:
+        _decode(points, images.sources, layers, space, outputs)
 
-        def worker() -> Callable[[int, int], None]:
-            space, where = Space.of(layers.channels), (images.positions, images.atoms, images.reach)
-            return lambda start, stop: _decode(points[start:stop], where, layers, space, outputs[start:stop])
-
-        share(len(points), PIECE, worker)
-        return outputs
-
-    return decode
+    return shared(images, network.config.outputs, lambda: Space.of(layers.channels), decode)
 
 
 def _filters(network: InvDeepDFT) -> RadialTable:
@@ -147,7 +136,7 @@ def _packed(network: InvDeepDFT, table: RadialTable, sent: list[Sent]) -> Layers
         channels.matrices([probe.readout_function[0].weight]),
         channels.vectors([probe.readout_function[0].bias]),
         channels.vectors([probe.readout_function[2].weight]),
-        float(probe.readout_function[2].bias),
+        flat([probe.readout_function[2].bias.numpy()]),
     )
 
 
@@ -173,11 +162,7 @@ def _decode(points: Any, where: Any, layers: Any, space: Any, outputs: Any) -> N
             _change(layers, k, space, rows, h)
         affine(space.state, layers.readout, layers.readout_b, 0, space.hidden, rows, h, h)
         _softplus(space.hidden, rows * h)
-        for p in range(len(block)):
-            total = layers.last_b
-            for c in range(h):
-                total += space.hidden[p * h + c] * layers.last[c]
-            outputs[first + p] = total
+        read_out(space.hidden, layers.last, layers.last_b, h, outputs[first : first + POINTS])
 
 
 @njit(nogil=True)

@@ -8,7 +8,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
+
+
+def require_outputs(outputs: int) -> None:
+    """Raise UsageError unless a network is to give the density, or density and magnetization."""
+    if outputs not in (1, 2):
+        raise UsageError(f"outputs is 1 (density) or 2 (density and magnetization), not {outputs}")
 
 
 class Block(NamedTuple):
@@ -57,7 +64,7 @@ class AtomsThenProbes(nn.Module):
     """A network of two parts: encode the atoms of a batch once, decode any number of probes.
 
     The atom model gives the atoms' states, layer by layer. Of these the probe model's `sent` makes what atoms send to
-    any probe; called with that and a batch it gives the densities.
+    any probe; called with that and a batch it gives the densities [p], or with the magnetizations [p, 2].
     """
 
     def __init__(self, config: Any, atom_model: nn.Module, probe_model: nn.Module):
@@ -76,9 +83,9 @@ class AtomsThenProbes(nn.Module):
         return self.probe_model.sent(self.atom_model(batch))
 
     def decode(self, sent: Any, batch: ProbeBatch) -> Tensor:
-        """Densities in e/Å^3 at the probes of a batch [p] whose atoms are those that were encoded."""
+        """Densities in e/Å^3 at the probes of a batch [p] whose atoms are those that were encoded, see the class."""
         return self.probe_model(sent, batch)
 
     def forward(self, batch: ProbeBatch) -> Tensor:
-        """Densities in e/Å^3 at the probes of a batch [p]."""
+        """Densities in e/Å^3 at the probes of a batch [p], or with magnetizations [p, 2]."""
         return self.decode(self.encode(batch), batch)

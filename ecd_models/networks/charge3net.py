@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
+from ecd_models.networks.blocks import require_outputs
 from ecd_models.networks.layers import (
     AtomConvolution,
     Couplings,
@@ -55,8 +56,7 @@ class ChargE3NetConfig:
             raise UsageError(f"{self} needs at least one interaction, lmax 0 and two basis functions")
         if not (self.cutoff > 0 and self.num_neighbors > 0):
             raise UsageError(f"{self} needs a positive cutoff and number of neighbours")
-        if self.outputs not in (1, 2):
-            raise UsageError(f"outputs is 1 (density) or 2 (density and magnetization), not {self.outputs}")
+        require_outputs(self.outputs)
         if min(self.channels) < 1:
             raise UsageError(f"mul={self.mul} leaves no channel for l={self.lmax}: raise mul or lower lmax")
 
@@ -222,5 +222,5 @@ class ChargE3Net(nn.Module):
         return self.decoder(fields, batch, self.basis)
 
     def forward(self, batch: ProbeBatch) -> Tensor:
-        """Densities in e/Å^3 at the probes of a batch [p]."""
+        """Densities in e/Å^3 at the probes of a batch [p], or with magnetizations [p, 2]."""
         return self.decode(self.encode(batch), batch)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
-from ecd_models.networks.blocks import AtomsThenProbes, Block, atom_blocks, probe_blocks
+from ecd_models.networks.blocks import AtomsThenProbes, Block, atom_blocks, probe_blocks, require_outputs
 from ecd_models.networks.charge3net import SPECIES
 from ecd_models.networks.layers import gather_sum
 
@@ -31,19 +31,22 @@ SHORTEST = 1e-12  # Å: lengths below count as this one, so that radial function
 class DeepDFTConfig:
     """Hyperparameters under their published names.
 
-    hidden_state_size: channels of scalars and of vectors; cutoff in Å; distance_embedding_size: radial functions.
+    hidden_state_size: channels of scalars and of vectors; cutoff in Å; distance_embedding_size: radial functions;
+    outputs: 1 for the density, 2 for the magnetization as well, which the published model does not have.
     """
 
     num_interactions: int = 3
     hidden_state_size: int = 128
     cutoff: float = 4.0
     distance_embedding_size: int = 30
+    outputs: int = 1
 
     def __post_init__(self) -> None:
         if min(self.num_interactions, self.hidden_state_size, self.distance_embedding_size) < 1:
             raise UsageError(f"{self} needs at least one interaction, one channel and one radial function")
         if not self.cutoff > 0:
             raise UsageError(f"{self} needs a positive cutoff")
+        require_outputs(self.outputs)
 
 
 def radial_functions(r: Tensor, number: int, cutoff: float) -> Tensor:
@@ -201,14 +204,14 @@ class ProbeModel(nn.Module):
         width = config.hidden_state_size
         self.message_layers: Any = nn.ModuleList(GatedMessage(config) for _ in range(config.num_interactions))
         self.scalar_vector_update: Any = nn.ModuleList(Update(width) for _ in range(config.num_interactions))
-        self.readout_function = perceptron(width, width, 1)
+        self.readout_function = perceptron(width, width, config.outputs)
 
     def sent(self, states: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
         """What atoms in these states send to any probe, layer by layer [n, 5, h]."""
         return [message.sent(*state) for message, state in zip(self.message_layers, states, strict=True)]
 
     def forward(self, sent: list[Tensor], batch: ProbeBatch) -> Tensor:
-        """The densities at the probes of a batch [p]."""
+        """The densities at the probes of a batch [p], or with the magnetizations [p, 2]."""
         return torch.cat([self._at(sent, block) for block in probe_blocks(batch, ROWS)])
 
     def _at(self, sent: list[Tensor], block: Block) -> Tensor:
@@ -219,7 +222,7 @@ class ProbeModel(nn.Module):
             if update is not updates[-1]:
                 state = update(*state)
         assert state is not None
-        return self.readout_function(updates[-1].scalars(*state))[:, 0]
+        return self.readout_function(updates[-1].scalars(*state)).squeeze(1)
 
 
 class DeepDFT(AtomsThenProbes):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
-from ecd_models.networks.blocks import AtomsThenProbes, Block, atom_blocks, probe_blocks
+from ecd_models.networks.blocks import AtomsThenProbes, Block, atom_blocks, probe_blocks, require_outputs
 from ecd_models.networks.charge3net import SPECIES
 from ecd_models.networks.layers import gather_sum
 from ecd_models.networks.softplus import ShiftedSoftplus
@@ -34,19 +34,22 @@ STEEPNESS, INSIDE = 5.0, 1.5  # 1/Å and Å: filters fade around this far inside
 class InvDeepDFTConfig:
     """Hyperparameters under their published names.
 
-    hidden_state_size: channels; cutoff in Å; gaussian_expansion_step: distance and width of the radial functions in Å.
+    hidden_state_size: channels; cutoff in Å; gaussian_expansion_step: distance and width of the radial functions in Å;
+    outputs: 1 for the density, 2 for the magnetization as well.
     """
 
     num_interactions: int = 6
     hidden_state_size: int = 128
     cutoff: float = 4.0
     gaussian_expansion_step: float = 0.1
+    outputs: int = 1
 
     def __post_init__(self) -> None:
         if min(self.num_interactions, self.hidden_state_size) < 1:
             raise UsageError(f"{self} needs at least one interaction and one channel")
         if not (self.cutoff > 0 and self.gaussian_expansion_step > 0):
             raise UsageError(f"{self} needs a positive cutoff and step")
+        require_outputs(self.outputs)
 
     @property
     def num_basis(self) -> int:
@@ -221,7 +224,7 @@ class ProbeModel(nn.Module):
         )
         self.probe_state_gate_functions = nn.ModuleList(perceptron(width, width, width) for _ in range(depth))
         self.probe_state_transition_functions = nn.ModuleList(perceptron(width, width, width) for _ in range(depth))
-        self.readout_function = perceptron(width, width, 1)
+        self.readout_function = perceptron(width, width, config.outputs)
 
     @property
     def messages(self) -> list[Message]:
@@ -234,7 +237,7 @@ class ProbeModel(nn.Module):
         return [message.sent(state, tabulated) for message, state in zip(self.messages, states, strict=True)]
 
     def forward(self, sent: list[Sent], batch: ProbeBatch) -> Tensor:
-        """The densities at the probes of a batch [p]."""
+        """The densities at the probes of a batch [p], or with the magnetizations [p, 2]."""
         return torch.cat([self._at(sent, block) for block in probe_blocks(batch, ROWS)])
 
     def _at(self, sent: list[Sent], block: Block) -> Tensor:
@@ -246,7 +249,7 @@ class ProbeModel(nn.Module):
             new = transition(message.received(x, state, pairs, filters))
             kept = torch.sigmoid(gate(old)).to(old.dtype)  # under autocast products are short, states are not
             state = old = torch.lerp(new.to(old.dtype), old, kept)
-        return self.readout_function(old)[:, 0]
+        return self.readout_function(old).squeeze(1)
 
 
 class InvDeepDFT(AtomsThenProbes):

@@ -13,7 +13,6 @@ import torch
 
 from ecd_data import Density, eps_mae, open_store
 from ecd_data.errors import FormatError, MissingDependencyError, UsageError
-from ecd_data.store import StoreWriter
 from ecd_models import load_model, predict, train
 from ecd_models.baselines import ENOUGH, representative
 from ecd_models.batch import passes
@@ -169,43 +168,6 @@ def test_subsets_are_nested_and_drawn_by_seed():
     assert set(subset(ids, 0.25, 2)) != parts[1]
 
 
-def spin_root(folder: Path) -> Path:
-    """Two of the sample's ids with polarised densities."""
-    ids = open_store("pbe").ids
-    from ecd_data import load_split
-
-    parts = load_split("sample_pbe")
-    with StoreWriter(folder / "pbe.ecd") as writer:
-        for k, id in enumerate((parts["train"][0], parts["validation"][0])):
-            assert id in ids
-            writer.add(id, smooth_density((8, 8, 8), seed=k, spin=True))
-    return folder
-
-
-def test_the_magnetization_is_learned_and_predicted(brief, tmp_path):
-    root = spin_root(tmp_path)
-    config = replace(brief, data_dir=str(root), spin=True, steps=4, batch_size=1)
-    model = train(config).model
-    assert model.spin
-    store = open_store(root / "pbe.ecd")
-    rho = store[store.ids[0]]
-    guess = predict(model, rho.crystal, shape=(6, 6, 6))
-    assert guess.magnetization is not None
-    assert guess.magnetization.shape == (6, 6, 6)
-    assert np.abs(guess.magnetization).max() > 0
-    with pytest.raises(UsageError, match="no magnetization"):
-        export_published(model, tmp_path / "spin.pt")
-
-
-def test_a_second_output_leaves_the_first_alone():
-    data = ProbeDataset(lambda id: smooth_density(), cutoff=4.0, probes=30, seed=0)
-    both, one = build_model("charge3net", outputs=2, **SMALL), build_model("charge3net", **SMALL)
-    weights = both.state_dict()
-    one.load_state_dict(weights | {"decoder.readout": weights["decoder.readout"][:, 0]})
-    assert both(data[0, "a"]).shape == (30, 2)
-    assert torch.allclose(both(data[0, "a"])[:, 0], one(data[0, "a"]), atol=1e-6)
-
-
 def test_valences_follow_from_the_crystals_where_they_can():
     nacl, na2o, o2, fixed = ([11, 17], 16.0), ([11, 11, 8], 24.0), ([8, 8], 12.0), ([20, 9, 9], 24.0)
     known = [(np.array(numbers), electrons) for numbers, electrons in (nacl, na2o, o2, fixed)]
@@ -279,8 +241,6 @@ def test_any_source_of_atoms_and_any_model_learns_the_difference(brief, small_ro
     assert errors[0] < errors[1]
     with pytest.raises(UsageError, match="nor a task"):
         train(replace(brief, difference=True, atoms="nothing"))
-    with pytest.raises(UsageError, match="deepdft gives no magnetization"):
-        train(replace(brief, spin=True, model="deepdft", options={}))
 
 
 def test_atoms_are_fitted_on_crystals_that_show_every_element():
