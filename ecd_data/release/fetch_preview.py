@@ -20,16 +20,22 @@ OWN = 10  # crystals in a store from which its own ratio is the better estimate
 # Values of a grid that a crystal has on average: HSE and MP counted from the lists of the release, the others from its
 # "approximately 10TB" of text at 18.2 bytes a value.
 VALUES = {"hse": 856_000, "mp": 1_800_000, "pbe": 3_700_000, "ood": 3_700_000}
-GZIP_BYTES = 6.0  # a value in CHGCAR.gz, and below, the share of that which a store takes: measured on ordinary CHGCARs
-SHARE, SHARE_AT, SHARE_POWER, SHARE_REAL = 0.01, 1e-5, 0.3, 0.5
+# Bytes that `benchmarks/codec.py` and `ecd info` measure. A value in CHGCAR.gz: mean of five VASP files. In a store at
+# 1e-5: the mean of those five, whose crystals have 16 to 48 operations, and of 16 cells of the embedded sample that
+# have none; a release is between, and the geometric mean is what is told. They grow as the bound to the power of -0.4.
+# A crystal's metadata, and the augmentation of ten atoms at 0.35 kB each, come on top.
+GZIP_BYTES = 5.3
+SYMMETRIC, WITHOUT, AT, POWER = 0.0024, 0.094, 1e-5, 0.4
+CRYSTAL_BYTES = 6500.0
+REAL_SHARE = 0.5  # of the transfer, for the real-space pipeline
 
 
 @dataclass(frozen=True)
 class Preview:
     """What `ecd fetch --dry-run` prints.
 
-    wanted: crystals meant; there: of them in the store; transfer and store: estimated bytes of the others; basis: what
-    the estimate rests on; url: of the first file.
+    wanted: crystals meant; there: of them in the store; transfer and store: estimated bytes of the others; least, most:
+    of the store, if all of them were symmetric, or none; basis: what sizes rest on; url: of the first file.
     """
 
     set: str
@@ -37,6 +43,8 @@ class Preview:
     there: int
     transfer: float
     store: float
+    least: float
+    most: float
     basis: str
     url: str | None
 
@@ -44,8 +52,10 @@ class Preview:
         missing = self.wanted - self.there
         lines = [f"{self.wanted:,} crystals of the set {self.set}, {self.there:,} in the store already"]
         if missing:
+            between = f" ({_size(self.least)} to {_size(self.most)})" if self.least < self.most else ""
             lines.append(
-                f"{missing:,} files to fetch: some {_size(self.transfer)} to transfer, {_size(self.store)} in the store"
+                f"{missing:,} files to fetch: some {_size(self.transfer)} to transfer, {_size(self.store)}{between} "
+                "in the store"
             )
             lines += [f"sizes: {self.basis}", f"first: {self.url}"]
         return "\n".join(lines)
@@ -71,12 +81,15 @@ def preview_fetch(
     sizes, basis = _asked(plan, missing, patience or Patience(stall=10.0), seed)
     mean = float(np.mean(sizes)) if sizes else VALUES[plan.set] * GZIP_BYTES
     transfer = sum(sizes) if len(sizes) == len(missing) else mean * len(missing)
+    least, store, most = _stored(transfer, len(missing), Journal(Path(dest)), lengths, bound, pipeline)
     return Preview(
         set=plan.set,
         wanted=len(plan.ids),
         there=len(plan.ids) - len(missing),
         transfer=transfer,
-        store=transfer * _share(Journal(Path(dest)), lengths, bound, pipeline),
+        store=store,
+        least=least,
+        most=most,
         basis=basis,
         url=plan.url(missing[0]) if missing else None,
     )
@@ -106,14 +119,17 @@ def _asked(plan: Plan, missing: list[str], patience: Patience, seed: int) -> tup
     return stated, f"as the server states, of {'all' if whole else f'{len(stated)} files drawn at random'}"
 
 
-def _share(journal: Journal, lengths: dict[str, int], bound: float, pipeline: str) -> float:
-    """Bytes in a store per byte transferred: of this store where it has some, else of ordinary CHGCARs."""
+def _stored(
+    transfer: float, crystals: int, journal: Journal, lengths: dict[str, int], bound: float, pipeline: str
+) -> tuple[float, float, float]:
+    """Bytes in a store of what is transferred: least, likely, most; as this store needed so far, else as measured."""
     pairs = [(e.size, lengths[e.id]) for e in journal.entries.values() if e.size and e.id in lengths]
-    if len(pairs) >= OWN:
-        return sum(stored for _, stored in pairs) / sum(size for size, _ in pairs)
-    if pipeline == "real":
-        return SHARE_REAL
-    return SHARE * (SHARE_AT / bound) ** SHARE_POWER
+    if len(pairs) >= OWN or pipeline == "real":
+        share = sum(stored for _, stored in pairs) / sum(size for size, _ in pairs) if len(pairs) >= OWN else REAL_SHARE
+        return (share * transfer,) * 3
+    scaled = transfer / GZIP_BYTES * (AT / bound) ** POWER
+    least, most = (scaled * per_value + CRYSTAL_BYTES * crystals for per_value in (SYMMETRIC, WITHOUT))
+    return least, scaled * (SYMMETRIC * WITHOUT) ** 0.5 + CRYSTAL_BYTES * crystals, most
 
 
 def _size(count: float) -> str:

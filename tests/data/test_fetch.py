@@ -365,6 +365,7 @@ def test_a_dry_run_tells_number_and_sizes_and_writes_nothing(server, bodies, tmp
     assert (preview.wanted, preview.there) == (5, 0)
     assert preview.transfer == sum(map(len, bodies.values()))
     assert 0 < preview.store < preview.transfer
+    assert preview.least < preview.store < preview.most
     assert "all" in preview.basis
     assert not (tmp_path / "a.ecd").exists()
     assert not server.paths("GET")
@@ -373,6 +374,8 @@ def test_a_dry_run_tells_number_and_sizes_and_writes_nothing(server, bodies, tmp
     unknown = preview_fetch("ecd_hse", tmp_path / "b.ecd", mirror="http://127.0.0.1:9")
     assert "server does not tell" in unknown.basis
     assert unknown.transfer > 1e10
+    coarser = preview_fetch("ecd_hse", tmp_path / "b.ecd", mirror="http://127.0.0.1:9", bound=1e-4)
+    assert coarser.store < 0.6 * unknown.store
 
 
 def test_a_torn_or_lost_journal_is_made_again(server, bodies, tmp_path):
