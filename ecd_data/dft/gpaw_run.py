@@ -63,7 +63,7 @@ def bands(given: dict[str, Any], start: Path | None) -> dict[str, Any]:
     """The levels on the mesh of the input in the density of a finished run."""
     calc = _in_density(given, start)
     _write_levels(calc)
-    return _result(calc, {}, {}, {"converged": True})
+    return _result(calc, {}, {})
 
 
 def _in_density(given: dict[str, Any], start: Path | None) -> Any:
@@ -117,8 +117,6 @@ def _calculator(given: dict[str, Any]) -> Any:
 
 def _ground_state(calc: Any, given: dict[str, Any]) -> dict[str, Any]:
     """The result of a self-consistency run now; its density, levels and restart file are written."""
-    errors: list[float] = []
-    calc.hooks["scf_step"] = lambda step: errors.append(float(step.dens.error))
     energy = float(calc.get_potential_energy(force_consistent=True))
     iterations = int(calc.get_number_of_iterations())
     spins = charge_density(calc.dft, given["ecutrho_eV"])
@@ -133,9 +131,7 @@ def _ground_state(calc: Any, given: dict[str, Any]) -> dict[str, Any]:
     if given["forces"]:
         arrays |= _mechanics(calc)
     calc.write(RESTART)
-    electrons = float(calc.get_number_of_electrons())
-    convergence = {"converged": True, "density_error": errors[-1] / electrons}
-    return {"shape": spins.shape[1:], **_result(calc, properties, arrays, convergence)}
+    return {"shape": spins.shape[1:], **_result(calc, properties, arrays)}
 
 
 def _mechanics(calc: Any) -> dict[str, Any]:
@@ -145,9 +141,7 @@ def _mechanics(calc: Any) -> dict[str, Any]:
     return {"forces_eV_A": calc.get_forces().round(8).tolist(), "stress_GPa": stress.round(6).tolist()}
 
 
-def _result(
-    calc: Any, properties: dict[str, Any], arrays: dict[str, Any], convergence: dict[str, Any]
-) -> dict[str, Any]:
+def _result(calc: Any, properties: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
     from gpaw import __version__
 
     atoms = calc.atoms
@@ -160,7 +154,7 @@ def _result(
         },
         "properties": properties,
         "arrays": arrays,
-        "convergence": convergence,
+        "convergence": {"converged": True},
     }
 
 
