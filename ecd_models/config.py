@@ -29,7 +29,8 @@ class TrainConfig:
 
     Data. task: configuration or task, from data_dir or else as `load_dataset` finds it; fraction: share of the training
     crystals, a subset drawn by seed that contains every smaller one; pool: grid points drawn once for each crystal to
-    take its probes from, 0 for the whole grid; cache_dir: folder where pools are kept between epochs and runs.
+    take its probes from, 0 for the whole grid; cache_dir: folder where pools are kept between epochs and runs; extract:
+    take the probes of `ecd probes` from the store instead, for a store that memory does not hold, or at a URL.
 
     Model. model, options: the network; difference: learn the difference to superposed atoms, which atoms says: "" fits
     them on the training crystals, "pseudopotentials" or a folder of UPF files takes theirs, a task or a store's path
@@ -70,6 +71,7 @@ class TrainConfig:
     max_edges: int = 0
     probes: int = 200
     pool: int = 0
+    extract: bool = False
     loss: str = "l1"
     lr: float = 0.005
     schedule: str = "exponential"
@@ -111,6 +113,8 @@ class TrainConfig:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
+        if self.extract and self.pool:
+            raise UsageError("extract takes probes from the store's extract: leave pool out")
         if self.continued and not self.start:
             raise UsageError("continued goes on from a checkpoint: name it as start")
         if self.fraction == 0 and not self.start:

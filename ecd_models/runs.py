@@ -139,4 +139,5 @@ class Run:
 
 def _fixed(text: str) -> dict[str, object]:
     """A configuration without what may change when a run goes on."""
-    return {key: value for key, value in json.loads(text).items() if key not in FREE}
+    values = TrainConfig.from_dict(json.loads(text)).to_dict()  # an earlier version may not have written all keys
+    return {key: value for key, value in values.items() if key not in FREE}

@@ -1,4 +1,4 @@
-"""Training batches streamed from a store on a disk or at a URL, divided exactly among processes and machines."""
+"""Training batches from the probes of a store on a disk or at a URL, divided exactly among processes and machines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from torch import distributed
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from ecd_data.errors import UsageError
 from ecd_data.store import Store, open_store
@@ -22,6 +22,28 @@ from ecd_models.networks.atoms import SuperposedAtoms
 
 KEPT = 512  # crystals whose neighbours and superposed atoms are kept, the latter up to KEPT_BYTES
 KEPT_BYTES = 1 << 28
+
+
+class ExtractDataset(Dataset[ProbeBatch]):
+    """Items of `probes` points for any (epoch, id), those of `ProbeStream`: from the extract of `ecd probes`.
+
+    A list of draws is one round of small reads. Crystals that the extract lacks are decoded, with the same result.
+    """
+
+    def __init__(
+        self, store: Store, *, cutoff: float, probes: int, seed: int, atoms: SuperposedAtoms | None, spin: bool
+    ) -> None:
+        self.store, self.cutoff, self.probes, self.seed = store, cutoff, probes, seed
+        self.atoms, self.spin = atoms, spin
+        self._item: Callable[[Probes], ProbeBatch] | None = None
+
+    def __getitem__(self, draw: Draw) -> ProbeBatch:
+        return self.__getitems__([draw])[0]
+
+    def __getitems__(self, draws: Sequence[Draw]) -> list[ProbeBatch]:
+        if self._item is None:  # in the process that draws: what it keeps is not sent to workers
+            self._item = _items(self.cutoff, self.atoms, self.spin)
+        return [self._item(each) for each in self.store.probe_reader.draw(draws, self.probes, self.seed, self.spin)]
 
 
 class ProbeStream(IterableDataset[ProbeBatch]):

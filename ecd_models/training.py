@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -21,6 +22,7 @@ from ecd_models.model import DensityModel
 from ecd_models.runs import Run
 from ecd_models.samples import EpochBatches, ProbeDataset, pool_folder, subset
 from ecd_models.schedules import learning_rate
+from ecd_models.streaming import ExtractDataset
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,10 @@ def validation_error(model: DensityModel, batches: list[ProbeBatch], processes: 
 
 def _samples(
     config: TrainConfig, data: TaskData, model: DensityModel, probes: int, seed: int, pool: int
-) -> ProbeDataset:
+) -> ProbeDataset | ExtractDataset:
+    if config.extract:
+        options: dict[str, Any] = {"probes": probes, "seed": seed, "atoms": model.atoms, "spin": config.spin}
+        return ExtractDataset(data.store, cutoff=model.network.cutoff, **options)
     folder = None
     if config.cache_dir:
         folder = pool_folder(config.cache_dir, data.store.root, pool, seed, config.spin, model.atoms)

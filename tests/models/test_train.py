@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import torch
 
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.store import Store
+from ecd_data.store.probes_extract import extract_probes
 from ecd_models import evaluate, load_model, predict, train
 from ecd_models.config import TrainConfig, load_config
 from ecd_models.distributed import Processes
@@ -62,6 +65,36 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(config, stop):
     assert rows(resumed.log) == rows(whole.log)
     assert_same(weights(resumed.best), weights(whole.best))
     assert_same(weights(Path(broken.out) / "last.safetensors"), weights(Path(config.out) / "last.safetensors"))
+
+
+def test_a_run_reads_the_extract_of_its_store_and_resumes_exactly(config, small_root, tmp_path, monkeypatch):
+    """The same with worker processes, and without an extract, when whole densities are decoded."""
+    decoded = train(replace(config, extract=True, out=config.out + "-decoded"))
+    shutil.copytree(small_root, tmp_path / "root")
+    extract_probes(tmp_path / "root" / "pbe.ecd")
+    config = replace(config, extract=True, data_dir=str(tmp_path / "root"))
+
+    def interrupt(progress):
+        if progress.step == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, interrupt)
+    monkeypatch.setattr(Store, "__getitem__", lambda store, id: pytest.fail(f"{id} is decoded"))
+    resumed = train(replace(config, workers=1))
+    assert rows(resumed.log) == rows(decoded.log)
+    assert_same(weights(resumed.best), weights(decoded.best))
+    with pytest.raises(UsageError, match="leave pool out"):
+        replace(config, pool=40)
+
+
+def test_a_run_of_an_earlier_version_goes_on(config):
+    train(replace(config, steps=8))
+    path = Path(config.out) / "config.json"
+    record = json.loads(path.read_text())
+    del record["extract"]
+    path.write_text(json.dumps(record))
+    assert [row["step"] for row in rows(train(config).log)] == ["4", "8", "12"]
 
 
 def test_a_killed_run_repeats_what_its_last_state_does_not_know(config):
