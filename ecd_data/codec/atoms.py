@@ -96,10 +96,10 @@ class FormFactors:
         knots = len(self.integers)
         coefficients = self.integers * 2.0**self.exponent / np.arange(1, knots + 1)[:, None]
         first, weights = spline(stars, knots)
+        places = first + np.arange(4)[:, None]
         result = np.zeros(len(stars), dtype=np.complex128)
         for row in range(len(self.species)):
-            values = sum(weights[d] * coefficients[first + d, row] for d in range(4))
-            result += values * factors[row]
+            result += (weights * coefficients[places, row]).sum(axis=0) * factors[row]
         return result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,6 +40,7 @@ SPLINE_SHARE = 0.05  # of the squared error that the rounding of form factors ma
 SINGLE_FROM = 3e-6  # tolerance over the root mean square from which float32 transforms are fine enough
 TAIL = 0.4  # of the squared error that plane waves beyond the last star may take
 EXACT_UP_TO = 2000
+SHELLS = 1024
 BLOCK = 12  # integers over which the magnitude is taken for constant in an estimate of bits
 
 
@@ -94,18 +95,23 @@ class _Task:
         return integer_metric(self.lattice)
 
     @cached_property
+    def ripple(self) -> Floats:
+        """What is left without the mean."""
+        return self.grid - self.mean
+
+    @cached_property
     def constant(self) -> bool:
-        return bool(np.abs(self.grid - self.mean).mean() <= self.tolerance)
+        return bool(np.abs(self.ripple).mean() <= self.tolerance)
 
     @cached_property
     def half(self) -> Complexes:
-        """The `rfftn` of what is left without the mean."""
-        return fft.rfftn(self.grid - self.mean, norm="forward")
+        """The `rfftn` of the ripple."""
+        return fft.rfftn(self.ripple, norm="forward")
 
     @cached_property
     def energy(self) -> float:
-        """Mean square of what is left without the mean."""
-        return float(np.square(self.grid - self.mean).mean())
+        """Mean square of the ripple."""
+        return float(np.square(self.ripple).mean())
 
     def symmetries(self) -> Iterator[Operations]:
         """Groups of operations to try, the largest first."""
@@ -125,17 +131,12 @@ class _Task:
 
     def largest_norm(self, square: float) -> int:
         """|k|^2 beyond which the plane waves together have a mean square of at most `square`."""
-        norms = half_norms(self.shape, self.metric)
-        weights = np.full(self.half.shape, 2.0)
-        weights[:, :, 0] = 1.0
-        if self.shape[2] % 2 == 0:
-            weights[:, :, -1] = 1.0
-        energy = (self.half.real**2 + self.half.imag**2) * weights
-        most, bins = int(norms.max()), 1024
-        place = norms * bins // (most + 1)
-        beyond = np.cumsum(np.bincount(place.ravel(), energy.ravel(), bins)[::-1])[::-1]
+        most, shell = _shells(self.shape, self.metric)
+        energy = self.half.real**2 + self.half.imag**2
+        energy[:, :, 1 : (self.shape[2] + 1) // 2] *= 2  # for the conjugates, too
+        beyond = np.cumsum(np.bincount(shell.ravel(), energy.ravel(), SHELLS)[::-1])[::-1]
         first = int(np.searchsorted(-beyond, -square))
-        return (first * (most + 1)) // bins + 1 if first < bins else most
+        return (first * (most + 1)) // SHELLS + 1 if first < SHELLS else most
 
 
 class _Search:
@@ -148,10 +149,11 @@ class _Search:
             self.stars = Stars.within(operations, task.metric, largest)
             self.root = np.sqrt(self.stars.size)
             self.amplitudes = self.stars.project(task.half)
-            self.scaled = self.amplitudes * self.root
-            self.lost = max(0.0, task.energy - float(np.square(np.abs(self.scaled)).sum()))
+            scaled = self.amplitudes * self.root
+            self.lost = max(0.0, task.energy - float(np.square(np.abs(scaled)).sum()))
             if self.lost <= 1.1 * TAIL * target**2:
                 break
+        self.parts = np.stack([scaled.real, scaled.imag])
         self.target = target
         self.generators = tuple(operations.generators())
         self.species: Species = ()
@@ -253,7 +255,7 @@ class _Search:
                 high = min(high, step)
             if 1 - near < ratio <= 1 or (near > 0.05 and abs(ratio - 1) < near) or high <= low * (1 + near / 4):
                 break
-            step *= float(np.clip(((1 - near / 2) / max(ratio, 1e-9)) ** 0.6, 0.2, 4.0))
+            step *= min(max(((1 - near / 2) / max(ratio, 1e-9)) ** 0.6, 0.2), 4.0)
             if not low < step < high:
                 step = float(np.sqrt(low * high)) if low else 0.5 * high
         chosen = trial if near > 0.05 or best is None else best
@@ -262,19 +264,22 @@ class _Search:
 
     def _quantised(self, knots: int, step: float, target: float) -> _Trial:
         atoms = self._form_factors(knots, step, target) if knots else None
-        scaled = self.scaled / step
+        scaled = self.parts * (1 / step)
         if atoms is not None:
-            scaled = scaled - atoms.predict(self.stars, self.factors) * self.root
-        real, imag = _rounded(scaled.real), _rounded(scaled.imag)
-        square = float((np.square(scaled.real - real) + np.square(scaled.imag - imag)).sum()) * step**2
-        return _Trial(self.stars, step, real, imag, atoms, square)
+            predicted = atoms.predict(self.stars, self.factors) * self.root
+            scaled[0] -= predicted.real
+            scaled[1] -= predicted.imag
+        rounded = _rounded(scaled)
+        errors = np.square(scaled - rounded)
+        square = float((errors[0] + errors[1]).sum()) * step**2
+        return _Trial(self.stars, step, rounded[0], rounded[1], atoms, square)
 
     def _form_factors(self, knots: int, step: float, target: float) -> FormFactors:
         if knots not in self._fits:
             self._fits[knots] = fitted(self.stars, self.factors, self.amplitudes, knots)
         solution, stiffness = self._fits[knots]
         unit = target * np.sqrt(12 * SPLINE_SHARE / max(stiffness, 1e-300)) / step
-        exponent = int(np.clip(np.floor(np.log2(unit)), -100, 100))
+        exponent = min(max(int(np.floor(np.log2(unit))), -100), 100)
         place = np.arange(1, knots + 1)[:, None]
         integers = np.rint(solution * place / (step * 2.0**exponent))
         if not np.abs(integers).max() < entropy.LARGEST:
@@ -345,7 +350,10 @@ def estimated_bits(integers: Ints) -> float:
     return float(BLOCK * (np.log2(1 + mean) + mean * np.log2(1 + 1 / mean) + mean / (1 + mean)).sum())
 
 
-def half_norms(shape: Shape, metric: Metric) -> Ints:
-    """|k|^2 of each entry of an `rfftn` [a, b, c//2+1]."""
+@lru_cache(maxsize=1)  # the grids of one density follow each other
+def _shells(shape: Shape, metric: Metric) -> tuple[int, Ints]:
+    """The largest |k|^2 of an `rfftn`, and in which of SHELLS equal parts of it each entry lies [a, b, c//2+1]."""
     a, b = (np.fft.fftfreq(n, 1 / n).round().astype(np.int64) for n in shape[:2])
-    return squared_norm(metric, a[:, None, None], b[:, None], np.arange(shape[2] // 2 + 1))
+    norms = squared_norm(metric, a[:, None, None], b[:, None], np.arange(shape[2] // 2 + 1))
+    most = int(norms.max())
+    return most, norms * SHELLS // (most + 1)

@@ -66,10 +66,11 @@ def starting_scale(values: Ints) -> int:
 
 def _state(kind: type) -> tuple[Any, Any, Any]:
     """The model and coder at the start: chances of a stop, how often each was met, the interval and the place."""
-    stops = _first_chances()
     if kind is list:
+        stops = _first_chances()
         return list(stops), [0] * len(stops), [0, 0, 0, 0]
-    return np.array(stops), np.zeros(len(stops), dtype=np.int64), np.zeros(4, dtype=np.int64)
+    array = _first_chances_array()
+    return array.copy(), np.zeros(len(array), dtype=np.int64), np.zeros(4, dtype=np.int64)
 
 
 @cache
@@ -84,6 +85,11 @@ def _first_chances() -> tuple[int, ...]:
         stop = TOP * unit // (unit + mean) if low == 0 else TOP * 2 * (unit << low) // (2 * mean + (unit << low))
         stops += [min(max(stop, 64), TOP - 64)] * UNARY
     return tuple(stops)
+
+
+@cache
+def _first_chances_array() -> Ints:
+    return np.array(_first_chances(), dtype=np.int64)
 
 
 def _compiled(count: int) -> tuple[Callable[..., int], Callable[..., bool]] | None:

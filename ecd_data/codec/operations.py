@@ -75,17 +75,22 @@ class Operations:
         """
         if len(self) == 1:
             return self
-        n = np.array(self.shape)
-        count = values.size
+        chosen, places = self._sample
+        flat = values.reshape(-1)
+        kept = np.abs(flat[places] - flat[chosen]).mean(axis=1) <= tolerance
+        kept[0] = True
+        return self if kept.all() else Operations(self.shape, self.rotations[kept], self.shifts[kept])._largest_group()
+
+    @cached_property
+    def _sample(self) -> tuple[Ints, Ints]:
+        """Some points of the grid [p], and where each operation puts them [h, p]."""
+        n, count = np.array(self.shape), int(np.prod(self.shape))
         chosen = np.arange(count) if count <= SAMPLE else np.random.default_rng(0).integers(count, size=SAMPLE)
         points = np.stack(np.unravel_index(chosen, self.shape)).astype(np.float64)
         matrices = (self.rotations * n[:, None] / n).reshape(-1, 3)
         moved = np.rint(matrices @ points).astype(np.int64).reshape(len(self), 3, -1) + self.shifts[:, :, None]
         places = (moved[:, 0] % n[0] * n[1] + moved[:, 1] % n[1]) * n[2] + moved[:, 2] % n[2]
-        flat = values.reshape(-1)
-        kept = np.abs(flat[places] - flat[chosen]).mean(axis=1) <= tolerance
-        kept[0] = True
-        return self if kept.all() else Operations(self.shape, self.rotations[kept], self.shifts[kept])._largest_group()
+        return chosen, places
 
     @cached_property
     def _products(self) -> list[list[int]]:
