@@ -59,7 +59,7 @@ class Store:
 
     @cached_property
     def _rows(self) -> dict[str, int]:
-        return {id: row for row, id in enumerate(self.ids)}
+        return dict(zip(self.ids, range(len(self.ids)), strict=True))
 
     def __len__(self) -> int:
         return len(self._index)
