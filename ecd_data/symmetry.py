@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ecd_data.crystal import Crystal
 
+IMAGES = 200_000  # of grid points, that are looked at together
 SYMPREC = 1e-5  # Å: a crystal that is symmetric only roughly has a density that is so only roughly
 
 
@@ -48,24 +49,42 @@ def grid_operations(
         return [(np.eye(3, dtype=np.int64), np.zeros(3, dtype=np.int64))]
     n = np.array(shape)
     slack = 2 * symprec * np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0) * n + 1e-9
-    operations = []
-    for rotation, translation in zip(found["rotations"], found["translations"], strict=True):
-        matrix, shift = rotation * n[:, None] / n, translation * n
-        fits = np.abs(matrix - np.rint(matrix)).max() < 1e-9 and (np.abs(shift - np.rint(shift)) < slack).all()
-        if fits:
-            operations.append((np.rint(matrix).astype(np.int64), np.rint(shift).astype(np.int64)))
-    return operations
+    matrices, shifts = found["rotations"] * n[:, None] / n, found["translations"] * n
+    whole, near = np.rint(matrices), np.rint(shifts)
+    fits = (np.abs(matrices - whole) < 1e-9).all(axis=(1, 2)) & (np.abs(shifts - near) < slack).all(axis=1)
+    return list(zip(whole[fits].astype(np.int64), near[fits].astype(np.int64), strict=True))
 
 
 def grid_orbits(crystal: Crystal, shape: tuple[int, int, int], symprec: float = SYMPREC) -> GridOrbits:
-    """The orbits of a grid under those operations of the crystal's space group that map it onto itself."""
-    axes = np.ogrid[: shape[0], : shape[1], : shape[2]]
-    first = np.arange(np.prod(shape), dtype=np.int64).reshape(shape)
-    for matrix, shift in grid_operations(crystal, shape, symprec):
-        image = np.zeros(shape, dtype=np.int64)
-        for i in range(3):
-            index = sum(int(matrix[i, j]) * axes[j] for j in range(3)) + int(shift[i])
-            image = image * shape[i] + index % shape[i]
-        np.minimum(first, image, out=first)
-    points, orbit = np.unique(first.ravel(), return_inverse=True)
-    return GridOrbits(points, orbit)
+    """The orbits of a grid under those operations of the crystal's space group that map it onto itself.
+
+    Points are taken in their order, some at a time: the operations are applied only to those that no point before
+    has reached, and the lowest index among a point's images stands for its orbit.
+    """
+    operations = grid_operations(crystal, shape, symprec)
+    matrices, shifts = (np.array(part, dtype=np.int32) for part in zip(*operations, strict=True))
+    size = int(np.prod(shape))
+    orbit = np.full(size, -1, dtype=np.int64)
+    points: list[NDArray[np.int64]] = []
+    found, step = 0, max(shape[2], min(size, IMAGES // len(operations)))
+    for start in range(0, size, step):
+        left = start + np.flatnonzero(orbit[start : start + step] < 0)
+        images = _images(left, shape, matrices, shifts)
+        first = images.min(axis=0) == left
+        points.append(left[first])
+        orbit[images[:, first]] = found + np.arange(len(points[-1]))
+        found += len(points[-1])
+    return GridOrbits(np.concatenate(points), orbit)
+
+
+def _images(
+    points: NDArray[np.int64], shape: tuple[int, int, int], matrices: NDArray[np.int32], shifts: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """Where operations take grid points, as flat indices [operations, points]."""
+    x = [part.astype(np.int32) for part in np.unravel_index(points, shape)]
+    flat = np.zeros((len(matrices), len(points)), dtype=np.int64)
+    for i, n in enumerate(shape):
+        index = shifts[:, i, None] + sum(matrices[:, i, j, None] * x[j] for j in range(3))
+        index -= index // n * n  # numpy does this several times faster than a remainder
+        flat = flat * n + index
+    return flat

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecd_data import Crystal, open_store
+from ecd_data import Crystal, open_store, symmetry
 from ecd_data.symmetry import grid_operations, grid_orbits
 from tests.conftest import smooth_density
 
@@ -27,6 +27,22 @@ def test_orbits_partition_the_grid_and_their_sizes_divide_the_group():
     assert set(48 % sizes) == {0}
     assert len(grid_operations(crystal, shape)) == 48
     np.testing.assert_array_equal(orbits.orbit[orbits.points], np.arange(len(orbits.points)))
+
+
+@pytest.mark.parametrize("images", [1, 500, 200_000])
+@pytest.mark.parametrize("shape", [(12, 12, 12), (12, 12, 8), (10, 8, 6), (9, 9, 9)])
+def test_orbits_are_what_all_operations_make_of_a_point(shape, images, monkeypatch):
+    monkeypatch.setattr(symmetry, "IMAGES", images)
+    corners = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    diamond = Crystal(5.4 * np.eye(3), np.full(8, 14), np.concatenate([corners, corners + 0.25]))
+    orbits = grid_orbits(diamond, shape)
+    x = np.stack(np.unravel_index(np.arange(np.prod(shape)), shape))
+    lowest = orbits.points[orbits.orbit]
+    for matrix, shift in grid_operations(diamond, shape):
+        image = np.ravel_multi_index(tuple((matrix @ x + shift[:, None]) % np.array(shape)[:, None]), shape)
+        np.testing.assert_array_equal(lowest[image], lowest)
+        assert (lowest <= image).all()
+    np.testing.assert_array_equal(orbits.points, np.unique(lowest))
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 6), (7, 5, 9)])
