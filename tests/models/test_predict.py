@@ -23,6 +23,12 @@ def model() -> DensityModel:
     return DensityModel(build_model("charge3net", **SMALL)).double()
 
 
+@pytest.fixture(scope="module")
+def tiny() -> DensityModel:
+    """For grids of many points."""
+    return DensityModel(build_model("charge3net", mul=6, lmax=1, num_interactions=1, num_basis=4)).double()
+
+
 def test_a_grid_is_the_points_of_the_grid(model):
     crystal, shape = smooth_density().crystal, (7, 5, 6)
     rho = predict(model, crystal, shape=shape)
@@ -31,10 +37,10 @@ def test_a_grid_is_the_points_of_the_grid(model):
     np.testing.assert_allclose(points[8], [0, 1 / 5, 2 / 6])
 
 
-def test_the_difference_is_added_to_the_atoms_on_grids_and_at_points(model):
+def test_the_difference_is_added_to_the_atoms_on_grids_and_at_points(tiny):
     crystal = cell(0)
-    with_atoms = DensityModel(model.network, true_atoms())
-    bare, full = (predict(m, crystal, shape=(24, 26, 22)) for m in (model, with_atoms))
+    with_atoms = DensityModel(tiny.network, true_atoms())
+    bare, full = (predict(m, crystal, shape=(24, 26, 22)) for m in (tiny, with_atoms))
     np.testing.assert_allclose(full.values - bare.values, true_atoms()(crystal, (24, 26, 22)).values, atol=1e-12)
     points = grid_points((24, 26, 22), 100, 130)
     np.testing.assert_allclose(predict(with_atoms, crystal, points=points), full.values.ravel()[100:130], atol=1e-4)
@@ -81,12 +87,12 @@ def test_chunks_do_not_change_the_result(model, monkeypatch):
     assert len(seen) > 10
 
 
-def test_memory_does_not_grow_with_the_grid(model):
+def test_memory_does_not_grow_with_the_grid(tiny):
     crystal = smooth_density().crystal
 
     def peak(shape: tuple[int, int, int]) -> int:
         tracemalloc.start()
-        predict(model, crystal, shape=shape)
+        predict(tiny, crystal, shape=shape)
         top = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return top - 2 * 8 * int(np.prod(shape))  # the output and its immutable copy
