@@ -126,7 +126,7 @@ int64_t parse_numbers_v2(const char *text, int64_t size, int64_t count, double *
         int64_t power = 0, length = 0;
         double value;
         if (end - p > 17 && vasp_number(p, powers, lowest, highest, values + n)) {
-            p += 17;
+            p += 18; /* with the blank */
             continue;
         }
         p += minus | (*p == '+');
@@ -170,6 +170,7 @@ int64_t parse_numbers_v2(const char *text, int64_t size, int64_t count, double *
         }
         if (is_blank(*p) && length > 0 && length <= 19 && nearest(digits, power, powers, lowest, highest, &value)) {
             values[n] = SIGNS[minus] * value;
+            p++;
             continue;
         }
         if (*odds == room) {
@@ -180,6 +181,7 @@ int64_t parse_numbers_v2(const char *text, int64_t size, int64_t count, double *
         odd[2 * (*odds)++ + 1] = word - text;
         while (!is_blank(*p)) p++;
     }
+    while (p > text && is_blank(p[-1])) p--;
     *place = p - text;
     return n;
 }

@@ -49,7 +49,7 @@ def parse_numbers(data: Text, start: int, out: Floats) -> int | None:
         target = out.ctypes.data + out.itemsize * done
         count = library.parse_numbers_v2(text.ctypes.data, len(text), left, target, *fixed, ctypes.byref(odds))
         for number, first in odd[: odds.value].tolist():
-            value = to_floats(text[first : first + WORD].tobytes().split(maxsplit=1)[0])
+            value = _by_numpy(text[first : first + WORD].tobytes().split(maxsplit=1)[0])
             if value is None or len(value) != 1 or not np.isfinite(value[0]):
                 return None
             out[done + number] = value[0]
@@ -82,13 +82,21 @@ def parse_planes(data: Text, start: int, shape: tuple[int, int, int], divisor: f
 
 def to_floats(text: bytes) -> Floats | None:
     """The numbers in `text`, also as Fortran prints them; None where a word is no number."""
-    values = _by_numpy(text)
-    if values is None:
-        values = _by_numpy(NO_EXPONENT_LETTER.sub(rb"\1E\2", text.replace(b"D", b"E").replace(b"d", b"e")))
-    return values
+    if len(text) < STEP:
+        values = np.empty(len(text.split()))
+        if parse_numbers(text + b"\n", 0, values) is not None:
+            return values
+    return _by_numpy(text)
 
 
 def _by_numpy(text: bytes) -> Floats | None:
+    values = _plain(text)
+    if values is None:
+        values = _plain(NO_EXPONENT_LETTER.sub(rb"\1E\2", text.replace(b"D", b"E").replace(b"d", b"e")))
+    return values
+
+
+def _plain(text: bytes) -> Floats | None:
     if not text.strip():
         return np.empty(0)
     try:

@@ -47,6 +47,8 @@ def parse(data: Text, name: str) -> Density:
             f"{name} is cut inside its last line: copy it again, or end it with a line end if it is whole"
         )
     spin = None if len(grids) == 1 else grids[1] if len(grids) == 2 else np.stack(grids[1:])
+    if spin is not None:
+        spin.flags.writeable = False  # so that the Density takes it as it is
     augmentation = tuple(tails) if any(tail.strip() for tail in tails) else None
     return Density(crystal, grids[0], spin, augmentation, {"comment": comment})
 
