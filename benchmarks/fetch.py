@@ -1,10 +1,10 @@
 """How fast `ecd fetch` turns files of a web server into a store, with one and more processes that decode and encode.
 
-    python benchmarks/fetch.py [--files 24] [--grid 96] [--workers 1 2]
+    python benchmarks/fetch.py [--files 24] [--grid 96] [--workers 1 2] [--tries 3]
 
 A server in a process of its own gives archives like the release's, whose densities are smooth random ones of eight
 atoms on grid^3 points (HSE's mean is 95^3). The floor is a plain download of the same files over as many connections.
-Ways take turns, the least of three times counts; the processes' start is in it.
+Ways take turns, the least time counts; the processes' start is in it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from ecd_data import Crystal, Density, fetch
 from ecd_data.formats import renderer
 from ecd_data.release.fetch_plan import plan_fetch
 
-TRIES = 3
 CONNECTIONS = 4
 FIRST = 4  # distinct densities
 
@@ -76,6 +75,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=24)
     parser.add_argument("--grid", type=int, default=96)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--tries", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         plan = plan_fetch("hmat_*", limit=options.files)
@@ -101,7 +101,7 @@ def main() -> None:
         ways: dict[str, Callable[[Path], None]] = {"download alone": downloaded}
         ways |= {f"fetch, workers {n}": functools.partial(fetched, workers=n) for n in options.workers}
         best = dict.fromkeys(ways, np.inf)
-        for number in range(TRIES):
+        for number in range(options.tries):
             for name, way in ways.items():
                 started = time.perf_counter()
                 way(Path(folder, f"{number} {name}.ecd"))

@@ -45,8 +45,9 @@ class Unreliable(dict[str, list[str]]):
         return [str(self.rng.choice(FAULTS))]
 
 
-def command(server: BadServer, dest: Path) -> list[str]:
+def command(server: BadServer, dest: Path, workers: int) -> list[str]:
     options = ["--mirror", server.url, "--stall", "0.3", "--pause", "0.02", "--limit", str(FILES), "-q"]
+    options += ["--workers", str(workers)]
     return [sys.executable, "-m", "ecd_models.cli", "fetch", *options, "hmat_*", str(dest)]
 
 
@@ -62,7 +63,7 @@ def test_five_hundred_files_from_an_unreliable_server(shared, tmp_path):
         while runs < KILLS + 6:
             runs += 1
             process = subprocess.Popen(
-                command(server, dest), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                command(server, dest, 1 + runs % 2), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
             if killed < KILLS:
                 try:
