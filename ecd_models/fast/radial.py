@@ -78,10 +78,10 @@ def _fit(functions: Callable[[Floats], Floats], cutoff: float, intervals: int, d
         return functions(np.clip(r, 0, cutoff).ravel()).reshape(intervals, len(t), -1)
 
     inverse = np.linalg.inv(np.vander(nodes, increasing=True))
-    coefficients = np.einsum("pn,inc->ipc", inverse, values(nodes))
+    coefficients = inverse @ values(nodes)
     exact = values(probes)
     powers = np.vander(probes, degree + 1, increasing=True)
-    deviation = np.abs(np.einsum("np,ipc->inc", powers, coefficients) - exact).max(axis=(0, 1))
+    deviation = np.abs(powers @ coefficients - exact).max(axis=(0, 1))
     largest = np.abs(exact).max(axis=(0, 1))
     error = float((deviation / np.where(largest > 0, largest, 1)).max(initial=0))
     return RadialTable(coefficients, cutoff, error)

@@ -17,7 +17,9 @@ def train(
     seeds: Annotated[
         int, typer.Option(help="Trainings from so many seeds, to out/seed-N; prints mean ± deviation.")
     ] = 1,
-    part: Annotated[str | None, typer.Option("--evaluate", help="Judge on this part of the task, as test.")] = None,
+    parts: Annotated[
+        list[str] | None, typer.Option("--evaluate", help="Judge on this part of the task, as test; repeatable.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a network; a second call continues an interrupted run. With torchrun: in several processes."""
@@ -35,9 +37,9 @@ def train(
     spreads = {"validation": repeats.validated(results)}
     for result in results:
         print(f"best validation eps_mae {100 * result.best_error:.3f} %: {result.best}; log: {result.log}")
-    if part is not None:
+    for part in parts or []:
         spreads[part] = repeats.judged(results, config, part, lambda: evaluation_progress(shown))
-    if seeds > 1 or part is not None:
+    if seeds > 1 or parts:
         repeats.save_spreads(Path(config.out) / "errors.json", spreads)
         print("\n".join(f"{name} eps_mae {spread}" for name, spread in spreads.items()))
         print(f"errors: {Path(config.out) / 'errors.json'}")
