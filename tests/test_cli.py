@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import ecd_data
 from ecd_data import Store, read, write
 from ecd_models import cli
 from tests.conftest import smooth_density
@@ -180,6 +181,11 @@ def test_a_full_disk_and_an_interruption(here, capsys, monkeypatch):
         monkeypatch.setattr("ecd_data.convert", failing)
         assert run("convert", "-q", "CHGCAR_good", "new.ecd") == code
         assert word in capsys.readouterr().err
+
+
+def test_the_version(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"ecd {ecd_data.__version__}\n"
 
 
 def test_data_verbs_do_not_import_torch(here):

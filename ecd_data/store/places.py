@@ -60,8 +60,8 @@ def path_of(url: str) -> str | None:
 
 def _is_web(url: str) -> bool:
     """Whether a URL is one of a web server for which fsspec has not been told headers, proxies or the like."""
-    settings = os.environ.get("FSSPEC_CONFIG_DIR") or Path.home() / ".config" / "fsspec"
-    told = Path(settings).is_dir() or any(name.startswith("FSSPEC_HTTP") for name in os.environ)
+    settings = os.environ.get("FSSPEC_CONFIG_DIR") or os.path.expanduser("~/.config/fsspec")
+    told = os.path.isdir(settings) or any(name.startswith("FSSPEC_HTTP") for name in os.environ)
     return url.startswith(WEB) and "::" not in url and not told
 
 

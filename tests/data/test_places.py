@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ecd_data.errors import StoreError
-from ecd_data.store import web
+from ecd_data.store import places, web
 from ecd_data.store.places import exists, open_url, path_of, read_url
 from tests.data.bad_server import bad_server
 
@@ -70,6 +70,14 @@ def test_users_and_proxies_are_told_to_the_server(monkeypatch):
         with pytest.raises(StoreError, match="enough"):
             read_url(url)
     assert asked == ["http://proxy.org:3128", "Basic bWU6cGFzcyB3b3Jk", None, None]
+
+
+def test_what_fsspec_was_told_of_web_servers_holds(monkeypatch, tmp_path):
+    monkeypatch.setenv("FSSPEC_CONFIG_DIR", str(tmp_path / "none"))
+    assert places._is_web("https://x.org/a")
+    assert not places._is_web("simplecache::https://x.org/a")
+    monkeypatch.setenv("FSSPEC_CONFIG_DIR", str(tmp_path))
+    assert not places._is_web("https://x.org/a")
 
 
 def test_an_open_file_of_a_server_reads_what_a_disk_does(monkeypatch):
