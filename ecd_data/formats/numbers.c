@@ -82,14 +82,14 @@ static inline int nearest(uint64_t digits, int64_t power, const uint64_t *powers
 static inline int vasp_number(const char *text, const uint64_t *powers, int64_t lowest, int64_t highest,
                               double *value) {
 #ifdef __SSE2__
-    const __m128i bytes = _mm_sub_epi8(_mm_loadu_si128((const __m128i *)(text + 1)), _mm_set1_epi8('0'));
-    const __m128i are_digits = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(9)), bytes);
     uint16_t head, mark;
     memcpy(&head, text, 2);
     memcpy(&mark, text + 13, 2);
     const int minus = head == 0x2E2D, down = mark == 0x2D45; /* "-." not "0.", "E-" not "E+" */
-    if (!(((_mm_movemask_epi8(are_digits) & 0xCFFE) == 0xCFFE) & (minus | (head == 0x2E30)) &
-          (down | (mark == 0x2B45)) & is_blank(text[17])))
+    if (!(down | (mark == 0x2B45))) return 0;
+    const __m128i bytes = _mm_sub_epi8(_mm_loadu_si128((const __m128i *)(text + 1)), _mm_set1_epi8('0'));
+    const __m128i are_digits = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(9)), bytes);
+    if (!(((_mm_movemask_epi8(are_digits) & 0xCFFE) == 0xCFFE) & (minus | (head == 0x2E30)) & is_blank(text[17])))
         return 0;
     const __m128i tens = _mm_mullo_epi16(_mm_and_si128(bytes, _mm_set1_epi16(0xFF)),
                                          _mm_setr_epi16(0, 10, 10, 10, 10, 10, 0, 10));
@@ -109,12 +109,11 @@ static inline int vasp_number(const char *text, const uint64_t *powers, int64_t 
 }
 
 /* Up to `count` numbers of `size` bytes of text into `values`; returns how many. Only words that a blank follows are
-   taken. place: how far it came; odd [room, 2]: number and place of words that are left to the caller; odds: of these,
-   how many. */
-int64_t parse_numbers_v2(const char *text, int64_t size, int64_t count, double *values, const uint64_t *powers,
-                         int64_t lowest, int64_t highest, int64_t *odd, int64_t room, int64_t *place, int64_t *odds) {
-    int64_t n = 0;
-    *odds = 0;
+   taken. state: how far it came; how many words are left to the caller; the number and place of each of these. room:
+   of these at most. */
+int64_t parse_numbers_v3(const char *text, int64_t size, int64_t count, double *values, const uint64_t *powers,
+                         int64_t lowest, int64_t highest, int64_t *state, int64_t room) {
+    int64_t n = 0, odds = 0;
     while (size > 0 && !is_blank(text[size - 1])) size--; /* so that every word ends before the text does */
     const char *p = text, *const end = text + size;
     for (; n < count; n++) {
@@ -173,16 +172,17 @@ int64_t parse_numbers_v2(const char *text, int64_t size, int64_t count, double *
             p++;
             continue;
         }
-        if (*odds == room) {
+        if (odds == room) {
             p = word;
             break;
         }
-        odd[2 * *odds] = n;
-        odd[2 * (*odds)++ + 1] = word - text;
+        state[2 + 2 * odds] = n;
+        state[3 + 2 * odds++] = word - text;
         while (!is_blank(*p)) p++;
     }
     while (p > text && is_blank(p[-1])) p--;
-    *place = p - text;
+    state[0] = p - text;
+    state[1] = odds;
     return n;
 }
 
@@ -196,10 +196,10 @@ static inline void turned(const double *planes, int64_t count, int64_t a, int64_
 }
 
 /* `count` planes of a text's grid, its first axis fastest, divided, as grid[:, :, :count] of a grid [a, b, c]. */
-void turn_planes_v2(const double *planes, int64_t count, int64_t a, int64_t b, int64_t c, double divisor,
+void turn_planes_v3(const double *planes, int64_t count, int64_t a, int64_t b, int64_t c, double divisor,
                     double *grid) {
-    if (count == PLANES)
+    for (; count >= PLANES; count -= PLANES, planes += PLANES * a * b, grid += PLANES)
         turned(planes, PLANES, a, b, c, divisor, grid);
-    else
-        turned(planes, count, a, b, c, divisor, grid);
+    for (; count >= 4; count -= 4, planes += 4 * a * b, grid += 4) turned(planes, 4, a, b, c, divisor, grid);
+    if (count > 0) turned(planes, count, a, b, c, divisor, grid);
 }

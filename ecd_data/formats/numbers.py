@@ -37,25 +37,23 @@ def parse_numbers(data: Text, start: int, out: Floats) -> int | None:
     library = compiled()
     if library is None:
         return None
-    room = 0 if isinstance(data, bytes) else min(STEP, NUMBER * len(out) + WORD)
-    scratch = np.empty(room, dtype=np.uint8)
-    odd = np.empty((ODD, 2), dtype=np.int64)
-    place, odds = ctypes.c_int64(), ctypes.c_int64()
-    powers, done, position = _powers(), 0, start
-    fixed = (powers.ctypes.data, -LARGEST_POWER, LARGEST_POWER, odd.ctypes.data, ODD, ctypes.byref(place))
+    scratch = np.empty(0 if isinstance(data, bytes) else min(STEP, NUMBER * len(out) + WORD), dtype=np.uint8)
+    state = np.empty(2 + 2 * ODD, dtype=np.int64)
+    fixed = (_powers().ctypes.data, -LARGEST_POWER, LARGEST_POWER, state.ctypes.data, ODD)
+    target, done, position = out.ctypes.data, 0, start
     while done < len(out):
         left = len(out) - done
         text = view(data, position, min(STEP, NUMBER * left + WORD, len(data) - position), scratch)
-        target = out.ctypes.data + out.itemsize * done
-        count = library.parse_numbers_v2(text.ctypes.data, len(text), left, target, *fixed, ctypes.byref(odds))
-        for number, first in odd[: odds.value].tolist():
+        count = library.parse_numbers_v3(text.ctypes.data, len(text), left, target + out.itemsize * done, *fixed)
+        length, odds = state[:2].tolist()
+        for number, first in state[2 : 2 + 2 * odds].reshape(-1, 2).tolist():
             value = _by_numpy(text[first : first + WORD].tobytes().split(maxsplit=1)[0])
             if value is None or len(value) != 1 or not np.isfinite(value[0]):
                 return None
             out[done + number] = value[0]
-        if place.value == 0:
+        if length == 0:
             return None
-        done, position = done + count, position + place.value
+        done, position = done + count, position + length
     return position
 
 
@@ -74,7 +72,7 @@ def parse_planes(data: Text, start: int, shape: tuple[int, int, int], divisor: f
         if position is None:
             return None
         target = grid.ctypes.data + grid.itemsize * first
-        library.turn_planes_v2(planes.ctypes.data, count, a, b, c, divisor, target)
+        library.turn_planes_v3(planes.ctypes.data, count, a, b, c, divisor, target)
     grid.flags.writeable = False  # so that a Density takes it as it is
     assert position is not None
     return grid, position
@@ -84,7 +82,7 @@ def to_floats(text: bytes) -> Floats | None:
     """The numbers in `text`, also as Fortran prints them; None where a word is no number."""
     if len(text) < STEP:
         values = np.empty(len(text.split()))
-        if parse_numbers(text + b"\n", 0, values) is not None:
+        if not len(values) or parse_numbers(text + b"\n", 0, values) is not None:
             return values
     return _by_numpy(text)
 
@@ -114,12 +112,12 @@ def compiled() -> Any:
     integer, pointer, real = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
     try:
         library = ctypes.CDLL(str(LIBRARY))
-        parse, turn = library.parse_numbers_v2, library.turn_planes_v2
+        parse, turn = library.parse_numbers_v3, library.turn_planes_v3
     except (OSError, AttributeError):  # of another machine or version
         return None
-    parse.argtypes = [pointer, *[integer] * 2, *[pointer] * 2, *[integer] * 2, pointer, integer, pointer, pointer]
+    parse.argtypes = [pointer, integer, integer, pointer, pointer, integer, integer, pointer, integer]
     parse.restype = integer
-    turn.argtypes = [pointer, *[integer] * 4, real, pointer]
+    turn.argtypes = [pointer, integer, integer, integer, integer, real, pointer]
     turn.restype = None
     return library
 
