@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -158,9 +159,10 @@ def gpaw_input(
 def _parameters(settings: Settings, electrons: float, moment: float) -> dict[str, Any]:
     """The keywords of a GPAW calculator; bands are converged up to the gap's upper edge."""
     occupied = int(np.ceil((electrons + moment) / 2))
+    upper: str | int
     if settings.smearing:
         occupations = {"name": "marzari-vanderbilt", "width": settings.degauss * RYDBERG}
-        bands, upper = occupied + max(6, occupied // 4), "CBM+0.5"
+        bands, upper = occupied + max(6, occupied // 4), "CBM+0.5"  # eV
     else:
         occupations = {"name": "fixed-uniform"}
         bands, upper = occupied + max(4, occupied // 8), occupied + 1
@@ -206,13 +208,19 @@ def _failure(step: Step, folder: Path, code: int = 0, errors: str = "") -> str |
     if code < 0:
         return f"GPAW was killed by signal {-code}, so its output is partial; run it again (memory may be short)"
     if code:
-        reason = (errors.strip().splitlines() or [f"status {code} and no message"])[-1]
-        return f"GPAW stopped with “{reason[:300]}”"
+        return f"GPAW stopped with “{_reason(errors) or f'status {code} and no message'}”"
     if not (folder / RESULT).is_file():
         return "GPAW ended before its job was done; run it again"
     if not _result(folder)["convergence"]["converged"]:
         raise NotConvergedError(f"{step.id}: the self-consistency did not converge; the log is {folder / LOG}")
     return None
+
+
+def _reason(errors: str) -> str:
+    """The line of a traceback that says what happened."""
+    lines = errors.strip().splitlines() or [""]
+    raised = [line for line in lines if re.match(r"[A-Za-z][\w.]*: ", line)]
+    return (raised or lines)[-1][:300]
 
 
 def _result(folder: Path) -> dict[str, Any]:

@@ -83,7 +83,8 @@ def relax(given: dict[str, Any], start: Path | None) -> dict[str, Any]:
     calc = _calculator(given)
     atoms = calc.atoms.copy()
     atoms.calc = calc
-    moves = BFGS(FrechetCellFilter(atoms), logfile="moves.txt")
+    cell_and_atoms: Any = FrechetCellFilter(atoms)
+    moves = BFGS(cell_and_atoms, logfile="moves.txt")
     rests = moves.run(fmax=given["max_force_eV_A"], steps=given["max_moves"])
     result = _ground_state(calc, given)
     result["convergence"] |= {"relaxed": bool(rests), "relax_steps": moves.nsteps}

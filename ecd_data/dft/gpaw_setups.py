@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -51,6 +52,7 @@ def find_gpaw(python: str | Path | None = None, setups: str | Path | None = None
     GPAW searches. Raises MissingDependencyError without GPAW or with one that is too old, UsageError without setups.
     """
     program = str(python or os.environ.get("ECD_GPAW_PYTHON") or sys.executable)
+    program = str(Path(shutil.which(program) or program).absolute())  # runs happen in other folders
     version, folders = _ask(program)
     if tuple(int(n) for n in re.findall(r"\d+", version)[:2]) < OLDEST:
         raise MissingDependencyError(f"{program} has GPAW {version}: install {OLDEST[0]}.{OLDEST[1]} or later")
@@ -62,7 +64,7 @@ def _ask(program: str) -> tuple[str, list[str]]:
     """Version and search path of the GPAW of an interpreter; raises MissingDependencyError."""
     try:
         done = subprocess.run(
-            [program, "-c", ASK], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120
+            [program, "-P", "-c", ASK], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120
         )
         version, folders = json.loads(done.stdout.strip().splitlines()[-1])
         return str(version), [str(folder) for folder in folders]

@@ -78,7 +78,7 @@ def python(tmp_path: Path, setups: Path):
     def make(lines: str = "finish", version: str = "26.7.0") -> str:
         path = tmp_path / "python"
         path.write_text(
-            f'#!/bin/sh\nif [ $1 = -c ]; then echo \'["{version}", ["{setups}"]]\'; exit; fi\n'
+            f'#!/bin/sh\nif [ $2 = -c ]; then echo \'["{version}", ["{setups}"]]\'; exit; fi\n'
             f"echo run >> {tmp_path}/count\nfinish() {{ cp {tmp_path}/good/* .; }}\n{lines}\n"
         )
         path.chmod(0o755)
@@ -212,7 +212,10 @@ def test_spins_become_density_and_magnetization(tmp_path: Path) -> None:
     ("lines", "reason"),
     [
         ("kill -9 $$", "x: GPAW was killed by signal 9, so its output is partial; run it again"),
-        ("echo Traceback >&2; echo 'ValueError: no' >&2; exit 1", "x: GPAW stopped with “ValueError: no”"),
+        (
+            "echo Traceback >&2; echo 'ValueError: no' >&2; echo 'see it' >&2; exit 1",
+            "GPAW stopped with “ValueError: no”",
+        ),
         ("echo 'OSError: [Errno 28] No space left on device' >&2; exit 1", "x: the disk under .* is full"),
         ("exit 0", "x: GPAW ended before its job was done"),
         ("finish; sed -i s/true/false/ result.json", "x: the self-consistency did not converge"),
