@@ -17,7 +17,7 @@ from ecd_data.crystal import Floats
 from ecd_data.formats.text import Text, view
 
 LIBRARY = Path(__file__).with_name("libnumbers.so")  # what hatch_build.py makes of numbers.c
-STEP = 1 << 18  # bytes at a time, so that they stay in the cache
+STEP = 1 << 18  # bytes of a file at a time, so that they stay in the cache
 NUMBER, WORD = 20, 64  # bytes of most numbers, of the longest
 ODD = 256  # words at a time that are left to Python
 LARGEST_POWER = 160  # of ten, in the library
@@ -37,13 +37,14 @@ def parse_numbers(data: Text, start: int, out: Floats) -> int | None:
     library = compiled()
     if library is None:
         return None
-    scratch = np.empty(0 if isinstance(data, bytes) else min(STEP, NUMBER * len(out) + WORD), dtype=np.uint8)
+    step = min(len(data) if isinstance(data, bytes) else STEP, NUMBER * len(out) + WORD)
+    scratch = np.empty(0 if isinstance(data, bytes) else step, dtype=np.uint8)
     state = np.empty(2 + 2 * ODD, dtype=np.int64)
     fixed = (_powers().ctypes.data, -LARGEST_POWER, LARGEST_POWER, state.ctypes.data, ODD)
     target, done, position = out.ctypes.data, 0, start
     while done < len(out):
         left = len(out) - done
-        text = view(data, position, min(STEP, NUMBER * left + WORD, len(data) - position), scratch)
+        text = view(data, position, min(step, NUMBER * left + WORD, len(data) - position), scratch)
         count = library.parse_numbers_v3(text.ctypes.data, len(text), left, target + out.itemsize * done, *fixed)
         length, odds = state[:2].tolist()
         for number, first in state[2 : 2 + 2 * odds].reshape(-1, 2).tolist():
