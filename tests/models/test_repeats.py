@@ -1,0 +1,47 @@
+"""The ± of a training: several seeds, each in a folder of its own, judged on parts of the task."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ecd_data.errors import UsageError
+from ecd_models.cli import app
+from ecd_models.repeats import Spread, seeded
+
+
+def test_seeds_have_folders_of_their_own_and_start_from_runs_of_the_same_seed(config, tmp_path):
+    start = tmp_path / "pbe" / "best.safetensors"
+    (tmp_path / "pbe" / "seed-4").mkdir(parents=True)
+    (tmp_path / "pbe" / "seed-4" / "best.safetensors").touch()
+    runs = seeded(replace(config, seed=3, start=str(start)), 2)
+    assert [(run.seed, Path(run.out).name) for run in runs] == [(3, "seed-3"), (4, "seed-4")]
+    assert [Path(run.start).parent.name for run in runs] == ["pbe", "seed-4"]
+    assert seeded(config, 1) == [config]
+    with pytest.raises(UsageError, match="at least 1"):
+        seeded(config, 0)
+
+
+def test_every_part_that_is_asked_for_gets_a_mean_and_a_deviation(small_root, tmp_path):
+    out = tmp_path / "run"
+    file = tmp_path / "brief.toml"
+    file.write_text(
+        f'out = "{out}"\ntask = "pbe"\ndata_dir = "{small_root}"\nsteps = 2\nbatch_size = 1\nprobes = 10\n'
+        "validate_every = 2\nvalidation_probes = 10\nthreads = 1\n[options]\nmul = 9\nlmax = 1\nnum_interactions = 1\n"
+    )
+    command = ["train", str(file), "--seeds", "2", "--evaluate", "test", "--evaluate", "test_geometries", "-q"]
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert done.output.count("±") == 3  # with the validation of the training
+    errors = json.loads((out / "errors.json").read_text())
+    for part in ("test", "test_geometries"):
+        percents = errors[part]["eps_mae_percent"]
+        assert len(set(percents)) == 2
+        assert errors[part]["text"] == str(Spread(tuple(percents))) in done.output
+        assert f"± {np.std(percents, ddof=1):.3f} % (2 seeds)" in errors[part]["text"]
+        assert all((out / f"seed-{seed}" / f"{part}.json").exists() for seed in (42, 43))
