@@ -28,6 +28,7 @@ MAX_MOVES = 100
 MAX_FORCE = 2.5e-3  # eV/Å, as with pw.x; the same of the strain leaves less than 0.1 GPa where an atom has 5 Å^3
 MIXING = {"mixing_mode": "msr1", "mixing_beta": 0.05}  # GPAW's own
 CALM = {"mixing_mode": "pulay", "mixing_beta": 0.02}
+FULL = re.compile(r"No space left on device|\d+ requested and \d+ written")  # numpy says the latter
 
 
 class Gpaw:
@@ -83,7 +84,7 @@ class Gpaw:
             raise RunError(
                 f"{step.id}: {self.python} could not be started: {error}; give another with $ECD_GPAW_PYTHON"
             ) from None
-        if code and "No space left on device" in errors:
+        if code and FULL.search(errors):
             raise RunError(full)
         failure = _failure(step, folder, code, errors)
         if failure:
