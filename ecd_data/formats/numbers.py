@@ -66,16 +66,16 @@ def parse_planes(data: Text, start: int, shape: tuple[int, int, int], divisor: f
     a, b, c = shape
     planes = np.empty((min(PLANES, c), b, a))
     grid = np.empty(shape)
-    position: int | None = start
+    position = start
     for first in range(0, c, PLANES):
         count = min(PLANES, c - first)
-        position = parse_numbers(data, position, planes[:count].reshape(-1))
-        if position is None:
+        after = parse_numbers(data, position, planes[:count].reshape(-1))
+        if after is None:
             return None
+        position = after
         target = grid.ctypes.data + grid.itemsize * first
         library.turn_planes_v3(planes.ctypes.data, count, a, b, c, divisor, target)
     grid.flags.writeable = False  # so that a Density takes it as it is
-    assert position is not None
     return grid, position
 
 
