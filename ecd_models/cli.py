@@ -42,6 +42,7 @@ engine.command()(dft.setup)
 engine.command()(dft.relax)
 engine.command()(dft.run)
 engine.command()(dft.select)
+engine.command()(dft.formation)
 engine.command()(dft.vasp_inputs)
 app.add_typer(engine, name="dft")
 

@@ -183,6 +183,36 @@ def select(
     print(f"{output}: {len(kept)} of {len(taken.crystals)} crystals{counts}")
 
 
+def formation(
+    stores: Annotated[list[Path], typer.Argument(help="Stores of `ecd dft run`; they may hold the elements too.")],
+    references: Annotated[
+        list[Path] | None, typer.Option(help="Further stores with the elements, computed alike.")
+    ] = None,
+    functional: Annotated[str, typer.Option(help="As in the stores: PBE, PBE+U, HSE06.")] = "PBE",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write CSV here, for `ecd dft select --energies`.")
+    ] = None,
+) -> None:
+    """Print formation energies in eV/atom, against the lowest phase of each element in the stores."""
+    from ecd_data import open_store
+    from ecd_data.dft.formation import elemental_energies, formation_energies, write_formation_energies
+
+    computed = [open_store(path) for path in stores]
+    elements = elemental_energies([*computed, *map(open_store, references or [])], functional)
+    energies = {id: e for store in computed for id, e in formation_energies(store, elements, functional).items()}
+    if not energies:
+        raise UsageError(
+            f"no crystal has all its elements among {', '.join(sorted(elements)) or 'none'} with {functional}:"
+            " compute them alike and give their store with --references"
+        )
+    left_out = sum(map(len, computed)) - len(energies)
+    if output is None:
+        print("\n".join(f"{id}\t{energy:.4f}" for id, energy in energies.items()))
+    else:
+        write_formation_energies(energies, output)
+        print(f"{output}: {len(energies)} formation energies, {left_out} crystals left out for want of an element")
+
+
 def vasp_inputs(
     sources: Annotated[list[Path], typer.Argument(help="Structures, folders, or JSON of records; last the folder.")],
     step: Annotated[list[str] | None, typer.Option(help="relax, static, hse; default all.")] = None,

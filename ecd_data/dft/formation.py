@@ -1,0 +1,64 @@
+"""Formation energies of computed crystals, from the energies of the elements computed alike."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ecd_data.crystal import SYMBOLS
+from ecd_data.errors import EcdError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from ecd_data.store import Store
+
+
+def elemental_energies(stores: Iterable[Store], functional: str = "PBE") -> dict[str, float]:
+    """The lowest energy of each element in eV/atom, among the crystals and molecules of one element in the stores.
+
+    functional: as in the stores' index; a formation energy needs all energies from one.
+    """
+    lowest: dict[str, float] = {}
+    for store in stores:
+        frame = _energies(store)
+        for row in frame[frame["functional"] == functional].itertuples():
+            elements = set(row.numbers)
+            if len(elements) == 1 and np.isfinite(row.energy_eV):
+                symbol = SYMBOLS[elements.pop()]
+                lowest[symbol] = min(row.energy_eV / len(row.numbers), lowest.get(symbol, np.inf))
+    return lowest
+
+
+def formation_energies(store: Store, references: dict[str, float], functional: str = "PBE") -> dict[str, float]:
+    """The formation energy of each crystal of a store in eV/atom, by id, as of `elemental_energies`.
+
+    Crystals of another functional, without an energy, or with an element that has no reference are left out.
+    """
+    frame = _energies(store)
+    found = {}
+    for row in frame[frame["functional"] == functional].itertuples():
+        symbols = [SYMBOLS[z] for z in row.numbers]
+        if set(symbols) <= references.keys() and np.isfinite(row.energy_eV):
+            found[row.id] = (row.energy_eV - sum(references[symbol] for symbol in symbols)) / len(symbols)
+    return found
+
+
+def write_formation_energies(energies: dict[str, float], path: str | Path) -> None:
+    """Write a CSV with the columns id and formation_energy_per_atom, as `ecd dft select --energies` takes it."""
+    with open(path, "w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(("id", "formation_energy_per_atom"))
+        rows.writerows((id, f"{energy:.6f}") for id, energy in energies.items())
+
+
+def _energies(store: Store) -> DataFrame:
+    if "energy_eV" not in store.index:
+        raise EcdError(
+            f"{store.root} has no energies: it was not made by `ecd dft run` or `ecd convert` beside OUTCARs"
+        )
+    return store.index[["id", "functional", "numbers", "energy_eV"]]
