@@ -429,14 +429,18 @@ def test_offline_fetch_says_so_and_leaves_nothing(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.skipif(shutil.which("pw.x") is None, reason="Quantum ESPRESSO (pw.x) is not installed")
 @pytest.mark.skipif(not pseudo_folder().is_dir(), reason="no pseudopotentials in the cache: run `ecd dft setup`")
-def test_real_engine_repeats_the_sample(tmp_path: Path) -> None:
+def test_real_engine_repeats_itself_and_the_sample(tmp_path: Path) -> None:
     from ecd_data.metrics import eps_mae
-    from ecd_data.sample.cells import pristine
+    from ecd_data.sample.cells import structures
     from ecd_data.store.roots import embedded
 
-    report = run({"Si_diamond": pristine("pbe")["Si_diamond"]}, tmp_path / "s.ecd", pwx="pw.x")
-    assert report.done == ["Si_diamond"], report.failures
-    mine, shipped = open_store(tmp_path / "s.ecd")["Si_diamond"], open_store(embedded("pbe"))["Si_diamond"]
+    once, twice = (tmp_path / name for name in ("once.ecd", "twice.ecd"))
+    for store in (once, twice):
+        report = run({"Si_diamond": structures()["Si_diamond"]}, store, pwx="pw.x")
+        assert report.done == ["Si_diamond"], report.failures
+    mine, again = open_store(once)["Si_diamond"], open_store(twice)["Si_diamond"]
+    shipped = open_store(embedded("pbe"))["Si_diamond"]
     assert mine.shape == shipped.shape
     assert mine.nelect == pytest.approx(8, abs=1e-5)
+    assert eps_mae(mine, again) < 1e-5
     assert eps_mae(mine, shipped) < 1e-4
