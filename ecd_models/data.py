@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from ecd_data.errors import UsageError
 from ecd_data.store.reader import Store
 
-PARTS = ("train", "validation", "test", "test_geometries", "test_compositions")
+KINDS = ("geometries", "compositions", "pairs", "types")
+PARTS = ("train", "validation", "test", *(f"test_{kind}" for kind in KINDS))
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """A store and the ids of a task's parts in it; the embedded sample has the two test parts apart as well."""
+    """A store and the ids of a task's parts in it; the embedded sample has its test parts apart as well."""
 
     task: str
     store: Store
@@ -38,6 +39,6 @@ def task_data(task: str, data_dir: str | None = None) -> TaskData:
     store = Store(locate(name, data_dir or None))
     rows = rows_of(name, store)
     parts = {part: rows["id"][rows["split"] == part].tolist() for part in ("train", "validation", "test")}
-    for kind in ("geometries", "compositions"):
+    for kind in KINDS:
         parts[f"test_{kind}"] = rows["id"][rows["test_part"] == kind].tolist()
     return TaskData(name, store, parts)

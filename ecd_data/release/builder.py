@@ -39,7 +39,7 @@ def load_dataset(path: str = "ecd", name: str | None = None, **options: Any) -> 
     The same as `datasets.load_dataset`, which knows "ecd" once ecd_data is imported. Configurations are the sets "pbe",
     "hse", "mp", "ood", "exp", the probes "probes-pbe" and "probes-hse" (n_probes=1000, seed=0), and every task of
     `load_split`. data_dir= or ECD_ROOT is the folder or URL with the stores; without, the embedded sample serves pbe,
-    hse, exp and their tasks. Raises UsageError for an unknown configuration or one without data.
+    hse, ood, exp and their tasks. Raises UsageError for an unknown configuration or one without data.
     """
     hook.install()
     return datasets.load_dataset(path, name, **options)

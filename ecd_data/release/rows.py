@@ -33,7 +33,7 @@ log = logging.getLogger("ecd_data")
 PROBES = "probes-"
 GAP = "gap_exp_eV"
 SETS = ("pbe", "hse", "mp", "ood", "exp")
-SAMPLE_PARTS = ("geometries", "compositions")
+SAMPLE_PARTS = ("geometries", "compositions", "pairs", "types")
 
 
 def configurations() -> list[str]:
@@ -138,7 +138,7 @@ def _official(configuration: str, store: Store) -> Places:
 
 def _sample(configuration: str, store: Store) -> Places:
     name = set_name(configuration)
-    if name not in ("pbe", "hse"):
+    if name not in ("pbe", "hse", "ood"):
         return {}
     split = sample_split(name)
     plain = configuration.removeprefix(PROBES)

@@ -30,7 +30,7 @@ __all__ = [
 PARTS = ("train", "validation", "test")
 STRICT = "_strict"
 SAMPLE = Path(__file__).parents[1] / "sample" / "splits.json"
-SAMPLE_SPLITS = ("sample_pbe", "sample_hse")
+SAMPLE_SPLITS = ("sample_pbe", "sample_hse", "sample_ood")
 
 Split = dict[str, list[str]]
 
@@ -120,9 +120,9 @@ def load_split(name: str) -> Split:
     """The ids of a task: {"train": [...], "validation": [...], "test": [...]}, sorted, without file endings.
 
     A part that the task does not have is []. `name` is a task ("ecd_hse"), the paper's name ("ECD-HSE-id"), a strict
-    twin ("ecd_hse_strict"), or "sample_pbe" and "sample_hse" for the embedded sample, which add "test_geometries"
-    and "test_compositions". Raises UnknownTaskError, an EcdError, for another name, and EcdError where a list was
-    altered.
+    twin ("ecd_hse_strict"), or "sample_pbe", "sample_hse" and "sample_ood" for the embedded sample, which add
+    "test_geometries", "test_compositions", "test_pairs" and "test_types". Raises UnknownTaskError, an EcdError, for
+    another name, and EcdError where a list was altered.
     """
     if name in SAMPLE_SPLITS:
         return sample_split(name.removeprefix("sample_"))
@@ -150,7 +150,7 @@ def set_of(name: str) -> Split:
 
 
 def sample_split(functional: str) -> Split:
-    """The split of the embedded sample, "pbe" or "hse"; raises EcdError where the sample is not installed."""
+    """The split of the embedded sample, "pbe", "hse" or "ood"; raises EcdError where the sample is not installed."""
     if not SAMPLE.is_file():
         raise EcdError(f"the embedded sample has no {SAMPLE}: reinstall ecd-data")
     splits = json.loads(SAMPLE.read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from ecd_data.store.reader import Store
 log = logging.getLogger("ecd_data")
 
 CONFIGURATIONS = ("pbe", "hse", "mp", "ood", "exp")
-EMBEDDED = {"pbe": "pbe", "hse": "hse", "exp": "pbe"}
+EMBEDDED = {"pbe": "pbe", "hse": "hse", "ood": "ood", "exp": "pbe"}
 
 
 def open_store(name: str | Path) -> Store:

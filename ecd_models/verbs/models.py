@@ -48,7 +48,12 @@ def train(
 def evaluate(
     task: Annotated[str, typer.Argument(help="Task or configuration, for example pbe.")],
     model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint or name.")],
-    part: Annotated[str, typer.Option(help="train, validation, test, test_geometries, test_compositions.")] = "test",
+    part: Annotated[
+        str,
+        typer.Option(
+            help="train, validation, test, or test_geometries, test_compositions, test_pairs, test_types of the sample."
+        ),
+    ] = "test",
     data: Data = None,
     limit: Annotated[int | None, typer.Option(help="Only the first crystals.")] = None,
     output: Annotated[

@@ -393,7 +393,7 @@ def test_the_embedded_sample(name):
     assert np.array_equal(row["density"].values, open_store(name)[row["id"]].values)
 
 
-@pytest.mark.parametrize("name", ["mp", "ood", "ecd_mp"])
+@pytest.mark.parametrize("name", ["mp", "ecd_mp"])
 def test_no_data_says_how_to_get_them(name):
     with pytest.raises(UsageError, match="ECD_ROOT"):
         load_dataset("ecd", name)
