@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ecd_data.dft.formation import elemental_energies, formation_energies
+from ecd_data.sample.cells import structures
 from ecd_data.sample.table import HERE, indexes, markdown
 from ecd_data.store import open_store
 
@@ -50,18 +51,16 @@ def _formation(folder: Path) -> str:
     rows, differences = [], []
     for id, enthalpy in published()["formation_enthalpies"].items():
         if id in ours:
-            measured = enthalpy / KJ_MOL / formula_atoms(folder, id)
+            measured = enthalpy / KJ_MOL / formula_atoms(id)
             differences.append(ours[id] - measured)
             rows.append([id, f"{ours[id]:.2f}", f"{measured:.2f}", f"{differences[-1]:+.2f}"])
     rows.append([f"mean of {len(rows)}", "", "", f"{np.mean(differences):+.2f}"])
     return markdown(["formation energy, eV/atom", "PBE", "measured, 298 K", "difference"], rows)
 
 
-def formula_atoms(folder: Path, id: str) -> int:
-    """The atoms in one reduced formula unit of a cell of the sample."""
-    frames = indexes(folder)
-    frame = next(frames[name] for name in ("pbe", "ood") if id in frames[name].index)
-    numbers = list(frame.loc[id, "numbers"])
+def formula_atoms(id: str) -> int:
+    """The atoms in one reduced formula unit of a crystal of the sample."""
+    numbers = structures()[id]["numbers"]
     return len(numbers) // int(np.gcd.reduce([numbers.count(z) for z in set(numbers)]))
 
 
