@@ -36,6 +36,10 @@ def frozen(array: ArrayLike, dtype: type, shape: tuple[int, ...] | None = None) 
     return result
 
 
+def _all_finite(array: Floats) -> bool:
+    return np.count_nonzero(np.isfinite(array)) == array.size  # half the time of .all() on a few atoms
+
+
 @dataclass(frozen=True, eq=False)
 class Crystal:
     """Atoms in a periodic cell.
@@ -54,11 +58,11 @@ class Crystal:
         object.__setattr__(self, "numbers", frozen(self.numbers, np.int64).reshape(-1))
         object.__setattr__(self, "frac_coords", frozen(self.frac_coords, np.float64, (len(self.numbers), 3)))
         object.__setattr__(self, "pbc", tuple(bool(p) for p in self.pbc))
-        if not (np.isfinite(self.lattice).all() and np.isfinite(self.frac_coords).all()):
+        if not (_all_finite(self.lattice) and _all_finite(self.frac_coords)):
             raise ValueError("the crystal has a lattice vector or coordinate that is not finite")
         if self.volume < 1e-6:
             raise ValueError("the lattice vectors span no volume")
-        if len(self.numbers) and not (0 <= self.numbers.min() and self.numbers.max() < len(SYMBOLS)):
+        if np.count_nonzero(self.numbers.view(np.uint64) >= len(SYMBOLS)):  # negative ones are large there
             raise ValueError(f"atomic numbers must lie in 0..{len(SYMBOLS) - 1}")
 
     def __len__(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import zlib
 from collections.abc import Callable
 from importlib import import_module
@@ -104,12 +105,12 @@ def read_bytes(path: Path) -> Text:
     Raises FormatError for a missing, empty or damaged file.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(8)
-            plain = not any(head.startswith(magic) for magic in OPENERS)
-            if plain and file.seek(0, 2) > SMALL:
-                return MappedFile.open(path)
-            file.seek(0)
+        with open(path, "rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size > SMALL:
+                head = file.read(8)
+                if not any(head.startswith(magic) for magic in OPENERS):
+                    return MappedFile.open(path)
+                file.seek(0)
             data = file.read()
     except FileNotFoundError as error:
         raise FormatError(f"{path} does not exist: check the path") from error

@@ -134,10 +134,10 @@ def _mantissa(digits: NDArray[np.uint32], values: Floats, spare: Floats) -> None
     values += spare
 
 
-def c_order(values: Floats, shape: tuple[int, int, int], divisor: float) -> Floats:
-    """Numbers with the first axis fastest, divided, as an ordinary array [shape]."""
+def c_order(values: Floats, shape: tuple[int, int, int], divisor: float, out: Floats | None = None) -> Floats:
+    """Numbers with the first axis fastest, divided, as an ordinary array [shape], `out` where that is given."""
     source = values.reshape(shape[::-1])
-    grid = np.empty(shape)
+    grid = np.empty(shape) if out is None else out
     slab = np.empty((shape[2], shape[0]))  # one plane at a time stays in the cache
     for plane in range(shape[1]):
         np.divide(source[:, plane], divisor, out=slab)

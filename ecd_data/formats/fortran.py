@@ -13,16 +13,21 @@ from ecd_data.formats.text import Text
 STEP = 1 << 20  # bytes at a time
 
 
-def parse_grid(data: Text, start: int, shape: tuple[int, int, int], divisor: float, name: str) -> tuple[Floats, int]:
-    """The numbers of a grid from position `start` on, the first axis fastest, divided [shape]; see `parse_block`."""
+def parse_grid(
+    data: Text, start: int, shape: tuple[int, int, int], divisor: float, name: str, out: Floats | None = None
+) -> tuple[Floats, int]:
+    """The numbers of a grid from position `start` on, the first axis fastest, divided [shape]; see `parse_block`.
+
+    They are in `out` [shape], where that is given.
+    """
     count = shape[0] * shape[1] * shape[2]
     _check_room(data, start, count, name)
-    fast = parse_planes(data, start, shape, divisor)
+    fast = parse_planes(data, start, shape, divisor, out)
     end = None if fast is None else _end_of_line(data, fast[1])
     if fast is not None and end is not None:
         return fast[0], end
     values, end = parse_block(data, start, count, name)
-    return c_order(values, shape, divisor), end
+    return c_order(values, shape, divisor, out), end
 
 
 def parse_block(data: Text, start: int, count: int, name: str) -> tuple[Floats, int]:

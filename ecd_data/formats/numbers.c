@@ -15,8 +15,8 @@ typedef unsigned __int128 wide;
 #define ZEROS 0x3030303030303030u
 #define HIGH_HALVES 0xF0F0F0F0F0F0F0F0u
 #define SIXES 0x0606060606060606u
-#define PLANES 16 /* usually turned at a time: two lines of the cache */
-#define TILE 32   /* rows of the grid written at a time: each lies on a page of its own */
+#define LINE 8  /* planes turned at a time: doubles in a line of the cache */
+#define TILE 32 /* rows of the grid written at a time: each lies on a page of its own */
 
 static const double TENS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                               1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
@@ -99,8 +99,13 @@ static inline int vasp_number(const char *text, const uint64_t *powers, int64_t 
     const uint64_t low = (uint64_t)_mm_cvtsi128_si64(_mm_unpackhi_epi64(fours, fours));
     const uint64_t digits = (uint32_t)high * 100000000ULL + (high >> 32) * 10000 + (uint32_t)low;
     const int64_t exponent = (int64_t)(low >> 32);
-    if (!nearest(digits, (down ? -exponent : exponent) - 11, powers, lowest, highest, value)) return 0;
-    *value *= SIGNS[minus];
+    const uint64_t places = (uint64_t)(down ? 11 + exponent : 11 - exponent);
+    double found;
+    if (places <= 22) /* eleven digits and their divisor are exact */
+        found = (double)(int64_t)digits / TENS[places];
+    else if (!nearest(digits, -(int64_t)places, powers, lowest, highest, &found))
+        return 0;
+    *value = found * SIGNS[minus];
     return 1;
 #else
     (void)text, (void)powers, (void)lowest, (void)highest, (void)value;
@@ -108,32 +113,68 @@ static inline int vasp_number(const char *text, const uint64_t *powers, int64_t 
 #endif
 }
 
-/* Up to `count` numbers of `size` bytes of text into `values`; returns how many. Only words that a blank follows are
-   taken. state: how far it came; how many words are left to the caller; the number and place of each of these. room:
-   of these at most. */
-int64_t parse_numbers_v3(const char *text, int64_t size, int64_t count, double *values, const uint64_t *powers,
-                         int64_t lowest, int64_t highest, int64_t *state, int64_t room) {
-    int64_t n = 0, odds = 0;
+/* The exponent behind a mantissa, as E+02 or E-02, and whether it stands there. */
+static inline int short_exponent(const char *text, int64_t *exponent) {
+    uint32_t mark;
+    memcpy(&mark, text, 4);
+    mark ^= 0x30302B45u; /* E+00 */
+    const uint32_t sign = mark & 0x0600; /* "-" differs from "+" in two bits */
+    *exponent = (mark >> 16 & 15) * 10 + (mark >> 24);
+    if (sign) *exponent = -*exponent;
+    return ((mark | ((mark + 0x06060000u) & 0xF0F00000u)) & 0xF0F0F9FFu) == 0 && (sign == 0 || sign == 0x0600);
+}
+
+/* Whether the text begins with a number such as 1.1309E+03 with a blank behind it: a digit, a point, as many digits as
+   `places` says, seven at most, and an exponent of two digits. Its value then is in `value`. */
+static inline int short_number(const char *text, int64_t places, const uint64_t *powers, int64_t lowest,
+                               int64_t highest, double *value) {
+    const int bits = 56 - 8 * (int)places;
+    const char *const mark = text + 2 + places;
+    const uint64_t first = (unsigned char)*text ^ '0', eight = (load(text + 2) ^ ZEROS) << 8 << bits | first << bits;
+    int64_t exponent;
+    if (no_digits(eight) || text[1] != '.' || !short_exponent(mark, &exponent) || !is_blank(mark[4])) return 0;
+    return nearest(eight_digits(eight), exponent - places, powers, lowest, highest, value);
+}
+
+static inline const char *after_blanks(const char *p, const char *end) {
+    while (p < end && is_blank(*p)) p++;
+    return p;
+}
+
+/* Up to `count` numbers of `size` bytes of text, `start` bytes behind `text`, into `values`; returns how many. Only
+   words that a blank follows are taken. state: how far it came; how many words are left to the caller; the number and
+   place of each of these. room: of these at most. */
+int64_t parse_numbers_v4(const char *text, int64_t start, int64_t size, int64_t count, double *values,
+                         const uint64_t *powers, int64_t lowest, int64_t highest, int64_t *state, int64_t room) {
+    text += start;
+    int64_t n = 0, odds = 0, places = 0; /* places: of numbers in the short form, 0 where they are not */
     while (size > 0 && !is_blank(text[size - 1])) size--; /* so that every word ends before the text does */
     const char *p = text, *const end = text + size;
-    for (; n < count; n++) {
-        while (p < end && is_blank(*p)) p++;
+    while (n < count) {
+        p = after_blanks(p, end);
+        while (places == 0 && n < count && end - p > 18 && vasp_number(p, powers, lowest, highest, values + n)) {
+            n++;
+            p += 18; /* with the blank */
+            p += *p == ' '; /* of the next line */
+        }
+        if (n == count) break;
+        p = after_blanks(p, end);
         if (p == end) break;
         const char *const word = p;
-        const int minus = *p == '-';
-        uint64_t digits = 0;
-        int64_t power = 0, length = 0;
         double value;
-        if (end - p > 17 && vasp_number(p, powers, lowest, highest, values + n)) {
-            p += 18; /* with the blank */
+        const int minus = *p == '-';
+        p += minus;
+        if (places > 0 && end - p > 16 && short_number(p, places, powers, lowest, highest, &value)) {
+            values[n++] = SIGNS[minus] * value;
+            p += places + 6;
             continue;
         }
-        p += minus | (*p == '+');
+        p += !minus && *p == '+';
         const char *first = p;
-        digits = 0;
+        uint64_t digits = 0;
         for (; is_digit(*p); p++) digits = 10 * digits + (uint64_t)(*p - '0');
-        length = p - first;
-        power = 0;
+        int64_t length = p - first, power = 0, exponent;
+        places = length == 1;
         if (*p == '.') {
             first = ++p;
             for (; end - p > 8 && !no_digits(load(p) ^ ZEROS); p += 8)
@@ -152,31 +193,27 @@ int64_t parse_numbers_v3(const char *text, int64_t size, int64_t count, double *
             power = first - p;
             length -= power;
         }
-        uint32_t mark = 0;
-        if (end - p > 4) memcpy(&mark, p, 4);
-        mark ^= 0x30302B45u; /* E+00 */
-        if (!((mark | ((mark + 0x06060000u) & 0xF0F00000u)) & 0xF0F0F9FFu) && (mark >> 9 & 1) == (mark >> 10 & 1)) {
-            const int64_t exponent = (mark >> 16 & 15) * 10 + (mark >> 24);
-            power += mark >> 9 & 1 ? -exponent : exponent;
+        places = places && -power < 8 ? -power : 0;
+        if (end - p > 4 && short_exponent(p, &exponent)) {
+            power += exponent;
             p += 4;
         } else if (*p == 'E' || *p == 'e') {
             const int down = *++p == '-';
-            int64_t exponent = 0;
+            exponent = 0;
             p += down | (*p == '+');
             for (first = p; is_digit(*p) && p < first + 4; p++) exponent = 10 * exponent + (*p - '0');
             if (p == first) length = 0;
             power += down ? -exponent : exponent;
         }
         if (is_blank(*p) && length > 0 && length <= 19 && nearest(digits, power, powers, lowest, highest, &value)) {
-            values[n] = SIGNS[minus] * value;
-            p++;
+            values[n++] = SIGNS[minus] * value;
             continue;
         }
         if (odds == room) {
             p = word;
             break;
         }
-        state[2 + 2 * odds] = n;
+        state[2 + 2 * odds] = n++;
         state[3 + 2 * odds++] = word - text;
         while (!is_blank(*p)) p++;
     }
@@ -186,20 +223,37 @@ int64_t parse_numbers_v3(const char *text, int64_t size, int64_t count, double *
     return n;
 }
 
-static inline void turned(const double *planes, int64_t count, int64_t a, int64_t b, int64_t c, double divisor,
-                          double *grid) {
-    for (int64_t first = 0; first < a; first += TILE)
-        for (int64_t j = 0; j < b; j++)
-            for (int64_t i = first; i < a && i < first + TILE; i++)
-                for (int64_t k = 0; k < count; k++)
-                    grid[(i * b + j) * c + k] = planes[(k * b + j) * a + i] / divisor;
+/* Two neighbours of a plane and of the one `next` numbers on, divided: each pair of planes to its own row. */
+static inline void turn_pairs(const double *planes, int64_t next, double divisor, double *row, int64_t row_length) {
+#ifdef __SSE2__
+    const __m128d by = _mm_set1_pd(divisor);
+    const __m128d one = _mm_div_pd(_mm_loadu_pd(planes), by), two = _mm_div_pd(_mm_loadu_pd(planes + next), by);
+    _mm_storeu_pd(row, _mm_unpacklo_pd(one, two));
+    _mm_storeu_pd(row + row_length, _mm_unpackhi_pd(one, two));
+#else
+    row[0] = planes[0] / divisor, row[1] = planes[next] / divisor;
+    row[row_length] = planes[1] / divisor, row[row_length + 1] = planes[next + 1] / divisor;
+#endif
 }
 
 /* `count` planes of a text's grid, its first axis fastest, divided, as grid[:, :, :count] of a grid [a, b, c]. */
-void turn_planes_v3(const double *planes, int64_t count, int64_t a, int64_t b, int64_t c, double divisor,
+void turn_planes_v4(const double *planes, int64_t count, int64_t a, int64_t b, int64_t c, double divisor,
                     double *grid) {
-    for (; count >= PLANES; count -= PLANES, planes += PLANES * a * b, grid += PLANES)
-        turned(planes, PLANES, a, b, c, divisor, grid);
-    for (; count >= 4; count -= 4, planes += 4 * a * b, grid += 4) turned(planes, 4, a, b, c, divisor, grid);
-    if (count > 0) turned(planes, count, a, b, c, divisor, grid);
+    const int64_t plane = a * b;
+    for (int64_t first = 0; first < a; first += TILE) {
+        const int64_t after = first + TILE < a ? first + TILE : a, even = after - ((after - first) & 1);
+        for (int64_t k = 0; k < count; k += LINE) {
+            const int64_t depth = k + LINE < count ? LINE : count - k, pairs = depth & ~(int64_t)1;
+            for (int64_t j = 0; j < b; j++) {
+                const double *const source = planes + k * plane + j * a;
+                double *const target = grid + j * c + k;
+                for (int64_t i = first; i < even; i += 2)
+                    for (int64_t d = 0; d < pairs; d += 2)
+                        turn_pairs(source + d * plane + i, plane, divisor, target + i * b * c + d, b * c);
+                for (int64_t i = first; i < after; i++)
+                    for (int64_t d = i < even ? pairs : 0; d < depth; d++)
+                        target[i * b * c + d] = source[d * plane + i] / divisor;
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ import sys
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ STEP = 1 << 18  # bytes of a file at a time, so that they stay in the cache
 NUMBER, WORD = 20, 64  # bytes of most numbers, of the longest
 ODD = 256  # words at a time that are left to Python
 LARGEST_POWER = 160  # of ten, in the library
-PLANES = 16  # at a time, as in numbers.c
+LINE = 8  # doubles in a line of the cache, planes turned at a time
+IN_CACHE = 1 << 15  # numbers of planes that stay in the cache until they are turned
 LAST = b" -7.25e-301"  # behind a text: where it is not the last number read, a word before it is none
 NO_EXPONENT_LETTER = re.compile(rb"(\d)([+-]\d{3})(?!\d)")  # Fortran drops the E of three-digit exponents
 
@@ -37,44 +38,53 @@ def parse_numbers(data: Text, start: int, out: Floats) -> int | None:
     library = compiled()
     if library is None:
         return None
-    step = min(len(data) if isinstance(data, bytes) else STEP, NUMBER * len(out) + WORD)
-    scratch = np.empty(0 if isinstance(data, bytes) else step, dtype=np.uint8)
-    state = np.empty(2 + 2 * ODD, dtype=np.int64)
-    fixed = (_powers().ctypes.data, -LARGEST_POWER, LARGEST_POWER, state.ctypes.data, ODD)
-    target, done, position = out.ctypes.data, 0, start
-    while done < len(out):
-        left = len(out) - done
-        text = view(data, position, min(step, NUMBER * left + WORD, len(data) - position), scratch)
-        count = library.parse_numbers_v3(text.ctypes.data, len(text), left, target + out.itemsize * done, *fixed)
-        length, odds = state[:2].tolist()
-        for number, first in state[2 : 2 + 2 * odds].reshape(-1, 2).tolist():
-            value = _by_numpy(text[first : first + WORD].tobytes().split(maxsplit=1)[0])
+    whole = isinstance(data, bytes)
+    step = len(data) if whole else min(STEP, NUMBER * len(out) + WORD)
+    text: Any = data if whole else np.empty(step, dtype=np.uint8)
+    place = text if whole else text.ctypes.data
+    state = library.state()
+    target, count, size, done, position = out.ctypes.data, len(out), len(data), 0, start
+    while done < count:
+        left = count - done
+        length = min(step, NUMBER * left + WORD, size - position)
+        if not whole:
+            text = view(data, position, length, text)
+        first = position if whole else 0
+        got = library.parse(place, first, length, left, target + 8 * done, *library.powers, state, ODD)
+        for odd in range(2, 2 + 2 * state[1], 2):
+            word = text[first + state[odd + 1] : first + state[odd + 1] + WORD]
+            value = _by_numpy(bytes(word).split(maxsplit=1)[0])
             if value is None or len(value) != 1 or not np.isfinite(value[0]):
                 return None
-            out[done + number] = value[0]
-        if length == 0:
+            out[done + state[odd]] = value[0]
+        if state[0] == 0:
             return None
-        done, position = done + count, position + length
+        done, position = done + got, position + state[0]
     return position
 
 
-def parse_planes(data: Text, start: int, shape: tuple[int, int, int], divisor: float) -> tuple[Floats, int] | None:
-    """A grid whose first axis runs fastest, divided [shape], and the position after it; None as `parse_numbers`."""
+def parse_planes(
+    data: Text, start: int, shape: tuple[int, int, int], divisor: float, out: Floats | None = None
+) -> tuple[Floats, int] | None:
+    """A grid whose first axis runs fastest, divided [shape], and the position after it; None as `parse_numbers`.
+
+    It is in `out` [shape], where that is given.
+    """
     library = compiled()
     if library is None:
         return None
     a, b, c = shape
-    planes = np.empty((min(PLANES, c), b, a))
-    grid = np.empty(shape)
-    position = start
-    for first in range(0, c, PLANES):
-        count = min(PLANES, c - first)
-        after = parse_numbers(data, position, planes[:count].reshape(-1))
+    at_once = min(max(IN_CACHE // (a * b) // LINE, 2) * LINE, c)
+    planes = np.empty(at_once * a * b)
+    grid = np.empty(shape) if out is None else out
+    source, target, position = planes.ctypes.data, grid.ctypes.data, start
+    for first in range(0, c, at_once):
+        count = min(at_once, c - first)
+        after = parse_numbers(data, position, planes[: count * a * b])
         if after is None:
             return None
         position = after
-        target = grid.ctypes.data + grid.itemsize * first
-        library.turn_planes_v3(planes.ctypes.data, count, a, b, c, divisor, target)
+        library.turn(source, count, a, b, c, divisor, target + 8 * first)
     grid.flags.writeable = False  # so that a Density takes it as it is
     return grid, position
 
@@ -105,22 +115,32 @@ def _plain(text: bytes) -> Floats | None:
     return values[:-1] if len(values) and values[-1] == float(LAST) else None
 
 
+class Library(NamedTuple):
+    """The functions of numbers.c, the powers that they want, and room for what they leave."""
+
+    parse: Any
+    turn: Any
+    powers: tuple[int, int, int]
+    state: Any
+
+
 @cache
-def compiled() -> Any:
+def compiled() -> Library | None:
     """The library, None where it was not built here."""
     if sys.byteorder != "little" or not LIBRARY.exists():
         return None
     integer, pointer, real = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
     try:
         library = ctypes.CDLL(str(LIBRARY))
-        parse, turn = library.parse_numbers_v3, library.turn_planes_v3
+        parse, turn = library.parse_numbers_v4, library.turn_planes_v4
     except (OSError, AttributeError):  # of another machine or version
         return None
-    parse.argtypes = [pointer, integer, integer, pointer, pointer, integer, integer, pointer, integer]
+    parse.argtypes = [pointer, *[integer] * 3, pointer, pointer, integer, integer, pointer, integer]
     parse.restype = integer
     turn.argtypes = [pointer, integer, integer, integer, integer, real, pointer]
     turn.restype = None
-    return library
+    powers = (_powers().ctypes.data, -LARGEST_POWER, LARGEST_POWER)
+    return Library(parse, turn, powers, integer * (2 + 2 * ODD))
 
 
 @cache

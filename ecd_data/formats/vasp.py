@@ -46,7 +46,7 @@ def parse(data: Text, name: str) -> Density:
         raise FormatError(
             f"{name} is cut inside its last line: copy it again, or end it with a line end if it is whole"
         )
-    spin = None if len(grids) == 1 else grids[1] if len(grids) == 2 else np.stack(grids[1:])
+    spin = None if len(grids) == 1 else grids[1] if len(grids) == 2 else _vector(grids[1:])
     if spin is not None:
         spin.flags.writeable = False  # so that the Density takes it as it is
     augmentation = tuple(tails) if any(tail.strip() for tail in tails) else None
@@ -117,22 +117,32 @@ def _atomic_numbers(symbols: list[str], amounts: list[int], name: str) -> list[i
 
 
 def _blocks(data: Text, position: int, volume: float, name: str) -> tuple[list[Floats], list[str]]:
-    """The grids [a, b, c], divided by the volume, and what follows each."""
+    """The grids [a, b, c], divided by the volume, and what follows each; three vectors are one array's."""
     found = DIMENSIONS.search(data, position)
     if found is None or data[position : found.start()].strip():
         raise FormatError(f"{name} has no line of three grid dimensions after its atoms: it is cut or not a CHGCAR")
     shape: tuple[int, int, int] = tuple(int(n) for n in found.groups())  # type: ignore[assignment]
     grid_points(shape, len(data), name)
-    again = re.compile(rb"^[ \t]*%d[ \t]+%d[ \t]+%d[ \t]*\r?$" % shape, re.MULTILINE)
+    again = re.compile(rb"\n[ \t]*%d[ \t]+%d[ \t]+%d[ \t]*\r?$" % shape, re.MULTILINE)
     grids: list[Floats] = []
     tails: list[str] = []
+    vector: list[Floats] | NDArray = []
     while found is not None:
-        start = data.find(b"\n", found.end() - 1) + 1
-        grid, end = parse_grid(data, start or len(data), shape, volume, f"{name}, grid {len(grids) + 1}")
-        found = again.search(data, end)
+        start = data.find(b"\n", found.end() - 1) + 1 or len(data)
+        out = vector[len(grids) - 1] if 0 < len(grids) <= len(vector) else None
+        grid, end = parse_grid(data, start, shape, volume, f"{name}, grid {len(grids) + 1}", out)
+        found = again.search(data, end - 1)
+        if not grids and 2 * (len(data) - end) > 5 * (end - start):
+            vector = np.empty((3, *shape))
         grids.append(grid)
-        tails.append(data[end : found.start() if found else len(data)].decode())
+        tails.append(data[end : found.start() + 1 if found else len(data)].decode())
     return grids, tails
+
+
+def _vector(grids: list[Floats]) -> Floats:
+    """Three grids as one array [3, a, b, c]: the one that they are the rows of, or a new one."""
+    whole = grids[0].base
+    return whole if whole is not None and whole.shape == (3, *grids[0].shape) else np.stack(grids)
 
 
 def render(rho: Density) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import os
 import shutil
 import subprocess
@@ -100,9 +101,23 @@ def test_what_is_no_finite_number_is_an_error(way, word):
         parse_block(bad, 0, 500, "x")
 
 
-def test_grids_are_turned_divided_and_end_with_their_line(way):
-    shape = (6, 5, 19)
-    text = numbers_text(6 * 5 * 19, (-3, 3)) + b"augmentation\n"
+@pytest.mark.parametrize("places", range(1, 10))
+def test_numbers_of_few_digits_are_those_of_float(way, places):
+    values = np.random.default_rng(places).normal(size=3000) * 10.0 ** np.arange(-60, 60).repeat(25)
+    words = [f"{x:.{places}E}" for x in values] + ["-1.5E+00", "12.5E+00", "1.25E-101", f"{7:.{places}E}"]
+    text = "\n" + "".join(" ".join(words[i : i + 7]) + "\n" for i in range(0, len(words), 7))
+    np.testing.assert_array_equal(
+        bits(parse_block(text.encode(), 1, len(words), "x")[0]), bits(floats_of(text.encode()))
+    )
+    for bad in (b"1.5:E+00", b"1,50E+00", b":.50E+00", b"1.50E:00", b"1.50E+0:", b"1.50E+001.5"):
+        wrong = text.encode().replace(b"-1.5E+00", bad)
+        with pytest.raises(FormatError, match=r"^x"):
+            parse_block(wrong, 1, len(words), "x")
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 19), (1, 1, 1), (33, 3, 9), (2, 7, 8), (65, 2, 17), (200, 200, 3)])
+def test_grids_are_turned_divided_and_end_with_their_line(way, shape):
+    text = numbers_text(math.prod(shape), (-3, 3)) + b"augmentation\n"
     grid, end = parse_grid(text, 0, shape, 3.0, "x")
     assert text[end:] == b"augmentation\n"
     expected = floats_of(text[:end]).reshape(shape[::-1]).transpose(2, 1, 0) / 3.0
