@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import os
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
@@ -13,11 +12,11 @@ from urllib.parse import quote, urlsplit
 from ecd_data.errors import UnknownIdError, UsageError
 from ecd_data.release.manifest import ids_in, tasks_table
 from ecd_data.release.splits import PARTS, UnknownTaskError, find_task, load_split, task_names
+from ecd_data.store.names import near
 
 MIRROR = "ECD_MIRROR"
 ENDINGS = (".gz", ".tar", ".json", ".chgcar")
 WILD = "*?["
-NEIGHBOURS = 200  # of an unknown id in the sorted list, among which near ones are looked for
 
 
 @dataclass(frozen=True)
@@ -152,20 +151,10 @@ def _wild(word: str) -> bool:
 def _unknown(word: str, ids: list[str], where: str) -> UnknownIdError:
     if _wild(word):
         return UnknownIdError(f"{word!r} matches no id of {where}: see the ids with `ecd split TASK --part test`")
-    near = near_ids(word, ids)
+    alike = near(word, list(dict.fromkeys(ids)))
     tasks = difflib.get_close_matches(word.lower().replace("-", "_"), [*task_names(strict=True)], n=2, cutoff=0.75)
-    hint = f"near: {', '.join([*tasks, *near])}" if near or tasks else "see the ids with `ecd split TASK --part test`"
+    hint = f"near: {', '.join([*tasks, *alike])}" if alike or tasks else "see the ids with `ecd split TASK --part test`"
     return UnknownIdError(f"{word} is neither a task nor an id of {where}; {hint}")
-
-
-def near_ids(word: str, ids: Sequence[str]) -> list[str]:
-    """Up to three ids that resemble `word`: comparing with its neighbours in order, since 270,000 take seconds."""
-    ordered = sorted(frozenset(ids))
-    place = bisect_left(ordered, word)
-    neighbours = ordered[max(0, place - NEIGHBOURS) : place + NEIGHBOURS]
-    tail = word.rpartition("-")[2]
-    alike = [id for id in ordered if len(tail) > 2 and id.endswith(tail)][:NEIGHBOURS]
-    return difflib.get_close_matches(word, list(dict.fromkeys([*neighbours, *alike])), n=3, cutoff=0.6)
 
 
 def _template(url: str, mirror: str | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ecd_data.dft.formation import elemental_energies, formation_energies
+from ecd_data.release.manifest import gap_rows
 from ecd_data.sample.cells import structures
 from ecd_data.sample.table import HERE, indexes, markdown
 from ecd_data.store import open_store
@@ -17,14 +18,15 @@ from ecd_data.store import open_store
 KJ_MOL = 96.4853  # kJ/mol in one eV a formula unit
 
 
-def published() -> dict[str, dict[str, Any]]:
-    """Published numbers by kind and id: gaps [PBE, HSE06] in eV, lattice constants in Å, enthalpies in kJ/mol."""
+def published() -> dict[str, dict[str, float]]:
+    """Published numbers by kind and id: gaps in eV, Å^3/atom, lattice constants in Å, enthalpies in kJ/mol."""
     return json.loads(files("ecd_data.sample").joinpath("literature.json").read_text())
 
 
 def comparison(folder: Path = HERE) -> str:
-    """The tables as Markdown: gaps, formation energies, lattice constants after relaxation; ours and published."""
-    return "\n\n".join([_gaps(folder), _formation(folder), _lattice_constants(folder)])
+    """The tables as Markdown: gaps, formation energies, volumes and lattice constants; ours and published."""
+    relaxed = json.loads((folder / "relaxed.json").read_text())
+    return "\n\n".join([_gaps(folder), _formation(folder), _volumes(relaxed), _lattice_constants(relaxed)])
 
 
 def sample_formation_energies(folder: Path = HERE) -> dict[str, float]:
@@ -37,13 +39,21 @@ def sample_formation_energies(folder: Path = HERE) -> dict[str, float]:
 def _gaps(folder: Path) -> str:
     import pandas as pd
 
-    frames = indexes(folder)
-    pbe, hse = pd.concat([frames["pbe"], frames["ood"]]), frames["hse"]
-    rows = []
-    for id, (semilocal, hybrid) in published()["gaps"].items():
-        ours = [f"{frame.loc[id, 'gap_eV']:.2f}" if id in frame.index else "" for frame in (pbe, hse)]
-        rows.append([id, ours[0], f"{semilocal:.1f}", ours[1], f"{hybrid:.1f}"])
-    return markdown(["gap, eV", "PBE", "published", "HSE06", "published"], rows)
+    frames, known = indexes(folder), published()
+    ours = {"gaps_pbe": pd.concat([frames["pbe"], frames["ood"]])["gap_eV"], "gaps_hse06": frames["hse"]["gap_eV"]}
+    measured = {row["sample_id"]: row["gap_exp_eV"] for row in gap_rows()}
+    rows: list[list[str]] = []
+    differences: dict[str, list[float]] = {kind: [] for kind in ours}
+    for id in sorted(set(known["gaps_pbe"]) | set(known["gaps_hse06"])):
+        row = [id]
+        for kind, gaps in ours.items():
+            both = id in gaps and id in known[kind]
+            row += [f"{gaps[id]:.2f}" if id in gaps else "", f"{known[kind][id]:.2f}" if id in known[kind] else ""]
+            differences[kind] += [abs(gaps[id] - known[kind][id])] if both else []
+        rows.append([*row, measured.get(id, "")])
+    mean = {kind: f"{np.mean(found):.2f} ({len(found)})" for kind, found in differences.items()}
+    rows.append(["mean difference", "", mean["gaps_pbe"], "", mean["gaps_hse06"], ""])
+    return markdown(["gap, eV", "PBE", "VASP PBE", "HSE06", "published HSE06", "measured"], rows)
 
 
 def _formation(folder: Path) -> str:
@@ -64,13 +74,19 @@ def formula_atoms(id: str) -> int:
     return len(numbers) // int(np.gcd.reduce([numbers.count(z) for z in set(numbers)]))
 
 
-def _lattice_constants(folder: Path) -> str:
-    relaxed = json.loads((folder / "relaxed.json").read_text())
+def _volumes(relaxed: dict[str, Any]) -> str:
+    rows = []
+    for id, volume in published()["volumes"].items():
+        found = abs(np.linalg.det(relaxed[id]["lattice"])) / len(relaxed[id]["numbers"])
+        rows.append([id, f"{found:.2f}", f"{volume:.2f}", f"{100 * (found / volume - 1):+.1f} %"])
+    return markdown(["volume, Å^3/atom", "PBE", "WIEN2k, PBE", "difference"], rows)
+
+
+def _lattice_constants(relaxed: dict[str, Any]) -> str:
     rows = []
     for id, constant in published()["lattice_constants"].items():
-        if id in relaxed:
-            found = conventional(relaxed[id]["lattice"])
-            rows.append([id, f"{found:.3f}", f"{constant:.3f}", f"{100 * (found / constant - 1):+.1f} %"])
+        found = conventional(relaxed[id]["lattice"])
+        rows.append([id, f"{found:.3f}", f"{constant:.3f}", f"{100 * (found / constant - 1):+.1f} %"])
     return markdown(["lattice constant, Å", "PBE", "published, PBE", "difference"], rows)
 
 

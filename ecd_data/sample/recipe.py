@@ -46,7 +46,7 @@ def make_sample(
             pwx=pwx,
             work=work / functional if work is not None else None,
         )
-    known = {id: structures()[id] for id in published()["lattice_constants"]}
+    known = {id: structures()[id] for kind in ("volumes", "lattice_constants") for id in published()[kind]}
     kept = work / "relax" if work is not None else None
     reports["relaxed"] = relax(known, out / "relaxed.json", processes=processes, pseudo=pseudo, pwx=pwx, work=kept)
     write_manifest(out / "splits.json")

@@ -11,11 +11,18 @@ NEIGHBOURS = 300
 
 
 def near(word: str, ids: Sequence[str]) -> list[str]:
-    """Up to three ids that resemble `word`; of many, among its neighbours in order and those of the same ending."""
+    """Up to three ids that begin with `word` or resemble it, in whatever case.
+
+    Of many ids, those that resemble it are looked for among its neighbours in order and those of the same ending.
+    """
+    folded = word.casefold()
+    begins = sorted((id for id in ids if id.casefold().startswith(folded)), key=len)[:3] if word else []
     if len(ids) > FEW:
         ordered = sorted(ids)
         place = bisect_left(ordered, word)
         tail = word[-max(3, len(word) // 3) :]
         alike = [id for id in ordered if id.endswith(tail)][:NEIGHBOURS]
-        ids = list(dict.fromkeys([*ordered[max(0, place - NEIGHBOURS) : place + NEIGHBOURS], *alike]))
-    return difflib.get_close_matches(word, ids, n=3, cutoff=0.5)
+        ids = [*ordered[max(0, place - NEIGHBOURS) : place + NEIGHBOURS], *alike]
+    names = {id.casefold(): id for id in ids}
+    close = [names[name] for name in difflib.get_close_matches(folded, names, n=3, cutoff=0.5)]
+    return list(dict.fromkeys([*begins, *close]))[:3]

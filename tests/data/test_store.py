@@ -300,6 +300,8 @@ def test_unknown_ids_suggest_near_ones(path):
         store["MgO_rc"]
     assert isinstance(error.value, UnknownIdError)
     one_sentence(error, "MgO_rc", "near: MgO_rs")
+    with pytest.raises(UnknownIdError, match="near: MgO_rs"):
+        store["mgo"]
     with pytest.raises(UnknownIdError):
         store[""]
     assert "MgO_rs" in store
