@@ -32,18 +32,8 @@ from ecd_data.errors import EcdError, FormatError, MissingDependencyError, Usage
 from ecd_data.formats.espresso import read_charge_density
 from ecd_data.formats.units import BOHR
 from ecd_data.store import StoreWriter, open_store
+from tests.data.dft_records import SILICON
 
-A = 2.7155
-SILICON = {
-    "lattice": [[0, A, A], [A, 0, A], [A, A, 0]],
-    "numbers": [14, 14],
-    "frac_coords": [[0, 0, 0], [0.25, 0.25, 0.25]],
-    "ecutwfc_Ry": 40.0,
-    "kmesh": [4, 4, 4],
-    "qmesh_hse": [4, 4, 4],
-    "metal": False,
-    "prototype": "diamond",
-}
 GRID = (9, 9, 9)
 
 # cut down from runs of pw.x 6.7: silicon, and ferromagnetic iron

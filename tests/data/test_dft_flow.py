@@ -24,6 +24,7 @@ from ecd_data.dft.steps import attempts, density
 from ecd_data.errors import MissingDependencyError, UsageError
 from ecd_data.store import open_store
 from ecd_models import cli
+from tests.data.dft_records import HYDROGEN
 
 AT_REST = 5.0  # Å: the cell without pressure
 SHAPE = (6, 6, 6)
@@ -375,14 +376,6 @@ real = pytest.mark.skipif(
     shutil.which("pw.x") is None or not pseudo_folder().is_dir(),
     reason="no Quantum ESPRESSO (pw.x), or no pseudopotentials in the cache: run `ecd dft setup`",
 )
-HYDROGEN = {
-    "lattice": (np.eye(3) * 3.0).tolist(),
-    "numbers": [1, 1],
-    "frac_coords": [[0, 0, 0], [0, 0, 0.26]],
-    "ecutwfc_Ry": 15,
-    "kmesh": [1, 1, 1],
-    "metal": False,
-}
 
 
 @real

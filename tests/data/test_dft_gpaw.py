@@ -25,18 +25,10 @@ from ecd_data.dft.steps import attempts
 from ecd_data.errors import FormatError, MissingDependencyError, UsageError
 from ecd_data.store import open_store
 from ecd_models import cli
+from tests.data.dft_records import HALF, HYDROGEN, SILICON
 
-A = 2.7155
-SILICON = {
-    "lattice": [[0, A, A], [A, 0, A], [A, A, 0]],
-    "numbers": [14, 14],
-    "frac_coords": [[0, 0, 0], [0.25, 0.25, 0.25]],
-    "ecutwfc_Ry": 40.0,
-    "kmesh": [4, 4, 4],
-    "metal": False,
-}
 IRON = {**SILICON, "numbers": [26, 26], "metal": True, "start_magnetisation": 0.4, "symmetry": False}
-VOLUME = 2 * A**3
+VOLUME = 2 * HALF**3
 
 
 @pytest.fixture
@@ -256,14 +248,6 @@ real = pytest.mark.skipif(
     not os.environ.get("ECD_GPAW_PYTHON") and importlib.util.find_spec("gpaw") is None,
     reason="no GPAW here: install it, or name an interpreter that has it with ECD_GPAW_PYTHON",
 )
-HYDROGEN = {
-    "lattice": (np.eye(3) * 3.0).tolist(),
-    "numbers": [1, 1],
-    "frac_coords": [[0, 0, 0], [0, 0, 0.26]],
-    "ecutwfc_Ry": 15,
-    "kmesh": [1, 1, 1],
-    "metal": False,
-}
 
 
 @real
