@@ -19,7 +19,7 @@ START_MAGNETIZATION = 0.4
 KEPT = ("prototype", "parent", "seed", "relaxation")  # facts of a record that stay with its density
 MAGNETIC = {"Cr", "Mn", "Fe", "Co", "Ni"}
 DEFAULT_ECUTWFC = 100.0
-# Ry; converged for PseudoDojo 0.5 standard in the crystals of the sample and more like them
+# Ry; converged for PseudoDojo standard in the crystals of the sample and more like them
 ECUTWFC = {
     "H": 74, "Li": 74, "Be": 88, "B": 76, "C": 82, "N": 84, "O": 84, "F": 84, "Na": 88, "Mg": 84, "Al": 40,
     "Si": 40, "P": 44, "S": 52, "Cl": 58, "K": 74, "Ca": 68, "Sc": 84, "Ti": 84, "V": 84, "Fe": 90, "Co": 96,
