@@ -73,6 +73,7 @@ def save_checkpoint(
     part = path.with_name(path.name + ".part")  # a killed run leaves the old checkpoint whole
     try:
         save_file(tensors, part, header)
+        part.chmod(0o644)  # the library lets its owner alone read it
         os.replace(part, path)
     except SafetensorError as error:  # what safetensors makes of a full disk
         part.unlink(missing_ok=True)

@@ -97,6 +97,7 @@ MODELS = {
     ("predict", "CHGCAR_good", "-m", "junk.pt", "-o", "nowhere/CHGCAR", "--grid", "4", "4", "4"): 2,
     ("evaluate", "pbe", "-m", "nothing"): 2,
     ("evaluate", "pbe", "-m", "junk.pt", "-o", "nowhere/x.json"): 2,
+    ("evaluate", "pbe", "-m", "charge3net-sample", "--part", "train", "--part", "test", "-o", "x.json"): 2,
     ("plot", "nothing", "-m", "junk.pt", "-o", "x.png"): 1,
     ("plot", "good", "-m", "nothing", "-o", "x.png", "--store", "my.ecd"): 2,
 }
@@ -117,6 +118,14 @@ def test_every_mistake_is_one_sentence_with_its_exit_code(here, capsys, argument
         assert err.count("\n") == 1
         assert len(err) > 25
     assert sorted(p.name for p in here.rglob("*")) == before
+
+
+def test_several_parts_are_judged_one_after_the_other(here, capsys):
+    pytest.importorskip("torch")
+    parts = ("--part", "test_pairs", "--part", "test_types")
+    assert run("evaluate", "ood", "-m", "charge3net-sample", *parts, "--limit", "1", "-q") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[::2]] == ["ood test_pairs, charge3net", "ood test_types, charge3net"]
 
 
 def test_conversion_names_what_it_left_out(here, capsys):

@@ -49,11 +49,12 @@ def evaluate(
     task: Annotated[str, typer.Argument(help="Task or configuration, for example pbe.")],
     model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint or name.")],
     part: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            help="train, validation, test, or test_geometries, test_compositions, test_pairs, test_types of the sample."
+            help="train, validation, test (the default), or test_geometries, test_compositions, test_pairs,"
+            " test_types of the sample; repeatable."
         ),
-    ] = "test",
+    ] = None,
     data: Data = None,
     limit: Annotated[int | None, typer.Option(help="Only the first crystals.")] = None,
     output: Annotated[
@@ -62,17 +63,23 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure the errors of a model on full grids."""
+    from ecd_data.errors import UsageError
     from ecd_models import evaluate, load_model
     from ecd_models.screen import evaluation_progress
 
-    with evaluation_progress(not quiet) as report:
-        result = evaluate(load_model(model), task, part=part, data_dir=data, limit=limit, report=report)
-    print(f"{result.task} {part}, {result.model}: {result.summary}")
-    if result.atom_summary is not None:
-        print(f"{result.task} {part}, superposed atoms: {result.atom_summary}")
-    if output is not None:
-        result.save(output)
-        print(f"errors: {output}")
+    parts = part or ["test"]
+    if output is not None and len(parts) > 1:
+        raise UsageError("--output takes the errors of one part: give one --part")
+    judged = load_model(model)
+    for name in parts:
+        with evaluation_progress(not quiet) as report:
+            result = evaluate(judged, task, part=name, data_dir=data, limit=limit, report=report)
+        print(f"{result.task} {name}, {result.model}: {result.summary}")
+        if result.atom_summary is not None:
+            print(f"{result.task} {name}, superposed atoms: {result.atom_summary}")
+        if output is not None:
+            result.save(output)
+            print(f"errors: {output}")
 
 
 def plot(

@@ -61,6 +61,7 @@ def test_what_is_saved_is_loaded(small: ChargE3Net, tmp_path: Path) -> None:
     assert not model.training
     assert_same(load_model(path).network, small)
     assert [file.name for file in path.parent.iterdir()] == ["model.safetensors"]
+    assert path.stat().st_mode & 0o444 == 0o444  # others may read it
 
 
 def test_double_precision_is_kept(small: ChargE3Net, tmp_path: Path) -> None:
