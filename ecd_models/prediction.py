@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, overload
@@ -19,10 +20,13 @@ from ecd_models.fast import Decoder, fast_decoder
 from ecd_models.graph import Neighbors
 from ecd_models.model import DensityModel
 
+log = logging.getLogger("ecd_models")
+
 CHUNK_EDGES = 40_000  # edges a chunk of probes has, about: fewer cost calls, more leave the cache
 MIN_CHUNK, MAX_CHUNK = 128, 16_384
 FAST_CHUNK = 1 << 16  # points between two reports of the compiled kernels
 WORTH = 20_000  # points from which loading the compiled kernels pays
+FAR = 0.1  # of the electrons: what no network misses by where it knows anything
 
 Advance = Callable[[int], None] | None
 
@@ -82,14 +86,32 @@ def predict(
     if len(grid) != 3 or min(grid) < 1:
         raise UsageError(f"a grid needs three positive numbers of points, not {shape}")
     values = (_symmetric if symmetry else _everywhere)(ask, crystal, grid).reshape(-1, *grid)
-    if model.atoms is not None:
-        values[0] += model.atoms(crystal, grid).values
-    nelect = model.nelect(crystal)
-    if nelect is not None:
-        values[0] *= nelect / (values[0].mean() * crystal.volume)
+    _complete(model, crystal, grid, values[0])
     values.flags.writeable = False  # so that the density takes the array as it is
     meta = {"functional": "predicted", "comment": f"predicted by {model.name}"}
     return Density(crystal, values[0], values[1] if model.spin else None, meta=meta)
+
+
+def _complete(model: DensityModel, crystal: Crystal, grid: tuple[int, int, int], values: Floats) -> None:
+    """Adds the superposed atoms to a network's output on a grid and scales it to the electrons, where they are known.
+
+    Warns where the prediction is far from them: a network outside of what it was trained on.
+    """
+    nelect = model.nelect(crystal)
+    expected = nelect
+    if model.atoms is not None:
+        atoms = model.atoms(crystal, grid)
+        values += atoms.values
+        expected = atoms.nelect if nelect is None else nelect
+    found = values.mean() * crystal.volume
+    if expected is not None and abs(found - expected) > FAR * expected:
+        log.warning(
+            "%s predicts %.1f electrons for %s, which has %.1f: the crystal is unlike what it was trained on, do not"
+            " use this density",
+            *(model.name, found, crystal.formula, expected),
+        )
+    if nelect is not None:
+        values *= nelect / found
 
 
 def grid_points(shape: tuple[int, int, int], start: int, stop: int) -> Floats:

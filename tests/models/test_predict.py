@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import tracemalloc
 
 import numpy as np
@@ -44,6 +45,15 @@ def test_the_difference_is_added_to_the_atoms_on_grids_and_at_points(tiny):
     np.testing.assert_allclose(full.values - bare.values, true_atoms()(crystal, (24, 26, 22)).values, atol=1e-12)
     points = grid_points((24, 26, 22), 100, 130)
     np.testing.assert_allclose(predict(with_atoms, crystal, points=points), full.values.ravel()[100:130], atol=1e-4)
+
+
+def test_a_prediction_far_from_the_electrons_of_its_atoms_is_told(tiny, caplog):
+    model = DensityModel(copy.deepcopy(tiny.network), true_atoms(), "tiny")
+    for size, told in ((0.0, False), (1e3, True)):
+        with torch.no_grad():
+            model.network.decoder.readout.fill_(size)
+        predict(model, cell(0), shape=(8, 8, 8))
+        assert ("tiny predicts" in caplog.text) == told
 
 
 def test_symmetries_of_the_density(model):
