@@ -40,16 +40,16 @@ def parse_numbers(data: Text, start: int, out: Floats) -> int | None:
         return None
     whole = isinstance(data, bytes)
     step = len(data) if whole else min(STEP, NUMBER * len(out) + WORD)
-    text: Any = data if whole else np.empty(step, dtype=np.uint8)
-    place = text if whole else text.ctypes.data
+    scratch = np.empty(0 if whole else step, dtype=np.uint8)
+    text: Any = data
     state = library.state()
     target, count, size, done, position = out.ctypes.data, len(out), len(data), 0, start
     while done < count:
         left = count - done
         length = min(step, NUMBER * left + WORD, size - position)
         if not whole:
-            text = view(data, position, length, text)
-        first = position if whole else 0
+            text = view(data, position, length, scratch)
+        place, first = (text, position) if whole else (text.ctypes.data, 0)
         got = library.parse(place, first, length, left, target + 8 * done, *library.powers, state, ODD)
         for odd in range(2, 2 + 2 * state[1], 2):
             word = text[first + state[odd + 1] : first + state[odd + 1] + WORD]
