@@ -27,11 +27,11 @@ from ecd_data.codec.stream import (
     representable,
     stored_species,
 )
+from ecd_data.codec.trial import Trial, rounded_parts
 from ecd_data.codec.waves import Complexes
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import EcdError
 
-DEAD_ZONE = 0.1  # a value becomes an integer from 0.6 of a step on: fewer bits for hardly more error
 SYMMETRIC = 0.7  # an operation may change the values by this part of the tolerance
 FIRST_KNOTS = (18, 28)  # where the search starts
 TRIALS, PATIENCE = 10, 3  # the rounding of form factors makes the error jump: later trials gain little
@@ -39,9 +39,7 @@ ENOUGH = 0.985  # of the tolerance: the next trial would save less than it costs
 SPLINE_SHARE = 0.05  # of the squared error that the rounding of form factors may take
 SINGLE_FROM = 3e-6  # tolerance over the root mean square from which float32 transforms are fine enough
 TAIL = 0.4  # of the squared error that plane waves beyond the last star may take
-EXACT_UP_TO = 2000
 SHELLS = 1024
-BLOCK = 12  # integers over which the magnitude is taken for constant in an estimate of bits
 
 
 class BoundError(EcdError):
@@ -237,14 +235,14 @@ class _Search:
         except OverflowError:
             return np.inf
 
-    def _trial(self, knots: int, target: float, near: float = 0.005) -> _Trial:
+    def _trial(self, knots: int, target: float, near: float = 0.005) -> Trial:
         """The coarsest step whose mean square error is at most target^2, or within `near` of it."""
         square = target**2 - self.lost
         numbers = int(np.where(self.stars.real, 1, 2).sum())
         first = self._last_step or float(np.sqrt(12 * square / max(1, numbers)))
         step = self._steps.get(knots, first)
         low, high = 0.0, float(np.inf)
-        best: _Trial | None = None
+        best: Trial | None = None
         for _ in range(14):
             step = representable(step)
             trial = self._quantised(knots, step, target)
@@ -262,17 +260,17 @@ class _Search:
         self._steps[knots] = self._last_step = chosen.step
         return chosen
 
-    def _quantised(self, knots: int, step: float, target: float) -> _Trial:
+    def _quantised(self, knots: int, step: float, target: float) -> Trial:
         atoms = self._form_factors(knots, step, target) if knots else None
         scaled = self.parts * (1 / step)
         if atoms is not None:
             predicted = atoms.predict(self.stars, self.factors) * self.root
             scaled[0] -= predicted.real
             scaled[1] -= predicted.imag
-        rounded = _rounded(scaled)
+        rounded = rounded_parts(scaled)
         errors = np.square(scaled - rounded)
         square = float((errors[0] + errors[1]).sum()) * step**2
-        return _Trial(self.stars, step, rounded[0], rounded[1], atoms, square)
+        return Trial(self.stars, step, rounded[0], rounded[1], atoms, square)
 
     def _form_factors(self, knots: int, step: float, target: float) -> FormFactors:
         if knots not in self._fits:
@@ -286,7 +284,7 @@ class _Search:
             raise OverflowError("form factors beyond the coder's range")
         return FormFactors(self.species, integers.astype(np.int64), exponent)
 
-    def _stream(self, trial: _Trial) -> bytes:
+    def _stream(self, trial: Trial) -> bytes:
         task = self.task
         integers = trial.integers
         start = entropy.starting_scale(integers)
@@ -299,55 +297,6 @@ class _Search:
         double = bool(task.tolerance < SINGLE_FROM * np.sqrt(task.energy))
         header = (task.shape, task.mean, trial.step, trial.count, self.generators, trial.atoms)
         return pack(Contents(*header, body=body, start=start, xz=xz, double=double), task.metric)
-
-
-@dataclass(frozen=True, eq=False)
-class _Trial:
-    """Integers at one step and their mean square error."""
-
-    stars: Stars
-    step: float
-    real: Floats
-    imag: Floats
-    atoms: FormFactors | None
-    square: float
-
-    @cached_property
-    def count(self) -> int:
-        """Stars that the stream holds: all that the atoms predict, else up to the last one that is not zero."""
-        if self.atoms is not None:
-            return len(self.stars)
-        live = np.flatnonzero((self.real != 0) | (self.imag != 0))
-        return int(live[-1]) + 1 if len(live) else 1
-
-    @property
-    def integers(self) -> Ints:
-        parts = np.stack([self.real, self.imag], axis=1)[: self.count]
-        kept = np.stack([np.ones(self.count, dtype=bool), ~self.stars.real[: self.count]], axis=1)
-        chosen = parts[kept]
-        if not np.abs(chosen).max(initial=0) < entropy.LARGEST:
-            raise OverflowError("coefficients beyond the coder's range")
-        return chosen.astype(np.int64)
-
-    @property
-    def bits(self) -> float:
-        """About how many bits the integers take."""
-        own = 0.0 if self.atoms is None else estimated_bits(self.atoms.integers.ravel()) + 40
-        return own + estimated_bits(self.integers)
-
-
-def _rounded(x: Floats) -> Floats:
-    size = np.floor(np.abs(x) + (0.5 - DEAD_ZONE))
-    return np.copysign(size, x)
-
-
-def estimated_bits(integers: Ints) -> float:
-    """What the coder makes of integers; of many, the entropy if their magnitude is geometric and changes slowly."""
-    if len(integers) <= EXACT_UP_TO:
-        return 8.0 * len(entropy.encode(integers, entropy.starting_scale(integers)))
-    size = np.abs(np.pad(integers, (0, -len(integers) % BLOCK)))
-    mean = size.reshape(-1, BLOCK).mean(axis=1) + 0.02
-    return float(BLOCK * (np.log2(1 + mean) + mean * np.log2(1 + 1 / mean) + mean / (1 + mean)).sum())
 
 
 @lru_cache(maxsize=1)  # the grids of one density follow each other
