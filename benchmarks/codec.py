@@ -164,7 +164,8 @@ def main() -> None:
     console = Console(width=None if Console().is_terminal else 130)
     for package, name in PACKAGES.items():
         if not find_spec(package):
-            console.print(f'{name} is left out: {package} is not installed (pip install "ecd-data[bench]")')
+            missing = f'{name} is left out: {package} is not installed (pip install "ecd-data[bench]")'
+            console.print(missing, markup=False)
     console.print("speeds in million values a second; payload bytes with their headers, without zarr's metadata")
     for name, rho in densities(given.files):
         console.print(table(name, rho, given.runs))
