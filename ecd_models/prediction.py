@@ -66,7 +66,8 @@ def predict(
     """The predicted Density on a grid of `shape`, or the densities in e/Å^3 at fractional `points` [n, 3] as an array.
 
     A model with spin gives the Density its magnetization, and an array [n, 2] at points. A model that knows the number
-    of electrons gives a grid that has it; values at points are not scaled.
+    of electrons gives a grid that has it; values at points are not scaled. A grid that was over 10 % away from it, or
+    from the electrons of the superposed atoms, is logged as a warning.
     symmetry: ask the network at one grid point of each orbit of the crystal's space group only; the same to rounding.
     fast: False for the network's own `decode`, on any device; True for the compiled kernels of `ecd_models.fast`, or an
     error where there are none; None for the kernels where they are there and worth loading.

@@ -136,11 +136,6 @@ static inline int short_number(const char *text, int64_t places, const uint64_t 
     return nearest(eight_digits(eight), exponent - places, powers, lowest, highest, value);
 }
 
-static inline const char *after_blanks(const char *p, const char *end) {
-    while (p < end && is_blank(*p)) p++;
-    return p;
-}
-
 /* Up to `count` numbers of `size` bytes of text, `start` bytes behind `text`, into `values`; returns how many. Only
    words that a blank follows are taken. state: how far it came; how many words are left to the caller; the number and
    place of each of these. room: of these at most. */
@@ -151,15 +146,15 @@ int64_t parse_numbers_v4(const char *text, int64_t start, int64_t size, int64_t 
     while (size > 0 && !is_blank(text[size - 1])) size--; /* so that every word ends before the text does */
     const char *p = text, *const end = text + size;
     while (n < count) {
-        p = after_blanks(p, end);
+        while (p < end && is_blank(*p)) p++;
+        if (p == end) break;
+        const int64_t before = n;
         while (places == 0 && n < count && end - p > 18 && vasp_number(p, powers, lowest, highest, values + n)) {
             n++;
             p += 18; /* with the blank */
             p += *p == ' '; /* of the next line */
         }
-        if (n == count) break;
-        p = after_blanks(p, end);
-        if (p == end) break;
+        if (n > before) continue;
         const char *const word = p;
         double value;
         const int minus = *p == '-';

@@ -49,7 +49,7 @@ class SuperposedAtoms:
         functions = _radial(q, self.exponents)
         total = np.zeros(norm.shape, dtype=np.complex128)
         for z in np.unique(crystal.numbers):
-            form_factor = np.interp(norm, q, _gram(functions.T, self.coefficients[z][:, None])[:, 0])
+            form_factor = np.interp(norm, q, _product(functions.T, self.coefficients[z]))
             total += _structure_factor(phases, crystal.numbers == z) * form_factor
         values = fft.irfftn(total / crystal.volume, s=shape, norm="forward")
         return Density(crystal, values, meta={"functional": "superposed atoms"})
@@ -94,13 +94,10 @@ def _normal_equations(rho: Density) -> tuple[NDArray[np.int64], Floats, Floats]:
 
     species = np.unique(crystal.numbers)
     factors = [_structure_factor(phases, crystal.numbers == z) for z in species]
-    blocks = [[_gram(by_shell(s, t)[:, None] * functions, functions) for t in factors] for s in factors]
+    blocks = [[_product(by_shell(s, t)[:, None] * functions, functions) for t in factors] for s in factors]
     columns: NDArray[np.int64] = (species[:, None] * len(EXPONENTS) + np.arange(len(EXPONENTS))).ravel()
-    return (
-        columns,
-        np.block(blocks),
-        np.concatenate([_gram(functions, by_shell(s, target)[:, None])[:, 0] for s in factors]),
-    )
+    side = np.concatenate([_product(functions, by_shell(s, target)) for s in factors])
+    return columns, np.block(blocks), side
 
 
 def _reciprocal(crystal: Crystal, shape: tuple[int, int, int]) -> tuple[Floats, list[Complexes]]:
@@ -123,10 +120,10 @@ def _radial(q: Floats, exponents: Floats) -> Floats:
     return np.exp(-(q[:, None] ** 2) / (4 * exponents))
 
 
-def _gram(left: Floats, right: Floats) -> Floats:
+def _product(left: Floats, right: Floats) -> Floats:
     """left.T @ right without BLAS, whose threads cost more than they bring for matrices this narrow, on a busy machine
     many times more."""
-    return np.einsum("qi,qj->ij", left, right)
+    return np.einsum("qi,q...->i...", left, right)
 
 
 def _structure_factor(phases: list[Complexes], chosen: NDArray[np.bool_]) -> Complexes:
