@@ -1,0 +1,47 @@
+"""The k meshes at which the densities of the sample are converged: one rule for every cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+KSPACING = 0.04  # largest distance of k points along an axis, in 2 pi / Å
+NARROW_KSPACING = 0.025  # the same for metals and gaps below 1 eV, where a coarser mesh changes density and energy most
+NARROW_GAP = 1.0  # eV, PBE; what lies below counts as narrow
+
+Record = dict[str, Any]
+
+
+def converged_kmesh(lattice: Any, narrow_gap: bool) -> list[int]:
+    """The Gamma-centred mesh [3] of a cell with that lattice [3, 3] in Å.
+
+    Points are at most 0.04 x 2 pi / Å apart. narrow_gap: the crystal is a metal or has a PBE gap below 1 eV; then they
+    are at most 0.025 x 2 pi / Å apart and their number along each axis is even.
+    """
+    lengths = np.linalg.norm(np.linalg.inv(np.array(lattice)), axis=0)  # of the reciprocal vectors, without 2 pi
+    spacing = NARROW_KSPACING if narrow_gap else KSPACING
+    points = np.ceil(lengths / spacing - 1e-9).astype(int)  # a spacing that fits exactly needs no further point
+    return (points + points % 2 if narrow_gap else points).tolist()
+
+
+def refine_meshes(records: Mapping[str, Record]) -> dict[str, Record]:
+    """The records with converged k meshes by id, those that take least time first.
+
+    A cell that was made of another crystal has the mesh density of that crystal, whatever its own gap is, so that both
+    can be compared. Molecules in a box keep their single k point.
+    """
+    found = {id: record | {"kmesh": _kmesh(record)} for id, record in records.items()}
+    return dict(sorted(found.items(), key=lambda item: (_estimate_work(item[1]), item[0])))
+
+
+def _kmesh(record: Record) -> list[int]:
+    if record["kmesh"] == [1, 1, 1]:
+        return [1, 1, 1]
+    return converged_kmesh(record["lattice"], record["metal"] or record.get("narrow_gap", False))
+
+
+def _estimate_work(record: Record) -> float:
+    """What a run costs, up to a factor: k points times the cube of the number of atoms."""
+    return float(np.prod(record["kmesh"])) * len(record["numbers"]) ** 3 * (0.2 if record.get("symmetry", True) else 1)
