@@ -5,6 +5,7 @@ They need numba (the extra `fast`). Where they do not apply, the caller goes on 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,6 +17,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ecd_data.crystal import Crystal, Floats
+from ecd_models.batch import make_item
+from ecd_models.graph import Neighbors
+
+log = logging.getLogger("ecd_models")
 
 # Fractional points [n, 3] to the network's outputs there [n]. Any points are right; it is fast where points that
 # follow each other lie close together, see `ecd_models.fast.order`.
@@ -30,11 +35,17 @@ MAKERS = {
 }
 
 
+PROBED = 32  # points at which the kernels are compared with the network before they replace it
+AGREEMENT = 1e-3  # of the largest output there; rounding in float32 stays a hundred times below it
+
+
 def fast_decoder(network: nn.Module, features: Any, crystal: Crystal) -> Decoder | None:
     """What gives the network's outputs at fractional points, from the features that it encoded the crystal's atoms to.
 
     None where no fast path applies: another network class, a device that is not the processor, weights that are not
     float32, gradients wanted, no numba. Points are taken into the home cell along periodic directions.
+    The kernels repeat the formula of the class in their own words, so they are compared with the network's `decode` at
+    a few points first; where they differ (a formula was edited), a warning is logged and None returned.
     """
     cls = type(network)
     module = MAKERS.get(f"{cls.__module__}.{cls.__qualname__}")
@@ -44,4 +55,23 @@ def fast_decoder(network: nn.Module, features: Any, crystal: Crystal) -> Decoder
         return None
     if find_spec("numba") is None or find_spec(module) is None:
         return None
-    return import_module(module).decoder(network, features, crystal)
+    decoder = import_module(module).decoder(network, features, crystal)
+    return decoder if decoder is None or _agrees(decoder, network, features, crystal) else None
+
+
+@torch.inference_mode()
+def _agrees(decoder: Decoder, network: Any, features: Any, crystal: Crystal) -> bool:
+    """Whether the kernels give what the network gives at a few points, the same for the same crystal."""
+    points = np.random.default_rng(0).random((PROBED, 3))
+    item = make_item(Neighbors(crystal, network.cutoff), crystal.numbers, points, dtype=torch.float32)
+    expected = network.decode(features, item).numpy()
+    difference = np.abs(decoder(points) - expected).max()
+    if difference <= AGREEMENT * np.abs(expected).max():
+        return True
+    if np.isfinite(expected).all():
+        log.warning(
+            "the compiled kernels of %s differ from its decode() by up to %.2g e/Å^3: its formula was changed, or the"
+            " kernels are wrong. Its own decode() is used instead, which is slower",
+            *(type(network).__name__, difference),
+        )
+    return False
