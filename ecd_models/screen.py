@@ -8,34 +8,32 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ecd_data.progress import SILENCE_SECONDS, progress_of
+
 if TYPE_CHECKING:
     from ecd_models.training import Progress
 
 
 @contextmanager
 def training_progress(steps: int, shown: bool = True) -> Iterator[Callable[[Progress], None] | None]:
-    """A function that shows a training's progress: a bar on a terminal, else a line a validation."""
+    """A function that shows a training's progress: a bar on a terminal, else a line a validation and half minute."""
     if not shown:
         yield None
         return
     pace = Pace()
-    if sys.stderr.isatty():
-        with _bar(steps, "training", "{task.fields[errors]}") as (bar, task):
+    last: list[float | None] = [None]
+    said = [time.monotonic()]
+    with progress_of("training", steps, sys.stderr.isatty()) as bar:
 
-            def move(p: Progress) -> None:
-                bar.update(task, completed=p.step, errors=f"{pace(p)}  {_errors(p)}")
-
-            yield move
-    else:
-        last: list[float | None] = [None]
-
-        def line(p: Progress) -> None:
+        def told(p: Progress) -> None:
             speed = pace(p)
-            if p.validation_error != last[0]:
-                last[0] = p.validation_error
-                print(f"step {p.step}/{p.steps}  {_errors(p)}  {speed}{pace.left(p)}", file=sys.stderr, flush=True)
+            if bar.on_terminal:
+                bar.show(p.step, f"{speed}  {_errors(p)}")
+            elif p.validation_error != last[0] or time.monotonic() - said[0] >= SILENCE_SECONDS:
+                last[0], said[0] = p.validation_error, time.monotonic()
+                bar.say(f"step {p.step}/{p.steps}  {_errors(p)}  {speed}{pace.left(p)}")
 
-        yield line
+        yield told
 
 
 class Pace:
@@ -75,30 +73,18 @@ def evaluation_progress(shown: bool = True) -> Iterator[Callable[[int, int, str,
     """A function that shows how far an evaluation is: a bar on a terminal, else a line a crystal."""
     if not shown:
         yield None
-    elif sys.stderr.isatty():
-        with _bar(None, "evaluating", "{task.fields[errors]}") as (bar, task):
-            yield lambda done, total, id, error: bar.update(
-                task, completed=done, total=total, errors=f"{id}: {100 * error:.2f} %"
-            )
-    else:
-        yield lambda done, total, id, error: print(f"{done}/{total} {id}: {100 * error:.3f} %", file=sys.stderr)
+        return
+    with progress_of("evaluating", None) as bar:
+        yield lambda done, total, id, error: bar.show(done, f"{id}: {100 * error:.3f} %", total)
 
 
 @contextmanager
 def counting(what: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None] | None]:
-    """A function that advances a bar by a number of `what`; nothing off a terminal."""
-    if not shown or not sys.stderr.isatty():
+    """A function that advances a bar of `what` by a number of points; off a terminal one line when all are done."""
+    if not shown:
         yield None
         return
-    with _bar(total, what, "") as (bar, task):
-        yield lambda n: bar.update(task, advance=n)
-
-
-@contextmanager
-def _bar(total: int | None, description: str, extra: str) -> Iterator[tuple]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, TextColumn(extra), console=Console(stderr=True)) as bar:
-        yield bar, bar.add_task(description, total=total, errors="")
+    with progress_of(what, total, sys.stderr.isatty()) as bar:
+        yield (lambda count: bar.advance(count=count)) if bar.on_terminal else None
+    if not bar.on_terminal:
+        bar.say(f"{what}: {total:,} grid points predicted")

@@ -21,10 +21,9 @@ from ecd_data.dft.settings import Job, chosen, usable_jobs
 from ecd_data.dft.steps import Plan, density
 from ecd_data.dft.vasp_inputs import DENSE
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.progress import Progress, progress_of
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from ecd_data.store.spread import Cluster
     from ecd_data.store.writer import StoreWriter
 
@@ -197,14 +196,14 @@ def _compute(
         wanted = [job for job in jobs if job.id not in writer]
         with (
             terminable(),
-            shown("densities", len(wanted)) as (progress, step),
+            progress_of(f"{one.mark}densities", len(wanted)) as progress,
             workers(engine, processes, cluster) as pool,
         ):
             futures = {pool.submit(density, engine, j, (one.work / j.id).absolute(), one.plan): j for j in wanted}
             for future in as_completed(futures):
                 job = futures.pop(future)  # frees the density once it is written
                 _collect(future, job, one, writer, report, progress)
-                step(job.id)
+                progress.advance(job.id)
 
 
 def _collect(
@@ -219,7 +218,7 @@ def _collect(
     except (EcdError, CancelledError) as error:
         reason = str(error) or f"{job.id}: its worker was lost; run again"
         report.failures[name] = reason
-        progress.console.print(f"left out: {name}: {reason.removeprefix(f'{job.id}: ')}", markup=False, soft_wrap=True)
+        progress.say(f"left out: {name}: {reason.removeprefix(f'{job.id}: ')}")
         return
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -270,15 +269,3 @@ def workers(engine: Engine, processes: int, cluster: Cluster | None = None) -> I
         raise
     finally:
         pool.shutdown(wait=cluster is None)
-
-
-@contextmanager
-def shown(what: str, total: int) -> Iterator[tuple[Progress, Any]]:
-    """A progress bar, and what moves it on by a named one."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=total)
-        yield progress, lambda name: progress.update(task, advance=1, description=f"{what} ({name})")

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ecd_data.dft.engine import Engine
 from ecd_data.dft.engines import ready
-from ecd_data.dft.flow import shown, terminable, told, workers
+from ecd_data.dft.flow import terminable, told, workers
 from ecd_data.dft.settings import chosen, usable_jobs
 from ecd_data.dft.steps import Relaxed, relaxed
 from ecd_data.dft.vasp_inputs import DENSE
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.progress import progress_of
 
 if TYPE_CHECKING:
     from ecd_data.store.spread import Cluster
@@ -67,7 +68,7 @@ def relax(
     report = RelaxReport(present=[job.id for job in jobs if job.id in records], failures=told(failed))
     engine = ready(engine, pwx, pseudo)
     wanted = [job for job in jobs if job.id not in records]
-    with terminable(), shown("cells", len(wanted)) as (progress, step), workers(engine, processes, cluster) as pool:
+    with terminable(), progress_of("cells", len(wanted)) as progress, workers(engine, processes, cluster) as pool:
         futures = {pool.submit(relaxed, engine, job, (folder / job.id).absolute()): job.id for job in wanted}
         for future in as_completed(futures):
             id = futures[future]
@@ -76,13 +77,13 @@ def relax(
             except (EcdError, CancelledError) as error:
                 report.failures[id] = str(error) or f"{id}: its worker was lost; run again"
                 reason = report.failures[id].removeprefix(f"{id}: ")
-                progress.console.print(f"left out: {id}: {reason}", markup=False, soft_wrap=True)
+                progress.say(f"left out: {id}: {reason}")
             else:
                 _save(records, file)
                 report.done.append(id)
                 if work is None:
                     shutil.rmtree(folder / id, ignore_errors=True)
-            step(id)
+            progress.advance(id)
     if work is None and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
     return report

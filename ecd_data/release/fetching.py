@@ -136,7 +136,7 @@ class _Keeper:
             self._fail(outcome.id, error)
             return
         self._in_vain = 0
-        self._counts.finished(outcome.id not in self._report.changed)
+        self._counts.finished(outcome.id, outcome.id not in self._report.changed)
 
     def _store(self, item: Packed, body: Body) -> None:
         row = self._writer.put(item)
@@ -164,7 +164,7 @@ class _Keeper:
         self._report.failed[id] = str(error)
         if not stored:  # of a stored one only the question failed whether it changed
             self._journal.note([Entry(id, FAILED, str(error))])
-        self._counts.finished(False)
+        self._counts.finished(id, False)
         self._in_vain = self._in_vain + 1 if isinstance(error, Unavailable) else 0
         if self._in_vain >= HOPELESS:
             self._report.stopped = f"the server failed for {HOPELESS} files in a row ({error})"

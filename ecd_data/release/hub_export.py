@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.progress import tracked
 from ecd_data.release.hub_card import card
 from ecd_data.release.hub_croissant import croissant
 from ecd_data.release.hub_files import write_shard, written
@@ -19,6 +20,7 @@ from ecd_data.release.hub_plan import DECODED, Shard, chosen, shards_of, subset_
 log = logging.getLogger("ecd_data")
 
 MB = 1_000_000
+_Written = tuple[Path, Exception | None]
 RESTRICTED = "icsd-"  # ids of entries whose owner restricts redistribution
 
 
@@ -96,7 +98,7 @@ def _write_all(folder: Path, shards: Sequence[Shard], workers: int, progress: bo
     _refuse_full(folder, sum(shard.bytes for shard in shards), any(shard.decoded != "none" for shard in shards))
     tasks = [(shard, folder / shard.path) for shard in shards]
     with _results(tasks, workers) as results:
-        for failure in _tracked(results, len(tasks), progress):
+        for _, failure in tracked(results, len(tasks), "writing Parquet files", progress, lambda done: str(done[0])):
             if failure is not None:
                 raise failure
 
@@ -110,7 +112,7 @@ def _refuse_full(folder: Path, wanted: int, decoded: bool) -> None:
 
 
 @contextmanager
-def _results(tasks: Sequence[tuple[Shard, Path]], workers: int) -> Iterator[Iterable[Exception | None]]:
+def _results(tasks: Sequence[tuple[Shard, Path]], workers: int) -> Iterator[Iterable[_Written]]:
     if workers <= 1 or len(tasks) <= 1:
         yield map(_write, tasks)
         return
@@ -118,22 +120,14 @@ def _results(tasks: Sequence[tuple[Shard, Path]], workers: int) -> Iterator[Iter
         yield processes.imap_unordered(_write, tasks)
 
 
-def _write(task: tuple[Shard, Path]) -> Exception | None:
-    """None, or what a full disk or a damaged store raised: exceptions keep their attributes when they are returned."""
+def _write(task: tuple[Shard, Path]) -> _Written:
+    """The file, and what a full disk or a damaged store raised: exceptions keep their attributes when returned."""
     shard, path = task
     try:
         write_shard(shard, path)
     except (EcdError, OSError) as error:
-        return error
-    return None
-
-
-def _tracked(results: Iterable[Exception | None], total: int, progress: bool) -> Iterable[Exception | None]:
-    if not progress:
-        return results
-    from rich.progress import track
-
-    return track(results, description="writing Parquet files", total=total)
+        return path, error
+    return path, None
 
 
 def _keep_or_write(path: Path, text: str) -> None:

@@ -15,10 +15,10 @@ from ecd_data.errors import EcdError
 from ecd_data.formats import parse
 from ecd_data.formats.beside import read_run
 from ecd_data.interrupts import stop_between_steps
+from ecd_data.progress import tracked
 from ecd_data.store.conversion_journal import ConversionJournal
 from ecd_data.store.members import density_members, plain
 from ecd_data.store.packing import Packed, packed
-from ecd_data.store.progress import tracked
 from ecd_data.store.sources import Source, find_sources, is_coarse, member_id
 from ecd_data.store.spread import Cluster, Lost, refuse_impossible, spread
 from ecd_data.store.writer import StoreWriter
@@ -90,7 +90,7 @@ def convert(
         if cluster is not None:  # its workers have another working folder
             jobs = [replace(job, source=replace(job.source, path=os.path.abspath(job.source.path))) for job in jobs]
         results = spread(_converted, jobs, workers=workers, cluster=cluster, stopped=stopped)
-        for job, outcomes in tracked(results, len(jobs), "converting", progress):
+        for job, outcomes in tracked(results, len(jobs), "converting", progress, lambda pair: str(pair[0].source)):
             _settle(job.source, outcomes, writer, journal, report)
         if stopped():
             raise KeyboardInterrupt

@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from ecd_data.errors import StoreError, UsageError
 from ecd_data.interrupts import stop_between_steps
+from ecd_data.progress import tracked
 from ecd_data.store.index import PLACE, Row
 from ecd_data.store.packing import Packed
 from ecd_data.store.parts import entries_in
 from ecd_data.store.places import read_url
-from ecd_data.store.progress import tracked
 from ecd_data.store.reader import Store
 from ecd_data.store.spread import in_order
 from ecd_data.store.writer import StoreWriter
@@ -112,7 +112,7 @@ def copy(chosen: Iterable[tuple[Store, pa.Array]], dest: str | Path, *, what: st
         with ThreadPoolExecutor(AT_ONCE) as threads:
             read = in_order(lambda: threads, Run.read, found, AT_ONCE, stopped)
             with closing(read):
-                for item in tracked(_items(read), total - len(report.skipped), what, progress):
+                for item in tracked(_items(read), total - len(report.skipped), what, progress, lambda item: item.id):
                     writer.put(item)
                     report.added.append(item.id)
         if stopped():

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.interrupts import stop_between_steps
+from ecd_data.progress import Progress, progress_of
 from ecd_data.store.lock import lock
 from ecd_data.store.parts import read_density
 from ecd_data.store.probes import Pool, pool_of
@@ -134,10 +135,10 @@ def _write(
     with (
         stop_between_steps() as stopped,
         closing(_pools(left, settings, workers)) as pools,
-        _tracked(pools, len(left), progress) as results,
+        progress_of("drawing probes", len(left), progress) as shown,
     ):
         for number in range(0, len(left), FILE_CRYSTALS):
-            rows = _write_file(folder, results, left[number : number + FILE_CRYSTALS], report, stopped)
+            rows = _write_file(folder, pools, left[number : number + FILE_CRYSTALS], report, stopped, shown)
             table = pa.concat_tables([table, pa.Table.from_pylist(rows, SCHEMA)])
             if rows or stopped():
                 save_index(table, settings, folder.parent)
@@ -151,7 +152,12 @@ def _write(
 
 
 def _write_file(
-    folder: Path, results: Iterator[Pool | str], groups: Sequence[Group], report: Extraction, stopped: Any
+    folder: Path,
+    pools: Iterator[Pool | str],
+    groups: Sequence[Group],
+    report: Extraction,
+    stopped: Any,
+    shown: Progress,
 ) -> list[dict[str, Any]]:
     """The index rows of the crystals of one new file, which appears when it is complete."""
     used = {int(path.name[5:-4]) for path in folder.glob(f"part-*{ENDING}")}
@@ -161,7 +167,8 @@ def _write_file(
     try:
         with open(aside, "wb") as file:
             for group in groups:
-                pool = next(results)
+                pool = next(pools)
+                shown.advance(group.id)
                 if isinstance(pool, str):
                     report.failed[group.id] = pool
                     continue
@@ -221,15 +228,3 @@ def _pool(task: tuple[Group, Settings]) -> Pool | str:
         return pool_of(id, read_density(url, offset, length, sha256, id), settings)
     except EcdError as error:
         return str(error)
-
-
-@contextlib.contextmanager
-def _tracked(pools: Iterator[Pool | str], total: int, progress: bool) -> Iterator[Iterator[Pool | str]]:
-    if not progress:
-        yield pools
-        return
-    from rich.progress import track
-
-    tracked = iter(track(pools, description="drawing probes", total=total))
-    with closing(tracked):  # type: ignore[type-var]
-        yield tracked

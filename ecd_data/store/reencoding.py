@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 
 from ecd_data.errors import EcdError, StoreError, UsageError
 from ecd_data.interrupts import stop_between_steps
+from ecd_data.progress import tracked
 from ecd_data.store.copying import UNPLACED, Copy, Run, runs
 from ecd_data.store.group import pack, unpack
 from ecd_data.store.index import Row
 from ecd_data.store.packing import Packed, attributes
-from ecd_data.store.progress import tracked
 from ecd_data.store.reader import Store
 from ecd_data.store.roots import open_store
 from ecd_data.store.spread import Lost, refuse_impossible, spread
@@ -57,7 +57,7 @@ def reencode(
         report.skipped = [job.run.rows[0]["id"] for job in jobs if job.run.rows[0]["id"] in writer]
         jobs = [job for job in jobs if job.run.rows[0]["id"] not in writer]
         results = spread(_reencoded, jobs, workers=workers, stopped=stopped)
-        for item in tracked(_made(results), len(jobs), "encoding", progress):
+        for item in tracked(_made(results), len(jobs), "encoding", progress, lambda item: item.id):
             writer.put(item)
             report.added.append(item.id)
         if stopped():

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow.compute as pc
 
 from ecd_data.errors import EcdError
+from ecd_data.progress import progress_of
 from ecd_data.store.copying import Run, runs
 from ecd_data.store.group import unpack
 from ecd_data.store.index import Row
 from ecd_data.store.places import open_url
-from ecd_data.store.progress import tracked
 from ecd_data.store.reader import Store
 from ecd_data.store.roots import open_store
 from ecd_data.store.spread import Lost, spread
@@ -50,12 +50,14 @@ def verify(store: str | Path | Store, *, workers: int = 1, progress: bool = Fals
     seen = pc.value_counts(opened.columns("id")["id"]).to_pylist()
     report.bad |= {entry["values"]: "the index names it twice" for entry in seen if entry["counts"] > 1}
     found = list(runs(opened.root, opened.columns()))
-    results = spread(_verified, found, workers=workers)
-    for run, bad in tracked(results, len(found), "verifying", progress):
-        if isinstance(bad, Lost):
-            bad = {row["id"]: "the system ended the process that read it" for row in run.rows}
-        report.checked += len(run.rows)
-        report.bad |= bad
+    with progress_of("verifying", len(opened), progress) as shown:
+        for run, bad in spread(_verified, found, workers=workers):
+            if isinstance(bad, Lost):
+                bad = {row["id"]: "the system ended the process that read it" for row in run.rows}
+            report.checked += len(run.rows)
+            report.bad |= bad
+            for row in run.rows:
+                shown.advance(f"{row['id']}: bad" if row["id"] in bad else row["id"])
     _verify_parts(opened, report)
     return report
 
