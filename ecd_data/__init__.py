@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ecd_data.checks import check
+    from ecd_data.comparison import compare
     from ecd_data.crystal import Crystal
     from ecd_data.density import Density
     from ecd_data.formats import read, write
@@ -25,6 +26,7 @@ _HOMES = {
     "read": "ecd_data.formats",
     "write": "ecd_data.formats",
     "check": "ecd_data.checks",
+    "compare": "ecd_data.comparison",
     "eps_mae": "ecd_data.metrics",
     "Store": "ecd_data.store",
     "open_store": "ecd_data.store",
@@ -43,6 +45,7 @@ __all__ = [
     "Density",
     "Store",
     "check",
+    "compare",
     "convert",
     "eps_mae",
     "fetch",

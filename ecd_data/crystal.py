@@ -136,8 +136,13 @@ class Crystal:
         return cls(structure.lattice.matrix, np.array(numbers), structure.frac_coords, structure.lattice.pbc)
 
     def to_ase(self) -> Atoms:
-        """An ASE `Atoms` with the same cell, atoms and periodicity."""
-        from ase import Atoms
+        """An ASE `Atoms` with the same cell, atoms and periodicity; raises MissingDependencyError without ase."""
+        try:
+            from ase import Atoms
+        except ImportError as error:
+            from ecd_data.extras import missing_extra
+
+            raise missing_extra(error) or error from None
 
         return Atoms(numbers=self.numbers, cell=self.lattice, scaled_positions=self.frac_coords, pbc=self.pbc)
 

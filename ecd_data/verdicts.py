@@ -47,10 +47,11 @@ def verdicts(found: Iterable[Entry], pbe: str | Path | None = None) -> Iterator[
     """Each entry with its Report, in order; what cannot be read has the problem "unreadable".
 
     Entries with the density of an earlier one are flagged "duplicate". pbe: a store or file with the PBE densities of
-    the same ids, with which each is compared by `check_pair`. Several are decoded at a time, none is kept.
+    the same ids, with which each is compared by `check_pair`; one without a partner is flagged "pair-missing". Several
+    are decoded at a time, none is kept. Raises UsageError where no entry has a partner.
     """
     found = list(found)
-    partner = _partner(pbe) if pbe is not None else None
+    partner = _partner(pbe, found) if pbe is not None else None
     seen: dict[bytes, str] = {}
     pool = ThreadPoolExecutor(_cores())
     try:
@@ -127,19 +128,24 @@ def _raiser(error: EcdError) -> Callable[[], Density]:
     return load
 
 
-def _partner(pbe: str | Path) -> Partner:
+def _partner(pbe: str | Path, found: list[Entry]) -> Partner:
     """What compares an entry with the PBE density of its id, or with the only one there is."""
     source = str(pbe)
     if not _is_store(source):
         only = read_run(source)
         return lambda entry, rho: check_pair(only, rho)
     store = open_store(source)
+    if found and not any(entry.id in store for entry in found):
+        raise UsageError(
+            f"none of the {len(found)} densities has a partner in {source}, which has no {found[0].id!r}: "
+            "name the store with the PBE densities of the same ids"
+        )
 
     def compare(entry: Entry, rho: Density) -> Report:
         try:
             return check_pair(store[entry.id], rho)
         except UnknownIdError:
-            return problem("pair-missing", f"{source} has no {entry.id}")
+            return flag("pair-missing", f"{source} has no {entry.id}")
 
     return compare
 

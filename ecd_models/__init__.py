@@ -24,4 +24,9 @@ __all__ = ["evaluate", "load_model", "predict", "train"]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except ImportError as error:
+        from ecd_data.extras import missing_extra
+
+        raise missing_extra(error) or error from None

@@ -13,7 +13,8 @@ import typer
 
 from ecd_data import __version__
 from ecd_data.errors import EcdError, UsageError
-from ecd_models.verbs import data, dft, fetch, models, predict, probes, stores
+from ecd_data.extras import missing_extra
+from ecd_models.verbs import data, dft, fetch, models, predict, probes, stores, views
 
 app = typer.Typer(
     name="ecd",
@@ -33,7 +34,7 @@ VERBS: list[Callable[..., None]] = [
     data.leakage,
 ]
 VERBS += [stores.subset, stores.merge, stores.reencode, stores.verify]
-VERBS += [models.train, predict.predict, models.evaluate, models.plot]
+VERBS += [models.train, predict.predict, models.evaluate, views.plot, views.compare]
 for verb in VERBS:
     app.command()(verb)
 app.command("probes")(probes.extract)
@@ -110,6 +111,8 @@ def _run(arguments: list[str]) -> int:
     except MemoryError as error:
         return _say(f"not enough memory ({error}): take a coarser grid or another machine", 1)
     except Exception as error:
+        if isinstance(error, ImportError) and (missing := missing_extra(error)):
+            return _say(str(missing), 1)
         if os.environ.get("ECD_DEBUG"):
             raise
         what = " ".join(str(error).split())[:300]

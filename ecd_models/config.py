@@ -127,16 +127,20 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str = "the configuration") -> TrainConfig:
         """The configuration of a dictionary; raises UsageError for unknown, missing or mistyped keys."""
-        fields = {f.name: f for f in dataclasses.fields(cls)}
-        for key, value in values.items():
-            if key not in fields:
-                near = difflib.get_close_matches(key, fields, n=1)
-                hint = f"; did you mean {near[0]!r}" if near else f"; known: {', '.join(fields)}"
-                raise UsageError(f"{source} has an unknown key {key!r}{hint}")
-            _check_type(source, key, value, str(fields[key].type))
+        _check_keys(values, source)
         if "out" not in values:
             raise UsageError(f"{source} lacks 'out', the folder of the run")
         return cls(**values)
+
+
+def _check_keys(values: Mapping[str, Any], source: str) -> None:
+    fields = {f.name: f for f in dataclasses.fields(TrainConfig)}
+    for key, value in values.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"; did you mean {near[0]!r}" if near else f"; known: {', '.join(fields)}"
+            raise UsageError(f"{source} has an unknown key {key!r}{hint}")
+        _check_type(source, key, value, str(fields[key].type))
 
 
 def _check_type(source: str, key: str, value: Any, wanted: str) -> None:
@@ -153,10 +157,11 @@ def load_config(*paths: str | Path, settings: Sequence[str] = ()) -> TrainConfig
     UsageError where a file is missing or wrong.
     """
     values: dict[str, Any] = {}
-    for path in paths:
-        values = _overridden(values, _read(path))
-    for setting in settings:
-        values = _overridden(values, _setting(setting))
+    parts = [(str(path), _read(path)) for path in paths]
+    parts += [(f"the setting {text!r}", _setting(text)) for text in settings]
+    for source, part in parts:
+        _check_keys(part, source)  # here, where it is known who says so
+        values = _overridden(values, part)
     config = TrainConfig.from_dict(values, ", ".join(map(str, paths)) or "the configuration")
     out, start = (text.replace("{model}", config.model) for text in (config.out, config.start))
     return dataclasses.replace(config, out=out, start=start)

@@ -45,8 +45,8 @@ class TensorBoardLog:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingDependencyError(
-                "tensorboard = true needs TensorBoard: pip install tensorboard, or set it to false (log.csv is written "
-                "anyway)"
+                "tensorboard = true needs TensorBoard: pip install 'ecd-data[tensorboard]', or set it to false "
+                "(log.csv is written anyway)"
             ) from error
         self._folder, self._type = folder, SummaryWriter
         self._writer: Any = None

@@ -28,7 +28,7 @@ def check_pair(pbe: Density, hse: Density) -> Report:
 
 def _findings(pbe: Density, hse: Density) -> Iterator[Report]:
     if not same_crystal(pbe.crystal, hse.crystal):
-        order = _order(pbe.crystal, hse.crystal)
+        order = order_of_axes(pbe.crystal, hse.crystal)
         if order is None:
             yield problem("pair-crystal", f"the PBE density is of another crystal, {pbe.crystal.formula}, or cell")
             return
@@ -58,8 +58,8 @@ def same_crystal(one: Crystal, two: Crystal) -> bool:
     )
 
 
-def _order(pbe: Crystal, hse: Crystal) -> tuple[int, ...] | None:
-    """The order of PBE's axes that makes its cell that of HSE, by lengths and angles and the atoms."""
+def order_of_axes(pbe: Crystal, hse: Crystal) -> tuple[int, ...] | None:
+    """The order of the first crystal's axes that makes its cell that of the second, by lengths, angles and atoms."""
     for order in permutations(range(3)):
         turned = pbe.lattice[list(order)]
         metric = np.abs(turned @ turned.T - hse.lattice @ hse.lattice.T)

@@ -26,6 +26,7 @@ FLAGS = {
     "run-not-used": "a run file beside it is of another crystal, or cannot be read",
     "duplicate": "another entry has the same crystal and the same density",
     "pair-grid": "the PBE density has another grid",
+    "pair-missing": "there is no PBE density of this name to compare with",
 }
 PROBLEMS = {
     "not-finite": "NaN or infinite values",
@@ -37,7 +38,6 @@ PROBLEMS = {
     "axes-permuted": "the grid fits the cell in another order of the axes",
     "pair-crystal": "the PBE density is of another crystal",
     "pair-axes": "the PBE density has the same axes in another order",
-    "pair-missing": "there is no PBE density of this name",
     "unreadable": "the file or store entry cannot be read",
 }
 

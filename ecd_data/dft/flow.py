@@ -106,19 +106,20 @@ def run(
         raise UsageError(f"processes must be at least 1, not {processes}")
     if "hse" in wanted and hubbard_u and "static" not in wanted:
         raise UsageError("HSE06 gets no U: take it away, or compute static as well")
+    options: dict[str, Any] = {"spin": spin, "smearing": smearing, "hubbard_u": hubbard_u, "forces": forces}
+    passes = _passes(wanted, Path(store), Path(work) if work is not None else Path(f"{store}.work"), restart)
+    if not isinstance(crystals, Mapping | str | Path):
+        crystals = list(crystals)
+    report, given = RunReport(), []
+    for one in passes:  # all that was asked for is looked at before an engine is
+        jobs, failed = usable_jobs(crystals, one.functional, kspacing)
+        given.append([chosen(job, **options) for job in jobs])
+    report.failures |= told(failed)
     engine = ready(engine, pwx, pseudo)
     if "hse" in wanted and not getattr(engine, "hybrids", True):
         raise UsageError(f"HSE06 is not computed with {engine.name} here: take static alone, or Quantum ESPRESSO")
-    options: dict[str, Any] = {"spin": spin, "smearing": smearing, "hubbard_u": hubbard_u, "forces": forces}
-    passes = _passes(wanted, Path(store), Path(work) if work is not None else Path(f"{store}.work"), restart)
-    report, earlier = RunReport(), None
-    if not isinstance(crystals, Mapping | str | Path):
-        crystals = list(crystals)
-    for one in passes:
-        jobs, failed = usable_jobs(crystals, one.functional, kspacing)
-        if earlier is None:
-            report.failures |= told(failed)
-        jobs = [chosen(job, **options) for job in jobs]
+    earlier = None
+    for one, jobs in zip(passes, given, strict=True):
         if earlier is not None and "relax" in wanted:
             jobs = _on_relaxed(jobs, earlier.store)
         _compute(jobs, one, engine, report, processes, cluster, bound)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,15 +37,33 @@ def elemental_energies(stores: Iterable[Store], functional: str = "PBE") -> dict
 def formation_energies(store: Store, references: dict[str, float], functional: str = "PBE") -> dict[str, float]:
     """The formation energy of each crystal of a store in eV/atom, by id, as of `elemental_energies`.
 
-    Crystals of another functional, without an energy, or with an element that has no reference are left out.
+    Crystals of another functional, without an energy, or with an element that has no reference are left out; see
+    `without_formation_energy`.
     """
-    frame = _energies(store)
     found = {}
-    for row in frame[frame["functional"] == functional].itertuples():
-        symbols = [SYMBOLS[z] for z in row.numbers]
-        if set(symbols) <= references.keys() and np.isfinite(row.energy_eV):
+    for row in _energies(store).itertuples():
+        if _hindrance(row, references, functional) is None:
+            symbols = [SYMBOLS[z] for z in row.numbers]
             found[row.id] = (row.energy_eV - sum(references[symbol] for symbol in symbols)) / len(symbols)
     return found
+
+
+def without_formation_energy(store: Store, references: dict[str, float], functional: str = "PBE") -> dict[str, str]:
+    """Why each crystal that `formation_energies` leaves out has none, by id."""
+    found = ((row.id, _hindrance(row, references, functional)) for row in _energies(store).itertuples())
+    return {id: reason for id, reason in found if reason is not None}
+
+
+def _hindrance(row: Any, references: dict[str, float], functional: str) -> str | None:
+    """Why the crystal of an index row has no formation energy, None where it has one."""
+    if row.functional != functional:
+        return f"it was computed with {row.functional or 'an unknown functional'}, not {functional}"
+    if not np.isfinite(row.energy_eV):
+        return "it has no energy"
+    lacking = sorted({SYMBOLS[z] for z in row.numbers} - references.keys())
+    if lacking:
+        return f"no element among the stores is {' or '.join(lacking)}: compute it alike, and give it by --references"
+    return None
 
 
 def write_formation_energies(energies: dict[str, float], path: str | Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ecd_data.crystal import Crystal
 from ecd_data.errors import FormatError
+from ecd_data.extras import missing_extra
 from ecd_data.formats import read
 
 REACH = 1.0  # Å
@@ -41,7 +42,13 @@ def read_structure(path: str | Path) -> Crystal:
             reasons.append(error)
         else:
             return _checked(crystal, path)
-    raise FormatError(f"{path} is not a structure file that can be read ({_short(reasons[0])}): give a CIF or POSCAR")
+    without = [
+        str(missing_extra(error)) for error in reasons if isinstance(error, ImportError) and missing_extra(error)
+    ]
+    more = f", or let ASE read it ({without[0]})" if without else ""
+    raise FormatError(
+        f"{path} is not a structure file that can be read ({_short(reasons[0])}): give a CIF or POSCAR{more}"
+    )
 
 
 def _short(error: Exception) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.store.index import INDEX
 
 FOLDER = ".fetch"
 JOURNAL = "journal.jsonl"
@@ -33,10 +34,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class FetchStatus:
-    """What `ecd fetch --status DEST` prints: how far the fetch into a store is."""
+    """What `ecd fetch --status DEST` prints: how far the fetch into a store is; set: None where none was begun."""
 
     dest: Path
-    set: str
+    set: str | None
     done: int
     size: int
     left: tuple[str, ...]
@@ -44,6 +45,8 @@ class FetchStatus:
     changed: dict[str, str]
 
     def __str__(self) -> str:
+        if self.set is None:
+            return f"{self.dest}: no fetch was begun here; `ecd fetch TASK {self.dest}` begins one"
         lines = [
             f"{self.dest}: set {self.set}, {self.done:,} done ({self.size / 1e6:,.1f} MB of files), "
             f"{len(self.failed):,} failed, {len(self.left):,} left"
@@ -118,11 +121,14 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def fetch_status(dest: str | Path) -> FetchStatus:
-    """How far the fetch into the store `dest` is; raises UsageError where none was begun."""
+    """How far the fetch into the store `dest` is, also where none was begun, as after a dry run, which writes nothing.
+
+    Raises UsageError for a file, or a folder that is no store.
+    """
     dest = Path(dest)
     journal = Journal(dest)
-    if journal.set is None:
-        raise UsageError(f"{dest} has no journal of a fetch: begin one with `ecd fetch TASK {dest}`")
+    if journal.set is None and dest.exists() and not (dest / INDEX).exists():
+        raise UsageError(f"{dest} is not a store that a fetch was begun into: name one, as in `ecd fetch TASK my.ecd`")
     by = {state: [e for e in journal.entries.values() if e.state == state] for state in STATES}
     return FetchStatus(
         dest=dest,

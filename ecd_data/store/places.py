@@ -92,9 +92,15 @@ def _reached(url: str, act: Callable[[Any, str], Any]) -> Any:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(url) from error
     except ImportError as error:
-        raise MissingDependencyError(f"{url} cannot be read: {error}") from error
+        raise unreachable(url, error) from error
     except Exception as error:  # every fsspec backend has errors of its own
         raise StoreError(f"{url} cannot be read ({error or type(error).__name__}): check the place") from error
+
+
+def unreachable(url: str, error: ImportError) -> MissingDependencyError:
+    """The error of a URL whose kind of place needs a package that is not here."""
+    brings = "pip install 'ecd-data[s3]' brings what it needs" if url.startswith(("s3://", "s3a://")) else str(error)
+    return MissingDependencyError(f"{url} cannot be read: {brings}")
 
 
 def _in_parts(fs: Any, path: str, small: int) -> IO[bytes] | None:

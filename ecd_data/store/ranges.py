@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ecd_data.errors import MissingDependencyError, StoreError
-from ecd_data.store.places import path_of
+from ecd_data.errors import StoreError
+from ecd_data.store.places import path_of, unreachable
 
 Range = tuple[str, int, int]  # file, first byte, byte after the last
 ATTEMPTS = 5
@@ -44,7 +44,7 @@ class RangeReader:
 
                     fs, path = fsspec.url_to_fs(self.folder)
                 except ImportError as error:
-                    raise MissingDependencyError(f"{self.folder} cannot be read: {error}") from error
+                    raise unreachable(self.folder, error) from error
                 self._place = os.getpid(), fs, path
         return self._place[1], self._place[2]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from ecd_data.errors import StoreError, UnknownIdError
 from ecd_data.store.index import INDEX, PLACE, Index
 from ecd_data.store.names import near
 from ecd_data.store.parts import Extent, read_density, read_entries
+from ecd_data.store.places import path_of
 from ecd_data.store.probes import ProbeReader, Probes
 
 if TYPE_CHECKING:
@@ -38,8 +40,11 @@ class Store:
         try:
             return Index(f"{self.root}/{INDEX}")
         except FileNotFoundError as error:
+            path = path_of(self.root)
+            gone = path is not None and not os.path.lexists(path)
+            why = "there is nothing of this name" if gone else f"it has no {INDEX}"
             raise StoreError(
-                f"{self.root} is not a store, it has no {INDEX}: check the path, or make one with `ecd convert`"
+                f"{self.root} is not a store, {why}: check the path, or make one with `ecd convert`"
             ) from error
 
     @cached_property

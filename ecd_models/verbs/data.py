@@ -12,6 +12,7 @@ import typer
 
 from ecd_data.errors import UsageError
 from ecd_models.verbs.options import Grid, density_file
+from ecd_models.verbs.sources import density_of, not_found
 
 if TYPE_CHECKING:
     from ecd_data.checks import Report
@@ -26,7 +27,8 @@ def info(
     id: Annotated[str | None, typer.Argument(help="One material of the store.")] = None,
 ) -> None:
     """Say what a density file, the OUTCAR or vasprun.xml of a run, or a store holds."""
-    from ecd_data.store import open_store
+    from ecd_data.store.places import path_of
+    from ecd_data.store.roots import CONFIGURATIONS, open_store
 
     if id is None and Path(source).is_file():
         from ecd_data.formats.beside import read_run, reader_of
@@ -37,6 +39,11 @@ def info(
         else:
             _describe(source, read_run(source))
         return
+    if id is None and "::" in source:
+        _describe(source, density_of(source))
+        return
+    if source not in CONFIGURATIONS and path_of(source) is not None and not Path(source).exists():
+        raise not_found(source)
     store = open_store(source)
     if id is not None:
         _describe(id, store[id])
@@ -103,16 +110,18 @@ def _tally(results: list[tuple[Entry, Report]]) -> str:
 
 
 def export(
-    id: Annotated[str, typer.Argument(help="Material id.")],
-    file: Annotated[Path, typer.Argument(help="File to write; CHGCAR in its name.", callback=density_file)],
-    store: Annotated[str, typer.Option(help="Store, or pbe, hse.")] = "pbe",
+    source: Annotated[str, typer.Argument(metavar="ID", help="An id of the store, STORE::ID, or a density file.")],
+    file: Annotated[Path, typer.Argument(help="File to write; CHGCAR or .cube in its name.", callback=density_file)],
+    store: Annotated[str | None, typer.Option(help="Store of the id: a path, a URL; default pbe.")] = None,
     grid: Grid = None,
 ) -> None:
-    """Write a density of a store as a CHGCAR."""
-    from ecd_data import open_store, write
+    """Write a density of a store, or of another file, as a CHGCAR or cube file."""
+    from ecd_data import write
 
-    rho = open_store(store)[id]
-    write(file, rho.resample(grid) if grid else rho)
+    rho = density_of(source, store)
+    if grid is not None:
+        rho = rho.resample(grid)
+    write(file, rho)
     print(f"{file}: {rho!r}")
 
 

@@ -193,24 +193,32 @@ def formation(
         Path | None, typer.Option("--output", "-o", help="Write CSV here, for `ecd dft select --energies`.")
     ] = None,
 ) -> None:
-    """Print formation energies in eV/atom, against the lowest phase of each element in the stores."""
+    """Print formation energies in eV/atom, against the lowest phase of each element; stderr names what has none."""
     from ecd_data import open_store
-    from ecd_data.dft.formation import elemental_energies, formation_energies, write_formation_energies
+    from ecd_data.dft import formation as energies_of
 
     computed = [open_store(path) for path in stores]
-    elements = elemental_energies([*computed, *map(open_store, references or [])], functional)
-    energies = {id: e for store in computed for id, e in formation_energies(store, elements, functional).items()}
+    elements = energies_of.elemental_energies([*computed, *map(open_store, references or [])], functional)
+    energies: dict[str, float] = {}
+    left_out: dict[str, str] = {}
+    for store in computed:
+        found = energies_of.formation_energies(store, elements, functional)
+        if twice := sorted(energies.keys() & found.keys()):
+            raise UsageError(f"two of the stores have a crystal {twice[0]!r}: give them one by one")
+        energies |= found
+        left_out |= energies_of.without_formation_energy(store, elements, functional)
     if not energies:
         raise UsageError(
             f"no crystal has all its elements among {', '.join(sorted(elements)) or 'none'} with {functional}:"
             " compute them alike and give their store with --references"
         )
-    left_out = sum(map(len, computed)) - len(energies)
+    for id, reason in left_out.items():
+        print(f"left out: {id}: {reason}", file=sys.stderr)
     if output is None:
         print("\n".join(f"{id}\t{energy:.4f}" for id, energy in energies.items()))
     else:
-        write_formation_energies(energies, output)
-        print(f"{output}: {len(energies)} formation energies, {left_out} crystals left out for want of an element")
+        energies_of.write_formation_energies(energies, output)
+        print(f"{output}: {len(energies)} formation energies, {len(left_out)} crystals left out")
 
 
 def vasp_inputs(

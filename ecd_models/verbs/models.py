@@ -1,4 +1,4 @@
-"""Verbs for models: train, evaluate, plot."""
+"""Verbs for models: train, evaluate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ecd_models.verbs.options import Data, Quiet, picture, writable
+from ecd_models.verbs.options import Data, Quiet, writable
 
 
 def train(
@@ -80,19 +80,3 @@ def evaluate(
         if output is not None:
             result.save(output)
             print(f"errors: {output}")
-
-
-def plot(
-    id: Annotated[str, typer.Argument(help="Material id.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint or name.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.", callback=picture)],
-    store: Annotated[str, typer.Option(help="Store, or pbe, hse.")] = "pbe",
-) -> None:
-    """Draw slices of a stored density, its prediction and the error."""
-    from ecd_data import open_store
-    from ecd_data.plot import plot_slices
-    from ecd_models import load_model, predict
-
-    rho = open_store(store)[id]
-    plot_slices(rho, predict(load_model(model), rho.crystal, shape=rho.shape), output, id)
-    print(f"picture: {output}")

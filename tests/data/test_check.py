@@ -12,6 +12,7 @@ import pytest
 
 from ecd_data import Crystal, Density, check, convert, open_store, read, write
 from ecd_data.checks import FLAGS, PROBLEMS, Report, check_pair
+from ecd_data.errors import UsageError
 from ecd_data.formats.beside import read_run
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_data.verdicts import as_json, entries, verdicts
@@ -232,8 +233,11 @@ def test_pairs_of_stores(tmp_path):
     results = {entry.id: report for entry, report in verdicts(entries([hse]), pbe)}
     assert results["good"].flags == ()
     assert results["frozen"].flags == ("frozen-density", "duplicate")
-    assert names(results["alone"]) == ["pair-missing"]
-    assert str(pbe) in results["alone"].problems[0]
+    assert results["alone"].ok
+    assert results["alone"].flags[0] == "pair-missing"
+    assert str(pbe) in str(results["alone"].notes)
+    with pytest.raises(UsageError, match=r"none of the 1 densities .*'alone'"):
+        list(verdicts(entries([f"{hse}::alone"]), pbe))
     [(_, report)] = verdicts(entries([tmp_path / "hse" / "frozen_CHGCAR"]), tmp_path / "frozen_CHGCAR")
     assert report.flags == ("frozen-density",)
 

@@ -1,0 +1,30 @@
+"""Which extra of this package brings an optional package: what to install is told in one sentence."""
+
+from __future__ import annotations
+
+from ecd_data.errors import MissingDependencyError
+
+EXTRAS = {
+    "torch": "models",
+    "e3nn": "models",
+    "safetensors": "models",
+    "matplotlib": "plot",
+    "ase": "ase",
+    "h5py": "hdf5",
+    "isal": "fast",
+    "numba": "fast",
+    "s3fs": "s3",
+    "tensorboard": "tensorboard",
+    "dask": "cluster",
+    "distributed": "cluster",
+    "dask_jobqueue": "cluster",
+    "smact": "dft",
+}
+
+
+def missing_extra(error: ImportError) -> MissingDependencyError | None:
+    """The error that names the extra to install, None where the package is none of the optional ones."""
+    package = (error.name or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or package not in EXTRAS:
+        return None
+    return MissingDependencyError(f"{package} is not installed: pip install 'ecd-data[{EXTRAS[package]}]' brings it")
