@@ -1,0 +1,129 @@
+"""Splits of a store of one's own into training, validation and test crystals, and the files that keep them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecd_data.errors import UsageError
+from ecd_data.release.formula import reduced
+
+if TYPE_CHECKING:
+    from ecd_data.store.reader import Store
+
+PARTS = ("train", "validation", "test")
+FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
+RULES = ("composition", "random")
+
+Split = dict[str, list[str]]
+
+
+def make_split(
+    store: Store, fractions: Mapping[str, float] | None = None, *, rule: str = "composition", seed: int = 0
+) -> Split:
+    """The sorted ids of each part of a store, the same for the same ids, rule and seed.
+
+    fractions: share of the crystals by part, together 1; by default 0.8, 0.1 and 0.1 for train, validation and test.
+    rule: "composition" keeps all crystals of one reduced formula in one part, so that test measures compounds that
+    training never saw; "random" draws crystals. Each part with a share gets at least one crystal (one formula).
+    Raises UsageError for fractions that are none, an unknown rule, or a store with too few crystals (formulas).
+    """
+    shares = _checked_fractions(FRACTIONS if fractions is None else fractions)
+    if rule not in RULES:
+        raise UsageError(f"there is no split rule {rule!r}: take {' or '.join(RULES)}")
+    groups: dict[str, list[str]] = defaultdict(list)
+    columns = store.columns("id", "formula").to_pydict()
+    for id, formula in zip(columns["id"], columns["formula"], strict=True):
+        groups[reduced(formula) if rule == "composition" else id].append(id)
+    if len(groups) < len(shares):
+        kind = "formulas" if rule == "composition" else "crystals"
+        raise UsageError(f"{store.root} has {len(groups)} {kind}, too few for {len(shares)} parts: add some, or parts")
+    ordered = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    return _fill_parts([groups[name] for name in ordered], shares)
+
+
+def _checked_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
+    unknown = sorted(set(fractions) - set(PARTS))
+    if unknown:
+        raise UsageError(f"there is no part {unknown[0]!r}: the parts are {', '.join(PARTS)}")
+    if any(not 0 <= share <= 1 for share in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-6:
+        said = ", ".join(f"{part} {share:g}" for part, share in fractions.items())
+        raise UsageError(f"the fractions of a split lie between 0 and 1 and add up to 1, not: {said}")
+    return {part: fractions[part] for part in PARTS if fractions.get(part, 0) > 0}
+
+
+def _fill_parts(groups: list[list[str]], shares: dict[str, float]) -> Split:
+    """Gives each group to the part that is furthest below its share; the first groups go one to each part."""
+    total = sum(map(len, groups))
+    split: Split = {part: [] for part in PARTS}
+    for taken, group in enumerate(groups):
+        empty = [part for part in shares if not split[part]]
+        left = len(groups) - taken
+        waiting = empty if len(empty) == left else list(shares)
+        part = max(waiting, key=lambda name: shares[name] * total - len(split[name]))
+        split[part] += group
+    return {part: sorted(ids) for part, ids in split.items()}
+
+
+def write_split(split: Split, path: str | Path, **about: object) -> None:
+    """Write a split as JSON: the ids by part, and under "about" how it was made."""
+    record = {"about": about, **split} if about else split
+    Path(path).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def read_split(path: str | Path, store: Store | None = None) -> Split:
+    """The ids by part of a JSON file as of `write_split`; any parts may be named.
+
+    store: every id must be one of its crystals. Raises UsageError where the file is missing or no split, where an id
+    stands in train and in another part as well, or is not in the store.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist: make it with `ecd split make STORE -o {path}`") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as a split ({error}): it is JSON with lists of ids by part") from None
+    if not isinstance(record, dict):
+        raise UsageError(f"{path} is no split: it is a JSON object with lists of ids by part")
+    split: Split = {part: ids for part, ids in record.items() if part != "about"}
+    for part, ids in split.items():
+        if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
+            raise UsageError(f"{path}: {part!r} is not a list of ids")
+        if len(set(ids)) < len(ids):
+            twice = next(id for id in ids if ids.count(id) > 1)
+            raise UsageError(f"{path}: {twice!r} stands twice in {part!r}: remove one")
+    _refuse_leaks(split, path)
+    if store is not None:
+        _refuse_unknown(split, path, store)
+    return {part: split.get(part, []) for part in (*PARTS, *(part for part in split if part not in PARTS))}
+
+
+def _refuse_leaks(split: Split, path: str | Path) -> None:
+    """Refuses a crystal that trains and is used for judging, too."""
+    trained = set(split.get("train", ()))
+    for part, ids in split.items():
+        if part != "train" and (both := sorted(trained.intersection(ids))):
+            raise UsageError(f"{path}: {both[0]!r} stands in 'train' and in {part!r}: remove it from one of them")
+
+
+def _refuse_unknown(split: Split, path: str | Path, store: Store) -> None:
+    known = set(store.ids)
+    for part, ids in split.items():
+        unknown = [id for id in ids if id not in known]
+        if unknown:
+            near = get_close_matches(unknown[0], known, n=1)
+            hint = f"; did you mean {near[0]!r}" if near else ""
+            raise UsageError(
+                f"{path}: {len(unknown)} ids of {part!r} are not in {store.root}, such as {unknown[0]!r}{hint}"
+            )
+
+
+def split_sha256(split: Mapping[str, list[str]]) -> str:
+    """The SHA-256 of the ids by part, by which results name the split that they were made with."""
+    ordered = {part: sorted(ids) for part, ids in sorted(split.items()) if ids}
+    return hashlib.sha256(json.dumps(ordered).encode()).hexdigest()
