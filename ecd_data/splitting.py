@@ -58,15 +58,16 @@ def _checked_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
 
 
 def _fill_parts(groups: list[list[str]], shares: dict[str, float]) -> Split:
-    """Gives each group to the part that is furthest below its share; the first groups go one to each part."""
+    """Gives each group to the part that comes nearest to its share by it, and at least one group to each part."""
     total = sum(map(len, groups))
     split: Split = {part: [] for part in PARTS}
     for taken, group in enumerate(groups):
         empty = [part for part in shares if not split[part]]
         left = len(groups) - taken
         waiting = empty if len(empty) == left else list(shares)
-        part = max(waiting, key=lambda name: shares[name] * total - len(split[name]))
-        split[part] += group
+        lacking = {name: shares[name] * total - len(split[name]) for name in waiting}
+        gains = {name: abs(lack) - abs(lack - len(group)) for name, lack in lacking.items()}
+        split[max(waiting, key=lambda name: (round(gains[name], 9), lacking[name]))] += group
     return {part: sorted(ids) for part, ids in split.items()}
 
 

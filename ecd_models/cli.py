@@ -14,7 +14,7 @@ import typer
 from ecd_data import __version__
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.extras import missing_extra
-from ecd_models.verbs import data, dft, fetch, models, predict, probes, stores, views
+from ecd_models.verbs import data, dft, fetch, models, predict, probes, splits, stores, views
 
 app = typer.Typer(
     name="ecd",
@@ -30,8 +30,8 @@ VERBS: list[Callable[..., None]] = [
     stores.convert,
     fetch.fetch,
     data.export,
-    data.split,
-    data.leakage,
+    splits.split,
+    splits.leakage,
 ]
 VERBS += [stores.subset, stores.merge, stores.reencode, stores.verify]
 VERBS += [models.train, predict.predict, models.evaluate, views.plot, views.compare]

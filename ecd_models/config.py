@@ -27,10 +27,13 @@ NOT_NEGATIVE += ("warmup_steps", "patience", "lr_patience", "weight_decay", "cli
 class TrainConfig:
     """Everything that a run depends on; the defaults are the ECD paper's training of ChargE3Net.
 
-    Data. task: configuration or task, from data_dir or else as `load_dataset` finds it; fraction: share of the training
-    crystals, a subset drawn by seed that contains every smaller one; pool: grid points drawn once for each crystal to
-    take its probes from, 0 for the whole grid; cache_dir: folder where pools are kept between epochs and runs; extract:
-    take the probes of `ecd probes` from the store instead, for a store that memory does not hold, or at a URL.
+    Data. task: configuration or task, from data_dir or else as `load_dataset` finds it; store: a store of one's own
+    instead, with its split: a JSON file of ids by part (`ecd split make`), or fractions by part with a rule and a seed,
+    such as {"train": 0.8, "validation": 0.1, "test": 0.1, "rule": "composition", "seed": 0}; fraction: share of the
+    training crystals, a subset drawn by seed that contains every smaller one; pool: grid points drawn once for each
+    crystal to take its probes from, 0 for the whole grid; cache_dir: folder where pools are kept between epochs and
+    runs; extract: take the probes of `ecd probes` from the store instead, for a store that memory does not hold, or at
+    a URL.
 
     Model. model, options: the network; difference: learn the difference to superposed atoms, which atoms says: "" fits
     them on the training crystals, "pseudopotentials" or a folder of UPF files takes theirs, a task or a store's path
@@ -56,6 +59,8 @@ class TrainConfig:
     out: str
     task: str = "ecd_pbe"
     data_dir: str = ""
+    store: str = ""
+    split: str | dict[str, Any] = ""
     fraction: float = 1.0
     model: str = "charge3net"
     options: dict[str, Any] = field(default_factory=dict)
@@ -113,6 +118,8 @@ class TrainConfig:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
+        if bool(self.store) != bool(self.split):
+            raise UsageError("store and split belong together: a store of your own, and the split that divides it")
         if self.extract and self.pool:
             raise UsageError("extract takes probes from the store's extract: leave pool out")
         if self.continued and not self.start:
@@ -128,6 +135,9 @@ class TrainConfig:
     def from_dict(cls, values: Mapping[str, Any], source: str = "the configuration") -> TrainConfig:
         """The configuration of a dictionary; raises UsageError for unknown, missing or mistyped keys."""
         _check_keys(values, source)
+        default = TrainConfig.task
+        if values.get("store") and values.get("task", default) != default:
+            raise UsageError(f"{source} names a task and a store: take one of them, `task` or `store` with `split`")
         if "out" not in values:
             raise UsageError(f"{source} lacks 'out', the folder of the run")
         return cls(**values)
@@ -144,7 +154,7 @@ def _check_keys(values: Mapping[str, Any], source: str) -> None:
 
 
 def _check_type(source: str, key: str, value: Any, wanted: str) -> None:
-    kinds = {"int": int, "float": (int, float), "str": str, "bool": bool}
+    kinds = {"int": int, "float": (int, float), "str": str, "bool": bool, "str | dict[str, Any]": (str, dict)}
     kind = kinds.get(wanted, dict)
     if not isinstance(value, kind) or (isinstance(value, bool) and wanted != "bool"):  # type: ignore[arg-type]
         raise UsageError(f"{source} has {key} = {value!r} where {wanted} is due")

@@ -16,7 +16,7 @@ from ecd_data.interrupts import stop_between_steps
 from ecd_models.batch import ProbeBatch, passes
 from ecd_models.beginnings import begun
 from ecd_models.config import TrainConfig
-from ecd_models.data import TaskData, task_data
+from ecd_models.data import TaskData, training_data
 from ecd_models.distributed import Processes, joined
 from ecd_models.model import DensityModel
 from ecd_models.runs import Run
@@ -74,7 +74,7 @@ def train(config: TrainConfig, report: Report | None = None) -> TrainResult:
 def _train(
     config: TrainConfig, processes: Processes, report: Report | None, stopped: Callable[[], bool]
 ) -> TrainResult:
-    data = task_data(config.task, config.data_dir)
+    data = training_data(config)
     run = Run.open(config, processes.first)
     processes.wait()
     learner = begun(config, data, run, processes)

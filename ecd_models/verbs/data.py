@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecd_data.errors import UsageError
 from ecd_models.verbs.options import Grid, density_file
 from ecd_models.verbs.sources import density_of, not_found
 
@@ -123,29 +122,3 @@ def export(
         rho = rho.resample(grid)
     write(file, rho)
     print(f"{file}: {rho!r}")
-
-
-def split(
-    task: Annotated[str, typer.Argument(help="Task, for example ecd_hse or ECD-HSE-id.")],
-    part: Annotated[str | None, typer.Option(help="Print the ids of this part.")] = None,
-) -> None:
-    """Say how a task splits its crystals, or list the ids of a part."""
-    from ecd_data.release.splits import SAMPLE_SPLITS, load_split, split_summary
-
-    parts = load_split(task)
-    if part is None:
-        if task in SAMPLE_SPLITS:
-            print("\n".join(f"{name}: {len(ids)}" for name, ids in parts.items()))
-        else:
-            print(split_summary(task))
-        return
-    if part not in parts:
-        raise UsageError(f"{task} has no part {part!r}; it has {', '.join(parts)}")
-    print("\n".join(parts[part]))
-
-
-def leakage(task: Annotated[str, typer.Argument(help="Task, for example ecd_pbe_hse.")]) -> None:
-    """Say how many test crystals a task's model has seen in training."""
-    from ecd_data.release.splits import leakage
-
-    print(leakage(task))
