@@ -58,8 +58,13 @@ def _checked_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
 
 
 def _fill_parts(groups: list[list[str]], shares: dict[str, float]) -> Split:
-    """Gives each group to the part that comes nearest to its share by it, and at least one group to each part."""
+    """Gives each group to the part that comes nearest to its share by it, and at least one group to each part.
+
+    Groups that overfill the smallest part come first, while there is room for them elsewhere.
+    """
     total = sum(map(len, groups))
+    room = min(shares.values()) * total
+    groups = sorted(groups, key=lambda group: -len(group) if len(group) > room else 0)
     split: Split = {part: [] for part in PARTS}
     for taken, group in enumerate(groups):
         empty = [part for part in shares if not split[part]]
