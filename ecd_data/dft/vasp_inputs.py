@@ -1,8 +1,13 @@
-"""VASP inputs with the settings of the ECD release: relaxation, static PBE (+U), HSE06; POTCARs are named only."""
+"""VASP inputs with the settings of the ECD release: relaxation, static PBE (+U), HSE06; POTCARs are named only.
+
+What the release's OUTCARs show is written as they show it; docs/dft.md says what they do not show.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecd_data.crystal import Crystal
+from ecd_data.dft.open_shells import may_have_moment
+from ecd_data.dft.vasp_kpoints import band_path, band_text, mesh_text, symmetric_mesh
 from ecd_data.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,13 +24,18 @@ if TYPE_CHECKING:
 
 STEPS = ("relax", "static", "hse")
 DENSE, MEDIUM = 0.02, 0.04  # k spacing in 2 pi / Å: the paper's mesh, and the one for what does not converge with it
-# eV. The release's OUTCARs show Zn 7.5 and Pr 5.5 and the paper refers to Chen et al. 2022; these are the values of
-# AFLOW (Calderon et al., Comput. Mater. Sci. 108, 233, 2015, table 3), which agree with both.
+HSE_SPACING = 0.03  # of ZnO, whose HSE06 run was self-consistent; PrN, whose density was frozen, has 0.04
+# eV. The OUTCARs show those of Ti, Fe, Co, Zn, Mo, Cd, La, Pr and W, all of them AFLOW's (Calderon et al., Comput.
+# Mater. Sci. 108, 233, 2015, table 3); the others are AFLOW's too, for the 3d and 4f shells that the paper speaks of.
 HUBBARD_U = {
     "Sc": 2.9, "Ti": 4.4, "V": 2.7, "Cr": 3.5, "Mn": 4.0, "Fe": 4.6, "Co": 5.0, "Ni": 5.1, "Cu": 4.0, "Zn": 7.5,
-    "Ce": 6.3, "Pr": 5.5, "Nd": 6.2, "Sm": 6.4, "Eu": 5.4, "Gd": 6.0, "Tm": 6.0, "Yb": 6.3, "Lu": 3.8,
+    "Mo": 2.4, "Cd": 2.1, "W": 2.2,
+    "La": 7.5, "Ce": 6.3, "Pr": 5.5, "Nd": 6.2, "Sm": 6.4, "Eu": 5.4, "Gd": 6.0, "Tm": 6.0, "Yb": 6.3, "Lu": 3.8,
 }  # fmt: skip
-F_ELEMENTS = {"Ce", "Pr", "Nd", "Sm", "Eu", "Gd", "Tm", "Yb", "Lu"}
+F_ELEMENTS = {"La", "Ce", "Pr", "Nd", "Sm", "Eu", "Gd", "Tm", "Yb", "Lu"}
+# The 28 elements of the release's OUTCARs; their datasets are those that VASP recommends, but for W in place of W_pv.
+SHOWN = set("H Li C N O F Si S Cl K Ti Fe Co Zn As Se Sr Mo Cd Te I Cs La Pr W Pb Th Am".split())
+OTHER_DATASETS = {"W": "W"}
 COMMON: dict[str, Any] = {
     "PREC": "Accurate",
     "ENCUT": 520,
@@ -54,12 +66,12 @@ POTCAR in each folder: the PAW_PBE files named in POTCAR.spec, one after the oth
 
 
 def incar(
-    crystal: Crystal, step: str, hubbard_u: Mapping[str, float] | None = None, spin: bool = False
+    crystal: Crystal, step: str, hubbard_u: Mapping[str, float] | None = None, spin: bool | None = None
 ) -> dict[str, Any]:
     """The INCAR tags of a step ("relax", "static" or "hse") for a crystal.
 
     hubbard_u: U - J in eV by element; the table above by default, {} for none. HSE06 never gets a U: the release has
-    some runs with both, which is neither functional.
+    some runs with both, which is neither functional. spin: by default where `may_have_moment` says so.
     """
     if step not in STEPS:
         raise UsageError(f"there is no step {step!r}: take {', '.join(STEPS)}")
@@ -67,25 +79,37 @@ def incar(
     tags: dict[str, Any] = {"SYSTEM": f"{crystal.reduced_formula} {step}", **COMMON, **BY_STEP[step]}
     species = _species(crystal)
     correlated = [s for s in species if s in table]
-    if correlated:
-        tags["LMAXMIX"] = 6 if F_ELEMENTS & set(correlated) else 4
     if correlated and step != "hse":
         tags |= {
+            "LMAXMIX": 6 if F_ELEMENTS & set(correlated) else 4,
             "LDAU": True,
             "LDAUTYPE": 2,
             "LDAUL": [(3 if s in F_ELEMENTS else 2) if s in table else -1 for s in species],
             "LDAUU": [table.get(s, 0.0) for s in species],
             "LDAUJ": [0.0 for _ in species],
         }
+    if spin is None:
+        spin = may_have_moment(Counter(crystal.symbols), dict(zip(species, potcar_labels(crystal), strict=True)))
     tags["ISPIN"] = 2 if spin else 1
     return tags
 
 
 def mesh(crystal: Crystal, spacing: float = DENSE) -> tuple[int, int, int]:
     """The Γ-centred k mesh with at most `spacing` (in 2 pi / Å) between its points along each axis."""
-    lengths = np.linalg.norm(np.linalg.inv(crystal.lattice).T, axis=1)
-    a, b, c = (max(1, int(np.ceil(length / spacing - 1e-6))) for length in lengths)
+    a, b, c = (max(1, int(np.ceil(ratio - 1e-6))) for ratio in _reciprocal_lengths(crystal) / spacing)
     return a, b, c
+
+
+def nearest_mesh(crystal: Crystal, spacing: float = DENSE) -> tuple[int, int, int]:
+    """The Γ-centred k mesh whose points are nearest to `spacing` (in 2 pi / Å) along each axis: VASP's runs have it."""
+    a, b, c = (max(1, int(np.floor(ratio + 0.5 + 1e-6))) for ratio in _reciprocal_lengths(crystal) / spacing)
+    return a, b, c
+
+
+def _reciprocal_lengths(crystal: Crystal) -> np.ndarray:
+    """The lengths of the reciprocal vectors in 2 pi / Å [3]."""
+    lengths: np.ndarray = np.linalg.norm(np.linalg.inv(crystal.lattice).T, axis=1)
+    return lengths
 
 
 def write_vasp_inputs(
@@ -94,37 +118,42 @@ def write_vasp_inputs(
     steps: tuple[str, ...] = STEPS,
     *,
     spacing: float = DENSE,
+    hse_spacing: float = HSE_SPACING,
     hubbard_u: Mapping[str, float] | None = None,
-    spin: bool = False,
+    spin: bool | None = None,
 ) -> list[Path]:
-    """The folders written: `<folder>/<id>/<step>/` with INCAR, KPOINTS, POSCAR and POTCAR.spec, and the order of steps.
+    """The folders written: `<folder>/<id>/<step>/` with INCAR, KPOINTS, POSCAR and POTCAR.spec.
 
-    POTCAR.spec names the PAW_PBE datasets that a licence of VASP comes with, as in pymatgen's MPRelaxSet. Raises
-    UsageError for elements that have none.
+    spacing, hse_spacing: of the k meshes of PBE and HSE06, in 2 pi / Å; HSE06 gets a band path of weight 0 besides.
+    POTCAR.spec names the PAW_PBE datasets that a licence of VASP comes with. ORDER.txt next to the steps says how they
+    follow each other, and what of the settings the release's OUTCARs do not show for these elements. spin: as in
+    `incar`. Raises UsageError for elements that have no dataset.
     """
-    from pymatgen.io.vasp import Incar, Kpoints, Poscar
+    from pymatgen.io.vasp import Incar, Poscar
 
     written = []
     for id, crystal in crystals.items():
         labels = potcar_labels(crystal, id)
         ordered = _by_species(crystal)
         for step in steps:
+            tags = incar(crystal, step, hubbard_u, spin)
+            kpoints = _kpoints(crystal, id, step, hse_spacing if step == "hse" else spacing)
             where = Path(folder) / id / step
             where.mkdir(parents=True, exist_ok=True)
-            Incar(incar(crystal, step, hubbard_u, spin)).write_file(where / "INCAR")
-            Kpoints.gamma_automatic(mesh(crystal, spacing)).write_file(where / "KPOINTS")
+            Incar(tags).write_file(where / "INCAR")
+            (where / "KPOINTS").write_text(kpoints)
             Poscar(ordered, comment=id).write_file(where / "POSCAR", significant_figures=12)
             (where / "POTCAR.spec").write_text("\n".join(labels) + "\n")
             written.append(where)
-        (Path(folder) / id / "ORDER.txt").write_text(ORDER)
+        (Path(folder) / id / "ORDER.txt").write_text(ORDER + _not_shown(crystal, hubbard_u))
     return written
 
 
 def potcar_labels(crystal: Crystal, id: str = "the crystal") -> list[str]:
     """The names of the PAW_PBE datasets of a crystal's species, in the order of its POSCAR."""
-    from pymatgen.io.vasp.sets import MPRelaxSet
+    from pymatgen.io.vasp.sets import MVLRelax52Set  # what VASP recommends for its potentials of release 52 and 54
 
-    known = MPRelaxSet.CONFIG["POTCAR"]
+    known = MVLRelax52Set.CONFIG["POTCAR"] | OTHER_DATASETS
     missing = [symbol for symbol in _species(crystal) if symbol not in known]
     if missing:
         raise UsageError(f"{id}: there is no PAW dataset for {missing[0]}; leave it out")
@@ -141,6 +170,32 @@ def load_hubbard_u(text: str) -> dict[str, float]:
         return {symbol.strip(): float(u) for symbol, u in (pair.split("=") for pair in text.split(","))}
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{text!r} gives no U values ({error}): write Fe=4.6,Zn=7.5 or none") from error
+
+
+def _kpoints(crystal: Crystal, id: str, step: str, spacing: float) -> str:
+    """The KPOINTS file of a step."""
+    chosen = nearest_mesh(crystal, spacing)
+    if step != "hse":
+        return mesh_text(chosen)
+    path = band_path(crystal)
+    if not path:
+        print(f"{id}: no band path is found for its cell; KPOINTS of hse has the mesh alone", file=sys.stderr)
+    return band_text(crystal, symmetric_mesh(crystal, chosen), path)
+
+
+def _not_shown(crystal: Crystal, hubbard_u: Mapping[str, float] | None) -> str:
+    """What the release's OUTCARs leave open for the elements of a crystal, as text for ORDER.txt."""
+    from pymatgen.core import Element
+
+    labels = dict(zip(_species(crystal), potcar_labels(crystal), strict=True))
+    unknown = [symbol for symbol in labels if symbol not in SHOWN]
+    lines = [f"{labels[symbol]}: the dataset of {symbol} is the one that VASP recommends" for symbol in unknown]
+    for symbol in unknown if hubbard_u is None else ():
+        if symbol in HUBBARD_U:
+            lines.append(f"U = {HUBBARD_U[symbol]} eV on {symbol} is AFLOW's value")
+        elif Element(symbol).block in "df":
+            lines.append(f"{symbol} is given no U; AFLOW has values for some more metals: look there, and use --u")
+    return "\nNot shown by the OUTCARs of the ECD release:\n" + "\n".join(lines) + "\n" if lines else ""
 
 
 def _species(crystal: Crystal) -> list[str]:

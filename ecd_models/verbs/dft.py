@@ -225,8 +225,9 @@ def vasp_inputs(
     sources: Annotated[list[Path], typer.Argument(help="Structures, folders, or JSON of records; last the folder.")],
     step: Annotated[list[str] | None, typer.Option(help="relax, static, hse; default all.")] = None,
     spacing: Annotated[float, typer.Option(help="k spacing in 2 pi / Å; 0.04 where 0.02 does not converge.")] = 0.02,
+    hse_spacing: Annotated[float, typer.Option(help="k spacing of HSE06; the release has 0.03 to 0.04.")] = 0.03,
     u: Annotated[str | None, typer.Option("--u", help="U in eV: Fe=4.6,Zn=7.5, a JSON file, or none.")] = None,
-    spin: Annotated[bool, typer.Option(help="Spin-polarised.")] = False,
+    spin: Annotated[bool | None, typer.Option(help="Spin for all; default where d or f shells may be open.")] = None,
 ) -> None:
     """Write VASP inputs with the settings of the ECD release: relaxation, static PBE (+U), HSE06."""
     from ecd_data.dft.settings import make_jobs
@@ -235,15 +236,22 @@ def vasp_inputs(
 
     if len(sources) < 2:
         raise UsageError("ecd dft vasp-inputs wants structures and, last, the folder to write: Si.cif vasp")
-    if not 0 < spacing < 1:
-        raise UsageError(f"a k spacing lies between 0 and 1, such as 0.02, not {spacing}")
+    for value in (spacing, hse_spacing):
+        if not 0 < value < 1:
+            raise UsageError(f"a k spacing lies between 0 and 1, such as 0.02, not {value}")
     records = [path for path in sources[:-1] if path.suffix == ".json"]
     files = [path for path in sources[:-1] if path not in records]
     taken = read_structures(files) if files else None
     crystals = {job.id: job.crystal for job in make_jobs(records, "pbe")} | (taken.crystals if taken else {})
     table = None if u is None else load_hubbard_u(u)
     written = write_vasp_inputs(
-        crystals, sources[-1], tuple(step or STEPS), spacing=spacing, hubbard_u=table, spin=spin
+        crystals,
+        sources[-1],
+        tuple(step or STEPS),
+        spacing=spacing,
+        hse_spacing=hse_spacing,
+        hubbard_u=table,
+        spin=spin,
     )
     failed = taken.failed if taken else {}
     for reason in failed.values():

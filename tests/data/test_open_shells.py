@@ -1,0 +1,61 @@
+"""Which crystals get spin: those of d and f elements whose charges do not balance with closed shells."""
+
+from __future__ import annotations
+
+import pytest
+
+from ecd_data.dft.open_shells import may_have_moment
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"Fe": 2, "O": 3},
+        {"Ni": 1, "O": 1},
+        {"Cu": 1, "O": 1},
+        {"Mn": 1, "O": 2},
+        {"V": 1, "O": 2},
+        {"Ce": 2, "O": 3},
+        {"U": 1, "O": 2},
+        {"Ti": 1, "H": 2},
+        {"W": 1},
+        {"Nb": 3, "Sn": 1},
+    ],
+)
+def test_open_shells_and_metals_get_spin(counts):
+    assert may_have_moment(counts)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"Cu": 2, "O": 1},
+        {"Ti": 1, "O": 2},
+        {"V": 2, "O": 5},
+        {"Ce": 1, "O": 2},
+        {"K": 1, "Mn": 1, "O": 4},
+        {"Zn": 1, "N": 2, "O": 6},
+        {"Sc": 1, "N": 1},
+    ],
+)
+def test_closed_shells_get_none(counts):
+    assert not may_have_moment(counts)
+
+
+@pytest.mark.parametrize("counts", [{"Si": 2}, {"Na": 1}, {"Mg": 1, "O": 1}, {"Pb": 1, "Te": 1}, {"Al": 2, "Sb": 1}])
+def test_crystals_without_d_and_f_elements_get_none(counts):
+    assert not may_have_moment(counts)
+
+
+def test_f_shells_in_the_core_are_closed():
+    oxide = {"Nd": 2, "O": 3}
+    assert may_have_moment(oxide)
+    assert not may_have_moment(oxide, {"Nd": "Nd_3"})
+    assert may_have_moment({"Nd": 1, "O": 1}, {"Nd": "Nd_3"})
+    assert not may_have_moment({"Eu": 1, "O": 1}, {"Eu": "Eu_2"})
+    assert may_have_moment({"Fe": 1, "O": 1}, {"Fe": "Fe_pv"})
+
+
+def test_the_number_of_formula_units_does_not_matter():
+    for counts in ({"La": 1, "W": 1, "N": 3}, {"Fe": 1, "S": 2}, {"Zr": 1, "O": 2}):
+        assert may_have_moment(counts) == may_have_moment({symbol: 7 * n for symbol, n in counts.items()})
