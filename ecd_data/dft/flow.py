@@ -170,11 +170,13 @@ def _on_relaxed(jobs: list[Job], store: Path) -> list[Job]:
     """The jobs on the relaxed crystals of another functional's store; those that it does not have are left out."""
     from ecd_data.store import open_store
 
-    index = open_store(store).index.set_index("id") if store.is_dir() else {}
+    if not store.is_dir():
+        return []
+    relaxed = open_store(store)
     found = []
     for job in jobs:
-        if job.id in getattr(index, "index", ()):
-            rho = open_store(store)[job.id]
+        if job.id in relaxed:
+            rho = relaxed[job.id]
             facts = {"relaxation": rho.meta["provenance"].get("relaxation")}
             found.append(replace(job, crystal=rho.crystal, provenance={**job.provenance, **facts}))
     return found

@@ -5,7 +5,6 @@ What the release's OUTCARs show is written as they show it; docs/dft.md says wha
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecd_data.crystal import Crystal
+from ecd_data.dft.hubbard import HUBBARD_U, shell_of_u
 from ecd_data.dft.open_shells import may_have_moment
 from ecd_data.dft.vasp_kpoints import band_path, band_text, mesh_text, symmetric_mesh
 from ecd_data.errors import UsageError
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 STEPS = ("relax", "static", "hse")
 DENSE, MEDIUM = 0.02, 0.04  # k spacing in 2 pi / Å: the paper's mesh, and the one for what does not converge with it
 HSE_SPACING = 0.03  # of ZnO, whose HSE06 run was self-consistent; PrN, whose density was frozen, has 0.04
-# eV. The OUTCARs show those of Ti, Fe, Co, Zn, Mo, Cd, La, Pr and W, all of them AFLOW's (Calderon et al., Comput.
-# Mater. Sci. 108, 233, 2015, table 3); the others are AFLOW's too, for the 3d and 4f shells that the paper speaks of.
-HUBBARD_U = {
-    "Sc": 2.9, "Ti": 4.4, "V": 2.7, "Cr": 3.5, "Mn": 4.0, "Fe": 4.6, "Co": 5.0, "Ni": 5.1, "Cu": 4.0, "Zn": 7.5,
-    "Mo": 2.4, "Cd": 2.1, "W": 2.2,
-    "La": 7.5, "Ce": 6.3, "Pr": 5.5, "Nd": 6.2, "Sm": 6.4, "Eu": 5.4, "Gd": 6.0, "Tm": 6.0, "Yb": 6.3, "Lu": 3.8,
-}  # fmt: skip
-F_ELEMENTS = {"La", "Ce", "Pr", "Nd", "Sm", "Eu", "Gd", "Tm", "Yb", "Lu"}
 # The 28 elements of the release's OUTCARs; their datasets are those that VASP recommends, but for W in place of W_pv.
 SHOWN = set("H Li C N O F Si S Cl K Ti Fe Co Zn As Se Sr Mo Cd Te I Cs La Pr W Pb Th Am".split())
 OTHER_DATASETS = {"W": "W"}
@@ -50,17 +42,21 @@ COMMON: dict[str, Any] = {
 }
 BY_STEP: dict[str, dict[str, Any]] = {
     "relax": {"ISTART": 0, "ICHARG": 2, "IBRION": 2, "ISIF": 3, "NSW": 200, "EDIFFG": -0.001, "LWAVE": False},
-    "static": {"ISTART": 0, "ICHARG": 2, "IBRION": -1, "NSW": 0, "LCHARG": True, "LWAVE": True, "LORBIT": 11},
-    # ICHARG 1, not 11: with 11, as in 11 of 19 runs of the release, the density of PBE stays and no HSE06 one is made
+    "static": {"ISTART": 0, "ICHARG": 2, "IBRION": -1, "NSW": 0, "LCHARG": True, "LWAVE": False, "LORBIT": 11},
+    # ICHARG 1, not 11: with 11, as in 11 of 19 runs of the release, the density of PBE stays and no HSE06 one is made;
+    # and LCHARG, which is off in the OUTCAR of ZnO, whose run was self-consistent: it wrote no density
     "hse": {
-        "ISTART": 1, "ICHARG": 1, "IBRION": -1, "NSW": 0, "LCHARG": True, "LORBIT": 11, "ALGO": "Damped", "TIME": 0.4,
-        "LHFCALC": True, "AEXX": 0.25, "HFSCREEN": 0.2, "PRECFOCK": "Normal",
+        "ISTART": 1, "ICHARG": 1, "IBRION": -1, "NSW": 0, "LCHARG": True, "LWAVE": False, "LORBIT": 11,
+        "ALGO": "Damped", "TIME": 0.4, "LHFCALC": True, "AEXX": 0.25, "HFSCREEN": 0.2, "PRECFOCK": "Normal",
     },
 }  # fmt: skip
+# PBE's orbitals in PBE's own density on the k points of HSE06; those of the static run are on other points
+ORBITALS: dict[str, Any] = {"ICHARG": 11, "LCHARG": False, "LWAVE": True}
 ORDER = """\
 1. relax: run VASP.
 2. static: copy ../relax/CONTCAR to POSCAR, run VASP; CHGCAR is the PBE density.
-3. hse: copy POSCAR, CHGCAR and WAVECAR from ../static, run VASP; CHGCAR is the HSE06 density.
+3. hse: copy POSCAR and CHGCAR from ../static. Run VASP with INCAR.orbitals in place of INCAR: it makes the WAVECAR that
+   HSE06 starts from, on the k points of HSE06. Then run it with INCAR; CHGCAR is the HSE06 density.
 POTCAR in each folder: the PAW_PBE files named in POTCAR.spec, one after the other.
 """
 
@@ -70,7 +66,7 @@ def incar(
 ) -> dict[str, Any]:
     """The INCAR tags of a step ("relax", "static" or "hse") for a crystal.
 
-    hubbard_u: U - J in eV by element; the table above by default, {} for none. HSE06 never gets a U: the release has
+    hubbard_u: U - J in eV by element; HUBBARD_U by default, {} for none. HSE06 never gets a U: the release has
     some runs with both, which is neither functional. spin: by default where `may_have_moment` says so.
     """
     if step not in STEPS:
@@ -80,11 +76,12 @@ def incar(
     species = _species(crystal)
     correlated = [s for s in species if s in table]
     if correlated and step != "hse":
+        shells = [shell_of_u(s) if s in table else -1 for s in species]
         tags |= {
-            "LMAXMIX": 6 if F_ELEMENTS & set(correlated) else 4,
+            "LMAXMIX": 6 if 3 in shells else 4,
             "LDAU": True,
             "LDAUTYPE": 2,
-            "LDAUL": [(3 if s in F_ELEMENTS else 2) if s in table else -1 for s in species],
+            "LDAUL": shells,
             "LDAUU": [table.get(s, 0.0) for s in species],
             "LDAUJ": [0.0 for _ in species],
         }
@@ -122,28 +119,22 @@ def write_vasp_inputs(
     hubbard_u: Mapping[str, float] | None = None,
     spin: bool | None = None,
 ) -> list[Path]:
-    """The folders written: `<folder>/<id>/<step>/` with INCAR, KPOINTS, POSCAR and POTCAR.spec.
+    """The folders written: `<folder>/<id>/<step>/` with INCAR, KPOINTS, POSCAR and POTCAR.spec; hse has two INCARs.
 
     spacing, hse_spacing: of the k meshes of PBE and HSE06, in 2 pi / Å; HSE06 gets a band path of weight 0 besides.
     POTCAR.spec names the PAW_PBE datasets that a licence of VASP comes with. ORDER.txt next to the steps says how they
     follow each other, and what of the settings the release's OUTCARs do not show for these elements. spin: as in
     `incar`. Raises UsageError for elements that have no dataset.
     """
-    from pymatgen.io.vasp import Incar, Poscar
-
     written = []
     for id, crystal in crystals.items():
-        labels = potcar_labels(crystal, id)
-        ordered = _by_species(crystal)
+        potcar_labels(crystal, id)  # refuses before anything of this crystal is written
         for step in steps:
-            tags = incar(crystal, step, hubbard_u, spin)
-            kpoints = _kpoints(crystal, id, step, hse_spacing if step == "hse" else spacing)
             where = Path(folder) / id / step
-            where.mkdir(parents=True, exist_ok=True)
-            Incar(tags).write_file(where / "INCAR")
-            (where / "KPOINTS").write_text(kpoints)
-            Poscar(ordered, comment=id).write_file(where / "POSCAR", significant_figures=12)
-            (where / "POTCAR.spec").write_text("\n".join(labels) + "\n")
+            kpoints = _kpoints(crystal, id, step, hse_spacing if step == "hse" else spacing)
+            _write_step(where, crystal, id, incar(crystal, step, hubbard_u, spin), kpoints)
+            if step == "hse":
+                _write_incar(where / "INCAR.orbitals", incar(crystal, "static", hubbard_u, spin) | ORBITALS)
             written.append(where)
         (Path(folder) / id / "ORDER.txt").write_text(ORDER + _not_shown(crystal, hubbard_u))
     return written
@@ -160,16 +151,21 @@ def potcar_labels(crystal: Crystal, id: str = "the crystal") -> list[str]:
     return [known[symbol] for symbol in _species(crystal)]
 
 
-def load_hubbard_u(text: str) -> dict[str, float]:
-    """U in eV by element from "Fe=4.6,Zn=7.5", a JSON file, or "none"."""
-    if text == "none":
-        return {}
-    try:
-        if text.endswith(".json"):
-            return {symbol: float(u) for symbol, u in json.loads(Path(text).read_text()).items()}
-        return {symbol.strip(): float(u) for symbol, u in (pair.split("=") for pair in text.split(","))}
-    except (OSError, ValueError, AttributeError) as error:
-        raise UsageError(f"{text!r} gives no U values ({error}): write Fe=4.6,Zn=7.5 or none") from error
+def _write_step(where: Path, crystal: Crystal, id: str, tags: dict[str, Any], kpoints: str) -> None:
+    """Writes the files of one run into its folder."""
+    from pymatgen.io.vasp import Poscar
+
+    where.mkdir(parents=True, exist_ok=True)
+    _write_incar(where / "INCAR", tags)
+    (where / "KPOINTS").write_text(kpoints)
+    Poscar(_by_species(crystal), comment=id).write_file(where / "POSCAR", significant_figures=12)
+    (where / "POTCAR.spec").write_text("\n".join(potcar_labels(crystal, id)) + "\n")
+
+
+def _write_incar(path: Path, tags: dict[str, Any]) -> None:
+    from pymatgen.io.vasp import Incar
+
+    Incar(tags).write_file(path)
 
 
 def _kpoints(crystal: Crystal, id: str, step: str, spacing: float) -> str:

@@ -52,7 +52,7 @@ def relax(
 ) -> None:
     """Relax cells and atoms with PBE into a JSON of crystals for `ecd dft run`; a second call continues."""
     from ecd_data.dft import relax
-    from ecd_data.dft.vasp_inputs import load_hubbard_u
+    from ecd_data.dft.hubbard import load_hubbard_u
     from ecd_data.store.spread import cluster_at
 
     if len(crystals) < 2 or crystals[-1].suffix != ".json":
@@ -100,7 +100,7 @@ def run(
 ) -> None:
     """Compute the densities of crystals into a store; a second call continues."""
     from ecd_data.dft import run
-    from ecd_data.dft.vasp_inputs import load_hubbard_u
+    from ecd_data.dft.hubbard import load_hubbard_u
     from ecd_data.store.spread import cluster_at
 
     if len(crystals) < 2:
@@ -230,8 +230,9 @@ def vasp_inputs(
     spin: Annotated[bool | None, typer.Option(help="Spin for all; default where d or f shells may be open.")] = None,
 ) -> None:
     """Write VASP inputs with the settings of the ECD release: relaxation, static PBE (+U), HSE06."""
+    from ecd_data.dft.hubbard import load_hubbard_u
     from ecd_data.dft.settings import make_jobs
-    from ecd_data.dft.vasp_inputs import STEPS, load_hubbard_u, write_vasp_inputs
+    from ecd_data.dft.vasp_inputs import STEPS, write_vasp_inputs
     from ecd_data.formats.structure_files import read_structures
 
     if len(sources) < 2:

@@ -14,15 +14,8 @@ from pymatgen.io.vasp import Incar, Kpoints, Poscar
 
 from ecd_data import Crystal
 from ecd_data.crystal import ATOMIC_NUMBERS
-from ecd_data.dft.vasp_inputs import (
-    HUBBARD_U,
-    incar,
-    load_hubbard_u,
-    mesh,
-    nearest_mesh,
-    potcar_labels,
-    write_vasp_inputs,
-)
+from ecd_data.dft.hubbard import HUBBARD_U, load_hubbard_u
+from ecd_data.dft.vasp_inputs import incar, mesh, nearest_mesh, potcar_labels, write_vasp_inputs
 from ecd_data.errors import UsageError
 from ecd_models.cli import _run
 
@@ -77,6 +70,7 @@ def test_tags_are_those_of_the_release(shared, name, step):
     tags = incar(ZNO, step)
     for tag in ("ENCUT", "ISTART", "ICHARG", "ISPIN", "NELM", "NELMIN", "EDIFF", "NSW", "IBRION", "ISMEAR", "SIGMA"):
         assert float(said(outcar, tag)) == pytest.approx(float(tags[tag])), tag
+    assert said(outcar, "LWAVE") == str(tags["LWAVE"])[0] == "F"
     for tag in ("AMIX", "BMIX", "LORBIT"):
         assert float(said(outcar, tag)) == pytest.approx(float(tags[tag])), tag
     if step == "static":
@@ -191,6 +185,32 @@ def test_meshes_and_u():
     assert incar(praseodymium, "static")["LDAUL"] == [-1, 3]
     with pytest.raises(UsageError, match="no PAW dataset for Fm"):
         potcar_labels(Crystal(ZNO.lattice, [100], [[0, 0, 0]]))
+
+
+def test_u_acts_on_the_outermost_localised_shell():
+    for symbol, shell in (("Fe", 2), ("La", 3), ("Lu", 3), ("Dy", 3), ("U", 3), ("In", 2), ("O", 1), ("Hf", 2)):
+        tags = incar(crystal_of(**{symbol: 1, "Na": 1}), "static", {symbol: 3.0})
+        assert tags["LDAUL"] == [shell, -1]
+        assert tags["LMAXMIX"] == (6 if shell == 3 else 4)
+    with pytest.raises(UsageError, match="Na has no p, d or f electrons"):
+        incar(crystal_of(Na=1), "static", {"Na": 1.0})
+
+
+@pytest.mark.parametrize("text", ["Xx=3", "fe=4.6", "Fe=nan", "Fe=inf", "Fe=", "Fe=4.6,Fe", "Fe=4.6,Fe=5", "none.json"])
+def test_what_is_no_table_of_u_is_refused(text):
+    with pytest.raises(UsageError):
+        load_hubbard_u(text)
+
+
+def test_hse_starts_from_orbitals_on_its_own_points(tmp_path):
+    (folder,) = write_vasp_inputs({"ZnO": ZNO}, tmp_path, ("hse",))
+    before, after = Incar.from_file(folder / "INCAR.orbitals"), Incar.from_file(folder / "INCAR")
+    assert before["LDAUU"] == incar(ZNO, "static")["LDAUU"]
+    assert (before["ICHARG"], before["LWAVE"], before["LCHARG"]) == (11, True, False)
+    assert "LHFCALC" not in before
+    assert (after["ISTART"], after["ICHARG"]) == (1, 1)
+    assert before["ISPIN"] == after["ISPIN"]
+    assert "INCAR.orbitals" in (tmp_path / "ZnO/ORDER.txt").read_text()
 
 
 def test_the_verb(tmp_path, capsys):
