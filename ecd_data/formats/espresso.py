@@ -9,10 +9,11 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from ecd_data.crystal import ATOMIC_NUMBERS, Crystal, Floats
+from ecd_data.crystal import Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats.hdf5 import opened
+from ecd_data.formats.labels import element_of_label
 from ecd_data.formats.text import MAX_POINTS, Text
 from ecd_data.formats.units import BOHR
 
@@ -139,7 +140,7 @@ def read_xml(path: Path) -> tuple[Crystal, tuple[int, int, int], float]:
         lattice = np.array(cell, dtype=np.float64) * BOHR
         atoms = structure.findall("atomic_positions/atom")  # type: ignore[union-attr]
         positions = np.array([a.text.split() for a in atoms], dtype=np.float64) * BOHR  # type: ignore[union-attr]
-        numbers = [ATOMIC_NUMBERS[_element(a.attrib["name"])] for a in atoms]
+        numbers = [element_of_label(a.attrib["name"]) for a in atoms]
         grid = output.find("basis_set/fft_grid").attrib  # type: ignore[union-attr]
         shape = (int(grid["nr1"]), int(grid["nr2"]), int(grid["nr3"]))
         nelect = float(output.find("band_structure/nelec").text)  # type: ignore[union-attr,arg-type]
@@ -147,12 +148,3 @@ def read_xml(path: Path) -> tuple[Crystal, tuple[int, int, int], float]:
     except (ElementTree.ParseError, OSError, AttributeError, KeyError, ValueError) as error:
         raise FormatError(f"{path} is not the XML of a finished pw.x run ({error}): copy it again") from error
     return crystal, shape, nelect
-
-
-def _element(label: str) -> str:
-    """The element of a species such as Fe1 or O_up."""
-    return (
-        label[:2].capitalize()
-        if label[:2].capitalize() in ATOMIC_NUMBERS and label[:2].isalpha()
-        else label[:1].upper()
-    )
