@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ecd_data.checks.grid import check_grid
+from ecd_data.checks.guesses import check_guesses
 from ecd_data.checks.pairs import check_pair
 from ecd_data.checks.report import FLAGS, PROBLEMS, Finding, Report, combined, problem
 from ecd_data.checks.run import check_run
@@ -17,8 +18,9 @@ def check(rho: Density) -> Report:
 
     Compared are: the electron count with meta["nelect"], NELECT and the valences (else with what the nuclei hold), the
     grid with the one that the run states (else ENCUT and PREC, else the cell), the moment with the run's; looked at are
-    negative charge, augmentation, convergence, frozen densities, LDA+U with hybrids, the release's settings.
+    negative charge, augmentation, convergence, frozen densities, LDA+U with hybrids, the release's settings, and what
+    the reader had to guess.
     """
     if not is_finite(rho):
         return problem("not-finite", "values that are not finite")
-    return combined([*check_values(rho), *check_grid(rho), *check_run(rho)])
+    return combined([*check_guesses(rho), *check_values(rho), *check_grid(rho), *check_run(rho)])

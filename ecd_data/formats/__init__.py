@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats import archive, cube, espresso, gpw, hdf5, mp_json, vasp, vaspwave, xsf
 from ecd_data.formats.compressed import read_bytes, write_bytes
 from ecd_data.formats.text import Text
+from ecd_data.formats.units import unit_named
+
+log = logging.getLogger("ecd_data")
 
 MAX_VOLUME = 1e8  # Å^3; a larger cell is a damaged number
 HEAD = 8192
@@ -20,12 +24,16 @@ HEAD = 8192
 
 @dataclass(frozen=True)
 class Format:
-    """How to recognise, read and write one: `looks_like` sees the first bytes; `names` is found in the file's name."""
+    """How to recognise, read and write one: `looks_like` sees the first bytes; `names` is found in the file's name.
 
-    parse: Callable[[Text, str], Density]
+    open_unit: whether the format leaves the unit open, so that `parse` takes it as a third argument.
+    """
+
+    parse: Callable[..., Density]
     looks_like: Callable[[bytes], bool]
     names: re.Pattern[str]
     render: Callable[[Density], bytes] | None = None
+    open_unit: bool = False
 
 
 def _is_hdf5(head: bytes) -> bool:
@@ -38,18 +46,20 @@ FORMATS: dict[str, Format] = {
     "espresso": Format(espresso.parse, espresso.looks_like, re.compile(r"charge-density\.dat", re.I)),
     "gpw": Format(gpw.parse, gpw.looks_like, re.compile(r"\.gpw\b", re.I)),
     "json": Format(mp_json.parse, mp_json.looks_like, re.compile(r"\.json\b", re.I)),
-    "xsf": Format(xsf.parse, xsf.looks_like, re.compile(r"\.xsf\b", re.I)),
-    "cube": Format(cube.parse, cube.looks_like, re.compile(r"\.cube?\b", re.I), cube.render),
+    "xsf": Format(xsf.parse, xsf.looks_like, re.compile(r"\.xsf\b", re.I), open_unit=True),
+    "cube": Format(cube.parse, cube.looks_like, re.compile(r"\.cube?\b", re.I), cube.render, True),
     "chgcar": Format(vasp.parse, lambda head: False, re.compile("chgcar", re.I), vasp.render),  # has no mark of its own
 }
 
 
-def read(path: str | Path) -> Density:
+def read(path: str | Path, unit: str | None = None) -> Density:
     """The Density in a file, in e/Å^3: CHGCAR (also CHG, AECCAR), vaspwave.h5, cube, XSF, pymatgen's JSON, QE's.
 
     Plain or .gz, .xz, .bz2, .zst, .lz4; in a tar archive as `archive.tar.gz`, if it is the only one there, or
-    `archive.tar.gz::member`. meta holds what the format says, such as "comment". Raises FormatError for a file that is
-    missing, empty, damaged or of another format.
+    `archive.tar.gz::member`. meta holds what the format says, such as "comment". unit: of the numbers in a cube or
+    XSF, "e/A^3" or "e/bohr^3"; what had to be guessed without it is logged, and kept in meta["guesses"] for `check`.
+    Raises FormatError for a file that is missing, empty, damaged or of another format, UsageError for a unit that is
+    unknown or of a format that states its own.
     """
     file, member = _split(str(path))
     data, name = read_bytes(Path(file)), file
@@ -57,14 +67,19 @@ def read(path: str | Path) -> Density:
         data, name = archive.take(data, file, member)
     elif member is not None:
         raise FormatError(f"{file} is not a tar archive: leave ::{member} out")
-    return parse(data, name)
+    return parse(data, name, unit)
 
 
-def parse(data: Text, name: str) -> Density:
-    """The Density in the uncompressed bytes of a file that errors call `name`; raises FormatError."""
-    format = FORMATS[_kind(data[:HEAD], name)]
+def parse(data: Text, name: str, unit: str | None = None) -> Density:
+    """The Density in the uncompressed bytes of a file that errors call `name`; unit and errors: as in `read`."""
+    kind = _kind(data[:HEAD], name)
+    format, options = FORMATS[kind], {}
+    if unit is not None:
+        options["unit"] = unit_named(unit)
+        if not format.open_unit:
+            raise UsageError(f"{name} is read as {kind}, whose unit is fixed: leave unit={unit!r} out")
     try:
-        rho = format.parse(data, name)
+        rho = format.parse(data, name, **options)
     except EcdError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
@@ -73,6 +88,8 @@ def parse(data: Text, name: str) -> Density:
         ) from error
     if not rho.crystal.volume < MAX_VOLUME:
         raise FormatError(f"{name} has a cell of {rho.crystal.volume:g} Å^3: its lattice is damaged, copy it again")
+    for guess in rho.meta.get("guesses", {}).values():
+        log.warning("%s: %s", name, guess)
     return rho
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats.fortran import parse_block
 from ecd_data.formats.text import MAX_POINTS, Lines, Text, floats, grid_points
-from ecd_data.formats.units import BOHR, PER_ANGSTROM3, PER_BOHR3, density_unit
+from ecd_data.formats.units import BOHR, PER_ANGSTROM3, PER_BOHR3, UNIT_GUESSED, density_unit, doubt_unit
 
 NUMBER = rb"[ \t]+[-+.\dEe]+"
 HEADER = re.compile(rb"[^\n]*\n[^\n]*\n(?:[ \t]*-?\d+(?:%s){3,4}[ \t]*\r?\n){4}" % NUMBER)
@@ -23,11 +24,12 @@ def looks_like(head: bytes) -> bool:
     return HEADER.match(head) is not None
 
 
-def parse(data: Text, name: str) -> Density:
+def parse(data: Text, name: str, unit: str | None = None) -> Density:
     """The Density of a cube file; lengths in bohr, or in Å where the voxel counts are negative.
 
-    A shifted origin is undone by shifting the atoms. Values are e/bohr^3; in files in Å, whose writers differ, the unit
-    that makes the more plausible electron count. meta has "comment" and "unit". Raises FormatError.
+    A shifted origin is undone by shifting the atoms. Without `unit`, values are e/bohr^3; in files in Å, whose writers
+    differ, the unit that makes the more plausible electron count. meta has "comment", "unit", and under "guesses" a
+    sentence where the other unit is possible. Raises FormatError.
     """
     lines = Lines(data)
     comment = lines.next().strip()
@@ -58,9 +60,20 @@ def parse(data: Text, name: str) -> Density:
         raise FormatError(f"{name} is cut inside its last number: copy it again")
     if data[end:].strip():
         raise FormatError(f"{name} has more numbers than its grid of {points}: it is damaged or glued")
-    unit = PER_BOHR3 if counts[0] > 0 else density_unit(numbers, crystal.volume, crystal.numbers)
-    values = numbers if unit == PER_ANGSTROM3 else numbers / BOHR**3
-    return Density(crystal, values.reshape(shape), meta={"comment": comment, "unit": unit})
+    meta = {"comment": comment, **_unit(unit, counts[0] > 0, float(numbers.mean()) * crystal.volume, crystal)}
+    values = numbers if meta["unit"] == PER_ANGSTROM3 else numbers / BOHR**3
+    return Density(crystal, values.reshape(shape), meta=meta)
+
+
+def _unit(stated: str | None, in_bohr: bool, electrons: float, crystal: Crystal) -> dict[str, Any]:
+    """ "unit" for meta, and "guesses" where it is not sure; electrons: the integral if the values were e/Å^3."""
+    if stated is not None:
+        return {"unit": stated}
+    if in_bohr:
+        unit, doubt = PER_BOHR3, doubt_unit(PER_BOHR3, electrons, crystal.numbers)
+    else:
+        unit, doubt = density_unit(electrons, crystal.numbers)
+    return {"unit": unit, "guesses": {UNIT_GUESSED: doubt}} if doubt else {"unit": unit}
 
 
 def _last_is_short(end: bytes) -> bool:
@@ -84,7 +97,7 @@ def render(rho: Density) -> bytes:
     full, rest = divmod(rho.shape[2], PER_LINE)
     layout = (" %17.10E" * PER_LINE + "\n") * full + (" %17.10E" * rest + "\n" if rest else "")
     chunks += [layout % tuple(row) for row in rows]
-    return "".join(chunks).encode()
+    return "".join(chunks).encode("utf-8", "surrogateescape")
 
 
 def _row(count: int, values: object) -> str:

@@ -66,13 +66,21 @@ class Lines:
             raise ValueError("the file ends")
         end = self.data.find(b"\n", self.position)
         end = len(self.data) if end < 0 else end
-        line = self.data[self.position : end].decode()
+        line = decoded(self.data[self.position : end])
         self.position = end + 1
         return line
 
     def floats(self, count: int) -> list[float]:
         """The first `count` numbers of the next line."""
         return floats(self.next(), count)
+
+
+def decoded(line: bytes) -> str:
+    """Text from bytes in UTF-8; bytes of another encoding, as in comments, become surrogates that encode back to them.
+
+    `text.encode("utf-8", "surrogateescape")` gives the same bytes again.
+    """
+    return line.decode("utf-8", "surrogateescape")
 
 
 def floats(line: str, count: int) -> list[float]:

@@ -2,29 +2,99 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ecd_data.crystal import Floats
+from ecd_data.errors import UsageError
 
 BOHR = 0.529177210903  # Å, CODATA 2018
 PER_BOHR3, PER_ANGSTROM3 = "e/bohr^3", "e/Å^3"
-WHOLE = 0.01  # how near to a whole number an electron count is on a fine grid
+TO_PER_ANGSTROM3 = {PER_ANGSTROM3: 1.0, PER_BOHR3: BOHR**-3}  # what a number in the unit is multiplied with
+WHOLE, NEARLY_WHOLE = 1e-3, 1e-2  # how near to a whole number the count of a fine grid is; that of a coarser one
+HELD = 1.05  # times the nuclear charge: a coarse grid with core electrons integrates to more than there are
+IMPOSSIBLE = 2.0  # times the nuclear charge
+FEWEST = 0.9  # electrons an atom, of a density that is neither a part nor a difference
+UNIT_GUESSED = "unit-guessed"
+NAME = re.compile(r"(?:e|el|electrons?|1)?(?:/|per)(?P<length>.+)3")
+ANGSTROM = {"a", "å", "ang", "angstrom", "angstroms", "ångström", "ångströms", "ångstrom", "ångstroms"}
+ATOMIC = {"bohr", "bohrs", "a0", "a_0", "au", "a.u.", "b"}
 
 
-def density_unit(values: Floats, volume: float, numbers: NDArray) -> str:
-    """PER_BOHR3 or PER_ANGSTROM3: the one that makes the more plausible electron count.
+def unit_named(name: str) -> str:
+    """PER_BOHR3 or PER_ANGSTROM3 from a name such as "e/A^3", "e/Å³", "electrons/bohr^3" or "e/a0^3".
 
-    A count is plausible if it is at most the nuclear charge, more so if it is whole, and then the larger one, since
-    the smaller is 6.7 times less.
+    Raises UsageError for any other.
     """
-    electrons = float(values.mean()) * volume
-    counts = {PER_ANGSTROM3: electrons, PER_BOHR3: electrons / BOHR**3}
-    nuclear = 1.05 * float(np.sum(numbers)) + 1
+    plain = re.sub(r"[\s^*()]", "", unicodedata.normalize("NFKC", str(name))).lower()
+    found = NAME.fullmatch(plain)
+    if found and found["length"] in ANGSTROM:
+        return PER_ANGSTROM3
+    if found and found["length"] in ATOMIC:
+        return PER_BOHR3
+    raise UsageError(f"{name!r} is no unit of a density that is known here: give 'e/A^3' or 'e/bohr^3'")
 
-    def plausible(unit: str) -> tuple[bool, bool, float]:
-        count = counts[unit]
-        held = not numbers.all() or count <= nuclear
-        return held, held and count > 0.5 and abs(count - round(count)) < WHOLE, count if held else -count
 
-    return max(counts, key=plausible)
+@dataclass(frozen=True)
+class Count:
+    """What speaks for an electron count: held by the nuclei, whole (2; nearly: 1; no: 0), enough for the atoms."""
+
+    electrons: float
+    held: bool
+    possible: bool
+    whole: int
+    enough: bool
+
+    @property
+    def rank(self) -> tuple[bool, int, bool, float]:
+        """Orders counts by plausibility; of two alike the larger counts, or the smaller if the nuclei hold neither."""
+        return self.held, self.whole if self.held else 0, self.enough, self.electrons * (1 if self.held else -1)
+
+
+def judge_count(electrons: float, numbers: NDArray) -> Count:
+    """What speaks for and against so many electrons in a crystal of these atomic numbers [n]."""
+    nuclear = float(np.sum(numbers)) if numbers.all() else np.inf
+    off = abs(electrons - round(electrons)) if electrons > 0.5 else 1.0
+    return Count(
+        electrons,
+        held=0 < electrons <= HELD * nuclear + 1,
+        possible=0 < electrons <= IMPOSSIBLE * nuclear,
+        whole=2 if off < WHOLE else 1 if off < NEARLY_WHOLE else 0,
+        enough=electrons >= FEWEST * len(numbers),
+    )
+
+
+def density_unit(electrons: float, numbers: NDArray) -> tuple[str, str | None]:
+    """The unit that makes the more plausible electron count, and a sentence if the other is possible too, else None.
+
+    electrons: the integral over the cell in Å^3 of the numbers as they are in the file. A count is plausible if the
+    nuclei hold it, more so if it is whole, and then the larger one, since the smaller is 6.7 times less.
+    """
+    counts = {unit: judge_count(electrons * factor, numbers) for unit, factor in TO_PER_ANGSTROM3.items()}
+    unit = max(counts, key=lambda unit: counts[unit].rank)
+    other = PER_BOHR3 if unit == PER_ANGSTROM3 else PER_ANGSTROM3
+    chosen, rejected = counts[unit], counts[other]
+    whole = chosen.whole == 2 and not rejected.whole
+    alone = not rejected.possible or (chosen.whole > 0 and not rejected.enough)
+    if chosen.held and (whole or (alone and chosen.enough)):
+        return unit, None
+    return unit, _either(unit, counts)
+
+
+def doubt_unit(unit: str, electrons: float, numbers: NDArray) -> str | None:
+    """A sentence if the file's numbers rather look like another `unit` than its format has, else None."""
+    likely, doubt = density_unit(electrons, numbers)
+    if likely == unit or doubt:
+        return None
+    return _either(unit, {u: judge_count(electrons * f, numbers) for u, f in TO_PER_ANGSTROM3.items()})
+
+
+def _either(unit: str, counts: dict[str, Count]) -> str:
+    other = PER_BOHR3 if unit == PER_ANGSTROM3 else PER_ANGSTROM3
+    return (
+        f"read as {counts[unit].electrons:.4f} electrons in {unit}, which would be {counts[other].electrons:.4f} in"
+        f" {other}: state the unit, as in read(path, unit={unit!r})"
+    )

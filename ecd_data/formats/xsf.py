@@ -1,23 +1,36 @@
-"""XCrySDen's XSF: a crystal and a DATAGRID_3D, the first axis fastest, its last point a repetition of the first."""
+"""XCrySDen's XSF: a crystal and grids DATAGRID_3D on its cell, the first axis fastest."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 
-from ecd_data.crystal import ATOMIC_NUMBERS, Crystal, Floats
+from ecd_data.crystal import SYMBOLS, Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats.fixed import c_order
+from ecd_data.formats.labels import element_of_label
 from ecd_data.formats.numbers import to_floats
-from ecd_data.formats.text import Lines, Text, floats, grid_points
-from ecd_data.formats.units import BOHR, PER_BOHR3, density_unit
+from ecd_data.formats.spin_channels import SPIN_GUESSED, density_and_spin
+from ecd_data.formats.text import Lines, Text, decoded, floats, grid_points
+from ecd_data.formats.units import TO_PER_ANGSTROM3, UNIT_GUESSED, density_unit
+from ecd_data.formats.xsf_ends import ENDS_GUESSED, decide_ends, without_ends
 
 KEYWORD = re.compile(rb"^\s*(?:#[^\n]*\n\s*)*(?:CRYSTAL|PRIMVEC|BEGIN_BLOCK_DATAGRID_3D|SLAB|MOLECULE|ATOMS)\b")
-GRID = re.compile(rb"^[ \t]*(?:BEGIN_)?DATAGRID_3D[^\n]*\n", re.MULTILINE)
+GRID = re.compile(rb"^[ \t]*(?:BEGIN_)?DATAGRID_3D_?([^\n]*)\n", re.MULTILINE)
 END = re.compile(rb"^[ \t]*END_DATAGRID_3D", re.MULTILINE)
-SAME = 1e-4  # of the largest value; the repeated points of a grid agree to the digits printed
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One DATAGRID_3D: label, values [a, b, c] as printed, where it begins [3] and what it spans [3, 3], in Å."""
+
+    label: str
+    values: Floats
+    origin: Floats
+    span: Floats
 
 
 def looks_like(head: bytes) -> bool:
@@ -25,19 +38,62 @@ def looks_like(head: bytes) -> bool:
     return KEYWORD.match(head) is not None
 
 
-def parse(data: Text, name: str) -> Density:
-    """The Density of the first DATAGRID_3D of a periodic XSF.
+def parse(data: Text, name: str, unit: str | None = None) -> Density:
+    """The Density of a periodic XSF: of its one DATAGRID_3D, or of two that are its spin channels by their labels.
 
-    A grid that spans the cell repeats its first planes at the end, which are dropped; one that spans (n-1)/n of it, or
-    (n+1)/n as ASE writes, does not. A shifted origin is undone by shifting the atoms. XSF states no unit: the one that
-    makes the more plausible electron count is taken and kept in meta["unit"]. Raises FormatError.
+    A grid that spans (n-1)/n of the cell, or (n+1)/n as ASE writes, is taken whole; of one that spans the cell the last
+    planes are dropped if they repeat the first, see `decide_ends`. A shifted origin is undone by shifting the atoms.
+    XSF states no unit: without `unit`, the one that makes the more plausible electron count is taken. meta has "unit",
+    and under "guesses" a sentence for what is not sure. Raises FormatError.
     """
+    grids = _grids(data, name)
+    first = grids[0]
+    if any(not np.allclose([g.origin, *g.span], [first.origin, *first.span], atol=1e-4) for g in grids):
+        raise FormatError(f"{name} has grids on different parts of the cell: write the density alone")
+    values, spin, doubt = density_and_spin([(g.label, g.values) for g in grids], name)
+    guesses = {SPIN_GUESSED: doubt}
+    crystal = _crystal(data, name)
+    shift = np.linalg.solve(crystal.lattice.T, first.origin)
+    crystal = Crystal(crystal.lattice, crystal.numbers, crystal.frac_coords - shift)
+    if _spans_the_cell(first, crystal, name):
+        repeat, guesses[ENDS_GUESSED] = decide_ends(values, crystal, [unit] if unit else TO_PER_ANGSTROM3, name)
+        if repeat:
+            values, spin = without_ends(values), None if spin is None else without_ends(spin)
+    if unit is None:
+        unit, guesses[UNIT_GUESSED] = density_unit(float(values.mean()) * crystal.volume, crystal.numbers)
+    factor = TO_PER_ANGSTROM3[unit]
+    known = {flag: sentence for flag, sentence in guesses.items() if sentence}
+    meta = {"unit": unit, "guesses": known} if known else {"unit": unit}
+    return Density(crystal, values * factor, None if spin is None else spin * factor, meta=meta)
+
+
+def _spans_the_cell(grid: Grid, crystal: Crystal, name: str) -> bool:
+    """Whether the grid spans the whole cell, not from its first point to its last; raises FormatError for another."""
+    n = np.array(grid.values.shape)[:, None]
+    if any(np.allclose(grid.span, crystal.lattice * factor, atol=1e-4) for factor in ((n - 1) / n, (n + 1) / n)):
+        return False
+    if not np.allclose(grid.span, crystal.lattice, atol=1e-4):
+        raise FormatError(f"{name} has a grid that does not span the cell: write it on the whole unit cell")
+    return True
+
+
+def _grids(data: Text, name: str) -> list[Grid]:
+    """Every DATAGRID_3D of the file, at least one."""
+    grids: list[Grid] = []
     start = GRID.search(data)
-    if start is None:
+    while start is not None:
+        end = END.search(data, start.end())
+        if end is None:
+            raise FormatError(f"{name} is cut: its grid has no END_DATAGRID_3D; copy or download it again")
+        grids.append(_grid(data, start, end.start(), name))
+        start = GRID.search(data, end.end())
+    if not grids:
         raise FormatError(f"{name} has no DATAGRID_3D: it is a structure without a density, or cut")
-    crystal = _crystal(data[: start.start()].decode(), name)
+    return grids
+
+
+def _grid(data: Text, start: re.Match[bytes], end: int, name: str) -> Grid:
     lines = Lines(data, start.end())
-    shape = (0, 0, 0)
     words = [int(w) for w in lines.next().split()]
     if len(words) != 3:
         raise FormatError(f"{name} has no three grid dimensions after DATAGRID_3D: it is damaged")
@@ -45,51 +101,40 @@ def parse(data: Text, name: str) -> Density:
     points = grid_points(shape, len(data), name)
     origin = np.array(lines.floats(3))
     span = np.array([lines.floats(3) for _ in range(3)])
-    end = END.search(data, lines.position)
-    if end is None:
-        raise FormatError(f"{name} is cut: its grid has no END_DATAGRID_3D; copy or download it again")
-    numbers = to_floats(data[lines.position : end.start()])
+    numbers = to_floats(data[lines.position : end])
     if numbers is None or len(numbers) != points or not np.isfinite(numbers).all():
         found = "something that is no number" if numbers is None else f"{len(numbers)} numbers, all finite or not,"
         raise FormatError(f"{name} has {found} where {points} are due: it is damaged, copy or download it again")
-    values = _periodic(c_order(numbers, shape, 1.0), span, crystal, name)
-    crystal = Crystal(
-        crystal.lattice, crystal.numbers, crystal.frac_coords - np.linalg.solve(crystal.lattice.T, origin)
-    )
-    unit = density_unit(values, crystal.volume, crystal.numbers)
-    return Density(crystal, values / BOHR**3 if unit == PER_BOHR3 else values, meta={"unit": unit})
+    return Grid(decoded(start[1]).strip(), c_order(numbers, shape, 1.0), origin, span)
 
 
-def _periodic(grid: Floats, span: Floats, crystal: Crystal, name: str) -> Floats:
-    """The grid without the points that repeat others."""
-    n = np.array(grid.shape)[:, None]
-    for factor in ((n - 1) / n, (n + 1) / n):
-        if np.allclose(span, crystal.lattice * factor, atol=1e-4):
-            return grid
-    if not np.allclose(span, crystal.lattice, atol=1e-4):
-        raise FormatError(f"{name} has a grid that does not span the cell: write it on the whole unit cell")
-    tolerance = SAME * float(np.abs(grid).max())
-    for axis, count in enumerate(grid.shape):
-        first, last = np.take(grid, 0, axis), np.take(grid, count - 1, axis)
-        if count < 2 or np.abs(first - last).max() > tolerance:
-            raise FormatError(f"{name} is not periodic: the last points along axis {axis + 1} do not repeat the first")
-    return grid[:-1, :-1, :-1]
-
-
-def _crystal(text: str, name: str) -> Crystal:
-    lines = [line.split("#")[0] for line in text.splitlines()]
-    places = {line.strip().split()[0]: number for number, line in enumerate(lines) if line.strip()}
-    if not {"PRIMVEC", "PRIMCOORD"} <= set(places):
+def _crystal(data: Text, name: str) -> Crystal:
+    """The crystal that stands before the grids."""
+    start = GRID.search(data)
+    text = decoded(data[: start.start() if start else len(data)])
+    lines = [line for line in (line.split("#")[0].strip() for line in text.splitlines()) if line]
+    places = {key: [n for n, line in enumerate(lines) if line.split()[0] == key] for key in ("PRIMVEC", "PRIMCOORD")}
+    if not all(places.values()):
         raise FormatError(f"{name} has no PRIMVEC and PRIMCOORD: only periodic crystals are read, write it as CRYSTAL")
-    start = places["PRIMVEC"] + 1
-    lattice = np.array([floats(line, 3) for line in lines[start : start + 3]])
-    start = places["PRIMCOORD"] + 1
-    count = int(lines[start].split()[0])
-    atoms = [line.split() for line in lines[start + 1 : start + 1 + max(count, 0)]]
+    if max(map(len, places.values())) > 1:
+        raise FormatError(f"{name} has several structures: write the one whose density this is")
+    start_vectors, start_atoms = places["PRIMVEC"][0] + 1, places["PRIMCOORD"][0] + 1
+    lattice = np.array([floats(line, 3) for line in lines[start_vectors : start_vectors + 3]])
+    count = int(lines[start_atoms].split()[0])
+    atoms = [line.split() for line in lines[start_atoms + 1 : start_atoms + 1 + max(count, 0)]]
     if not 0 < count == len(atoms):
         raise FormatError(f"{name} states {count} atoms and lists {len(atoms)}: it is cut or damaged")
-    numbers = [int(a[0]) if a[0].isdigit() else ATOMIC_NUMBERS.get(a[0].capitalize(), -1) for a in atoms]
-    if min(numbers) < 0:
-        raise FormatError(f"{name} names an element that does not exist: repair its PRIMCOORD")
-    positions = np.array([floats(" ".join(a[1:]), 3) for a in atoms])
+    numbers = [_atomic_number(atom[0], name) for atom in atoms]
+    positions = np.array([floats(" ".join(atom[1:]), 3) for atom in atoms])
     return Crystal(lattice, np.array(numbers), np.linalg.solve(lattice.T, positions.T).T)
+
+
+def _atomic_number(word: str, name: str) -> int:
+    """The atomic number from a number or a label such as Fe1."""
+    try:
+        number = int(word) if word.isdigit() else element_of_label(word)
+    except ValueError as error:
+        raise FormatError(f"{name}: {error}; repair its PRIMCOORD") from error
+    if number >= len(SYMBOLS):
+        raise FormatError(f"{name} has an atom of the atomic number {number}, which does not exist: it is damaged")
+    return number

@@ -1,0 +1,102 @@
+"""Density and magnetization from the grids of a file that names them: spin up and down, or total and difference."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from ecd_data.crystal import Floats
+from ecd_data.errors import FormatError
+
+UP, DOWN, TOTAL, DIFFERENCE = "spin up", "spin down", "total", "magnetization"
+SPIN_GUESSED = "spin-guessed"
+WORD = re.compile(r"[a-z]+|\d+|[-+]")
+UPS = {"up", "alpha", "majority", "spinup"}
+DOWNS = {"down", "dn", "dw", "beta", "minority", "spindown", "spindn"}
+TOTALS = {"total", "tot", "sum", "charge", "rho", "density"}
+DIFFERENCES = {"magnetization", "magnetisation", "mag", "moment", "polarization", "spindensity"}
+CHANGES = {"diff", "difference", "delta", "minus"}  # of the spins, or with "density" in the label of two densities
+CHANGE = "a difference of densities"
+OTHERS = {
+    "elf": "an electron localization function",
+    "potential": "a potential",
+    "vhartree": "a potential",
+    "locpot": "a potential",
+    "ldos": "a density of some states",
+    "wavefunction": "a wave function",
+    "orbital": "a wave function",
+    "drho": CHANGE,
+    "deformation": CHANGE,
+}
+NEGATIVE = 0.1  # of the charge of a spin channel: so much is rather a magnetization
+
+Grids = Sequence[tuple[str, Floats]]
+
+
+def density_and_spin(grids: Grids, name: str) -> tuple[Floats, Floats | None, str | None]:
+    """Density, magnetization (None without spin) [a, b, c] and a sentence where this is a guess, of grids by label.
+
+    Raises FormatError for a grid that is another quantity by its label, for a spin channel alone, and for several grids
+    that are not the two spin channels, or total and magnetization, of one density.
+    """
+    roles = [role(label) for label, _ in grids]
+    for (label, _), found in zip(grids, roles, strict=True):
+        if found in OTHERS.values():
+            raise FormatError(f"{name} holds the grid {label!r}, {found}: write the density alone")
+    if len(grids) == 1:
+        return grids[0][1], None, _alone(grids[0][0], roles[0], name)
+    return _pair(dict(zip(roles, (grid for _, grid in grids), strict=True)), grids, name)
+
+
+def _alone(label: str, found: str | None, name: str) -> str | None:
+    """A sentence where the only grid may be a spin channel; raises FormatError where it is one, or a magnetization."""
+    if found == UP and UPS.isdisjoint(_words(label)):  # rho2xsf of SIESTA counts channels without spin, too
+        return f"the only grid is {label!r} and was read as a density without spin: check its electrons"
+    if found in (UP, DOWN, DIFFERENCE):
+        raise FormatError(f"{name} holds only the grid {label!r}, {found}: write the total density, or both spins")
+    return None
+
+
+def _pair(by_role: dict[str | None, Floats], grids: Grids, name: str) -> tuple[Floats, Floats, str | None]:
+    named = ", ".join(repr(label) for label, _ in grids)
+    if len(grids) != 2 or set(by_role) not in ({UP, DOWN}, {TOTAL, DIFFERENCE}):
+        raise FormatError(
+            f"{name} holds {len(grids)} grids ({named}): write the density alone, or its two spin channels named up"
+            " and down"
+        )
+    one, two = by_role.values()
+    if one.shape != two.shape:
+        raise FormatError(f"{name} holds {named} on {one.shape} and {two.shape} points: it is damaged, write it again")
+    if TOTAL in by_role:
+        return by_role[TOTAL], by_role[DIFFERENCE], None
+    negative = max(float(-grid[grid < 0].sum() / max(np.abs(grid).sum(), 1e-300)) for grid in (one, two))
+    doubt = f"one of {named}, read as spin channels, is negative: see whether they are total and magnetization"
+    return by_role[UP] + by_role[DOWN], by_role[UP] - by_role[DOWN], doubt if negative > NEGATIVE else None
+
+
+def _words(label: str) -> list[str]:
+    return WORD.findall(re.sub(r"(?i)3d", " ", label).lower())
+
+
+def role(label: str) -> str | None:
+    """What a grid's label says it is: UP, DOWN, TOTAL, DIFFERENCE, a value of OTHERS, or None where it does not say."""
+    words = _words(label)
+    found = set(words)
+    numbers = {two for one, two in itertools.pairwise(words) if one == "spin" and two.isdigit()}
+    up, down = bool(found & UPS) or numbers == {"1"}, bool(found & DOWNS) or numbers == {"2"}
+    if others := [OTHERS[word] for word in words if word in OTHERS]:
+        return others[0]
+    if up and down:
+        return DIFFERENCE if found & {"-", *CHANGES} else TOTAL if found & {"+", "plus", *TOTALS} else None
+    if up or down:
+        return UP if up else DOWN
+    if numbers:
+        return None
+    if found & DIFFERENCES or "spin" in found:
+        return DIFFERENCE
+    if found & CHANGES:
+        return CHANGE if found & TOTALS else DIFFERENCE
+    return TOTAL if found & TOTALS else None
