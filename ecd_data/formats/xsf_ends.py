@@ -40,7 +40,7 @@ def decide_ends(grid: Floats, crystal: Crystal, units: Iterable[str], name: str)
     facts = [fact for fact in (count if is_whole else None, planes, count, position) if fact is not None]
     repeats = possible and (facts[0] if facts else True)
     votes = [fact for fact in (planes if possible else False, count, position) if fact is not None]
-    proven = (is_whole and count is not None) or planes is True or len(votes) > 1
+    proven = (is_whole and count is not None) or (planes is True and not is_mirrored(grid)) or len(votes) > 1
     if proven and set(votes) == {repeats}:
         return repeats, None
     return repeats, _sentence(grid, repeats)
@@ -49,10 +49,11 @@ def decide_ends(grid: Floats, crystal: Crystal, units: Iterable[str], name: str)
 def compare_planes(grid: Floats, name: str) -> tuple[bool, Fact]:
     """Whether the first and last planes agree well enough to be the same, and what they prove.
 
-    Planes in a vacuum agree in any case, and prove something only where they have values to compare.
+    Planes in a vacuum agree in any case, and prove something only where they have values to compare, or noise that is
+    the same to the last digit.
     """
     largest = float(np.abs(grid).max())
-    possible, alike_at = True, list[float]()
+    possible, copied, alike_at = True, True, list[float]()
     for axis in range(3):
         first, last = np.take(grid, 0, axis), np.take(grid, -1, axis)
         size, difference = np.maximum(np.abs(first), np.abs(last)), np.abs(first - last)
@@ -64,10 +65,19 @@ def compare_planes(grid: Floats, name: str) -> tuple[bool, Fact]:
                 " not repeat the first, and the others do; write it again"
             )
         possible &= not differ
+        copied &= bool((first == last).all() and first.any())
         alike_at += [float(alike.mean())] if alike.size else []
+    if copied:
+        return possible, True
     if not alike_at or MOST <= min(alike_at) < 1:
         return possible, None
     return possible, min(alike_at) == 1
+
+
+def is_mirrored(grid: Floats) -> bool:
+    """Whether the second planes agree with the last but one, so that equal ends may be a mirror between points."""
+    noise = SAME * float(np.abs(grid).max())
+    return all(np.allclose(np.take(grid, 1, axis), np.take(grid, -2, axis), ALIKE, noise) for axis in range(3))
 
 
 def compare_counts(grid: Floats, crystal: Crystal, units: Iterable[str]) -> tuple[Fact, bool]:
