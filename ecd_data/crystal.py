@@ -129,10 +129,12 @@ class Crystal:
 
     @classmethod
     def from_pymatgen(cls, structure: Structure) -> Crystal:
-        """The crystal of a pymatgen `Structure`; raises ValueError on partial occupancies."""
+        """The crystal of a pymatgen `Structure`, dummy species as unknown; raises ValueError on partial occupancies."""
+        from pymatgen.core import DummySpecies
+
         if not structure.is_ordered:
             raise ValueError(f"{structure.formula} has partial occupancies: give an ordered structure")
-        numbers = [site.specie.Z for site in structure]
+        numbers = [0 if isinstance(site.specie, DummySpecies) else site.specie.Z for site in structure]
         return cls(structure.lattice.matrix, np.array(numbers), structure.frac_coords, structure.lattice.pbc)
 
     def to_ase(self) -> Atoms:

@@ -111,14 +111,21 @@ class Density:
         return self.crystal.to_ase()
 
     def to_pymatgen(self) -> Chgcar:
-        """A pymatgen `Chgcar`: rho * V, total and difference, augmentation occupancies parsed."""
+        """A pymatgen `Chgcar`: rho * V, total and difference, augmentation occupancies as arrays by atom.
+
+        It has no room for the moments of the atoms, which VASP prints behind the occupancies.
+        """
         from ecd_data.formats.pymatgen import to_chgcar
 
         return to_chgcar(self)
 
     @classmethod
     def from_pymatgen(cls, chgcar: Chgcar) -> Density:
-        """The density of a pymatgen `VolumetricData` such as `Chgcar`."""
+        """The density of a pymatgen `VolumetricData` such as `Chgcar`, with its augmentation occupancies.
+
+        Raises UsageError where it is another quantity (`Elfcar`, `Locpot`), FormatError where the occupancies are not
+        those of its atoms.
+        """
         from ecd_data.formats.pymatgen import from_chgcar
 
         return from_chgcar(chgcar)

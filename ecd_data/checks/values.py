@@ -8,7 +8,7 @@ import numpy as np
 
 from ecd_data.checks.report import Report, flag, problem
 from ecd_data.density import Density
-from ecd_data.formats.vasp import AUGMENTATION
+from ecd_data.formats.occupancies import AUGMENTATION
 from ecd_data.formats.vasp_settings import valence_electrons
 
 NEGATIVE_FRACTION = 1e-2  # PAW and pseudo densities dip below zero near cores; a hundredth of the charge is too much

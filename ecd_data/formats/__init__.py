@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, FormatError, UsageError
@@ -52,14 +53,16 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def read(path: str | Path, unit: str | None = None) -> Density:
+def read(path: str | Path, unit: str | None = None, step: int = -1) -> Density:
     """The Density in a file, in e/Å^3: CHGCAR (also CHG, AECCAR), vaspwave.h5, cube, XSF, pymatgen's JSON, QE's.
 
     Plain or .gz, .xz, .bz2, .zst, .lz4; in a tar archive as `archive.tar.gz`, if it is the only one there, or
     `archive.tar.gz::member`. meta holds what the format says, such as "comment". unit: of the numbers in a cube or
     XSF, "e/A^3" or "e/bohr^3"; what had to be guessed without it is logged, and kept in meta["guesses"] for `check`.
+    step: which one of a CHG with several steps, counted as Python does; meta["steps"] says how many there are. Where a
+    header of VASP 4 names no elements, an OUTCAR, vasprun.xml or POTCAR beside the file does.
     Raises FormatError for a file that is missing, empty, damaged or of another format, UsageError for a unit that is
-    unknown or of a format that states its own.
+    unknown or of a format that states its own, and for a step that is not there.
     """
     file, member = _split(str(path))
     data, name = read_bytes(Path(file)), file
@@ -67,13 +70,21 @@ def read(path: str | Path, unit: str | None = None) -> Density:
         data, name = archive.take(data, file, member)
     elif member is not None:
         raise FormatError(f"{file} is not a tar archive: leave ::{member} out")
-    return parse(data, name, unit)
+    rho = parse(data, name, unit, step)
+    if "type_counts" not in rho.meta:
+        return rho
+    from ecd_data.formats.beside import with_elements  # which itself reads densities
+
+    return with_elements(rho, Path(file))
 
 
-def parse(data: Text, name: str, unit: str | None = None) -> Density:
-    """The Density in the uncompressed bytes of a file that errors call `name`; unit and errors: as in `read`."""
+def parse(data: Text, name: str, unit: str | None = None, step: int = -1) -> Density:
+    """The Density in the uncompressed bytes of a file that errors call `name`; unit, step, errors: as in `read`."""
     kind = _kind(data[:HEAD], name)
-    format, options = FORMATS[kind], {}
+    format = FORMATS[kind]
+    options: dict[str, Any] = {"step": step} if kind == "chgcar" else {}
+    if kind != "chgcar" and step not in (0, -1):
+        raise UsageError(f"{name} has no step {step}: only a CHG has several")
     if unit is not None:
         options["unit"] = unit_named(unit)
         if not format.open_unit:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
-from ecd_data.formats.vasp import AUGMENTATION
+from ecd_data.formats.occupancies import AUGMENTATION
 
 
 def with_augmentation(rho: Density, reference: Density) -> Density:

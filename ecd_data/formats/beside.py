@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats import read
 from ecd_data.formats.compressed import ENDINGS
+from ecd_data.formats.labels import element_of_label
 from ecd_data.formats.outcar import read_outcar
 from ecd_data.formats.potcar import element_of, read_potcar
 from ecd_data.formats.vasprun import read_vasprun
@@ -44,6 +45,7 @@ def read_run(path: str | Path) -> Density:
 
 def with_run(rho: Density, file: Path) -> Density:
     """The Density with its meta completed by what lies beside `file`, which itself is not opened; see `read_run`."""
+    rho = with_elements(rho, file)
     run, refused = _run_beside(file, rho)
     potcar, reason = _potcar_beside(file, rho)
     refused |= reason
@@ -55,6 +57,32 @@ def with_run(rho: Density, file: Path) -> Density:
     if refused:
         meta["provenance"] = {**meta.get("provenance", {}), "not_used": refused}
     return replace(rho, meta=meta) if meta != dict(rho.meta) else rho
+
+
+def with_elements(rho: Density, file: Path) -> Density:
+    """The Density of a file whose header names no elements with those of the OUTCAR, vasprun.xml or POTCAR beside it.
+
+    They are taken from the first of these that has as many types as the header, and the same counts where it tells
+    them; meta["elements_from"] says which. As it is where there is none, or where it has elements.
+    """
+    counts = rho.meta.get("type_counts")
+    if rho.numbers.any() or not counts:
+        return rho
+    for said in (*reversed(_run_beside(file, rho)[0]), _potcar_beside(file, rho)[0]):
+        settings, provenance = said.get("settings", {}), said.get("provenance", {})
+        elements = _elements(settings.get("potcar", ()))
+        if len(elements) == len(counts) and settings.get("counts", counts) == counts:
+            meta = {key: value for key, value in rho.meta.items() if key != "type_counts"}
+            meta["elements_from"] = provenance.get("outcar") or provenance.get("vasprun") or "POTCAR"
+            return replace(rho, crystal=replace(rho.crystal, numbers=np.repeat(elements, counts)), meta=meta)
+    return rho
+
+
+def _elements(titles: Sequence[str]) -> list[int]:
+    try:
+        return [element_of_label(element_of(title)) for title in titles]
+    except ValueError:
+        return []
 
 
 def _run_beside(file: Path, rho: Density) -> tuple[list[dict[str, Any]], dict[str, str]]:

@@ -11,7 +11,7 @@ from ecd_data.crystal import SYMBOLS, Crystal
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats.fortran import parse_block
-from ecd_data.formats.text import MAX_POINTS, Lines, Text, floats, grid_points
+from ecd_data.formats.text import MAX_POINTS, Lines, Text, comment_line, floats, grid_points
 from ecd_data.formats.units import BOHR, PER_ANGSTROM3, PER_BOHR3, UNIT_GUESSED, density_unit, doubt_unit
 
 NUMBER = rb"[ \t]+[-+.\dEe]+"
@@ -32,8 +32,8 @@ def parse(data: Text, name: str, unit: str | None = None) -> Density:
     sentence where the other unit is possible. Raises FormatError.
     """
     lines = Lines(data)
-    comment = lines.next().strip()
-    lines.next()
+    comment = lines.comment()
+    lines.comment()
     first = lines.next()
     natoms, *origin = floats(first, 4)
     if natoms < 0 or floats(first + " 1", 5)[4] != 1:
@@ -60,7 +60,7 @@ def parse(data: Text, name: str, unit: str | None = None) -> Density:
         raise FormatError(f"{name} is cut inside its last number: copy it again")
     if data[end:].strip():
         raise FormatError(f"{name} has more numbers than its grid of {points}: it is damaged or glued")
-    meta = {"comment": comment, **_unit(unit, counts[0] > 0, float(numbers.mean()) * crystal.volume, crystal)}
+    meta = {**comment, **_unit(unit, counts[0] > 0, float(numbers.mean()) * crystal.volume, crystal)}
     values = numbers if meta["unit"] == PER_ANGSTROM3 else numbers / BOHR**3
     return Density(crystal, values.reshape(shape), meta=meta)
 
@@ -84,9 +84,8 @@ def _last_is_short(end: bytes) -> bool:
 
 def render(rho: Density) -> bytes:
     """The bytes of a cube file in bohr with eleven digits; it has no room for magnetization and augmentation."""
-    comment = str(rho.meta.get("comment") or rho.crystal.formula)
+    comment = b" ".join(comment_line(rho.meta, rho.crystal.formula).split()) + b"\n"
     header = [
-        " ".join(comment.split()),
         "electron density in e/bohr^3, the last axis fastest",
         _row(len(rho.crystal), [0, 0, 0]),
     ]
@@ -97,7 +96,7 @@ def render(rho: Density) -> bytes:
     full, rest = divmod(rho.shape[2], PER_LINE)
     layout = (" %17.10E" * PER_LINE + "\n") * full + (" %17.10E" * rest + "\n" if rest else "")
     chunks += [layout % tuple(row) for row in rows]
-    return "".join(chunks).encode("utf-8", "surrogateescape")
+    return comment + "".join(chunks).encode()
 
 
 def _row(count: int, values: object) -> str:

@@ -39,6 +39,13 @@ class Hdf5:
             raise FormatError(f"{self.name} states an impossible {path} {shape}: it is damaged")
         return np.asarray(found[()])
 
+    def scalar(self, path: str, kind: str = "fiu") -> Any:
+        """The number of a dataset that holds one, of whatever shape; raises FormatError where it holds more."""
+        values = self.array(path, kind)
+        if values.size != 1:
+            raise FormatError(f"{self.name} has {values.size} values in {path} where one is due: it is damaged")
+        return values.item()
+
     def attribute(self, name: str) -> Any:
         """An attribute of the file, text as str; None where there is none."""
         value = self.file.attrs.get(name)

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ecd_data.crystal import ATOMIC_NUMBERS, Crystal, Floats
+from ecd_data.crystal import Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
+from ecd_data.formats.labels import element_of_label
+from ecd_data.formats.occupancies import grids_of, print_blocks
 from ecd_data.formats.text import Text
-
-PER_LINE = 5
 
 
 def looks_like(head: bytes) -> bool:
@@ -32,13 +32,14 @@ def parse(data: Text, name: str) -> Density:
         raise FormatError(f"{name} holds no Chgcar of pymatgen: give the JSON of a charge density")
     structure = chgcar["poscar"].get("structure", chgcar["poscar"])
     crystal = _crystal(structure)
-    grids = {key: _array(value) / crystal.volume for key, value in chgcar["data"].items()}
-    spin = np.stack([grids[f"diff_{x}"] for x in "xyz"]) if "diff_x" in grids else grids.get("diff")
+    grids = chgcar["data"]
+    keys = grids_of(grids)
+    total, *spin = (_array(grids[key]) / crystal.volume for key in keys)
     return Density(
         crystal,
-        grids["total"],
-        spin,
-        _augmentation(chgcar.get("data_aug") or {}),
+        total,
+        np.stack(spin) if len(spin) == 3 else spin[0] if spin else None,
+        print_blocks(chgcar.get("data_aug") or {}, keys, len(crystal), name),
         {"comment": chgcar["poscar"].get("comment", "")},
     )
 
@@ -47,7 +48,7 @@ def _crystal(structure: Mapping[str, Any]) -> Crystal:
     species = [site["species"] for site in structure["sites"]]
     if any(len(s) != 1 or s[0]["occu"] != 1 for s in species):
         raise ValueError("a site has partial occupancies")
-    numbers = [ATOMIC_NUMBERS[s[0]["element"]] for s in species]
+    numbers = [element_of_label(s[0]["element"]) for s in species]
     coords = [site["abc"] for site in structure["sites"]]
     return Crystal(structure["lattice"]["matrix"], np.array(numbers), np.array(coords))
 
@@ -58,32 +59,3 @@ def _array(value: Any) -> Floats:
     if grid.ndim != 3 or not np.isfinite(grid).all():
         raise ValueError(f"a grid of shape {grid.shape} has values that are not finite, or is none")
     return grid
-
-
-def _augmentation(data: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The occupancies as VASP prints them, one text a block; None where there are none or they are complex."""
-    blocks = [data[key] for key in ("total", "diff") if data.get(key)]
-    if all(isinstance(block, list) for block in blocks):  # pymatgen before 2025 kept the lines
-        return tuple("".join(block) for block in blocks) or None
-    texts = []
-    for block in blocks:
-        atoms = {int(atom): np.asarray(v["data"] if isinstance(v, dict) else v) for atom, v in block.items()}
-        if any(values.ndim != 1 or values.dtype.kind not in "fi" for values in atoms.values()):
-            return None
-        texts.append("".join(occupancies(atom, values) for atom, values in sorted(atoms.items())))
-    return tuple(texts) or None
-
-
-def occupancies(atom: int, values: Floats) -> str:
-    """The augmentation occupancies of an atom as VASP prints them."""
-    lines = [f"augmentation occupancies {atom:>3} {len(values):>3}"]
-    for start in range(0, len(values), PER_LINE):
-        lines.append("".join(f" {_fortran(x)}" for x in values[start : start + PER_LINE]))
-    return "\n".join(lines) + "\n"
-
-
-def _fortran(x: float) -> str:
-    """A number as Fortran's E14.7 prints it."""
-    mantissa, exponent = f"{abs(x):.6E}".split("E")
-    power = int(exponent) + 1 if x else 0
-    return f"{'-' if x < 0 else ' '}0.{mantissa.replace('.', '')}E{power:+03d}"

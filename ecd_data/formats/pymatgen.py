@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ecd_data.crystal import Crystal
+from ecd_data.crystal import Crystal, Floats
 from ecd_data.density import Density
+from ecd_data.errors import UsageError
+from ecd_data.formats.occupancies import grids_of, parse_block, print_blocks
+from ecd_data.formats.text import comment_line
 
 if TYPE_CHECKING:
     from pymatgen.io.vasp import Chgcar
 
+OTHER_QUANTITIES = {"Elfcar": "an electron localization function", "Locpot": "a local potential"}
+FIRST_WITH_ARRAYS = (2026, 5, 17)  # of pymatgen; before, its `data_aug` has the lines of a file
+SIGNED = np.array([1.01, 1.02, 1.03])  # pymatgen's direction in which a non-collinear "diff" is positive
+
 
 def to_chgcar(rho: Density) -> Chgcar:
-    """A pymatgen `Chgcar`: rho * V in "total" and, with spin, "diff"; augmentation text by block in `data_aug`."""
+    """A pymatgen `Chgcar`: rho * V in "total", "diff" and, non-collinear, "diff_x" ..; occupancies in `data_aug`."""
     from pymatgen.io.vasp import Chgcar, Poscar
 
     volume = rho.crystal.volume
@@ -23,19 +31,40 @@ def to_chgcar(rho: Density) -> Chgcar:
         data["diff"] = rho.magnetization * volume
     elif rho.magnetization is not None:
         data |= {f"diff_{axis}": m * volume for axis, m in zip("xyz", rho.magnetization, strict=True)}
-        data["diff"] = np.linalg.norm(rho.magnetization, axis=0) * volume
-    augmentation = {}
-    if rho.augmentation is not None:
-        augmentation = {key: tail.splitlines(keepends=True) for key, tail in zip(data, rho.augmentation, strict=False)}
-    return Chgcar(Poscar(rho.crystal.to_pymatgen()), data, data_aug=augmentation)  # type: ignore[arg-type]
+    blocks = dict(zip(data, rho.augmentation or (), strict=False))
+    if len(data) == 4:
+        data["diff"] = _signed_length(rho.magnetization) * volume  # type: ignore[arg-type]
+    augmentation: dict[str, Any] = {key: parse_block(text) for key, text in blocks.items()}
+    if _keeps_lines():
+        augmentation = {key: text.splitlines(keepends=True) for key, text in blocks.items()}
+    comment = comment_line(rho.meta, "").decode(errors="replace") or None
+    return Chgcar(Poscar(rho.crystal.to_pymatgen(), comment=comment), data, data_aug=augmentation)
+
+
+def _signed_length(magnetization: Floats) -> Floats:
+    length: Floats = np.linalg.norm(magnetization, axis=0)
+    return length * np.sign(np.tensordot(SIGNED, magnetization, axes=1))
+
+
+def _keeps_lines() -> bool:
+    from pymatgen.core import __version__
+
+    return tuple(map(int, re.findall(r"\d+", __version__)[:3])) < FIRST_WITH_ARRAYS
 
 
 def from_chgcar(chgcar: Chgcar) -> Density:
-    """The Density of a pymatgen `Chgcar` (rho * V in "total", "diff")."""
+    """The Density of a pymatgen `Chgcar` (rho * V in "total", "diff") with its augmentation occupancies.
+
+    Raises UsageError where it is another quantity, FormatError where its occupancies are not those of its atoms.
+    """
+    kinds = [OTHER_QUANTITIES[c.__name__] for c in type(chgcar).__mro__ if c.__name__ in OTHER_QUANTITIES]
+    if kinds or "total" not in chgcar.data:
+        what = kinds[0] if kinds else f"{', '.join(chgcar.data)} and no total density"
+        raise UsageError(f"the {type(chgcar).__name__} holds {what}: give a Chgcar")
     crystal = Crystal.from_pymatgen(chgcar.structure)  # type: ignore[arg-type]
-    data = {key: np.asarray(grid) / crystal.volume for key, grid in chgcar.data.items()}
-    spin = data.get("diff")
-    if "diff_x" in data:
-        spin = np.stack([data[f"diff_{axis}"] for axis in "xyz"])
-    tails = ["".join(chgcar.data_aug[key]) for key in ("total", "diff") if isinstance(chgcar.data_aug.get(key), list)]
-    return Density(crystal, data["total"], spin, tuple(tails) or None)
+    keys = grids_of(chgcar.data)
+    total, *spin = (np.asarray(chgcar.data[key]) / crystal.volume for key in keys)
+    augmentation = print_blocks(chgcar.data_aug or {}, keys, len(crystal), f"the {type(chgcar).__name__}")
+    poscar = getattr(chgcar, "poscar", None)
+    meta = {"comment": str(poscar.comment)} if poscar is not None else {}
+    return Density(crystal, total, np.stack(spin) if len(spin) == 3 else spin[0] if spin else None, augmentation, meta)

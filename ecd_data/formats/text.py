@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from ecd_data.errors import FormatError
 
 MAX_POINTS = 1 << 31
+LATIN_1 = "latin-1"
 
 
 class MappedFile(mmap.mmap):
@@ -62,11 +65,25 @@ class Lines:
 
     def next(self) -> str:
         """The next line; raises ValueError at the end."""
+        return self._next().decode()
+
+    def comment(self) -> dict[str, str]:
+        """The next line, which may say anything in any encoding, as a Density's meta holds it; see `comment_line`.
+
+        What is no UTF-8 is taken for Latin-1, where every byte is a character, and "comment_encoding" says so.
+        """
+        line = self._next().strip()
+        try:
+            return {"comment": line.decode()}
+        except UnicodeDecodeError:
+            return {"comment": line.decode(LATIN_1), "comment_encoding": LATIN_1}
+
+    def _next(self) -> bytes:
         if self.position >= len(self.data):
             raise ValueError("the file ends")
         end = self.data.find(b"\n", self.position)
         end = len(self.data) if end < 0 else end
-        line = decoded(self.data[self.position : end])
+        line = self.data[self.position : end]
         self.position = end + 1
         return line
 
@@ -76,11 +93,22 @@ class Lines:
 
 
 def decoded(line: bytes) -> str:
-    """Text from bytes in UTF-8; bytes of another encoding, as in comments, become surrogates that encode back to them.
+    """Text from bytes in UTF-8 or, where they are none, in Latin-1, in which every byte is a character."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode(LATIN_1)
 
-    `text.encode("utf-8", "surrogateescape")` gives the same bytes again.
-    """
-    return line.decode("utf-8", "surrogateescape")
+
+def comment_line(meta: Mapping[str, Any], default: str) -> bytes:
+    """The comment in a Density's meta as one line without its end, byte for byte as it was read."""
+    text = re.sub(r"[\r\n]+", " ", str(meta.get("comment") or default)).strip(" ")
+    if meta.get("comment_encoding") == LATIN_1:
+        try:
+            return text.encode(LATIN_1)
+        except UnicodeEncodeError:  # of another comment, which was put in its place
+            pass
+    return text.encode(errors="replace")
 
 
 def floats(line: str, count: int) -> list[float]:

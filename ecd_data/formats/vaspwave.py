@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecd_data.crystal import ATOMIC_NUMBERS, Crystal
+from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats.compressed import read_bytes
 from ecd_data.formats.hdf5 import Hdf5, opened
-from ecd_data.formats.mp_json import occupancies
+from ecd_data.formats.labels import element_of_label
+from ecd_data.formats.occupancies import print_atom
 from ecd_data.formats.text import Text, grid_points
+from ecd_data.formats.vasp_header import scale_factor
 
 STRUCTURES = ("structure/positions", "locpot/position", "results/positions", "input/poscar")
 CHARGE = "charge/charge"
@@ -47,17 +49,18 @@ def _structure(file: Hdf5) -> Crystal | None:
     for group in STRUCTURES:
         if f"{group}/lattice_vectors" not in file:
             continue
-        scale = float(file.array(f"{group}/scale")) if f"{group}/scale" in file else 1.0
-        lattice = file.array(f"{group}/lattice_vectors").reshape(3, 3) * scale
-        symbols = [_symbol(word) for word in file.array(f"{group}/ion_types", "SO").ravel()]
+        lattice = file.array(f"{group}/lattice_vectors").reshape(3, 3)
+        if f"{group}/scale" in file:
+            lattice = lattice * scale_factor(file.array(f"{group}/scale").ravel().tolist(), lattice)
+        elements = [_element(word) for word in file.array(f"{group}/ion_types", "SO").ravel()]
         counts = file.array(f"{group}/number_ion_types", "iu").ravel()
         positions = file.array(f"{group}/position_ions")
-        if len(symbols) != len(counts) or (counts < 0).any() or counts.sum() != len(positions):
+        if len(elements) != len(counts) or (counts < 0).any() or counts.sum() != len(positions):
             raise FormatError(f"{file.name} has {len(positions)} positions for {counts.sum()} ions: it is damaged")
         direct = f"{group}/direct_coordinates"
-        if direct in file and int(file.array(direct, "iub")) != 1:
+        if direct in file and int(file.scalar(direct, "iub")) != 1:
             positions = positions @ np.linalg.inv(lattice)
-        return Crystal(lattice, np.repeat([ATOMIC_NUMBERS[s] for s in symbols], counts), positions)
+        return Crystal(lattice, np.repeat(elements, counts), positions)
     return None
 
 
@@ -71,9 +74,8 @@ def _structure_beside(name: str) -> Crystal:
     raise FormatError(f"{name} holds no structure: put the {VASPOUT} of the same run beside it")
 
 
-def _symbol(word: bytes | str) -> str:
-    text = word.decode() if isinstance(word, bytes) else str(word)
-    return text.strip().partition("_")[0]
+def _element(word: bytes | str) -> int:
+    return element_of_label(word.decode() if isinstance(word, bytes) else str(word))
 
 
 def _augmentation(file: Hdf5, blocks: int, natoms: int) -> tuple[str, ...] | None:
@@ -88,5 +90,5 @@ def _augmentation(file: Hdf5, blocks: int, natoms: int) -> tuple[str, ...] | Non
         if values.ndim != 2 or not natoms == len(lengths) == len(values) or (lengths > values.shape[1]).any():
             raise FormatError(f"{file.name} has augmentation occupancies that do not fit its atoms: it is damaged")
         rows = zip(range(1, natoms + 1), lengths, values, strict=True)
-        tails.append("".join(occupancies(atom, row[:length]) for atom, length, row in rows if length > 0))
+        tails.append("".join(print_atom(atom, row[:length]) for atom, length, row in rows if length > 0))
     return tuple(tails) if any(tails) else None
