@@ -37,7 +37,7 @@ def to_chgcar(rho: Density) -> Chgcar:
     augmentation: dict[str, Any] = {key: parse_block(text) for key, text in blocks.items()}
     if _keeps_lines():
         augmentation = {key: text.splitlines(keepends=True) for key, text in blocks.items()}
-    comment = comment_line(rho.meta, "").decode(errors="replace") or None
+    comment = comment_line({"comment": rho.meta.get("comment")}, "").decode(errors="replace") or None
     return Chgcar(Poscar(rho.crystal.to_pymatgen(), comment=comment), data, data_aug=augmentation)
 
 

@@ -65,20 +65,10 @@ class Lines:
 
     def next(self) -> str:
         """The next line; raises ValueError at the end."""
-        return self._next().decode()
+        return self.next_bytes().decode()
 
-    def comment(self) -> dict[str, str]:
-        """The next line, which may say anything in any encoding, as a Density's meta holds it; see `comment_line`.
-
-        What is no UTF-8 is taken for Latin-1, where every byte is a character, and "comment_encoding" says so.
-        """
-        line = self._next().strip()
-        try:
-            return {"comment": line.decode()}
-        except UnicodeDecodeError:
-            return {"comment": line.decode(LATIN_1), "comment_encoding": LATIN_1}
-
-    def _next(self) -> bytes:
+    def next_bytes(self) -> bytes:
+        """The next line as it is; raises ValueError at the end."""
         if self.position >= len(self.data):
             raise ValueError("the file ends")
         end = self.data.find(b"\n", self.position)
@@ -86,6 +76,17 @@ class Lines:
         line = self.data[self.position : end]
         self.position = end + 1
         return line
+
+    def comment(self) -> dict[str, str]:
+        """The next line, which may say anything in any encoding, as a Density's meta holds it; see `comment_line`.
+
+        What is no UTF-8 is taken for Latin-1, where every byte is a character, and "comment_encoding" says so.
+        """
+        line = self.next_bytes().strip()
+        try:
+            return {"comment": line.decode()}
+        except UnicodeDecodeError:
+            return {"comment": line.decode(LATIN_1), "comment_encoding": LATIN_1}
 
     def floats(self, count: int) -> list[float]:
         """The first `count` numbers of the next line."""
@@ -103,11 +104,11 @@ def decoded(line: bytes) -> str:
 def comment_line(meta: Mapping[str, Any], default: str) -> bytes:
     """The comment in a Density's meta as one line without its end, byte for byte as it was read."""
     text = re.sub(r"[\r\n]+", " ", str(meta.get("comment") or default)).strip(" ")
-    if meta.get("comment_encoding") == LATIN_1:
+    for encoding in (str(meta.get("comment_encoding", "utf-8")), "utf-8"):
         try:
-            return text.encode(LATIN_1)
-        except UnicodeEncodeError:  # of another comment, which was put in its place
-            pass
+            return text.encode(encoding, "surrogateescape")
+        except (UnicodeEncodeError, LookupError):  # of another comment, which was put in its place
+            continue
     return text.encode(errors="replace")
 
 

@@ -112,9 +112,11 @@ def _dimension_lines(data: Text, start: int, dimensions: re.Pattern[bytes]) -> I
 def _header_above(data: Text, place: int, lines: int, lowest: int, name: str) -> int | None:
     """Where the header of so many lines above `place` begins; None where there is none between `lowest` and it."""
     start = place
-    for _ in range(lines):
+    for number in range(lines):
         before = data.rfind(b"\n", lowest - 1, start - 1)
         if before < 0:
+            return None
+        if number == 0 and data[before:place].strip():  # each header ends in a blank line
             return None
         start = before + 1
     try:

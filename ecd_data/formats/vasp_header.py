@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ecd_data.crystal import ATOMIC_NUMBERS, Crystal, Floats
 from ecd_data.errors import FormatError
@@ -47,7 +46,8 @@ def read_header(data: Text, start: int, name: str) -> Header:
     if not symbols:
         symbols = _named_in(meta["comment"], len(amounts))
         meta |= {"elements_from": "the first line"} if symbols else {"type_counts": amounts}
-    numbers = np.repeat(_atomic_numbers(symbols or ["X"] * len(amounts), name), amounts)
+    elements = _atomic_numbers(symbols or ["X"] * len(amounts), name)
+    numbers = [element for element, amount in zip(elements, amounts, strict=True) for _ in range(amount)]
     mode = lines.next().strip().lower()
     if mode.startswith("s"):
         mode = lines.next().strip().lower()
@@ -56,7 +56,7 @@ def read_header(data: Text, start: int, name: str) -> Header:
         coords = np.linalg.solve((lattice * factor).T, (coords * factor).T).T
     elif not mode.startswith("d"):
         raise FormatError(f"{name} has {mode!r} where Direct or Cartesian is due: its header is damaged")
-    return Header(Crystal(lattice * factor, numbers, coords), meta, lines.position)
+    return Header(Crystal(lattice * factor, np.array(numbers), coords), meta, lines.position)
 
 
 def scale_factor(scale: Sequence[float], lattice: Floats) -> Any:
@@ -79,8 +79,8 @@ def _named_in(comment: str, types: int) -> list[str]:
     return symbols if len(symbols) == types and all(s in known and s != "X" for s in symbols) else []
 
 
-def _atomic_numbers(labels: list[str], name: str) -> NDArray[np.int64]:
+def _atomic_numbers(labels: list[str], name: str) -> list[int]:
     try:
-        return np.array([element_of_label(label) for label in labels], dtype=np.int64)
+        return [ATOMIC_NUMBERS[label] if label in ATOMIC_NUMBERS else element_of_label(label) for label in labels]
     except ValueError as error:
         raise FormatError(f"{name}: {error}; repair its line of elements") from error
