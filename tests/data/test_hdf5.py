@@ -133,6 +133,49 @@ def test_damaged_hdf5_is_named(tmp_path):
         read(path)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+@pytest.mark.parametrize("scale", [1.0, 2.0, -100.0])
+def test_scales_and_switches_of_any_shape(tmp_path, scale, shape):
+    path, rho = tmp_path / "vaspwave.h5", smooth_density()
+    write_vaspwave(path, rho)
+    with h5py.File(path, "a") as file:
+        for name, value in (("scale", scale), ("direct_coordinates", 1)):
+            del file[f"structure/positions/{name}"]
+            file[f"structure/positions/{name}"] = np.full(shape, value)
+    factor = scale**3 if scale > 0 else 100 / rho.crystal.volume
+    assert read(path).crystal.volume == pytest.approx(rho.crystal.volume * factor)
+
+
+def test_three_scales_and_labels(tmp_path):
+    path, rho = tmp_path / "vaspwave.h5", smooth_density()
+    write_vaspwave(path, rho)
+    with h5py.File(path, "a") as file:
+        group = file["structure/positions"]
+        del group["scale"], group["ion_types"]
+        group["scale"], group["ion_types"] = np.array([1.0, 2.0, 3.0]), np.array([b"Mg_pv ", b"D"])
+    again = read(path)
+    np.testing.assert_allclose(again.lattice, rho.lattice * [1, 2, 3])
+    assert again.numbers.tolist() == [12, 1, 1]
+
+
+@pytest.mark.parametrize("scale", [[1.0, 2.0], [0.0], [], [[1.0] * 4]])
+def test_other_scales_are_refused(tmp_path, scale):
+    path = tmp_path / "vaspwave.h5"
+    write_vaspwave(path, smooth_density())
+    with h5py.File(path, "a") as file:
+        del file["structure/positions/scale"]
+        file["structure/positions/scale"] = np.array(scale, dtype=float)
+    with pytest.raises(FormatError, match=r"vaspwave\.h5"):
+        read(path)
+
+
+def test_the_case_of_a_scale_in_an_array_is_read(shared):
+    path = shared / "cases" / "files" / "vaspwave_scale_of_shape_1" / "vaspwave-si-charge.h5"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    assert read(path).crystal.formula == "Si2"
+
+
 def test_a_file_of_waves_alone_is_named(tmp_path):
     with h5py.File(tmp_path / "vaspwave.h5", "w") as file:
         file["wave/rispin"] = 1
