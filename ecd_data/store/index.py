@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecd_data.errors import EcdError, StoreError
-from ecd_data.store.places import open_url
+from ecd_data.store.arrow_files import ParquetSource
 
 INDEX = "index.parquet"
 FORMAT = b"1"
@@ -88,21 +88,24 @@ def save_index(table: pa.Table, path: Path) -> None:
 class Index:
     """An index at a path or fsspec URL: opening reads the schema and the number of rows, columns come when asked for.
 
-    Raises FileNotFoundError where there is none, StoreError where it is damaged or cannot be reached.
+    All columns are of one state of the index, also where it is replaced at its URL meanwhile: its crystals stay those of
+    the first columns, in their order. Raises FileNotFoundError where there is none, StoreError where it is damaged or
+    cannot be reached, or no longer has all these crystals.
     """
 
     def __init__(self, url: str | Path) -> None:
         self.url = str(url)
         self._columns: dict[str, pa.ChunkedArray] = {}
-        self._file = self._checked(self._opened())
+        self._order: pa.Array | None = None  # rows of the file in the order of the columns, where it was replaced
+        self._source = self._opened()
 
     def __len__(self) -> int:
-        return int(self._file.metadata.num_rows)
+        return int(self._source.file.metadata.num_rows) if self._order is None else len(self._order)
 
     @cached_property
     def names(self) -> list[str]:
         """The columns."""
-        return list(self._file.schema_arrow.names)
+        return list(self._source.file.schema_arrow.names)
 
     def table(self, *names: str) -> pa.Table:
         """The columns `names`, all without; each is read once."""
@@ -111,28 +114,47 @@ class Index:
             raise StoreError(f"{self.url} has no column {absent[0]!r}; it has {', '.join(self.names)}")
         if missing := [name for name in wanted if name not in self._columns]:
             try:
-                read = self._file.read(missing)
-            except (OSError, ValueError, pa.ArrowException) as error:
-                raise StoreError(f"{self.url} is damaged or was replaced while it was read; {REMEDY}") from error
+                read = self._read(missing)
+            except StoreError:
+                self._open_again()
+                read = self._read(missing)
             self._columns |= {name: read[name] for name in missing}
         return pa.table({name: self._columns[name] for name in wanted})
 
-    def _opened(self) -> pq.ParquetFile:
+    def _read(self, names: list[str]) -> pa.Table:
         try:
-            return pq.ParquetFile(self._source(), pre_buffer=True)
+            read = self._source.read(names)
+        except EcdError:
+            raise
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            raise StoreError(f"{self.url} is damaged or was replaced while it was read; {REMEDY}") from error
+        return read if self._order is None else read.take(self._order)
+
+    def _open_again(self) -> None:
+        """Go on with what is at the URL by now, for the same crystals."""
+        self._source, self._order = self._opened(), None
+        if not self._columns:
+            return
+        if "id" in self._columns:
+            import pyarrow.compute as pc  # takes longer to load than all of an index to read
+
+            self._order = pc.index_in(self._columns["id"], value_set=self._read(["id"])["id"]).combine_chunks()
+        if self._order is None or self._order.null_count:
+            raise StoreError(f"{self.url} was replaced while it was read: open the store again")
+
+    def _opened(self) -> ParquetSource:
+        try:
+            source = ParquetSource(self.url, WHOLE)
         except EcdError:
             raise
         except (OSError, ValueError, pa.ArrowException) as error:
             if isinstance(error, FileNotFoundError):
                 raise
             raise StoreError(f"{self.url} is damaged; {REMEDY}") from error
+        self._check(source.file)
+        return source
 
-    def _source(self) -> Any:
-        """An open file, whose parts are read as they are needed, or all that is in it."""
-        source = open_url(self.url, WHOLE)
-        return pa.BufferReader(source) if isinstance(source, bytes) else source
-
-    def _checked(self, file: pq.ParquetFile) -> pq.ParquetFile:
+    def _check(self, file: pq.ParquetFile) -> None:
         version = (file.schema_arrow.metadata or {}).get(b"ecd.format", FORMAT)
         if version != FORMAT:
             raise StoreError(
@@ -140,4 +162,3 @@ class Index:
             )
         if missing := sorted(set(SCHEMA.names) - set(file.schema_arrow.names)):
             raise StoreError(f"{self.url} is not the index of a store, it has no column {missing[0]!r}; {REMEDY}")
-        return file

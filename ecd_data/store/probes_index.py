@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ecd_data.crystal import Crystal
 from ecd_data.errors import StoreError
-from ecd_data.store.places import open_url
+from ecd_data.store.arrow_files import ParquetSource
 
 FOLDER = "probes"
 INDEX = f"{FOLDER}/index.parquet"
@@ -114,10 +114,10 @@ def load_table(root: str, columns: list[str] = SCHEMA.names) -> tuple[pa.Table, 
     """The rows of the index of an extract and what it was made with; None where there is no extract."""
     name = f"{root}/{INDEX}"
     try:
-        source = open_url(name, WHOLE)
-        file = pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source)
+        source = ParquetSource(name, WHOLE)
+        file = source.file
         missing = sorted(set(columns) - set(file.schema_arrow.names))
-        table = None if missing else file.read(columns)
+        table = None if missing else source.read(columns)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, pa.ArrowException) as error:
