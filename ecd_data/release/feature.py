@@ -15,7 +15,9 @@ from datasets.table import array_cast
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
 from ecd_data.store import Store
+from ecd_data.store.parts import Extent, read_density
 from ecd_data.store.probes import ProbeReader
+from ecd_data.store.whereabouts import Place, whereabouts_of
 
 REFERENCE = {
     "root": pa.string(),
@@ -40,12 +42,15 @@ class Reference:
     sha256: str
 
     def read(self) -> Density:
-        """The density, read from the store; raises StoreError where it is missing or altered."""
-        from ecd_data.store import read_density
+        """The density, read from where it lies by now; raises StoreError where it is lost or altered."""
 
-        density = read_density(f"{self.root}/parts/{self.part}", self.offset, self.length, self.sha256, self.id)
-        _references[density] = self
-        return density
+        def found(url: str, at: Extent) -> Density:
+            density = read_density(url, at.offset, at.length, at.sha256, self.id)
+            _references[density] = Reference(self.root, url.rpartition("/")[2], self.id, **vars(at))
+            return density
+
+        place = Place(self.part, Extent(self.offset, self.length, self.sha256))
+        return whereabouts_of(self.root).read(self.id, place, found)
 
 
 # `datasets` encodes a row again after `map`: the reference of a decoded density must be found from the density alone.

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
-from ecd_data.errors import EcdError, UsageError
+from ecd_data.errors import EcdError, StoreError, UsageError
 from ecd_data.progress import tracked
 from ecd_data.release.hub_card import card
 from ecd_data.release.hub_croissant import croissant
 from ecd_data.release.hub_files import write_shard, written
 from ecd_data.release.hub_plan import DECODED, Shard, chosen, shards_of, subset_of, subset_of_store, subsets_at_hand
+from ecd_data.store.spread import Lost, refuse_impossible, spread
 
 log = logging.getLogger("ecd_data")
 
 MB = 1_000_000
-_Written = tuple[Path, Exception | None]
+LOST = "the system ended the process that wrote it, perhaps for lack of memory: run it again with fewer workers"
 RESTRICTED = "icsd-"  # ids of entries whose owner restricts redistribution
 
 
@@ -64,6 +64,7 @@ def export_hub(
     """
     if decoded not in DECODED or shard_mb < 1 or (limit is not None and limit < 1):
         raise UsageError(f"decoded is {' or '.join(DECODED)}, shard_mb and limit at least 1: {decoded!r}, {shard_mb=}")
+    refuse_impossible(workers)
     if store is not None and configurations:
         raise UsageError("export a store or configurations, not both")
     subsets = [subset_of_store(str(store))] if store is not None else []
@@ -97,8 +98,12 @@ def _refuse_others(folder: Path, shards: Sequence[Shard]) -> None:
 def _write_all(folder: Path, shards: Sequence[Shard], workers: int, progress: bool) -> None:
     _refuse_full(folder, sum(shard.bytes for shard in shards), any(shard.decoded != "none" for shard in shards))
     tasks = [(shard, folder / shard.path) for shard in shards]
-    with _results(tasks, workers) as results:
-        for _, failure in tracked(results, len(tasks), "writing Parquet files", progress, lambda done: str(done[0])):
+    with closing(spread(_write, tasks, workers=min(workers, max(1, len(tasks))))) as results:
+        for (_, path), failure in tracked(
+            results, len(tasks), "writing Parquet files", progress, lambda done: str(done[0][1])
+        ):
+            if isinstance(failure, Lost):
+                raise StoreError(f"{path}: {LOST}")
             if failure is not None:
                 raise failure
 
@@ -111,23 +116,14 @@ def _refuse_full(folder: Path, wanted: int, decoded: bool) -> None:
         raise UsageError(f"{folder}: up to {wanted / 1e9:.1f} GB to write and {free / 1e9:.1f} GB are free; {remedy}")
 
 
-@contextmanager
-def _results(tasks: Sequence[tuple[Shard, Path]], workers: int) -> Iterator[Iterable[_Written]]:
-    if workers <= 1 or len(tasks) <= 1:
-        yield map(_write, tasks)
-        return
-    with get_context("spawn").Pool(workers) as processes:
-        yield processes.imap_unordered(_write, tasks)
-
-
-def _write(task: tuple[Shard, Path]) -> _Written:
-    """The file, and what a full disk or a damaged store raised: exceptions keep their attributes when returned."""
+def _write(task: tuple[Shard, Path]) -> Exception | None:
+    """None, or what a full disk or a damaged store raised: exceptions keep their attributes when they are returned."""
     shard, path = task
     try:
         write_shard(shard, path)
     except (EcdError, OSError) as error:
-        return path, error
-    return path, None
+        return error
+    return None
 
 
 def _keep_or_write(path: Path, text: str) -> None:

@@ -11,11 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecd_data.density import Density
-from ecd_data.errors import StoreError
 from ecd_data.release.hub_plan import Shard, extra_columns
 from ecd_data.store.group import unpack
-from ecd_data.store.parts import entries_in
-from ecd_data.store.places import read_url
+from ecd_data.store.parts import Extent, entries_in, read_group
+from ecd_data.store.whereabouts import Place, whereabouts_of
 
 GROUP_BYTES = 1 << 25  # of a row group: what a reader has to take in for one row
 CONTENT = b"ecd.export"
@@ -90,16 +89,16 @@ def _groups(shard: Shard, index: pa.Table) -> Iterator[tuple[int, list[Grids]]]:
         yield start, grids
 
 
-def _read(place: dict[str, Any], shard: Shard) -> Grids:
-    id, offset, length = place["id"], place["offset"], place["length"]
-    url = f"{shard.subset.store.root}/parts/{place['part']}"
-    try:
-        data = read_url(url, offset, offset + length)
-    except FileNotFoundError as error:
-        raise StoreError(f"{id}: the part {url} is missing; restore it or convert its files again") from error
-    data = data[offset : offset + length] if len(data) > length else data  # from a web server without ranges
-    entries = entries_in(data, url, place["sha256"], id)
-    return Grids(data, None if shard.decoded == "none" else unpack(entries))
+def _read(row: dict[str, Any], shard: Shard) -> Grids:
+    id = row["id"]
+
+    def found(url: str, at: Extent) -> Grids:
+        data = read_group(url, at, id)
+        entries = entries_in(data, url, at.sha256, id)
+        return Grids(data, None if shard.decoded == "none" else unpack(entries))
+
+    place = Place(row["part"], Extent(row["offset"], row["length"], row["sha256"]))
+    return whereabouts_of(shard.subset.store.root).read(id, place, found, same=True)
 
 
 def _blocks(density: Density) -> int:

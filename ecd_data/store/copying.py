@@ -12,15 +12,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from ecd_data.errors import StoreError, UsageError
+from ecd_data.errors import UsageError
 from ecd_data.interrupts import stop_between_steps
 from ecd_data.progress import tracked
 from ecd_data.store.index import PLACE, Row
 from ecd_data.store.packing import Packed
-from ecd_data.store.parts import entries_in
+from ecd_data.store.parts import Extent, MovedError, entries_in, read_entries
 from ecd_data.store.places import read_url
 from ecd_data.store.reader import Store
 from ecd_data.store.spread import in_order
+from ecd_data.store.whereabouts import Place, whereabouts_of
 from ecd_data.store.writer import StoreWriter
 
 log = logging.getLogger("ecd_data")
@@ -42,9 +43,9 @@ class Copy:
 
 @dataclass(frozen=True)
 class Run:
-    """Crystals that lie side by side in a part, by their index rows in order."""
+    """Crystals that lie side by side in a part of the store at `root`, by their index rows in order."""
 
-    url: str
+    root: str
     rows: list[Row]
 
     @property
@@ -57,19 +58,35 @@ class Run:
         """The byte after the last."""
         return int(self.rows[-1]["offset"] + self.rows[-1]["length"])
 
+    @property
+    def url(self) -> str:
+        """The part."""
+        return f"{self.root}/parts/{self.rows[0]['part']}"
+
     def read(self) -> bytes:
-        """The bytes, by one request; raises StoreError where the part is missing."""
+        """The bytes, by one request; none where the part is gone, whose crystals may lie elsewhere by now."""
         try:
             data = read_url(self.url, self.start, self.stop)
-        except FileNotFoundError as error:
-            raise StoreError(f"the part {self.url} is missing; restore it or convert its files again") from error
+        except FileNotFoundError:
+            return b""
         whole = len(data) > self.stop - self.start  # of a web server without ranges
         return data[self.start : self.stop] if whole else data
 
     def entries(self, data: bytes, row: Row) -> dict[str, bytes]:
-        """The checked keys and bytes of one crystal in what `read` gave."""
+        """The checked keys and bytes of one crystal, in what `read` gave or where it lies by now.
+
+        Raises StoreError where it is lost, or has other bytes by now than the row is of.
+        """
+        id, place = row["id"], Place(row["part"], Extent(row["offset"], row["length"], row["sha256"]))
         start = row["offset"] - self.start
-        return entries_in(data[start : start + row["length"]], self.url, row["sha256"], row["id"])
+        try:
+            return entries_in(data[start : start + row["length"]], self.url, row["sha256"], id)
+        except MovedError:  # read alone it says whether it is missing, altered or elsewhere
+
+            def alone(url: str, at: Extent) -> dict[str, bytes]:
+                return read_entries(url, at.offset, at.length, at.sha256, id)
+
+            return whereabouts_of(self.root).read(id, place, alone, same=True)
 
 
 def runs(root: str, table: pa.Table) -> Iterator[Run]:
@@ -78,11 +95,11 @@ def runs(root: str, table: pa.Table) -> Iterator[Run]:
     for start in range(0, len(table), ROWS):
         for row in table.slice(start, ROWS).to_pylist():
             if together and not _continues(together, row):
-                yield Run(f"{root}/parts/{together[0]['part']}", together)
+                yield Run(root, together)
                 together = []
             together.append(row)
     if together:
-        yield Run(f"{root}/parts/{together[0]['part']}", together)
+        yield Run(root, together)
 
 
 def _continues(together: list[Row], row: Row) -> bool:

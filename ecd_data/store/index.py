@@ -88,9 +88,9 @@ def save_index(table: pa.Table, path: Path) -> None:
 class Index:
     """An index at a path or fsspec URL: opening reads the schema and the number of rows, columns come when asked for.
 
-    All columns are of one state of the index, also where it is replaced at its URL meanwhile: its crystals stay those of
-    the first columns, in their order. Raises FileNotFoundError where there is none, StoreError where it is damaged or
-    cannot be reached, or no longer has all these crystals.
+    All columns are of the same crystals in the same order, also where the index is replaced at its URL meanwhile.
+    Raises FileNotFoundError where there is none, StoreError where it is damaged or cannot be reached, or no longer has
+    all these crystals.
     """
 
     def __init__(self, url: str | Path) -> None:

@@ -35,6 +35,10 @@ class Extent:
     sha256: str
 
 
+class MovedError(StoreError):
+    """A part is missing or has other bytes than the index said: it was lost, or the store was written meanwhile."""
+
+
 def aside(path: Path) -> Path:
     """Where a part is written until it is complete."""
     return path.with_name(f".{path.name}.writing")
@@ -134,23 +138,27 @@ def read_density(url: str, offset: int, length: int, sha256: str, id: str) -> De
 
 def read_entries(url: str, offset: int, length: int, sha256: str, id: str) -> Entries:
     """The checked keys and bytes of the group of `id` in the part at `url`."""
+    return entries_in(read_group(url, Extent(offset, length, sha256), id), url, sha256, id)
+
+
+def read_group(url: str, at: Extent, id: str) -> bytes:
+    """The bytes of the group of `id` in the part at `url`, not checked yet; raises MovedError where it is missing."""
     try:
-        data = read_url(url, offset, offset + length)
+        data = read_url(url, at.offset, at.offset + at.length)
     except FileNotFoundError as error:
-        raise StoreError(f"{id}: the part {url} is missing; restore it or convert its files again") from error
-    if len(data) > length:
-        data = data[offset : offset + length]  # a web server without ranges sends the whole file
-    return entries_in(data, url, sha256, id)
+        raise MovedError(f"{id}: the part {url} is missing; restore it or convert its files again") from error
+    # a web server without ranges sends the whole file
+    return data[at.offset : at.offset + at.length] if len(data) > at.length else data
 
 
 def entries_in(data: bytes, url: str, sha256: str, id: str) -> Entries:
     """The checked keys and bytes of the group of `id`, whose bytes in the part at `url` are `data`."""
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise StoreError(f"{id}: the part {url} is cut or altered; restore it or convert its files again")
+        raise MovedError(f"{id}: the part {url} is cut or altered; restore it or convert its files again")
     try:
         return _parse(data, f"{id}/")
     except (ValueError, struct.error) as error:
-        raise StoreError(f"{id}: the part {url} is not a part of this store ({error}); convert it again") from error
+        raise MovedError(f"{id}: the part {url} is not a part of this store ({error}); convert it again") from error
 
 
 def _parse(data: bytes, prefix: str) -> Entries:

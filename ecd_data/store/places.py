@@ -10,6 +10,8 @@ from typing import IO, Any
 
 from ecd_data.errors import MissingDependencyError, StoreError
 
+State = tuple[int, int, int]  # of a file: its inode, size and time of change
+
 FILE = "file://"
 WEB = ("http://", "https://")
 
@@ -49,6 +51,17 @@ def exists(url: str) -> bool:
     if (path := path_of(url)) is not None:
         return Path(path).exists()
     return bool(_reached(url, lambda fs, path: fs.exists(path)))
+
+
+def file_state(url: str) -> State | None:
+    """What changes with a file when it is replaced; None where it is missing, or at a URL."""
+    if (path := path_of(url)) is None:
+        return None
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def path_of(url: str) -> str | None:

@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.density import Density
-from ecd_data.errors import UsageError
-from ecd_data.store.probes_index import FOLDER, Place, ProbeIndex, Settings, load_index
+from ecd_data.errors import StoreError, UsageError
+from ecd_data.store.parts import MovedError
+from ecd_data.store.places import file_state
+from ecd_data.store.probes_index import FOLDER, INDEX, Place, ProbeIndex, Settings, load_index
 from ecd_data.store.probes_permutation import keys_of, permuted, start_of
 from ecd_data.store.ranges import RangeReader
 
+AGAIN = 5  # times that the extract may be renewed while one sample is drawn
 CACHED = 2048  # crystals without an extract whose permuted values are kept, 64 KiB each
 Draw = tuple[int, str]  # epoch and id
 Load = Callable[[str], Density]
@@ -158,7 +161,17 @@ class ProbeReader:
         self.root, self._load = root, load
         self._decoded: OrderedDict[str, Pool] = OrderedDict()
         self._guard = Lock()
-        self._ranges = RangeReader(f"{root}/{FOLDER}")
+        self._settings: Settings | None = None
+        self._open()
+
+    def _open(self) -> None:
+        """Take up the extract as it is now."""
+        self.__dict__.pop("index", None)
+        self._state = file_state(f"{self.root}/{INDEX}")
+        self._ranges = RangeReader(f"{self.root}/{FOLDER}", self._holds)
+
+    def _holds(self) -> bool:
+        return file_state(f"{self.root}/{INDEX}") == self._state
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root, "_load": self._load}  # workers read the index themselves
@@ -169,7 +182,12 @@ class ProbeReader:
     @cached_property
     def index(self) -> ProbeIndex | None:
         """The extract's index, None where the store has no extract."""
-        return load_index(self.root)
+        index = load_index(self.root)
+        if index is not None:
+            if self._settings not in (None, index.settings):
+                raise StoreError(f"{self.root}/{FOLDER} was made again with other settings: open the store again")
+            self._settings = index.settings
+        return index
 
     @property
     def remote(self) -> bool:
@@ -189,7 +207,7 @@ class ProbeReader:
             if id in self._decoded and self._decoded[id].place.count >= min(n, self._decoded[id].size):
                 self._decoded.move_to_end(id)
                 return self._decoded[id]
-        settings = Settings(max(n, Settings().per_crystal)) if index is None else index.settings
+        settings = self._settings or Settings(max(n, Settings().per_crystal))
         pool = pool_of(id, (load or self._load)(id), settings)
         with self._guard:
             self._decoded[id] = pool
@@ -201,8 +219,22 @@ class ProbeReader:
         self, draws: Sequence[Draw], n: int, seed: int, magnetization: bool = False, load: Load | None = None
     ) -> list[Probes]:
         """The probes of every (epoch, id), all reads in one round; `load` decodes in place of the store."""
-        pools = [self.pool(id, n, load) for _, id in draws]
-        return draw(pools, [epoch for epoch, _ in draws], n, seed, magnetization, self._ranges)
+        for attempt in range(AGAIN):
+            index, ranges = self.index, self._ranges
+            try:
+                pools = [self.pool(id, n, load) for _, id in draws]
+                return draw(pools, [epoch for epoch, _ in draws], n, seed, magnetization, ranges)
+            except MovedError:  # of the extract, which `ecd probes` may have renewed
+                if index is None or attempt == AGAIN - 1 or not self._renewed(index):
+                    raise
+        raise AssertionError("not reached")
+
+    def _renewed(self, index: ProbeIndex) -> bool:
+        """Whether the extract's index, read again, is another than `index`."""
+        with self._guard:
+            if self.index is index:
+                self._open()
+            return self.index is None or not self.index.same(index)
 
     def stream(
         self, draws: Iterable[Draw], n: int, seed: int, magnetization: bool = False, group: int = 32, ahead: int = 8

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.interrupts import stop_between_steps
 from ecd_data.progress import Progress, progress_of
 from ecd_data.store.lock import lock
-from ecd_data.store.parts import read_density
+from ecd_data.store.parts import Extent, read_density
 from ecd_data.store.probes import Pool, pool_of
 from ecd_data.store.probes_index import FOLDER, SCHEMA, Settings, load_table, save_index
 from ecd_data.store.reader import Store
+from ecd_data.store.spread import Lost, refuse_impossible, spread
+from ecd_data.store.whereabouts import Place, whereabouts_of
 
 FILE_CRYSTALS = 2048  # 134 MB of densities
 ENDING = ".f32"
+LOST = "the system ended the process that decoded it, perhaps for lack of memory: run it again with fewer workers"
 
 
 @dataclass
@@ -42,10 +45,8 @@ class Group(NamedTuple):
     """Where a crystal of the store lies."""
 
     id: str
-    url: str
-    offset: int
-    length: int
-    sha256: str
+    root: str
+    place: Place
 
 
 def extract_probes(
@@ -63,6 +64,7 @@ def extract_probes(
     dropped, so a second call continues. The values do not depend on `workers`, the number of processes. Raises
     UsageError for a URL or other settings than those of the extract.
     """
+    refuse_impossible(workers)
     if "://" in str(store):
         raise UsageError(f"{store}: an extract is written to a local store; copy the folder there afterwards")
     opened = Store(store)
@@ -77,7 +79,8 @@ def extract_probes(
         for left in [*folder.glob(".part-*"), *folder.glob(".index-*")]:
             left.unlink()  # by a process that was killed: nothing refers to them
         kept = _kept(folder, before, groups)
-        _write(folder, settings, groups, kept, report, workers, progress)
+        named = set(before["file"].to_pylist())  # also of files that are lost: readers may know the names
+        _write(folder, settings, groups, kept, named, report, workers, progress)
     finally:
         release()
     return report
@@ -85,7 +88,8 @@ def extract_probes(
 
 def _groups(store: Store) -> dict[str, Group]:
     columns = store.columns("id", "part", "offset", "length", "sha256").to_pydict().values()
-    groups = (Group(id, f"{store.root}/parts/{part}", *extent) for id, part, *extent in zip(*columns, strict=True))
+    rows = zip(*columns, strict=True)
+    groups = (Group(id, store.root, Place(part, Extent(*extent))) for id, part, *extent in rows)
     return {group.id: group for group in groups}
 
 
@@ -107,8 +111,9 @@ def _kept(folder: Path, table: pa.Table, groups: dict[str, Group]) -> pa.Table:
     """The rows whose crystal is unchanged in the store and whose file is there in full."""
     sizes = {path.name: path.stat().st_size for path in folder.glob(f"part-*{ENDING}")}
     columns = (table[name].to_pylist() for name in ("id", "group_sha256", "file", "offset", "count", "components"))
+    current = {id: group.place.extent.sha256 for id, group in groups.items()}
     kept = [
-        id in groups and groups[id].sha256 == sha256 and offset + _length(count, components) <= sizes.get(file, 0)
+        current.get(id) == sha256 and offset + _length(count, components) <= sizes.get(file, 0)
         for id, sha256, file, offset, count, components in zip(*columns, strict=True)
     ]
     return table.filter(pa.array(kept, pa.bool_()))
@@ -123,6 +128,7 @@ def _write(
     settings: Settings,
     groups: dict[str, Group],
     kept: pa.Table,
+    named: set[str],
     report: Extraction,
     workers: int,
     progress: bool,
@@ -134,20 +140,20 @@ def _write(
     table = kept.cast(SCHEMA)
     with (
         stop_between_steps() as stopped,
-        closing(_pools(left, settings, workers)) as pools,
+        closing(_pools(left, settings, workers, stopped)) as pools,
         progress_of("drawing probes", len(left), progress) as shown,
     ):
         for number in range(0, len(left), FILE_CRYSTALS):
-            rows = _write_file(folder, pools, left[number : number + FILE_CRYSTALS], report, stopped, shown)
+            rows = _write_file(folder, pools, left[number : number + FILE_CRYSTALS], report, stopped, named, shown)
             table = pa.concat_tables([table, pa.Table.from_pylist(rows, SCHEMA)])
             if rows or stopped():
                 save_index(table, settings, folder.parent)
             if stopped():
                 raise KeyboardInterrupt
     save_index(table, settings, folder.parent)
-    named = set(table["file"].to_pylist())
+    current = set(table["file"].to_pylist())
     for path in folder.glob(f"part-*{ENDING}"):
-        if path.name not in named:
+        if path.name not in current:
             path.unlink()
 
 
@@ -156,18 +162,21 @@ def _write_file(
     pools: Iterator[Pool | str],
     groups: Sequence[Group],
     report: Extraction,
-    stopped: Any,
+    stopped: Callable[[], bool],
+    named: set[str],
     shown: Progress,
 ) -> list[dict[str, Any]]:
-    """The index rows of the crystals of one new file, which appears when it is complete."""
-    used = {int(path.name[5:-4]) for path in folder.glob(f"part-*{ENDING}")}
+    """The index rows of the crystals of one new file, which appears when it is complete under a name never `named`."""
+    used = {int(name[5:-4]) for name in {path.name for path in folder.glob(f"part-*{ENDING}")} | named}
     path = folder / f"part-{max(used, default=-1) + 1:05d}{ENDING}"
     aside = path.with_name(f".{path.name}")
     rows = []
     try:
         with open(aside, "wb") as file:
             for group in groups:
-                pool = next(pools)
+                pool = next(pools, None)
+                if pool is None:  # stopped
+                    break
                 shown.advance(group.id)
                 if isinstance(pool, str):
                     report.failed[group.id] = pool
@@ -201,30 +210,27 @@ def _row(pool: Pool, file: str, offset: int, group: Group) -> dict[str, Any]:
         "pbc": list(crystal.pbc),
         "numbers": crystal.numbers.tolist(),
         "frac_coords": crystal.frac_coords.ravel().tolist(),
-        "group_sha256": group.sha256,
+        "group_sha256": group.place.extent.sha256,
     }
 
 
-def _pools(groups: Sequence[Group], settings: Settings, workers: int) -> Generator[Pool | str, None, None]:
-    """The pool of every crystal in order, or why it has none."""
+def _pools(
+    groups: Sequence[Group], settings: Settings, workers: int, stopped: Callable[[], bool]
+) -> Generator[Pool | str, None, None]:
+    """The pool of every crystal in order, or why it has none; ends early once `stopped` says so."""
     tasks = ((group, settings) for group in groups)
-    if workers <= 1 or len(groups) <= 1:
-        yield from map(_pool, tasks)
-        return
-    with get_context("spawn").Pool(workers, _ignore_interrupts) as processes:
-        yield from processes.imap(_pool, tasks, chunksize=4)
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches all processes of a terminal: the one that writes decides."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with closing(spread(_pool, tasks, workers=min(workers, max(1, len(groups))), stopped=stopped)) as results:
+        for _, pool in results:
+            yield LOST if isinstance(pool, Lost) else pool
 
 
 def _pool(task: tuple[Group, Settings]) -> Pool | str:
-    (id, url, offset, length, sha256), settings = task
-    try:
-        return pool_of(id, read_density(url, offset, length, sha256, id), settings)
+    (id, root, place), settings = task
+
+    def read(url: str, at: Extent) -> Density:
+        return read_density(url, at.offset, at.length, at.sha256, id)
+
+    try:  # of the very bytes whose hash stands in the row
+        return pool_of(id, whereabouts_of(root).read(id, place, read, same=True), settings)
     except EcdError as error:
         return str(error)

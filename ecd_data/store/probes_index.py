@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -76,6 +77,13 @@ class ProbeIndex:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def same(self, other: ProbeIndex) -> bool:
+        """Whether the probes of all crystals lie where `other` says."""
+        arrays = [(self._file_of, other._file_of), (self._shapes, other._shapes)]
+        arrays += list(zip(self._places, other._places, strict=True))
+        names = self._files.dictionary.to_pylist() == other._files.dictionary.to_pylist()
+        return self._rows == other._rows and names and all(np.array_equal(*pair) for pair in arrays)
 
     def place(self, id: str) -> Place:
         """Where the probes of a crystal lie."""

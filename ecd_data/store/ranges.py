@@ -6,10 +6,11 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ecd_data.errors import StoreError
+from ecd_data.store.parts import MovedError
 from ecd_data.store.places import path_of, unreachable
 
 Range = tuple[str, int, int]  # file, first byte, byte after the last
@@ -20,20 +21,15 @@ PAUSE = 0.2  # seconds before the second attempt, doubled before each further on
 class RangeReader:
     """Reads ranges of the files in one folder: mapped into memory where it is local, else in concurrent requests.
 
-    Failed requests are repeated with growing pauses. Processes that are forked or spawned, and threads, may share one.
+    holds: whether what the ranges come from still holds, asked behind the opening of each file. Failed requests are
+    repeated with growing pauses. Threads and forked processes may share one.
     """
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: str, holds: Callable[[], bool] = lambda: True) -> None:
+        self.folder, self._holds = folder, holds
         self._maps: dict[str, mmap.mmap] = {}
         self._place: tuple[int, Any, str] | None = None
         self._guard = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["folder"])  # type: ignore[misc]
 
     def _filesystem(self) -> tuple[Any, str]:
         """The file system and the folder's path in it; a forked process needs connections of its own."""
@@ -61,7 +57,10 @@ class RangeReader:
 
     def _mapped(self, name: str, start: int, stop: int) -> bytes:
         if name not in self._maps:
-            self._maps[name] = _map(f"{path_of(self.folder)}/{name}")
+            mapped = _map(f"{path_of(self.folder)}/{name}")
+            if not self._holds():  # it may be a new file of the name of one that was removed
+                raise MovedError(f"{self.folder} was written again: its index is another by now")
+            self._maps[name] = mapped
         data = self._maps[name][start:stop]
         return data if len(data) == stop - start else _whole(data, start, stop, f"{self.folder}/{name}")
 
@@ -92,7 +91,7 @@ def _map(path: str) -> mmap.mmap:
         with open(path, "rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path} is missing or empty; restore it or make it again") from error
+        raise MovedError(f"{path} is missing or empty; restore it or make it again") from error
     if hasattr(mmap, "MADV_RANDOM"):  # or each first touch of a page reads many more ahead
         mapped.madvise(mmap.MADV_RANDOM)
     return mapped
@@ -101,11 +100,11 @@ def _map(path: str) -> mmap.mmap:
 def _whole(answer: bytes | Exception, start: int, stop: int, name: str) -> bytes:
     """The bytes of a range, checked to be all of it."""
     if isinstance(answer, FileNotFoundError):
-        raise StoreError(f"{name} is missing; restore it or make it again") from answer
+        raise MovedError(f"{name} is missing; restore it or make it again") from answer
     if isinstance(answer, Exception):
         raise StoreError(f"{name} cannot be read ({answer or type(answer).__name__}): check the place") from answer
     if len(answer) > stop - start:  # a web server without ranges sends the whole file
         answer = answer[start:stop]
     if len(answer) != stop - start:
-        raise StoreError(f"{name} is cut; restore it or make it again")
+        raise MovedError(f"{name} is cut; restore it or make it again")
     return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -14,6 +15,7 @@ from ecd_data.store.names import near
 from ecd_data.store.parts import Extent, read_density, read_entries
 from ecd_data.store.places import path_of
 from ecd_data.store.probes import ProbeReader, Probes
+from ecd_data.store.whereabouts import Place, Whereabouts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,10 +23,15 @@ if TYPE_CHECKING:
 
     from ecd_data.codec import FourierPayload
     from ecd_data.density import Density
+    from ecd_data.store.group import Entries
 
 
 class Store:
-    """A read-only mapping from material id to Density."""
+    """A read-only mapping from material id to Density, also while another process writes the store.
+
+    `ids`, `index`, `columns` and the length stay those of the index when it was first read, so that they agree with
+    each other. A crystal that was moved or encoded again since is found all the same, one that was added by its id.
+    """
 
     def __init__(self, root: str | Path) -> None:
         self.root = str(root).rstrip("/")
@@ -63,6 +70,10 @@ class Store:
         return ids
 
     @cached_property
+    def _whereabouts(self) -> Whereabouts:
+        return Whereabouts(self.root, self._index)
+
+    @cached_property
     def _rows(self) -> dict[str, int]:
         return dict(zip(self.ids, range(len(self.ids)), strict=True))
 
@@ -73,28 +84,36 @@ class Store:
         return iter(self.ids)
 
     def __contains__(self, id: object) -> bool:
-        return id in self._rows
+        return id in self._rows or id in self._whereabouts
 
-    def _number(self, id: str) -> int:
-        if id not in self._rows:
+    def _known(self, id: str) -> Place:
+        """Where a crystal lay when the index was last read, which is done again for an id that it does not have."""
+        if id not in self._whereabouts:
+            with suppress(StoreError):  # the index is gone: what was read of it holds
+                self._whereabouts.look_again()
+        place = self._whereabouts.place(id)
+        if place is None:
             alike = near(id, self.ids)
             hint = f"; near: {', '.join(alike)}" if alike else f"; see the {len(self)} ids in its index"
             raise UnknownIdError(f"{id} is not in {self.root}{hint}")
-        return self._rows[id]
+        return place
 
     def row(self, id: str) -> pd.Series:
         """The index row of a material; raises UnknownIdError, a KeyError, that suggests near ids."""
-        return self.index.iloc[self._number(id)]
+        if id not in self._rows:
+            self._known(id)
+            return Store(self.root).row(id)  # added since the index was read
+        return self.index.iloc[self._rows[id]]
 
     def place(self, id: str) -> tuple[str, Extent]:
         """The URL of the part that holds a material, and where in it; raises UnknownIdError."""
-        number = self._number(id)
-        _, part, *extent = (column[number].as_py() for column in self.columns(*PLACE).columns)
-        return f"{self.root}/parts/{part}", Extent(*extent)
+        part, extent = self._known(id)
+        return f"{self.root}/parts/{part}", extent
 
     def __getitem__(self, id: str) -> Density:
-        url, extent = self.place(id)
-        return read_density(url, extent.offset, extent.length, extent.sha256, id)
+        return self._whereabouts.read(
+            id, self._known(id), lambda url, at: read_density(url, at.offset, at.length, at.sha256, id)
+        )
 
     def payload(self, id: str, name: str = "density", component: int = 0) -> FourierPayload:
         """The plane waves of a stored density: values at any points, on any grid or a shifted one, without the whole.
@@ -104,9 +123,11 @@ class Store:
         """
         from ecd_data.store.group import payload  # loads what only decoding needs
 
-        url, extent = self.place(id)
+        def entries(url: str, at: Extent) -> Entries:
+            return read_entries(url, at.offset, at.length, at.sha256, id)
+
         try:
-            return payload(read_entries(url, extent.offset, extent.length, extent.sha256, id), name, component)
+            return payload(self._whereabouts.read(id, self._known(id), entries), name, component)
         except StoreError as error:
             raise StoreError(f"{id}: {error}") from error
 

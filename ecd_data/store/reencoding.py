@@ -53,7 +53,7 @@ def reencode(
         raise UsageError(f"{dest} is read and written at once: name a new store")
     report = Copy(Path(dest))
     with stop_between_steps() as stopped, StoreWriter(dest, bound=bound) as writer:
-        jobs = [_Job(Run(run.url, [row]), bound) for run in runs(source.root, source.columns()) for row in run.rows]
+        jobs = [_Job(Run(run.root, [row]), bound) for run in runs(source.root, source.columns()) for row in run.rows]
         report.skipped = [job.run.rows[0]["id"] for job in jobs if job.run.rows[0]["id"] in writer]
         jobs = [job for job in jobs if job.run.rows[0]["id"] not in writer]
         results = spread(_reencoded, jobs, workers=workers, stopped=stopped)

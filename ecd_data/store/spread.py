@@ -41,7 +41,7 @@ def spread(
     workers: int = 1,
     cluster: Cluster | None = None,
     stopped: Callable[[], bool] = lambda: False,
-) -> Iterator[tuple[Job, Result | Lost]]:
+) -> Generator[tuple[Job, Result | Lost], None, None]:
     """Each job with its result, in the order of the jobs whatever the number of workers.
 
     workers: processes, 1 for this one; cluster: a dask.distributed.Client instead. At most AHEAD jobs a worker are
@@ -109,7 +109,7 @@ def refuse_impossible(workers: int) -> None:
 
 def _here(
     function: Callable[[Job], Result], jobs: Iterable[Job], stopped: Callable[[], bool]
-) -> Iterator[tuple[Job, Result | Lost]]:
+) -> Generator[tuple[Job, Result | Lost], None, None]:
     for job in jobs:
         if stopped():
             return

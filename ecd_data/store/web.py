@@ -34,21 +34,31 @@ def read_web(url: str, start: int | None = None, end: int | None = None) -> byte
 
 def open_web(url: str, small: int) -> WebFile | bytes:
     """A file to read ranges of; its bytes where they are at most `small`, or the server has no ranges."""
-    answer = _asked(url, {"Range": f"bytes=0-{max(1, small) - 1}"})
+    answer = _asked(url, {"Range": f"bytes=0-{max(1, small) - 1}", "Cache-Control": "no-cache"})
     if answer.status != 206:
         return b"" if answer.status == BEYOND else answer.data
     stated = re.fullmatch(r"bytes 0-\d+/(\d+)", answer.headers.get("Content-Range", ""))
     if stated is None:
         return read_web(url)
     size = int(stated[1])
-    return answer.data if len(answer.data) == size else WebFile(url, size, answer.data)
+    return answer.data if len(answer.data) == size else WebFile(url, size, answer.data, _state(answer))
+
+
+def _state(answer: urllib3.BaseHTTPResponse) -> tuple[str, str | None]:
+    """What a server says of a file that changes when it is replaced: its size, and its tag or time of change."""
+    size = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    return size, answer.headers.get("ETag") or answer.headers.get("Last-Modified")
 
 
 class WebFile(io.RawIOBase):
-    """A file of `size` bytes on a web server, whose beginning is here already: a read is a request for the rest."""
+    """A file of `size` bytes on a web server, whose beginning is here already: a read is a request for the rest.
 
-    def __init__(self, url: str, size: int, beginning: bytes) -> None:
-        self._url, self._size, self._beginning, self._at = url, size, beginning, 0
+    A read raises StoreError where the server has another file by now, as its first answer, of `state`, tells.
+    """
+
+    def __init__(self, url: str, size: int, beginning: bytes, state: tuple[str, str | None]) -> None:
+        self._url, self._size, self._beginning, self._state = url, size, beginning, state
+        self._at = 0
 
     def readable(self) -> bool:
         return True
@@ -67,7 +77,8 @@ class WebFile(io.RawIOBase):
         stop = min(self._at + len(buffer), self._size)
         data = self._beginning[self._at : stop]
         if (rest := self._at + len(data)) < stop:
-            data += read_web(self._url, rest, stop)
+            answer = _asked(self._url, {"Range": f"bytes={rest}-{stop - 1}"})
+            data += answer.data if _state(answer) == self._state else b""
         if len(data) != max(0, stop - self._at):
             raise StoreError(f"{self._url} was replaced while it was read: open it again")
         buffer[: len(data)] = data

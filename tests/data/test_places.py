@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,14 +82,25 @@ def test_what_fsspec_was_told_of_web_servers_holds(monkeypatch, tmp_path):
 
 
 def test_an_open_file_of_a_server_reads_what_a_disk_does(monkeypatch):
-    monkeypatch.setattr(web, "read_web", lambda url, start, stop: DATA[start:stop])
-    file, disk = web.WebFile("http://x.org/a", len(DATA), DATA[:100]), io.BytesIO(DATA)
+    tag = ["v1"]
+
+    def asked(url, headers):
+        start, stop = map(int, headers["Range"].removeprefix("bytes=").split("-"))
+        told = {"Content-Range": f"bytes {start}-{stop}/{len(DATA)}", "ETag": tag[0]}
+        return SimpleNamespace(data=DATA[start : stop + 1], headers=told)
+
+    monkeypatch.setattr(web, "_asked", asked)
+    file, disk = web.WebFile("http://x.org/a", len(DATA), DATA[:100], (str(len(DATA)), "v1")), io.BytesIO(DATA)
     rng = np.random.default_rng(1)
     for _ in range(200):
         place, count = int(rng.integers(0, 5100)), int(rng.integers(0, 300))
         for one in (file, disk):
             one.seek(place - 5000, io.SEEK_END) if place < 5000 else one.seek(place)
         assert (file.read(count), file.tell()) == (disk.read(count), disk.tell())
+    tag[0] = "v2"  # never the beginning of one file and the end of another
+    file.seek(200)
+    with pytest.raises(StoreError, match="replaced while it was read"):
+        file.read(10)
 
 
 def test_small_files_come_whole_and_large_ones_in_parts(server, tmp_path):
