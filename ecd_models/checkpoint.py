@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import struct
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +32,7 @@ NUMBERS: list[Any] = [
     np.dtype,
     *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
 ]
+OWN_KEYS = ("format", "model", "config", "metadata")  # of a file's header; `add_metadata` adds others
 ATOMS, STATE, VALENCES = "atoms:", "state:", "valences:"  # what precedes names of tensors that are not the network's
 
 
@@ -82,6 +84,32 @@ def save_checkpoint(
         ) from error
 
 
+def add_metadata(path: str | Path, extra: Mapping[str, str]) -> None:
+    """Add texts by name to the header of a checkpoint that is there; its tensors keep their bytes.
+
+    `load_checkpoint` gives them among the metadata; a name that is there already is replaced. Raises UsageError for a
+    name that is the checkpoint's own, FormatError where the file is no whole checkpoint of ours.
+    """
+    path = Path(path)
+    if taken := sorted(set(extra) & set(OWN_KEYS)):
+        raise UsageError(f"{taken[0]!r} is what every checkpoint has: add it under another name")
+    load_checkpoint(path)  # raises where the file is not one
+    whole = path.read_bytes()
+    (length,) = struct.unpack_from("<Q", whole)
+    header = json.loads(whole[8 : 8 + length])
+    header["__metadata__"] |= dict(extra)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # as the format wants it: the tensors begin at a multiple of 8 bytes
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(struct.pack("<Q", len(text)) + text + whole[8 + length :])
+        part.chmod(0o644)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise EcdError(f"{path} could not be written ({error.strerror}): free some space and try again") from error
+
+
 def registered_name(model: nn.Module) -> str:
     """The name under which the model's class is found again; its exact configuration's name where there is one."""
     cls: Any = type(model)
@@ -102,7 +130,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         cls: Any = model_class(header["model"])
         config = next(iter(cls.configurations.values()))
         model = cls(type(config)(**json.loads(header["config"])))
-        metadata = json.loads(header["metadata"])
+        metadata = json.loads(header["metadata"]) | {name: header[name] for name in header if name not in OWN_KEYS}
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{path} was written for another version of the model ({error}): update ecd") from error
     tables = _taken(tensors, ATOMS)
@@ -111,6 +139,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     _fill(model, tensors, str(path))
     atoms = SuperposedAtoms(**{name: value.numpy() for name, value in tables.items()}) if tables else None
     known = DensityModel(model, atoms, header["model"], valences[0] if valences else None)
+    known.metadata = metadata
     return Checkpoint(known.eval(), metadata, state)
 
 

@@ -17,7 +17,8 @@ class DensityModel(nn.Module):
     """A network whose output is the density, or, with `atoms`, the difference to superposed spherical atoms.
 
     A network with two outputs gives the magnetization as well. valences [119]: electrons that an atom of each element
-    brings, to which predictions are scaled; None where they are not.
+    brings, to which predictions are scaled; None where they are not. metadata: what the model's checkpoint says of it,
+    empty without one.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class DensityModel(nn.Module):
         super().__init__()
         self.network: Any = network
         self.atoms, self.name, self.valences = atoms, name, valences
+        self.metadata: dict[str, Any] = {}
 
     @property
     def device(self) -> torch.device:

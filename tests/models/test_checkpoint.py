@@ -6,12 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ecd_data.crystal import Crystal
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_models.batch import make_item
-from ecd_models.checkpoint import export_published, load_checkpoint, load_model, load_published, save_checkpoint
+from ecd_models.checkpoint import (
+    add_metadata,
+    export_published,
+    load_checkpoint,
+    load_model,
+    load_published,
+    save_checkpoint,
+)
 from ecd_models.graph import Neighbors
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
@@ -62,6 +69,33 @@ def test_what_is_saved_is_loaded(small: ChargE3Net, tmp_path: Path) -> None:
     assert_same(load_model(path).network, small)
     assert [file.name for file in path.parent.iterdir()] == ["model.safetensors"]
     assert path.stat().st_mode & 0o444 == 0o444  # others may read it
+
+
+def test_metadata_are_added_to_a_file_whose_tensors_keep_their_bytes(small: ChargE3Net, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_checkpoint(path, small, {"step": 3}, {"moments": torch.arange(3.0)})
+    before = load_file(path)
+    for extra in ({"note": 'Å, <b> and "quotes"'}, {"more": "x" * 1001}, {"note": "another"}):
+        add_metadata(path, extra)
+    after = load_file(path)
+    assert before.keys() == after.keys()
+    assert all(before[name].numpy().tobytes() == after[name].numpy().tobytes() for name in before)
+    loaded = load_checkpoint(path)
+    assert loaded.metadata == {"step": 3, "note": "another", "more": "x" * 1001} == loaded.model.metadata
+    assert_same(loaded.model.network, small)
+    assert [file.name for file in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_metadata_are_not_added_to_what_is_no_checkpoint(small: ChargE3Net, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_checkpoint(path, small)
+    with pytest.raises(UsageError, match="'config' is what every checkpoint has"):
+        add_metadata(path, {"config": "{}"})
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(FormatError, match="not a whole"):
+        add_metadata(path, {"note": "x"})
+    with pytest.raises(UsageError, match="does not exist"):
+        add_metadata(tmp_path / "gone.safetensors", {"note": "x"})
 
 
 def test_double_precision_is_kept(small: ChargE3Net, tmp_path: Path) -> None:
