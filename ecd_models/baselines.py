@@ -32,7 +32,7 @@ def superposed_atoms(config: TrainConfig, data: TaskData) -> SuperposedAtoms:
 
         return atoms_of_pseudopotentials(pseudo_folder(None if source == "pseudopotentials" else source))
     if source in configurations():
-        other = task_data(source, config.data_dir)
+        other = task_data(source, config.data_dir, config.sample)
         store, ids = other.store, other.ids("train")
     elif source:
         if not source.endswith(".ecd"):

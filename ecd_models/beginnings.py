@@ -18,6 +18,7 @@ from ecd_models.learner import Learner
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.runs import Run
+from ecd_models.trained_on import TrainedOn, record_of
 
 
 def begun(config: TrainConfig, data: TaskData, run: Run, processes: Processes) -> Learner:
@@ -25,6 +26,7 @@ def begun(config: TrainConfig, data: TaskData, run: Run, processes: Processes) -
     own = run.interrupted()
     other = started(config) if config.start and own is None else None
     known = own or other
+    run.trained_on = _record(config, data, own, other)
     model = new_model(config, data) if known is None else known.model.train()
     learner = Learner(model.to(processes.device), config, processes)
     try:
@@ -40,6 +42,12 @@ def begun(config: TrainConfig, data: TaskData, run: Run, processes: Processes) -
         raise UsageError(f"{run.last if own else config.start} cannot be continued: {error}") from error
     run.begin()
     return learner
+
+
+def _record(config: TrainConfig, data: TaskData, own: Checkpoint | None, other: Checkpoint | None) -> TrainedOn:
+    """What trains the model of a run: as its last state says, else its own crystals and those of its start."""
+    stated = TrainedOn.from_metadata(own.metadata) if own is not None else None
+    return stated or record_of(config, data, None if other is None else other.model.metadata)
 
 
 def started(config: TrainConfig) -> Checkpoint:

@@ -20,6 +20,11 @@ CHOICES = {
 }
 POSITIVE = ("steps", "batch_size", "accumulate", "probes", "validate_every", "validation_crystals", "validation_probes")
 NOT_NEGATIVE: tuple[str, ...] = ("seed", "workers", "threads", "cache_mb", "max_edges", "pool", "save_every")
+RECORDED = (
+    "data_origin",
+    "store_hash",
+    "split_hash",
+)  # in a run's config.json: where its data come from, not a setting
 NOT_NEGATIVE += ("warmup_steps", "patience", "lr_patience", "weight_decay", "clip_norm")
 
 
@@ -27,9 +32,10 @@ NOT_NEGATIVE += ("warmup_steps", "patience", "lr_patience", "weight_decay", "cli
 class TrainConfig:
     """Everything that a run depends on; the defaults are the ECD paper's training of ChargE3Net.
 
-    Data. task: configuration or task, from data_dir or else as `load_dataset` finds it; store: a store of one's own
-    instead, with its split: a JSON file of ids by part (`ecd split make`), or fractions by part with a rule and a seed,
-    such as {"train": 0.8, "validation": 0.1, "test": 0.1, "rule": "composition", "seed": 0}; fraction: share of the
+    Data. task: configuration or task, from data_dir or else as `load_dataset` finds it; sample: take the embedded
+    sample, or its copy in data_dir, also for a task of the benchmark, which is refused without; store: a store of one's
+    own instead of a task, with its split: a JSON file of ids by part (`ecd split make`), or fractions by part with a
+    rule and a seed, such as {"train": 0.8, "validation": 0.1, "test": 0.1, "rule": "random"}; fraction: share of the
     training crystals, a subset drawn by seed that contains every smaller one; pool: grid points drawn once for each
     crystal to take its probes from, 0 for the whole grid; cache_dir: folder where pools are kept between epochs and
     runs; extract: take the probes of `ecd probes` from the store instead, for a store that memory does not hold, or at
@@ -59,6 +65,7 @@ class TrainConfig:
     out: str
     task: str = "ecd_pbe"
     data_dir: str = ""
+    sample: bool = False
     store: str = ""
     split: str | dict[str, Any] = ""
     fraction: float = 1.0
@@ -133,7 +140,11 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str = "the configuration") -> TrainConfig:
-        """The configuration of a dictionary; raises UsageError for unknown, missing or mistyped keys."""
+        """The configuration of a dictionary; raises UsageError for unknown, missing or mistyped keys.
+
+        What a run adds of its data to its config.json (RECORDED) is left out.
+        """
+        values = {key: value for key, value in values.items() if key not in RECORDED}
         _check_keys(values, source)
         default = TrainConfig.task
         if values.get("store") and values.get("task", default) != default:
@@ -170,6 +181,8 @@ def load_config(*paths: str | Path, settings: Sequence[str] = ()) -> TrainConfig
     parts = [(str(path), _read(path)) for path in paths]
     parts += [(f"the setting {text!r}", _setting(text)) for text in settings]
     for source, part in parts:
+        if recorded := [key for key in RECORDED if key in part]:
+            raise UsageError(f"{source}: {recorded[0]} is what a run records of its data: leave it out")
         _check_keys(part, source)  # here, where it is known who says so
         values = _overridden(values, part)
     config = TrainConfig.from_dict(values, ", ".join(map(str, paths)) or "the configuration")

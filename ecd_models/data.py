@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecd_data.errors import UsageError
+from ecd_data.release.origin import Origin, check_origin, origin_of, refuse_unofficial, split_hash, store_hash
+from ecd_data.release.rows import configuration, locate, official_split, rows_of
 from ecd_data.splitting import make_split, read_split
 from ecd_data.store.reader import Store
+from ecd_data.store.roots import given_root, open_store
 
 if TYPE_CHECKING:
     from ecd_models.config import TrainConfig
@@ -20,14 +23,17 @@ PARTS = ("train", "validation", "test", *(f"test_{kind}" for kind in KINDS))
 
 @dataclass(frozen=True)
 class TaskData:
-    """A store and the ids of a task's parts in it; the embedded sample has its test parts apart as well.
+    """A store, the ids of a task's parts in it and where they come from; the sample has its test parts apart as well.
 
-    task: the name of the task or configuration, or the path of a store of one's own.
+    task: the name of the task or configuration, or the path of a store of one's own. listed: how many crystals each
+    part of the official lists has, where the store has any of them.
     """
 
     task: str
     store: Store
     parts: dict[str, list[str]]
+    origin: Origin
+    listed: dict[str, int] = field(default_factory=dict)
 
     def ids(self, part: str) -> list[str]:
         """The ids of a part; raises UsageError where the task has none."""
@@ -38,41 +44,50 @@ class TaskData:
         return ids
 
 
-def task_data(task: str, data_dir: str | None = None) -> TaskData:
-    """The data of a task or configuration under `data_dir`, $ECD_ROOT or the embedded sample.
+def task_data(task: str, data_dir: str | None = None, sample: bool = False) -> TaskData:
+    """The data of a task or configuration under `data_dir`, $ECD_ROOT or, of the configurations, the embedded sample.
 
-    Raises UsageError for an unknown task or one that is not at hand.
+    sample: take the sample, or the copy of it under data_dir, also for a task of the benchmark. Raises UsageError for
+    an unknown task, one that is not at hand, and a task of the benchmark of which the data have no crystal.
     """
-    from ecd_data.release.rows import configuration, locate, rows_of
-
     name = configuration(task)
-    store = Store(locate(name, data_dir or None))
+    if not sample:
+        refuse_unofficial(task, given_root(data_dir))
+    store = Store(locate(name, data_dir or None, sample))
+    check_origin(task, store, sample)
     rows = rows_of(name, store)
-    parts = {part: rows["id"][rows["split"] == part].tolist() for part in ("train", "validation", "test")}
+    parts = {part: rows["id"][rows["split"] == part].tolist() for part in PARTS[:3]}
+    origin = origin_of(name, store, parts)
+    lists = official_split(name)
+    official = any(id in store for ids in lists.values() for id in ids)
+    listed = {part: len(lists.get(part, [])) for part in parts} if official else {}
     for kind in KINDS:
         parts[f"test_{kind}"] = rows["id"][rows["test_part"] == kind].tolist()
-    return TaskData(name, store, parts)
+    return TaskData(name, store, parts, origin, listed)
 
 
-def own_data(store: str | Path, split: str | Path | Mapping[str, Any]) -> TaskData:
-    """The data of a store of one's own, divided by a split.
+def own_data(store: str | Path, split: str | Path | Mapping[str, Any] | None = None) -> TaskData:
+    """The data of a store of one's own, divided by a split; without one, all crystals are in the part "test".
 
     split: a JSON file of ids by part, as `ecd split make` writes it, or {"train": 0.8, "validation": 0.1, "test": 0.1,
     "rule": "composition", "seed": 0}, of which rule and seed may be left out. Raises StoreError where there is no
     store, UsageError where the split is none or does not fit the store.
     """
-    from ecd_data.store import open_store
-
     opened = open_store(store)
-    if isinstance(split, Mapping):
+    if split is None:
+        parts = {"test": opened.ids}
+    elif isinstance(split, Mapping):
         fractions = {part: share for part, share in split.items() if part not in ("rule", "seed")}
         rule, seed = split.get("rule", "composition"), split.get("seed", 0)
-        return TaskData(str(store), opened, make_split(opened, fractions or None, rule=rule, seed=seed))
-    return TaskData(str(store), opened, read_split(split, opened))
+        parts = make_split(opened, fractions or None, rule=rule, seed=seed)
+    else:
+        parts = read_split(split, opened)
+    hashed = store_hash(opened)
+    return TaskData(str(store), opened, parts, Origin(hashed, hashed, split_hash(parts)))
 
 
 def training_data(config: TrainConfig) -> TaskData:
     """The data that a configuration trains on: those of its store and split, else those of its task."""
     if config.store:
         return own_data(config.store, config.split)
-    return task_data(config.task, config.data_dir)
+    return task_data(config.task, config.data_dir, config.sample)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ecd_data.errors import UsageError
+from ecd_data.release.origin import Origin
 from ecd_models.config import TrainConfig
 from ecd_models.evaluation import Judged, evaluate
 from ecd_models.training import Report, TrainResult, train
@@ -66,7 +67,14 @@ def judged(results: Sequence[TrainResult], config: TrainConfig, part: str, shown
     for result in results:
         file = Path(result.best).with_name(f"{part}.json")
         with shown() if shown else nullcontext() as report:
-            evaluation = evaluate(result.model, config.task, part=part, data_dir=config.data_dir or None, report=report)
+            evaluation = evaluate(
+                result.model,
+                config.task,
+                part=part,
+                data_dir=config.data_dir or None,
+                sample=config.sample,
+                report=report,
+            )
         evaluation.save(file)
         percents.append(evaluation.summary.mean_percent)
     return Spread(tuple(percents))
@@ -77,11 +85,10 @@ def validated(results: Sequence[TrainResult]) -> Spread:
     return Spread(tuple(100 * result.best_error for result in results))
 
 
-def save_spreads(path: Path, spreads: dict[str, Spread]) -> None:
-    """Write the errors by name as JSON."""
-    text = json.dumps(
-        {name: {"eps_mae_percent": spread.percents, "text": str(spread)} for name, spread in spreads.items()}
-    )
+def save_spreads(path: Path, spreads: dict[str, Spread], origin: Origin) -> None:
+    """Write the errors by name as JSON, with where the data come from."""
+    errors = {name: {"eps_mae_percent": spread.percents, "text": str(spread)} for name, spread in spreads.items()}
+    text = json.dumps(origin.to_dict() | errors)
     part = path.with_name(path.name + ".part")
     part.write_text(text)
     os.replace(part, path)

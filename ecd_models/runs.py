@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from ecd_data.errors import UsageError
+from ecd_data.release.origin import Origin
 from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
 from ecd_models.config import TrainConfig
 from ecd_models.learner import Learner, StepSums
 from ecd_models.logs import CsvLog, TensorBoardLog
 from ecd_models.model import DensityModel
+from ecd_models.trained_on import KEY, TrainedOn
 
 # What may change when a run goes on: the result of the steps already made does not depend on it.
 FREE: tuple[str, ...] = (
@@ -27,7 +29,7 @@ FREE: tuple[str, ...] = (
     "save_every",
     "max_edges",
 )
-FREE += ("patience", "tensorboard", "start")
+FREE += ("patience", "tensorboard", "start", "sample")
 KEPT = ("step", "drawn", "best_error", "validation_error", "stale", "reductions")
 
 
@@ -42,6 +44,7 @@ class Run:
         self.best, self.last = self.folder / "best.safetensors", self.folder / "last.safetensors"
         self.log = self.folder / "log.csv"
         self.step = self.drawn = 0
+        self.trained_on: TrainedOn | None = None
         self.best_error: float | None = None
         self.validation_error: float | None = None
         self.stale = self.reductions = 0
@@ -53,13 +56,23 @@ class Run:
         self._logs = logs if writes else []
 
     @classmethod
-    def open(cls, config: TrainConfig, writes: bool = True) -> Self:
-        """The run of a configuration, new or to be continued; raises UsageError where the folder holds another run."""
+    def open(cls, config: TrainConfig, origin: Origin, writes: bool = True) -> Self:
+        """The run of a configuration, new or to be continued; raises UsageError where the folder holds another run.
+
+        That is a run of another configuration, or one whose crystals are not those of `origin`.
+        """
         run = cls(config, writes)
         path = run.folder / "config.json"
-        text = json.dumps(config.to_dict(), indent=2, sort_keys=True)
-        if path.exists() and run.last.exists() and _fixed(path.read_text()) != _fixed(text):
-            raise UsageError(f"{run.folder} holds a run of another configuration: name another out or remove it")
+        text = json.dumps(config.to_dict() | origin.to_dict(), indent=2, sort_keys=True)
+        if path.exists() and run.last.exists():
+            before = path.read_text()
+            if _fixed(before) != _fixed(text):
+                raise UsageError(f"{run.folder} holds a run of another configuration: name another out or remove it")
+            if json.loads(before).get("split_hash", origin.split_hash) != origin.split_hash:
+                raise UsageError(
+                    f"{run.folder} holds a run on other crystals, and the data are now {origin}: give it the data that "
+                    "it began with, or name another out"
+                )
         if run.folder.exists() and not run.folder.is_dir():
             raise UsageError(f"{run.folder} is a file: name a folder as out")
         if writes:
@@ -106,7 +119,7 @@ class Run:
             self.best_error = error
             if self.writes:
                 metadata = {"config": self.config.to_dict(), "step": self.step, "validation_error": error}
-                save_checkpoint(self.best, model, metadata)
+                save_checkpoint(self.best, model, metadata | self._record())
         self._loss = self._error = self._density = 0.0
         self._count = 0
 
@@ -115,7 +128,12 @@ class Run:
         if self.writes:
             figures = [self._loss, self._error, self._density, self._count, self.seconds]
             state = {name: getattr(self, name) for name in KEPT}
-            save_checkpoint(self.last, learner.model, {**state, "figures": figures}, learner.state())
+            metadata = {**state, "figures": figures} | self._record()
+            save_checkpoint(self.last, learner.model, metadata, learner.state())
+
+    def _record(self) -> dict[str, str]:
+        """What checkpoints say of the data."""
+        return {} if self.trained_on is None else {KEY: self.trained_on.text}
 
     def interrupted(self) -> Checkpoint | None:
         """The last state of the run, None for a new one."""

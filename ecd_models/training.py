@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from ecd_data.errors import EcdError
 from ecd_data.interrupts import stop_between_steps
+from ecd_data.release.origin import Origin
 from ecd_models.batch import ProbeBatch, passes
 from ecd_models.beginnings import begun
 from ecd_models.config import TrainConfig
@@ -47,20 +48,23 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The best model of a run, its validation error (fraction) and where the run's files are."""
+    """The best model of a run, its validation error (fraction), where its files are and where its data come from."""
 
     model: DensityModel
     best_error: float
     best: Path
     log: Path
+    origin: Origin
 
 
 def train(config: TrainConfig, report: Report | None = None) -> TrainResult:
     """The best model of a run with `config`; a run that was interrupted or killed goes on where it was saved last.
 
-    Writes config.json, log.csv, last.safetensors and best.safetensors under config.out. Ctrl-C and SIGTERM end the run
-    after the step under way, saved. Under torchrun each process takes its share of every step. Raises UsageError where
-    the folder holds a run of another configuration, EcdError where the loss is not finite.
+    Writes config.json, log.csv, last.safetensors and best.safetensors under config.out, which say where the data come
+    from; the checkpoints also say which crystals trained them. Ctrl-C and SIGTERM end the run after the step under way,
+    saved. Under torchrun each process takes its share of every step. Raises UsageError where the folder holds a run of
+    another configuration or other data, or where a task of the benchmark has only the sample's data and config.sample
+    is not set; EcdError where the loss is not finite.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads or threads)
@@ -75,7 +79,7 @@ def _train(
     config: TrainConfig, processes: Processes, report: Report | None, stopped: Callable[[], bool]
 ) -> TrainResult:
     data = training_data(config)
-    run = Run.open(config, processes.first)
+    run = Run.open(config, data.origin, processes.first)
     processes.wait()
     learner = begun(config, data, run, processes)
     validation = _validation_batches(config, data, learner.model, processes)
@@ -102,7 +106,8 @@ def _train(
         run.validated(0.0, validation_error(learner.judged, validation, processes), learner.judged)
         run.save(learner)
     processes.wait()
-    return TrainResult(run.best_model(), run.best_error or float("nan"), run.best, run.log)
+    best_error = float("nan") if run.best_error is None else run.best_error  # 0 is an error, too
+    return TrainResult(run.best_model(), best_error, run.best, run.log, data.origin)
 
 
 def _steps(

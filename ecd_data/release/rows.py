@@ -66,12 +66,18 @@ def absolute(root: str) -> str:
     return root if "://" in root else str(Path(root).expanduser().resolve())
 
 
-def locate(configuration: str, data_dir: str | Path | None) -> str:
-    """The root of the store that serves a configuration, found as open_store finds it.
+def locate(configuration: str, data_dir: str | Path | None, sample: bool = False) -> str:
+    """The root of the store that serves a configuration, found as open_store finds it; with `sample`, the sample's.
 
     Raises UsageError where there is no data for it.
     """
-    return absolute(resolve(set_name(configuration), data_dir))
+    return absolute(resolve(set_name(configuration), data_dir, sample))
+
+
+def official_split(configuration: str) -> splits.Split:
+    """The ids of a configuration by part, as the benchmark's lists have them."""
+    plain = configuration.removeprefix(PROBES)
+    return set_of(plain) if plain in SETS else load_split(plain)
 
 
 def lists_hash() -> str:
@@ -124,7 +130,7 @@ Places = dict[str, tuple[str, str | None]]
 
 def _official(configuration: str, store: Store) -> Places:
     plain = configuration.removeprefix(PROBES)
-    split = set_of(plain) if plain in SETS else load_split(plain)
+    split = official_split(configuration)
     places: Places = {id: (part, None) for part in PARTS for id in split.get(part, [])}
     if plain.startswith("exp"):  # the sample's crystals have names of their own for the compounds of the list
         places |= {row["sample_id"]: ("test", None) for row in gap_rows() if row["sample_id"] in store}

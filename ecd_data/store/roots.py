@@ -30,11 +30,19 @@ def open_store(name: str | Path) -> Store:
     return store
 
 
-def resolve(configuration: str, data_dir: str | Path | None = None) -> str:
-    """The root of the store that serves a configuration; one log line says when it is the embedded sample."""
-    given = data_dir or os.environ.get("ECD_ROOT")
+def resolve(configuration: str, data_dir: str | Path | None = None, sample: bool = False) -> str:
+    """The root of the store that serves a configuration; one log line says when it is the embedded sample.
+
+    sample: the caller wants the sample, which is then taken whatever ECD_ROOT says, without a line; data_dir= is where
+    a copy of it lies. Raises UsageError where there is nothing for the configuration.
+    """
+    given = data_dir if sample else given_root(data_dir)
     if given:
         return configured(str(given), configuration)
+    if sample and configuration in EMBEDDED:
+        return embedded(configuration)
+    if sample:
+        raise UsageError(f"the embedded sample has nothing for {configuration!r}: it serves {', '.join(EMBEDDED)}")
     if configuration not in EMBEDDED:
         raise UsageError(
             f"no data for {configuration!r}: set ECD_ROOT (or data_dir=) to a folder or URL that holds "
@@ -42,6 +50,11 @@ def resolve(configuration: str, data_dir: str | Path | None = None) -> str:
         )
     _say_once(configuration)
     return embedded(configuration)
+
+
+def given_root(data_dir: str | Path | None = None) -> str | None:
+    """The data root that a caller or the environment variable ECD_ROOT names, None where neither does."""
+    return str(data_dir) if data_dir else os.environ.get("ECD_ROOT") or None
 
 
 @cache

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ecd_models.verbs.options import Data, Quiet, writable
+from ecd_models.verbs.options import Data, Quiet, Sample, writable
 
 
 def train(
@@ -20,6 +21,7 @@ def train(
     parts: Annotated[
         list[str] | None, typer.Option("--evaluate", help="Judge on this part of the task, as test; repeatable.")
     ] = None,
+    sample: Sample = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a network; a second call continues an interrupted run. With torchrun: in several processes."""
@@ -28,7 +30,8 @@ def train(
     from ecd_models.distributed import is_first
     from ecd_models.screen import evaluation_progress, training_progress
 
-    config = load_config(*configs, settings=[*(settings or []), *([f"out={out}"] if out else [])])
+    given = [*([f"out={out}"] if out else []), *(["sample=true"] if sample else [])]
+    config = load_config(*configs, settings=[*(settings or []), *given])
     shown = is_first() and not quiet
     runs = repeats.seeded(config, seeds)
     results = list(repeats.train_seeds(runs, lambda run: training_progress(run.steps, shown)))
@@ -37,17 +40,21 @@ def train(
     spreads = {"validation": repeats.validated(results)}
     for result in results:
         print(f"best validation eps_mae {100 * result.best_error:.3f} %: {result.best}; log: {result.log}")
+    origin = results[0].origin
+    print(f"data: {config.task} of {origin}")
     for part in parts or []:
         spreads[part] = repeats.judged(results, config, part, lambda: evaluation_progress(shown))
     if seeds > 1 or parts:
-        repeats.save_spreads(Path(config.out) / "errors.json", spreads)
+        repeats.save_spreads(Path(config.out) / "errors.json", spreads, origin)
         print("\n".join(f"{name} eps_mae {spread}" for name, spread in spreads.items()))
         print(f"errors: {Path(config.out) / 'errors.json'}")
 
 
 def evaluate(
     task: Annotated[str, typer.Argument(help="Task or configuration, for example pbe.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint or name.")],
+    models: Annotated[
+        list[str], typer.Option("--model", "-m", help="Checkpoint or name; repeatable, a row of the table each.")
+    ],
     part: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,27 +63,57 @@ def evaluate(
         ),
     ] = None,
     data: Data = None,
+    sample: Sample = False,
     limit: Annotated[int | None, typer.Option(help="Only the first crystals.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="JSON file with a row a crystal.", callback=writable)
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="JSON file with a row a crystal; of several models one each, FILE_MODEL.json.",
+            callback=writable,
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure the errors of a model on full grids."""
+    """Measure the errors of models on full grids, of crystals that trained them and of others apart."""
+    from dataclasses import replace
+
     from ecd_data.errors import UsageError
     from ecd_models import evaluate, load_model
+    from ecd_models.result_table import table_of
     from ecd_models.screen import evaluation_progress
 
     parts = part or ["test"]
     if output is not None and len(parts) > 1:
         raise UsageError("--output takes the errors of one part: give one --part")
-    judged = load_model(model)
+    files = files_of(models, output)
+    judged = {name: load_model(name) for name in models}
     for name in parts:
-        with evaluation_progress(not quiet) as report:
-            result = evaluate(judged, task, part=name, data_dir=data, limit=limit, report=report)
-        print(f"{result.task} {name}, {result.model}: {result.summary}")
-        if result.atom_summary is not None:
-            print(f"{result.task} {name}, superposed atoms: {result.atom_summary}")
-        if output is not None:
-            result.save(output)
-            print(f"errors: {output}")
+        results = []
+        for label, model in judged.items():
+            with evaluation_progress(not quiet) as report:
+                found = evaluate(model, task, part=name, data_dir=data, sample=sample, limit=limit, report=report)
+            results.append(replace(found, model=label))
+            if label in files:
+                results[-1].save(files[label])
+        print(table_of(results))
+        for file in files.values():
+            print(f"errors: {file}")
+
+
+def files_of(models: list[str], output: Path | None) -> dict[str, Path]:
+    """The JSON file of each model: `output` of one, FILE_MODEL.json of several; none without an output.
+
+    Raises UsageError where a model is named twice, or two would have one file.
+    """
+    from ecd_data.errors import UsageError
+
+    if twice := [name for name in models if models.count(name) > 1]:
+        raise UsageError(f"the model {twice[0]} is named twice: name each once")
+    if output is None or len(models) == 1:
+        return {} if output is None else {models[0]: output}
+    words = {name: re.sub(r"\W+", "-", re.sub(r"\.(safetensors|pt)$", "", name)).strip("-")[-100:] for name in models}
+    if len(set(words.values())) < len(models):
+        raise UsageError("two of the models would have the same JSON file: give them one by one")
+    return {name: output.with_name(f"{output.stem}_{word}{output.suffix}") for name, word in words.items()}

@@ -49,5 +49,8 @@ def picture(file: Path | None) -> Path | None:
 Data = Annotated[
     str | None, typer.Option("--data", help="Folder or URL with the stores; default ECD_ROOT, the sample.")
 ]
+Sample = Annotated[
+    bool, typer.Option("--sample", help="The embedded sample's data, also for a task of the benchmark; results say so.")
+]
 Grid = Annotated[tuple[int, int, int] | None, typer.Option(help="Grid points along a, b, c.", callback=positive_grid)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
