@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import fields
 from typing import Any
 
@@ -19,6 +20,9 @@ from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.runs import Run
 from ecd_models.trained_on import TrainedOn, record_of
+from ecd_models.valences import joined, learned_from
+
+log = logging.getLogger("ecd_models")
 
 
 def begun(config: TrainConfig, data: TaskData, run: Run, processes: Processes) -> Learner:
@@ -28,6 +32,8 @@ def begun(config: TrainConfig, data: TaskData, run: Run, processes: Processes) -
     known = own or other
     run.trained_on = _record(config, data, own, other)
     model = new_model(config, data) if known is None else known.model.train()
+    if own is None or model.learned is None:
+        _record_learned(model, config, data)
     learner = Learner(model.to(processes.device), config, processes)
     try:
         if own is not None:
@@ -48,6 +54,16 @@ def _record(config: TrainConfig, data: TaskData, own: Checkpoint | None, other: 
     """What trains the model of a run: as its last state says, else its own crystals and those of its start."""
     stated = TrainedOn.from_metadata(own.metadata) if own is not None else None
     return stated or record_of(config, data, None if other is None else other.model.metadata)
+
+
+def _record_learned(model: DensityModel, config: TrainConfig, data: TaskData) -> None:
+    """Note in the model the electrons of each element in the training crystals, with those that it knew already."""
+    ids = data.ids("train") if config.fraction else []  # on a fraction of 0 nothing is learned
+    if not ids:
+        return
+    model.learned, warning = joined(model.learned, learned_from(data.store, ids))
+    if warning is not None:
+        log.warning("%s %s", config.start, warning)
 
 
 def started(config: TrainConfig) -> Checkpoint:

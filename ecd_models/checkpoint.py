@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import struct
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,10 +17,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ecd_data.errors import EcdError, FormatError, UsageError
+from ecd_models.headers import write_header
 from ecd_models.model import DensityModel
 from ecd_models.networks import MODELS, model_class
 from ecd_models.networks.atoms import SuperposedAtoms
 from ecd_models.networks.published_models import PUBLISHED, misfits, recognised
+from ecd_models.valences import Learned
 
 FORMAT = "ecd-model-1"
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -32,7 +33,8 @@ NUMBERS: list[Any] = [
     np.dtype,
     *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
 ]
-OWN_KEYS = ("format", "model", "config", "metadata")  # of a file's header; `add_metadata` adds others
+LEARNED = "learned"  # header: electrons of each element in the training data and what made them
+OWN_KEYS = ("format", "model", "config", "metadata", LEARNED)  # of a file's header; `add_metadata` adds others
 ATOMS, STATE, VALENCES = "atoms:", "state:", "valences:"  # what precedes names of tensors that are not the network's
 
 
@@ -64,6 +66,8 @@ def save_checkpoint(
         "config": json.dumps(asdict(config)),
         "metadata": json.dumps(dict(metadata or {})),
     }
+    if isinstance(model, DensityModel) and model.learned is not None:
+        header[LEARNED] = json.dumps(model.learned.to_record())
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     if atoms is not None:
         tensors |= {ATOMS + name: torch.from_numpy(np.array(value)) for name, value in asdict(atoms).items()}
@@ -90,24 +94,10 @@ def add_metadata(path: str | Path, extra: Mapping[str, str]) -> None:
     `load_checkpoint` gives them among the metadata; a name that is there already is replaced. Raises UsageError for a
     name that is the checkpoint's own, FormatError where the file is no whole checkpoint of ours.
     """
-    path = Path(path)
     if taken := sorted(set(extra) & set(OWN_KEYS)):
         raise UsageError(f"{taken[0]!r} is what every checkpoint has: add it under another name")
     load_checkpoint(path)  # raises where the file is not one
-    whole = path.read_bytes()
-    (length,) = struct.unpack_from("<Q", whole)
-    header = json.loads(whole[8 : 8 + length])
-    header["__metadata__"] |= dict(extra)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # as the format wants it: the tensors begin at a multiple of 8 bytes
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(struct.pack("<Q", len(text)) + text + whole[8 + length :])
-        part.chmod(0o644)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise EcdError(f"{path} could not be written ({error.strerror}): free some space and try again") from error
+    write_header(path, dict(extra))
 
 
 def registered_name(model: nn.Module) -> str:
@@ -131,14 +121,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         config = next(iter(cls.configurations.values()))
         model = cls(type(config)(**json.loads(header["config"])))
         metadata = json.loads(header["metadata"]) | {name: header[name] for name in header if name not in OWN_KEYS}
-    except (KeyError, TypeError, ValueError) as error:
+        learned = Learned.from_record(json.loads(header[LEARNED])) if LEARNED in header else None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{path} was written for another version of the model ({error}): update ecd") from error
     tables = _taken(tensors, ATOMS)
     state = _taken(tensors, STATE)
     valences = [value.numpy() for value in _taken(tensors, VALENCES).values()]
     _fill(model, tensors, str(path))
     atoms = SuperposedAtoms(**{name: value.numpy() for name, value in tables.items()}) if tables else None
-    known = DensityModel(model, atoms, header["model"], valences[0] if valences else None)
+    known = DensityModel(model, atoms, header["model"], valences[0] if valences else None, learned)
     known.metadata = metadata
     return Checkpoint(known.eval(), metadata, state)
 

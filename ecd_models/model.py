@@ -11,14 +11,16 @@ from ecd_data.crystal import Crystal, Floats
 from ecd_models.batch import ProbeBatch
 from ecd_models.electrons import electrons_of
 from ecd_models.networks.atoms import SuperposedAtoms
+from ecd_models.valences import Learned
 
 
 class DensityModel(nn.Module):
     """A network whose output is the density, or, with `atoms`, the difference to superposed spherical atoms.
 
     A network with two outputs gives the magnetization as well. valences [119]: electrons that an atom of each element
-    brings, to which predictions are scaled; None where they are not. metadata: what the model's checkpoint says of it,
-    empty without one.
+    brings, to which predictions are scaled; None where they are not. learned: the electrons of each element in the
+    training data and whose densities they are, None where that was not recorded. metadata:
+    what the model's checkpoint says of it, empty without one.
     """
 
     def __init__(
@@ -27,10 +29,12 @@ class DensityModel(nn.Module):
         atoms: SuperposedAtoms | None = None,
         name: str = "model",
         valences: Floats | None = None,
+        learned: Learned | None = None,
     ):
         super().__init__()
         self.network: Any = network
-        self.atoms, self.name, self.valences = atoms, name, valences
+        self.atoms, self.name, self.valences, self.learned = atoms, name, valences, learned
+        self.told: set[str] = set()  # warnings that were given, each once
         self.metadata: dict[str, Any] = {}
 
     @property
