@@ -113,7 +113,7 @@ def _reduced(formulas: Iterable[str]) -> set[str]:
 
 
 def add_record(path: str | Path, sample: bool = False) -> TrainedOn:
-    """The record that a checkpoint without one gets, from the configuration that it was trained with.
+    """The record of a checkpoint; one without gets it, from the configuration that it was trained with.
 
     sample: the data were the embedded sample's. The data must be those of the training: their lists are read again. A
     card beside the checkpoint (FILE.md) that has its SHA-256 gets the new one. Raises UsageError where the checkpoint
@@ -121,6 +121,8 @@ def add_record(path: str | Path, sample: bool = False) -> TrainedOn:
     """
     path = Path(path)
     metadata = load_checkpoint(path).metadata
+    if (recorded := TrainedOn.from_metadata(metadata)) is not None:
+        return recorded
     if "config" not in metadata:
         raise UsageError(f"{path} does not say what it was trained with: give a best.safetensors of `ecd train`")
     config = replace(TrainConfig.from_dict(metadata["config"], str(path)), sample=sample)

@@ -15,7 +15,7 @@ from datasets import Features, List, Value
 from datasets.builder import Key
 
 from ecd_data.release import hook
-from ecd_data.release.feature import REFERENCE, DensityFeature, ProbesFeature
+from ecd_data.release.feature import REFERENCE, DensityFeature, ProbesFeature, set_epoch
 from ecd_data.release.rows import GAP, PROBES, configuration, configurations, fingerprint, locate, rows_of
 from ecd_data.release.splits import PARTS
 from ecd_data.store import Store
@@ -30,16 +30,17 @@ SHARDS = 64  # of a split when streaming: divides among 1, 2, 4 ... 64 nodes or 
 PROPERTIES = ("energy_eV", "gap_eV", "total_magnetization", "scf_steps", GAP)
 DESCRIPTION = "ECD: electronic charge densities of crystalline inorganic materials"
 
-__all__ = ["EcdBuilder", "load_dataset"]
+__all__ = ["EcdBuilder", "load_dataset", "set_epoch"]
 
 
 def load_dataset(path: str = "ecd", name: str | None = None, **options: Any) -> Any:
     """The dataset of a configuration: a DatasetDict, or one Dataset with split="train"; iterable with streaming=True.
 
     The same as `datasets.load_dataset`, which knows "ecd" once ecd_data is imported. Configurations are the sets "pbe",
-    "hse", "mp", "ood", "exp", the probes "probes-pbe" and "probes-hse" (n_probes=1000, seed=0), and every task of
-    `load_split`. data_dir= or ECD_ROOT is the folder or URL with the stores; without, the embedded sample serves pbe,
-    hse, ood, exp and their tasks. Raises UsageError for an unknown configuration or one without data.
+    "hse", "mp", "ood", "exp", the probes "probes-pbe" and "probes-hse" (n_probes=1000, seed=0, epoch=0), and every task
+    of `load_split`; `set_epoch` gives other probes. data_dir= or ECD_ROOT is the folder or URL with the stores;
+    without, the embedded sample serves pbe, hse, ood, exp and their tasks. torch's DataLoader takes the rows as they
+    are, see `ecd_data.release.batches`. Raises UsageError for an unknown configuration or one without data.
     """
     hook.install()
     return datasets.load_dataset(path, name, **options)
@@ -47,10 +48,11 @@ def load_dataset(path: str = "ecd", name: str | None = None, **options: Any) -> 
 
 @dataclass
 class EcdConfig(datasets.BuilderConfig):
-    """A configuration: its name, the data root, and how many probes a crystal `probes-*` draw from which seed."""
+    """A configuration: its name, the data root, and which probes `probes-*` draw: how many, of which seed and epoch."""
 
     n_probes: int = 1000
     seed: int = 0
+    epoch: int = 0
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Features | None = None) -> str:
         """The name in the cache, which changes with the store's place and contents."""
@@ -102,7 +104,11 @@ def features_of(config: EcdConfig, store: Store) -> Features:
     """The columns of a configuration: metadata, structure, properties, and the density or its probes."""
     extra = [field for field in store.columns().schema if field.name not in SCHEMA.names]
     numeric = [field.name for field in extra if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
-    grid = ProbesFeature(config.n_probes, config.seed) if config.name.startswith(PROBES) else DensityFeature()
+    grid = (
+        ProbesFeature(config.n_probes, config.seed, config.epoch)
+        if config.name.startswith(PROBES)
+        else DensityFeature()
+    )
     return Features(
         {
             "id": Value("string"),

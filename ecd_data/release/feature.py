@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -100,12 +100,13 @@ class DensityFeature:
 class ProbesFeature:
     """A column of n random grid points a crystal: {"frac_coords": [n, 3], "values": [n] float32 in e/Å^3}.
 
-    Those of `Store.probes` in epoch 0 of `seed`: the same in any order, process and machine, read from the store's
-    extract where it has one.
+    Those of `Store.probes` in `epoch` of `seed`: the same in any order, process and machine, read from the store's
+    extract where it has one. `set_epoch` gives rows of another epoch.
     """
 
     n: int = 1000
     seed: int = 0
+    epoch: int = 0
     decode: bool = True
     id: str | None = field(default=None, repr=False)
     dtype: ClassVar[str] = "dict"
@@ -125,7 +126,7 @@ class ProbesFeature:
         """The probes of the crystal that a reference names."""
         reference = Reference(**value)
         reader = _reader(reference.root)
-        probes = reader.draw([(0, reference.id)], self.n, self.seed, load=lambda id: _latest(reference))[0]
+        probes = reader.draw([(self.epoch, reference.id)], self.n, self.seed, load=lambda id: _latest(reference))[0]
         return {"frac_coords": probes.frac_coords, "values": probes.values}
 
     def cast_storage(self, storage: pa.Array) -> pa.Array:
@@ -135,6 +136,24 @@ class ProbesFeature:
     def flatten(self) -> dict[str, Value]:
         """The reference's fields as columns."""
         return {name: Value(VALUE_TYPES[kind]) for name, kind in REFERENCE.items()}
+
+
+def set_epoch(rows: Any, epoch: int) -> Any:
+    """The same rows of `probes-*`, with the probes of another epoch: other grid points of each crystal, by seed.
+
+    `rows` is what `load_dataset` returned, loaded or streaming; nothing is prepared again. Call it before each epoch of
+    a training. Raises UsageError for rows without probes and for an epoch that is no whole number from 0 on.
+    """
+    if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or epoch < 0:
+        raise UsageError(f"an epoch is a whole number from 0 on, not {epoch!r}")
+    if isinstance(rows, dict):
+        return type(rows)({part: set_epoch(each, epoch) for part, each in rows.items()})
+    found = [(name, kind) for name, kind in (rows.features or {}).items() if isinstance(kind, ProbesFeature)]
+    if not found:
+        raise UsageError('these rows have no probes to draw: load the configuration "probes-pbe" or "probes-hse"')
+    for name, kind in found:
+        rows = rows.cast_column(name, replace(kind, epoch=int(epoch)))
+    return rows
 
 
 @lru_cache(maxsize=8)

@@ -1,13 +1,13 @@
-"""`datasets.load_dataset("ecd", ...)` once ecd_data is imported, without importing `datasets`.
+"""`datasets.load_dataset("ecd", ...)` once ecd_data is imported, without importing `datasets`; its rows in torch.
 
-`datasets` has no entry points for builders, so its resolver of names is wrapped for the one name "ecd": at once where
-`datasets` is there already, else right after it has been imported.
+`datasets` has no entry points for builders, so its resolver of names is wrapped for the one name "ecd"; and torch's
+default collate is told of the rows. Each at once where the module is there already, else right after its import.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -15,24 +15,35 @@ from typing import Any
 
 NAME = "ecd"
 RESOLVER = "dataset_module_factory"
+LOAD = "datasets.load"
+COLLATE, COLLATE_MAP = "torch.utils.data._utils.collate", "default_collate_fn_map"
 USERS = ("datasets.load", "datasets.inspect")
 
 
 def install() -> None:
-    """Wrap the resolver now or when `datasets` is imported; twice is once."""
-    if hasattr(sys.modules.get("datasets.load"), RESOLVER):
-        _wrap(sys.modules["datasets.load"])
-    elif not any(isinstance(finder, _AfterDatasets) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _AfterDatasets())
+    """Wrap the resolver and register the rows now, or when `datasets` and torch are imported; twice is once."""
+    _after(LOAD, RESOLVER, _wrap)
+    _after(COLLATE, COLLATE_MAP, _register_rows)
 
 
-class _AfterDatasets:
-    """Finds datasets.load as Python would, and wraps the resolver when the module has run."""
+def _after(name: str, needed: str, act: Callable[[ModuleType], None]) -> None:
+    """Act on a module now where it has what is needed, else when it is imported."""
+    if hasattr(sys.modules.get(name), needed):
+        act(sys.modules[name])
+    elif not any(isinstance(finder, _AfterImport) and finder.name == name for finder in sys.meta_path):
+        sys.meta_path.insert(0, _AfterImport(name, act))
+
+
+class _AfterImport:
+    """Finds a module as Python would, and acts on it when it has run."""
+
+    def __init__(self, name: str, act: Callable[[ModuleType], None]) -> None:
+        self.name, self.act = name, act
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != "datasets.load":
+        if fullname != self.name:
             return None
         sys.meta_path.remove(self)
         spec = PathFinder.find_spec(fullname, path, target)
@@ -42,10 +53,16 @@ class _AfterDatasets:
 
         def run_and_wrap(module: ModuleType) -> None:
             run(module)
-            _wrap(module)
+            self.act(module)
 
         spec.loader.exec_module = run_and_wrap  # type: ignore[method-assign]
         return spec
+
+
+def _register_rows(collate: ModuleType) -> None:
+    from ecd_data.release.batches import register
+
+    register(collate)
 
 
 def _wrap(load: ModuleType) -> None:
