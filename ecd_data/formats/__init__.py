@@ -14,6 +14,7 @@ from ecd_data.density import Density
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats import archive, cube, espresso, gpw, hdf5, mp_json, vasp, vaspwave, xsf
 from ecd_data.formats.compressed import read_bytes, write_bytes
+from ecd_data.formats.foreign import foreign_by_content, foreign_by_name, neither
 from ecd_data.formats.text import Text
 from ecd_data.formats.units import unit_named
 
@@ -21,6 +22,7 @@ log = logging.getLogger("ecd_data")
 
 MAX_VOLUME = 1e8  # Å^3; a larger cell is a damaged number
 HEAD = 8192
+MARKLESS = ("chgcar", "vaspwave")  # what has no mark of its own, and any HDF5, may be of another program
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def read(path: str | Path, unit: str | None = None, step: int = -1) -> Density:
 
 def parse(data: Text, name: str, unit: str | None = None, step: int = -1) -> Density:
     """The Density in the uncompressed bytes of a file that errors call `name`; unit, step, errors: as in `read`."""
-    kind = _kind(data[:HEAD], name)
+    head = data[:HEAD]
+    kind = _kind(head, name)
     format = FORMATS[kind]
     options: dict[str, Any] = {"step": step} if kind == "chgcar" else {}
     if kind != "chgcar" and step not in (0, -1):
@@ -91,6 +94,11 @@ def parse(data: Text, name: str, unit: str | None = None, step: int = -1) -> Den
             raise UsageError(f"{name} is read as {kind}, whose unit is fixed: leave unit={unit!r} out")
     try:
         rho = format.parse(data, name, **options)
+    except FormatError as error:
+        foreign = _foreign(kind, head, name)
+        if foreign:
+            raise FormatError(f"{name} {foreign}") from error
+        raise
     except EcdError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
@@ -109,14 +117,26 @@ def _split(path: str) -> tuple[str, str | None]:
     return (archive_path, member) if mark and not Path(path).exists() else (path, None)
 
 
+def _foreign(kind: str, head: bytes, name: str) -> str | None:
+    """What a file is that could not be read as `kind`, where nothing but its name, or not even that, says so."""
+    if kind not in MARKLESS or _is_named(kind, name):
+        return None
+    return foreign_by_name(name) or (neither(head, name) if kind == "chgcar" else None)
+
+
+def _is_named(kind: str, name: str) -> bool:
+    return FORMATS[kind].names.search(os.path.basename(name)) is not None
+
+
 def _kind(head: bytes, name: str) -> str:
     """The format by content, else by name, else the one that VASP gives no mark."""
-    base = os.path.basename(name)
-    by_name = [key for key, format in FORMATS.items() if format.names.search(base)]
+    by_name = [key for key in FORMATS if _is_named(key, name)]
     if _is_hdf5(head):
         return "espresso-hdf5" if "espresso-hdf5" in by_name else "vaspwave"
-    by_content = (key for key, format in FORMATS.items() if format.looks_like(head))
-    return next(by_content, None) or next(iter(by_name), "chgcar")
+    by_content = next((key for key, format in FORMATS.items() if format.looks_like(head)), None)
+    if by_content is None and (foreign := foreign_by_content(head)):
+        raise FormatError(f"{name} {foreign}")
+    return by_content or next(iter(by_name), "chgcar")
 
 
 def write(path: str | Path, rho: Density, format: str | None = None) -> None:
