@@ -134,7 +134,9 @@ def write_vasp_inputs(
             kpoints = _kpoints(crystal, id, step, hse_spacing if step == "hse" else spacing)
             _write_step(where, crystal, id, incar(crystal, step, hubbard_u, spin), kpoints)
             if step == "hse":
-                _write_incar(where / "INCAR.orbitals", incar(crystal, "static", hubbard_u, spin) | ORBITALS)
+                orbitals = incar(crystal, "static", hubbard_u, spin) | ORBITALS
+                orbitals["SYSTEM"] = f"{crystal.reduced_formula} orbitals for hse"
+                _write_incar(where / "INCAR.orbitals", orbitals)
             written.append(where)
         (Path(folder) / id / "ORDER.txt").write_text(ORDER + _not_shown(crystal, hubbard_u))
     return written
