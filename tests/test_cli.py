@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -59,7 +60,19 @@ DATA = {
     ("convert", "--bound", "x", "CHGCAR_good", "new.ecd"): 2,
     ("convert", "--pipeline", "zip", "CHGCAR_good", "new.ecd"): 2,
     ("export", "good"): 2,
+    ("info", "nothing::good"): 1,
     ("export", "goot", "CHGCAR_out", "--store", "my.ecd"): 1,
+    ("export", "x.gz", "CHGCAR_out"): 1,
+    ("export", "folder", "CHGCAR_out"): 2,
+    ("compare", "CHGCAR_good"): 2,
+    ("compare", "CHGCAR_good", "x.gz"): 1,
+    ("compare", "CHGCAR_good", "CHGCAR_cut"): 1,
+    ("compare", "CHGCAR_good", "MgO_rs"): 1,
+    ("compare", "good", "goot", "--store", "my.ecd"): 1,
+    ("compare", "CHGCAR_good", "my.ecd::good", "-o", "CHGCAR_out"): 2,
+    ("compare", "CHGCAR_good", "my.ecd::good", "-o", "diff.txt"): 2,
+    ("compare", "CHGCAR_good", "my.ecd::good", "-o", "nowhere/diff_CHGCAR"): 2,
+    ("check", "my.ecd", "--pair", "pbe"): 2,
     ("export", "good", "CHGCAR_out", "--store", "nothing"): 1,
     ("export", "good", "out.txt", "--store", "my.ecd"): 2,
     ("export", "good", "nowhere/CHGCAR", "--store", "my.ecd"): 2,
@@ -83,6 +96,14 @@ MODELS = {
     ("train", "broken.toml"): 2,
     ("train", "typo.toml"): 2,
     ("train", "folder"): 2,
+    ("train", "seed.toml", "--set", "foo=1"): 2,
+    ("plot", "x.gz", "-o", "x.png"): 1,
+    ("plot", "folder", "-o", "x.png"): 2,
+    ("plot", "good", "CHGCAR_good", "-o", "x.png", "-m", "junk.pt", "--store", "my.ecd"): 2,
+    ("plot", "CHGCAR_good", "-o", "x.png", "--plane", "d"): 2,
+    ("plot", "CHGCAR_good", "-o", "x.png", "--scale", "cubic"): 2,
+    ("plot", "CHGCAR_good", "-o", "x.png", "--at", "nan"): 2,
+    ("plot", "CHGCAR_good", "MgO_rs", "-o", "x.png"): 1,
     ("train", "device.toml"): 2,
     ("train", "rate.toml"): 2,
     ("train", "seed.toml"): 2,
@@ -111,7 +132,9 @@ def test_every_mistake_is_one_sentence_with_its_exit_code(here, capsys, argument
     assert run(*arguments) == (DATA | MODELS)[arguments]
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err
-    if arguments[0] == "check" and len(arguments) > 1:  # its verdicts are its output
+    if (
+        arguments[0] == "check" and len(arguments) > 1 and (DATA | MODELS)[arguments] == 1
+    ):  # its verdicts are its output
         assert out.count("\n") == len(arguments) - 1
     else:
         assert err.startswith("ecd: ")
@@ -155,6 +178,129 @@ def test_data_verbs_do_what_they_say(here, capsys):
     assert run("split", "ecd_hse", "--part", "test") == 0
     assert run("leakage", "ecd_pbe_hse") == 0
     assert "975" in capsys.readouterr().out
+
+
+NOT_THERE = {
+    ("info", "nofile"): "nofile was not found",
+    ("info", "CHGCAR_gut"): "near: CHGCAR_cut, CHGCAR_good",
+    ("info", "nowhere/CHGCAR"): "there is no folder nowhere",
+    ("info", "folder"): "folder is not a store, it has no index.parquet",
+    ("info", "nothing.ecd::good"): "nothing.ecd is not a store, there is nothing of this name",
+    ("export", "x.gz", "CHGCAR_out"): "x.gz was not found",
+    ("plot", "run/CHGCAR", "-o", "x.png"): "run/CHGCAR was not found",
+    ("plot", "MgO_sr", "-o", "x.png"): "no such id in pbe (near: MgO_rs",
+    ("compare", "nothing", "CHGCAR_good"): "there is no such file here and no such id in pbe",
+    ("verify", "nothing"): "nothing is not a store, there is nothing of this name",
+}
+
+
+@pytest.mark.parametrize("arguments", NOT_THERE, ids=" ".join)
+def test_what_is_not_there_is_not_found_where_it_was_meant(here, capsys, arguments):
+    assert run(*arguments) == 1
+    err = capsys.readouterr().err
+    assert NOT_THERE[arguments] in err
+    assert arguments[0] == "compare" or "sample/pbe.ecd" not in err
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("foo=1", "the setting 'foo=1' has an unknown key 'foo'"),
+        ("step=5", "the setting 'step=5' has an unknown key 'step'; did you mean 'steps'"),
+        ("steps=many", "the setting 'steps=many' has steps = 'many' where int is due"),
+        ("options=3", "the setting 'options=3' has options = 3"),
+    ],
+)
+def test_a_wrong_setting_is_blamed_and_not_the_file(here, capsys, setting, words):
+    pytest.importorskip("torch")
+    Path("good.toml").write_text('out = "run"')
+    assert run("train", "good.toml", "--set", setting) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert "good.toml" not in err
+    Path("typo.toml").write_text("stepz = 3")
+    assert run("train", "good.toml", "typo.toml", "--set", "steps=2") == 2
+    err = capsys.readouterr().err
+    assert "typo.toml has an unknown key" in err
+    assert "good.toml" not in err
+
+
+def test_an_export_takes_files_too_and_says_what_it_wrote(here, capsys):
+    assert run("export", "good", "CHGCAR_out", "--store", "my.ecd", "--grid", "6", "8", "10") == 0
+    assert "6x8x10" in capsys.readouterr().out
+    assert run("export", "CHGCAR_out", "out.cube") == 0
+    assert "6x8x10" in capsys.readouterr().out
+    assert run("export", "my.ecd::good", "again_CHGCAR.gz") == 0
+    assert read("again_CHGCAR.gz").shape == read("CHGCAR_good").shape
+    Path("good").write_bytes(Path("CHGCAR_out").read_bytes())  # an id of the store that is a file as well
+    assert run("export", "good", "one_CHGCAR", "--store", "my.ecd") == 0
+    assert run("export", "good", "two_CHGCAR") == 0
+    assert [read(f"{name}_CHGCAR").shape for name in ("one", "two")] == [(12, 10, 15), (6, 8, 10)]
+
+
+def test_two_densities_are_compared(here, capsys):
+    assert run("export", "good", "CHGCAR_out", "--store", "my.ecd", "--grid", "14", "8", "10") == 0
+    capsys.readouterr()
+    assert run("compare", "CHGCAR_out", "good", "--store", "my.ecd", "-o", "diff_CHGCAR") == 0
+    out = capsys.readouterr().out
+    for word in ("eps_mae ", "electrons ", "largest difference ", "compared on 14x10x15", "diff_CHGCAR: "):
+        assert word in out
+    assert Path("diff_CHGCAR").read_text().startswith("difference: CHGCAR_out - good")
+    assert run("compare", "CHGCAR_good", "my.ecd::good", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["eps_mae_percent"] < 1e-3
+    assert len(told["electrons"]) == len(told["largest_at"]) - 1 == 2
+
+
+def test_pictures_of_files_and_ids(here, capsys):
+    pytest.importorskip("matplotlib")
+    for number, sources in enumerate([("CHGCAR_good",), ("CHGCAR_good", "my.ecd::good"), ("MgO_rs",)]):
+        assert run("plot", *sources, "-o", f"{number}.png") == 0
+        assert Path(f"{number}.png").stat().st_size > 5000
+    assert run("plot", "good", "--store", "my.ecd", "-o", "x.svg", "--plane", "a", "--at", "0.3", "--scale", "log") == 0
+    write("CHGCAR_big", replace(read("CHGCAR_good"), values=40 * read("CHGCAR_good").values))
+    capsys.readouterr()
+    assert run("plot", "CHGCAR_big", "CHGCAR_good", "-o", "big.png") == 0
+    out = capsys.readouterr().out
+    assert "note: the electron counts differ" in out
+    assert "note: CHGCAR_big: " in out
+    assert "above the colours" in out
+
+
+def test_a_crystal_without_a_partner_is_not_a_bad_one(here, capsys):
+    write("CHGCAR_alone", read("CHGCAR_good"))
+    assert run("check", "my.ecd", "CHGCAR_alone", "--pair", "my.ecd") == 0
+    out = capsys.readouterr().out
+    assert "my.ecd::good: ok (spin, frozen-density)" in out
+    assert "CHGCAR_alone: ok (spin, pair-missing" in out
+    assert run("check", "CHGCAR_alone", "--pair", "my.ecd") == 2
+    assert "none of the 1 densities has a partner in my.ecd" in capsys.readouterr().err
+
+
+def test_the_status_of_a_fetch_that_was_not_begun(here, capsys):
+    assert run("fetch", "--status", "new.ecd") == 0
+    assert "no fetch was begun" in capsys.readouterr().out
+    assert run("fetch", "--status", "my.ecd") == 0
+    assert run("fetch", "--status", "folder") == 2
+    assert run("fetch", "--status", "CHGCAR_good") == 2
+
+
+def test_a_computation_is_refused_before_its_engine_is_looked_for(here, capsys, monkeypatch):
+    monkeypatch.setenv("ECD_PWX", str(here / "no-such-program"))
+    for arguments in (
+        ("nothing.cif", "new.ecd"),
+        ("CHGCAR_good", "new.ecd", "-f", "lda"),
+        ("CHGCAR_good", "new.ecd", "--kspacing", "7"),
+        ("CHGCAR_good", "new.ecd", "--steps", "nscf"),
+        ("CHGCAR_good", "new.ecd", "--spin", "--no-smearing"),
+        ("CHGCAR_good", "new.ecd", "--engine", "abinit"),
+        ("CHGCAR_good", "new.ecd", "-p", "0"),
+    ):
+        assert run("dft", "run", *arguments) == 2, arguments
+        assert "no-such-program" not in capsys.readouterr().err
+    assert run("dft", "run", "CHGCAR_good", "new.ecd") == 1
+    assert "no-such-program" in capsys.readouterr().err
+    assert not Path("new.ecd").exists()
 
 
 def test_help_and_no_arguments(here, capsys):

@@ -1,7 +1,8 @@
-"""Pictures: they appear, whole, for cells of any form."""
+"""Pictures: they appear, whole, for cells of any form; atoms are where they are; what is beyond the colours is told."""
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 
@@ -9,31 +10,137 @@ import numpy as np
 import pytest
 
 from ecd_data import Crystal, Density
-from ecd_data.errors import MissingDependencyError
+from ecd_data.colours import colours_of
+from ecd_data.errors import MissingDependencyError, UsageError
+from ecd_data.plane import plane_of
 from tests.conftest import smooth_density
 
 pytest.importorskip("matplotlib")
-from ecd_data.plot import plot_slices
+from ecd_data.plot import plot_density, plot_slices
+
+
+def picture_of(path):
+    from matplotlib.image import imread
+
+    return imread(path)
+
+
+def marked_points(path) -> int:
+    """Points in red (above the colours) or magenta (below), which nothing else in a picture has."""
+    red, green = picture_of(path)[..., 0], picture_of(path)[..., 1]
+    return int(((red > 0.98) & (green < 0.02)).sum())
 
 
 @pytest.mark.parametrize("atoms", [0, 3])
 @pytest.mark.parametrize("shape", [(12, 10, 15), (1, 4, 1)])
 def test_a_picture_of_any_cell(tmp_path, atoms, shape):
-    from matplotlib.image import imread
-
     rho = smooth_density(shape)
     crystal = Crystal(rho.lattice, rho.numbers[:atoms], rho.frac_coords[:atoms] - 2.5)
     rho = replace(rho, crystal=crystal)
     plot_slices(rho, replace(rho, values=1.1 * rho.values), tmp_path / "x.png")
-    picture = imread(tmp_path / "x.png")
-    assert picture.shape[0] > 300
-    assert picture.std() > 0.05
+    for axis in "abc":
+        plot_density(rho, tmp_path / f"{axis}.png", axis=axis)
+    for file in tmp_path.iterdir():
+        assert picture_of(file).shape[0] > 300
+        assert picture_of(file).std() > 0.05
 
 
-def test_a_perfect_guess_has_a_picture_too(tmp_path):
+def test_a_perfect_guess_has_a_picture_and_no_notes(tmp_path):
     rho = smooth_density()
-    plot_slices(rho, rho, tmp_path / "x.png", "same")
+    assert plot_slices(rho, rho, tmp_path / "x.png", "same $1") == []
     assert (tmp_path / "x.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("ending", ["pdf", "svg"])
+def test_pictures_to_print(tmp_path, ending):
+    plot_density(smooth_density(), tmp_path / f"x.{ending}")
+    assert (tmp_path / f"x.{ending}").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda v: 33 * v, "prediction: .* is above the colours, up to"),
+        (lambda v: v - v.max(), "prediction: .* is below 0, down to -"),
+        (lambda v: np.where(v == v.max(), 50 * v, v), "prediction: "),
+    ],
+)
+def test_what_is_beyond_the_colours_is_told_and_marked(tmp_path, change, words):
+    rho = smooth_density()
+    plane = plane_of(rho).index
+    values = rho.values.copy()
+    values[:, :, plane] = change(values[:, :, plane])
+    [note] = plot_slices(rho, replace(rho, values=values), tmp_path / "x.png")
+    assert re.match(words, note)
+    plot_slices(rho, rho, tmp_path / "same.png")
+    assert marked_points(tmp_path / "x.png") > marked_points(tmp_path / "same.png") + 100
+
+
+def test_a_scale_is_logarithmic_where_it_must_be():
+    flat, peaked = np.linspace(0.2, 1, 100).reshape(10, 10), np.full((10, 10), 1e-3)
+    peaked[5, 5] = 30.0
+    assert not colours_of(flat).log
+    assert colours_of(peaked).log
+    assert colours_of(flat, "log").log
+    assert not colours_of(peaked, "linear").log
+    for values in (flat, peaked, -peaked, peaked - 1, np.zeros((4, 4)), np.full((4, 4), 1e-30)):
+        for scale in ("auto", "linear", "log"):
+            colours = colours_of(values, scale)
+            assert colours.beyond(values) == ""
+            assert np.isfinite(np.ma.filled(colours.norm()(values), 0.0)).all()
+    assert "logarithmic" in colours_of(peaked).label
+    assert "e/Å" in colours_of(flat).label
+
+
+def test_a_difference_density_has_a_signed_scale(tmp_path):
+    rho = smooth_density()
+    difference = replace(rho, values=rho.values - rho.values.mean())
+    assert colours_of(difference.values[:, :, 0]).signed
+    assert not colours_of(np.array([[1.0, -1e-3]])).signed  # noise around zero
+    assert plot_density(difference, tmp_path / "x.png") == []
+
+
+def test_atoms_are_drawn_where_they_are():
+    lattice = np.array([[4.0, 0, 0], [1.0, 5.0, 0], [0.7, -0.4, 6.0]])
+    crystal = Crystal(lattice, [14, 8, 1], [[0.25, 0.5, 0.5], [0.0, 0.0, 0.55], [0.1, 0.1, 0.9]])
+    plane = plane_of(Density(crystal, np.ones((8, 8, 10))))
+    assert plane.name == "plane c = 0.5"
+    atoms = list(plane.atoms())
+    assert {symbol for symbol, _, _ in atoms} == {"Si", "O"}
+    places = np.array([place for symbol, place, _ in atoms if symbol == "Si"])
+    assert len(places) == 4
+    in_cell = (crystal.frac_coords[0] * [1, 1, 0]) @ lattice
+    assert np.abs(places - in_cell[:2]).max(axis=1).min() < 1e-9
+    above = next(height for symbol, _, height in atoms if symbol == "O")
+    assert above == pytest.approx(0.05 * 6.0)
+    feet = np.array([place for symbol, place, _ in atoms if symbol == "O"])
+    foot = (crystal.frac_coords[1] @ lattice - 0.5 * lattice[2])[:2]  # where it stands above the plane's origin
+    cells = np.linalg.solve(lattice[:2, :2].T, (feet - foot).T)
+    assert np.abs(cells - np.round(cells)).max() < 1e-9
+
+
+@pytest.mark.parametrize("axis", "abc")
+def test_the_corners_span_two_cells_each_way(axis):
+    rho = smooth_density((6, 8, 10))
+    plane = plane_of(rho, axis, 0.5)
+    x, y = plane.corners(plane.cut(rho.values).shape)
+    sides = [rho.lattice["abc".index(other)] for other in "abc" if other != axis]
+    area = 4 * np.linalg.norm(np.cross(*sides))
+    one = np.array([x[-1, 0] - x[0, 0], y[-1, 0] - y[0, 0]])
+    two = np.array([x[0, -1] - x[0, 0], y[0, -1] - y[0, 0]])
+    assert abs(one[0] * two[1] - one[1] * two[0]) == pytest.approx(area)
+
+
+def test_the_plane_is_chosen_by_axis_and_place():
+    rho = smooth_density((6, 8, 10))
+    assert plane_of(rho, "b", 0.5).index == 4
+    assert plane_of(rho, "a", -0.5).index == 3
+    assert np.array_equal(plane_of(rho, "b", 0.5).cut(rho.values)[:6, :10], rho.values[:, 4, :])
+    for axis, at in (("x", None), ("c", float("nan"))):
+        with pytest.raises(UsageError):
+            plane_of(rho, axis, at)
+    with pytest.raises(UsageError, match="auto, linear, log"):
+        colours_of(rho.values, "ln")
 
 
 def test_other_grids_are_refused(tmp_path):
