@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
+from ecd_data.formats.quantities import PREDICTED_BY
 from ecd_data.symmetry import grid_orbits
 from ecd_models.batch import make_item
 from ecd_models.fast import Decoder, fast_decoder
@@ -89,7 +90,7 @@ def predict(
     values = (_symmetric if symmetry else _everywhere)(ask, crystal, grid).reshape(-1, *grid)
     _complete(model, crystal, grid, values[0])
     values.flags.writeable = False  # so that the density takes the array as it is
-    meta = {"functional": "predicted", "comment": f"predicted by {model.name}"}
+    meta = {"functional": "predicted", "comment": f"{PREDICTED_BY} {model.name}"}
     return Density(crystal, values[0], values[1] if model.spin else None, meta=meta)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ecd_data.checks.atoms import check_atoms
 from ecd_data.checks.grid import check_grid
 from ecd_data.checks.guesses import check_guesses
 from ecd_data.checks.pairs import check_pair
@@ -16,11 +17,12 @@ __all__ = ["FLAGS", "PROBLEMS", "Finding", "Report", "check", "check_pair"]
 def check(rho: Density) -> Report:
     """The Report on a density, from its numbers and from what its meta says of the run.
 
-    Compared are: the electron count with meta["nelect"], NELECT and the valences (else with what the nuclei hold), the
-    grid with the one that the run states (else ENCUT and PREC, else the cell), the moment with the run's; looked at are
-    negative charge, augmentation, convergence, frozen densities, LDA+U with hybrids, the release's settings, and what
-    the reader had to guess.
+    Compared are: the electron count with meta["nelect"], NELECT and the valences (else with whole numbers and what the
+    nuclei hold), the grid with the one that the run states (else ENCUT and PREC, else the cell), the moment with the
+    run's; looked at are negative charge, augmentation, distances of atoms, convergence, frozen densities, LDA+U with
+    hybrids, the release's settings, and what the reader had to guess.
     """
     if not is_finite(rho):
         return problem("not-finite", "values that are not finite")
-    return combined([*check_guesses(rho), *check_values(rho), *check_grid(rho), *check_run(rho)])
+    found = (*check_guesses(rho), *check_values(rho), *check_atoms(rho), *check_grid(rho), *check_run(rho))
+    return combined(found)

@@ -9,10 +9,12 @@ import numpy as np
 from ecd_data.checks.report import Report, flag, problem
 from ecd_data.density import Density
 from ecd_data.formats.occupancies import AUGMENTATION
+from ecd_data.formats.quantities import PREDICTED_BY
 from ecd_data.formats.vasp_settings import valence_electrons
 
 NEGATIVE_FRACTION = 1e-2  # PAW and pseudo densities dip below zero near cores; a hundredth of the charge is too much
 COUNT_TOLERANCE = 1e-3
+WHOLE, WHOLE_FRACTION = 1e-3, 2e-5  # electrons, and of them: texts of five digits are whole to 1e-6 of the count
 PARTIAL = {"all-electron": "all-electron", "pseudo": "pseudo-density"}  # meta["kind"] whose electrons are not counted
 MOMENT_TOLERANCE = 0.05  # Bohr magnetons; OUTCAR's is of the density before the last mixing
 
@@ -30,6 +32,8 @@ def check_values(rho: Density) -> Iterator[Report]:
         yield flag("no-elements")
     yield from _check_spin(rho)
     yield from _check_augmentation(rho)
+    if str(rho.meta.get("comment", "")).startswith(PREDICTED_BY):
+        yield flag("predicted")
 
 
 def check_electrons(rho: Density) -> Iterator[Report]:
@@ -55,6 +59,22 @@ def check_electrons(rho: Density) -> Iterator[Report]:
     if (rho.numbers > 0).all() and rho.nelect > nuclear * 1.05 + 1:
         held = f"{rho.nelect:.2f} electrons are more than the nuclear charge {nuclear} holds"
         yield problem("electron-count", f"{held}: not rho * V, or other axes")
+    if stated["NELECT"] is None and stated.get("ZVAL") is None and rho.nelect > 0:
+        yield from _check_unstated(rho)
+
+
+def _check_unstated(rho: Density) -> Iterator[Report]:
+    """Whether a count that no run states can be that of a crystal: whole, and an electron for each heavier atom."""
+    missing = abs(rho.nelect - round(rho.nelect))
+    if missing > max(WHOLE, WHOLE_FRACTION * rho.nelect):
+        yield flag(
+            "fractional-count",
+            f"{rho.nelect:.4f} electrons: another unit, cell or quantity, or a part of the cell, unless the cell is"
+            " charged by a fraction or has partial occupancies or pseudo-hydrogen",
+        )
+    heavy = int((rho.numbers > 1).sum())
+    if rho.nelect < heavy - max(WHOLE, WHOLE_FRACTION * heavy):
+        yield flag("few-electrons", f"{rho.nelect:.4f} electrons for {heavy} atoms heavier than H")
 
 
 def _check_sign(rho: Density) -> Iterator[Report]:

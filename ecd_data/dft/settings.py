@@ -105,7 +105,7 @@ def make_jobs(crystals: Any, functional: str, kspacing: float = DENSE) -> list[J
 
 def usable_jobs(crystals: Any, functional: str, kspacing: float = DENSE) -> tuple[list[Job], dict[str, str]]:
     """The jobs as of `make_jobs`, and the reasons by id or file for the crystals that cannot be computed."""
-    from ecd_data.store.packing import VALID_ID
+    from ecd_data.store.packing import refuse_id
 
     if functional not in FUNCTIONALS:
         raise UsageError(f"the functional {functional!r} is not known here: give pbe or hse")
@@ -116,8 +116,7 @@ def usable_jobs(crystals: Any, functional: str, kspacing: float = DENSE) -> tupl
     named, failed = (crystals, {}) if isinstance(crystals, Mapping) else _read_files(crystals)
     jobs = []
     for name, item in named.items():
-        if not VALID_ID.fullmatch(str(name)):  # it becomes a folder
-            raise UsageError(f"{name!r} cannot be an id: it needs at least one character and no slash or line break")
+        refuse_id(str(name))  # it becomes a folder
         try:
             jobs.append(_job(str(name), item, functional, kspacing))
         except EcdError as error:

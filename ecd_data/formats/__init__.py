@@ -15,6 +15,7 @@ from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats import archive, cube, espresso, gpw, hdf5, mp_json, vasp, vaspwave, xsf
 from ecd_data.formats.compressed import read_bytes, write_bytes
 from ecd_data.formats.foreign import foreign_by_content, foreign_by_name, neither
+from ecd_data.formats.quantities import refuse_other_quantity
 from ecd_data.formats.text import Text
 from ecd_data.formats.units import unit_named
 
@@ -63,10 +64,11 @@ def read(path: str | Path, unit: str | None = None, step: int = -1) -> Density:
     XSF, "e/A^3" or "e/bohr^3"; what had to be guessed without it is logged, and kept in meta["guesses"] for `check`.
     step: which one of a CHG with several steps, counted as Python does; meta["steps"] says how many there are. Where a
     header of VASP 4 names no elements, an OUTCAR, vasprun.xml or POTCAR beside the file does.
-    Raises FormatError for a file that is missing, empty, damaged or of another format, UsageError for a unit that is
-    unknown or of a format that states its own, and for a step that is not there.
+    Raises FormatError for a file that is missing, empty, damaged, of another format, or by its name another quantity
+    (LOCPOT, ELFCAR); UsageError for a unit that is unknown or of a format that states its own, and for a step that is
+    not there.
     """
-    file, member = _split(str(path))
+    file, member = archive.split_member(str(path))
     data, name = read_bytes(Path(file)), file
     if archive.looks_like(data[:HEAD]):
         data, name = archive.take(data, file, member)
@@ -83,6 +85,7 @@ def read(path: str | Path, unit: str | None = None, step: int = -1) -> Density:
 def parse(data: Text, name: str, unit: str | None = None, step: int = -1) -> Density:
     """The Density in the uncompressed bytes of a file that errors call `name`; unit, step, errors: as in `read`."""
     head = data[:HEAD]
+    refuse_other_quantity(name, head)
     kind = _kind(head, name)
     format = FORMATS[kind]
     options: dict[str, Any] = {"step": step} if kind == "chgcar" else {}
@@ -110,11 +113,6 @@ def parse(data: Text, name: str, unit: str | None = None, step: int = -1) -> Den
     for guess in rho.meta.get("guesses", {}).values():
         log.warning("%s: %s", name, guess)
     return rho
-
-
-def _split(path: str) -> tuple[str, str | None]:
-    archive_path, mark, member = path.partition("::")
-    return (archive_path, member) if mark and not Path(path).exists() else (path, None)
 
 
 def _foreign(kind: str, head: bytes, name: str) -> str | None:

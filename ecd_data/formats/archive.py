@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import tarfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import IO, Any
 
 from ecd_data.errors import FormatError
 from ecd_data.formats.compressed import DAMAGE, MAX_BYTES, STEP, decompressed
+from ecd_data.formats.quantities import is_derived
 from ecd_data.formats.text import Text
 
 try:
@@ -150,10 +152,23 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _keep_best(found: dict[str, bytes]) -> None:
-    """Drop CHG, AECCAR and the like where there is a CHGCAR."""
+    """Drop CHG, AECCAR and the like where there is a CHGCAR, and CHGCAR_sum and the like where that is not all."""
     best = [n for n in found if BEST.search(PurePosixPath(n).name)]
-    for other in [n for n in found if best and n not in best]:
+    whole = [n for n in best if not is_derived(n)]
+    for other in [n for n in found if best and n not in (whole or best)]:
         del found[other]
+
+
+def split_member(path: str) -> tuple[str, str | None]:
+    """The file and the member that `archive.tar::member` means; None as the member where the path is a file itself.
+
+    A path may have `::` in its own name: it is parted where a file lies before the mark, else at the first mark.
+    """
+    if "::" not in path or os.path.exists(path):
+        return path, None
+    marks = [match.start() for match in re.finditer("::", path)]
+    place = next((mark for mark in marks if os.path.exists(path[:mark])), marks[0])
+    return path[:place], path[place + 2 :]
 
 
 def take(data: Text, name: str, member: str | None) -> tuple[bytes, str]:
@@ -183,6 +198,7 @@ def _choose(names: list[str], archive: str, member: str | None) -> str:
             return member if member in names else f"./{member}"
         raise FormatError(f"{archive} has no file {member!r}: it has {_listed(names)}")
     found = [n for n in names if DENSITY.search(PurePosixPath(n).name)] or names
+    found = [n for n in found if not is_derived(n)] or found
     if len(found) != 1:
         raise FormatError(
             f"{archive} has {len(found)} files that may be meant ({_listed(found)}): add ::name to the path"

@@ -14,6 +14,7 @@ import numpy as np
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats import read
+from ecd_data.formats.archive import split_member
 from ecd_data.formats.compressed import ENDINGS
 from ecd_data.formats.labels import element_of_label
 from ecd_data.formats.outcar import read_outcar
@@ -40,7 +41,7 @@ def read_run(path: str | Path) -> Density:
     plain or compressed. What is of another crystal is not used and is named in meta["provenance"]["not_used"], like a
     file that cannot be read. Raises FormatError as `read` does.
     """
-    return with_run(read(path), Path(str(path).partition("::")[0]))
+    return with_run(read(path), Path(split_member(str(path))[0]))
 
 
 def with_run(rho: Density, file: Path) -> Density:

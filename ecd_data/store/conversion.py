@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ecd_data.checks import check
 from ecd_data.density import Density
@@ -18,21 +19,28 @@ from ecd_data.interrupts import stop_between_steps
 from ecd_data.progress import tracked
 from ecd_data.store.conversion_journal import ConversionJournal
 from ecd_data.store.members import density_members, plain
-from ecd_data.store.packing import Packed, packed
-from ecd_data.store.sources import Source, find_sources, is_coarse, member_id
+from ecd_data.store.packing import Packed, packed, refuse_id
+from ecd_data.store.source_ids import Source, distinct, member_id
+from ecd_data.store.sources import find_sources
 from ecd_data.store.spread import Cluster, Lost, refuse_impossible, spread
 from ecd_data.store.writer import StoreWriter
+
+log = logging.getLogger("ecd_data")
 
 
 @dataclass
 class Conversion:
-    """What a conversion did: ids added, ids that were there already, and file -> reason for those left out."""
+    """What a conversion did: ids added, ids that were there already, and file -> reason for those left out.
+
+    repeated: an id that was added -> the id that came from a file of the same content.
+    """
 
     store: Path
     added: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     real: list[str] = field(default_factory=list)
+    repeated: dict[str, str] = field(default_factory=dict)
     bytes_in: int = 0
     bytes_out: int = 0
 
@@ -75,8 +83,9 @@ def convert(
     where wanted. What OUTCAR and POTCAR beside a file say, and the flags of `check`, go with it. workers: processes;
     cluster: a dask.distributed.Client instead. The store does not depend on either; its memory is that of the largest
     file a worker. Ids that the store has already are skipped when their source has the same content, so a re-run
-    continues; a file that cannot be read is left out and named, here and in the store's conversion.jsonl. Raises
-    UsageError where nothing is found or two files claim one id.
+    continues; a file that cannot be read, or whose id another file has that nothing tells apart, is left out and named,
+    here and in the store's conversion.jsonl. What came from the content of another id is in `repeated` and in the log.
+    Raises UsageError where nothing is found.
     """
     refuse_impossible(workers)
     found = find_sources(sources)
@@ -114,6 +123,8 @@ def _jobs(sources: list[Source], writer: StoreWriter, journal: ConversionJournal
 def _converted(job: _Job) -> list[_Outcome]:
     """What becomes of a source; runs in a worker, where nothing that a file does may end the others."""
     source, made = job.source, list[_Outcome]()
+    if source.refused:
+        return [_Outcome(str(source), source.id, reason=source.refused)]
     try:
         outcomes = _of_archive(job) if source.is_archive else _of_file(job)
         made.extend(outcomes)
@@ -136,6 +147,7 @@ def _reason(error: BaseException) -> str:
 
 def _of_file(job: _Job) -> Iterator[_Outcome]:
     path, id = job.source.path, job.source.id
+    refuse_id(id)
     with open(path, "rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
         size = opened.tell()
@@ -146,11 +158,32 @@ def _of_file(job: _Job) -> Iterator[_Outcome]:
 
 
 def _of_archive(job: _Job) -> Iterator[_Outcome]:
-    """The densities of an archive; CHG and the like give way to a CHGCAR in their folder."""
+    """The densities of an archive, with ids of their own; CHG and the like give way to a CHGCAR in their folder."""
+    made = _packed_members(job, {})
+    groups: dict[str, list[str]] = {}
+    for member, done in made.items():
+        groups.setdefault(done.id, []).append(member)
+    alike = [member for group in groups.values() if len(group) > 1 for member in group]
+    path = job.source.path
+    kept = {one.member: one for one in distinct(Source(path, made[member].id, member) for member in alike)}
+    renamed = {member: one.id for member, one in kept.items() if member and one.id != made[member].id}
+    if renamed:
+        made |= _packed_members(job, renamed)
+    for member, done in made.items():
+        if member in alike and member not in kept:
+            continue  # the same density is taken from another member, or a finer one
+        reason = kept[member].refused if member in kept else ""
+        yield replace(done, item=None, reason=reason) if reason else done
+
+
+def _packed_members(job: _Job, ids: dict[str, str]) -> dict[str, _Outcome]:
+    """What becomes of each density in an archive, in one pass; with `ids` only of those that it names."""
     path, file = job.source.path, Path(job.source.path).name
     made: dict[str, _Outcome] = {}
     for member, content in density_members(path, job.source.member):
-        id, name = job.source.id or member_id(member, path), f"{path}::{member}"
+        if ids and member not in ids:
+            continue
+        id, name = ids.get(member) or job.source.id or member_id(member, path), f"{path}::{member}"
         done = _Outcome(name, id, hashlib.sha256(content).hexdigest(), len(content))
         try:
             if job.stored is None:
@@ -159,10 +192,7 @@ def _of_archive(job: _Job) -> Iterator[_Outcome]:
         except EcdError as error:
             done = replace(done, reason=str(error))
         made[member] = done
-    finer = {done.id for member, done in made.items() if not is_coarse(PurePosixPath(member).name)}
-    for member, done in made.items():
-        if job.source.member or done.id not in finer or not is_coarse(PurePosixPath(member).name):
-            yield done
+    return made
 
 
 def _without_paths(rho: Density, path: str) -> Density:
@@ -216,6 +246,9 @@ def _put(done: _Outcome, writer: StoreWriter, report: Conversion) -> str:
         report.skipped.append(done.id)
         return ""
     assert done.item is not None
+    if (other := writer.id_from(done.sha256)) is not None:
+        report.repeated[done.id] = other
+        log.warning("%s is the same file as that of %s, byte for byte: both are in %s", done.id, other, report.store)
     row = writer.put(done.item)
     report.added.append(done.id)
     report.bytes_in += done.size

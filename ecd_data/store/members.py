@@ -12,7 +12,8 @@ from typing import Any
 from ecd_data.errors import FormatError
 from ecd_data.formats import HEAD
 from ecd_data.formats.compressed import DAMAGE, MAX_BYTES, decompressed, read_bytes
-from ecd_data.store.sources import content_is_density, is_density
+from ecd_data.formats.quantities import other_quantity
+from ecd_data.store.sources import content_is_density, is_data, is_density
 
 try:  # inflates more than twice as fast
     _gzip: Any = import_module("isal.igzip")
@@ -60,7 +61,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: str | None) 
         return None
     stream = tar.extractfile(member)
     head = stream.read(HEAD) if stream else b""
-    if stream is None or not (wanted or is_density(name) or _marked(head, name)):
+    if stream is None or not (wanted or _is_data(name, head)):
         return None
     if member.size > MAX_BYTES:
         raise FormatError(f"{member.name} is larger than any density")
@@ -70,8 +71,11 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: str | None) 
     return content
 
 
-def _marked(head: bytes, name: str) -> bool:
-    return not name.startswith("._") and content_is_density(head)
+def _is_data(name: str, head: bytes) -> bool:
+    """Whether a member is a crystal's density by its name or content, and neither derived nor predicted."""
+    if name.startswith("._") or other_quantity(name, head) or not is_data(name, head):
+        return False
+    return is_density(name) or content_is_density(head)
 
 
 def plain(content: bytes, label: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from ecd_data.store.index import Row
 from ecd_data.symmetry import spacegroup
 
 SYMPREC = 1e-3  # Å
-VALID_ID = re.compile(r"[^\s/\\.][^/\\]{0,199}")
+LONGEST_ID = 200  # bytes: an id becomes the name of a folder, and of files with endings of their own
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,27 @@ def packed(
     meta["flags"] and the numbers under meta["properties"] go into the row. Raises UsageError for an id that cannot name
     a folder, StoreError for values that are not finite.
     """
-    if not VALID_ID.fullmatch(id) or not id.isprintable() or id == "zarr.json":
-        raise UsageError(f"{id!r} cannot be an id: at most 200 printable characters, no slash, no dot in front")
+    refuse_id(id)
     meta = dict(density.meta)
     if source is not None:
         meta |= {"source": source, "source_sha256": source_sha256}
     density = Density(density.crystal, density.values, density.magnetization, density.augmentation, meta)
     entries, used = pack(density, bound, pipeline, attributes(id, density))
     return Packed(entries, row_of(id, density, pipeline=used, bound=bound))
+
+
+def refuse_id(id: str) -> None:
+    """Raises UsageError for an id that cannot name a folder, with the reason."""
+    size = len(id.encode(errors="surrogatepass"))
+    if size > LONGEST_ID:
+        reason, id = f"it has {size} bytes, and an id at most {LONGEST_ID}", f"{id[:40]}..."
+    elif not id.isprintable():
+        reason = "it has characters that cannot be printed"
+    elif not id or id[0] in ". " or "/" in id or "\\" in id or id == "zarr.json":
+        reason = "an id is not empty, has no slash, and begins with neither a dot nor a space"
+    else:
+        return
+    raise UsageError(f"{id!a} cannot be an id: {reason}; rename the file, or give an id in a list (@LIST)")
 
 
 def row_of(id: str, density: Density, *, pipeline: str, bound: float) -> Row:

@@ -55,6 +55,7 @@ class StoreWriter:
         self._sources: dict[str, str | None] = dict(
             zip(self._table["id"].to_pylist(), self._table["source_sha256"].to_pylist(), strict=True)
         )
+        self._by_source: dict[str, str] | None = None
         self._open: OpenPart | None = None
         self._go_on()
 
@@ -127,6 +128,12 @@ class StoreWriter:
         """The hash of the file that an id of the store came from."""
         return self._sources[id]
 
+    def id_from(self, sha256: str) -> str | None:
+        """The id that came from a file with this hash, None where the store has none."""
+        if self._by_source is None:
+            self._by_source = {digest: id for id, digest in reversed(self._sources.items()) if digest}
+        return self._by_source.get(sha256)
+
     def digests(self) -> dict[str, str]:
         """The hash of the stored bytes of every id."""
         under_way = {row["id"]: row["sha256"] for row in self._open.rows} if self._open else {}
@@ -147,6 +154,8 @@ class StoreWriter:
             self._open = OpenPart(self._new_part())
         row = self._open.add(item)
         self._sources[item.id] = row["source_sha256"]
+        if self._by_source is not None and row["source_sha256"]:
+            self._by_source.setdefault(row["source_sha256"], item.id)
         if len(self._open) >= self.part_size:
             self.flush()
         return row

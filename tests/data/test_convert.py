@@ -21,6 +21,7 @@ import pytest
 from ecd_data import Store, check, convert, read, write
 from ecd_data.errors import StoreError, UsageError
 from ecd_data.store.sources import default_id, find_sources
+from ecd_data.verdicts import entries, verdicts
 from tests.conftest import smooth_density
 
 
@@ -111,14 +112,53 @@ def test_bad_files_are_left_out_and_named(files, tmp_path):
     assert sorted(Store(tmp_path / "a.ecd").ids) == IDS
 
 
-def test_two_files_of_one_id_are_both_named_before_anything_is_written(files, tmp_path):
+def test_two_files_of_one_id_that_nothing_tells_apart_are_left_out_and_the_rest_goes_on(files, tmp_path):
     write(files / "MgO_CHGCAR", smooth_density((4, 4, 4)))
-    with pytest.raises(UsageError, match=r"MgO_CHGCAR.*would both be 'MgO'"):
-        convert(files, tmp_path / "a.ecd")
-    assert not (tmp_path / "a.ecd").exists()
-    convert(
-        [files / "MgO" / "CHGCAR", str(files / "MgO" / "*"), files / "MgO"][::2], tmp_path / "a.ecd"
-    )  # the same file
+    report = convert(files, tmp_path / "a.ecd")
+    assert sorted(report.added) == IDS[1:]
+    assert set(report.failed) == {str(files / "MgO_CHGCAR"), str(files / "MgO" / "CHGCAR")}
+    assert all("would both be 'MgO'" in reason for reason in report.failed.values())
+    twice = [files / "MgO" / "CHGCAR", files / "MgO"]
+    assert convert(twice, tmp_path / "b.ecd").added == ["MgO"]
+
+
+def test_files_of_one_id_keep_their_folders(tmp_path, caplog):
+    rho = smooth_density((6, 5, 4))
+    names = ("MgO/pbe/relax/CHGCAR", "MgO/hse/relax/CHGCAR.gz", "x/scf/Si_CHGCAR", "y/scf/Si.cube", "KCl/CHGCAR")
+    for number, name in enumerate(names):
+        (tmp_path / "runs" / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / "runs" / name, replace(rho, values=rho.values * (1 + number)))
+    report = convert(tmp_path / "runs", tmp_path / "a.ecd")
+    assert report.failed == {}
+    assert sorted(report.added) == ["KCl", "hse_relax", "pbe_relax", "x_scf_Si", "y_scf_Si"]
+    assert "their folders go into their ids: hse_relax, pbe_relax" in caplog.text
+    assert sorted(convert(tmp_path / "runs", tmp_path / "a.ecd").skipped) == sorted(report.added)
+    with tarfile.open(tmp_path / "all.tar", "w") as tar:
+        tar.add(tmp_path / "runs", arcname=".")
+    report = convert(tmp_path / "all.tar", tmp_path / "b.ecd")
+    assert sorted(report.added) == ["KCl", "hse_relax", "pbe_relax", "x_scf_Si", "y_scf_Si"]
+
+
+@pytest.mark.parametrize("names", [("CHGCAR", "CHGCAR.gz"), ("Si_CHGCAR.xz", "Si_CHGCAR.bz2"), ("x.cube", "x.cube.gz")])
+def test_a_file_and_its_compressed_copy_are_one(tmp_path, caplog, names):
+    rho = smooth_density((6, 5, 4))
+    (tmp_path / "runs").mkdir()
+    write(tmp_path / "runs" / "other_CHGCAR", smooth_density((4, 4, 4)))
+    for name in names:
+        write(tmp_path / "runs" / name, rho)
+    report = convert(tmp_path / "runs", tmp_path / "a.ecd")
+    assert (len(report.added), report.failed) == (2, {})
+    assert "hold the same density" in caplog.text
+    results = list(verdicts(entries([tmp_path / "runs"])))
+    assert len(results) == 2
+    write(tmp_path / "runs" / names[1], replace(rho, values=2 * rho.values))
+    report = convert(tmp_path / "runs", tmp_path / "b.ecd")
+    assert report.added == ["other"]
+    assert set(report.failed) == {str(tmp_path / "runs" / name) for name in names}
+    (tmp_path / "runs" / names[1]).write_bytes((tmp_path / "runs" / names[1]).read_bytes()[:60])
+    report = convert(tmp_path / "runs", tmp_path / "c.ecd")
+    assert len(report.added) == 2
+    assert list(report.failed) == [str(tmp_path / "runs" / names[1])]
 
 
 def test_other_content_under_a_known_id_is_named_and_the_store_stays(files, tmp_path):
