@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from ecd_data.printable import printable
+
 Item = TypeVar("Item")
 
 MANY = 1000  # items; of more, those that come within PAUSE_SECONDS of the last line get none, so that a log stays short
@@ -42,7 +44,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print a line, above the bar where there is one, also in a quiet call: for what went wrong."""
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
 
     def _show(self, told: str) -> None:
         pass
@@ -73,10 +75,10 @@ class _Bar(Progress):
         self._bar, self._task = bar, bar.add_task(what, total=total, told="")
 
     def say(self, line: str) -> None:
-        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def _show(self, told: str) -> None:
-        self._bar.update(self._task, completed=self.done, total=self.total, told=told)
+        self._bar.update(self._task, completed=self.done, total=self.total, told=printable(told))
 
 
 @contextmanager

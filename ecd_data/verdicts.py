@@ -69,8 +69,14 @@ def _judged(entry: Entry, partner: Partner | None) -> tuple[Report, bytes]:
     try:
         rho = entry.load()
     except EcdError as error:
-        return problem("unreadable", str(error).removeprefix(entry.name).lstrip(":, ")), b""
+        return problem("unreadable", _without_name(str(error), entry.name)), b""
     return check(rho) + (partner(entry, rho) if partner else Report()), fingerprint(rho)
+
+
+def _without_name(sentence: str, name: str) -> str:
+    """The sentence without the name in front of it, where that is a word of its own: not the dot of .hidden/CHGCAR."""
+    rest = sentence.removeprefix(name)
+    return rest.lstrip(":, ") if rest[:1] in (":", ",", " ") else sentence
 
 
 def fingerprint(rho: Density) -> bytes:
@@ -89,21 +95,25 @@ def as_json(results: Iterable[tuple[Entry, Report]]) -> str:
 
 
 def _entries(source: str) -> Iterator[Entry]:
-    store, mark, id = source.partition("::")
+    store, mark, id = source.rpartition("::")
     if _is_store(source):
         opened = open_store(source)
         yield from (Entry(f"{source}::{id}", id, _getter(opened, id)) for id in opened.ids)
-    elif mark and _is_store(store):
+    elif mark and not Path(source).exists() and _is_store(store):
         yield Entry(source, id, _getter(open_store(store), id))
     elif Path(source).is_dir():
         try:
-            yield from (Entry(str(file), file.id, _reader(str(file))) for file in find_sources(source))
+            found = find_sources(source, predictions=True)
+            yield from (Entry(str(file), file.id, _reader(str(file))) for file in found)
         except UsageError as error:
             yield Entry(source, "", _raiser(error))
     else:
-        files = [source] if Path(source).exists() else sorted(glob.glob(source, recursive=True))
-        for path in files or [source]:
-            yield Entry(path, default_id(path), _reader(path))
+        matches = [] if Path(source).exists() else sorted(glob.glob(source, recursive=True))
+        for path in matches or [source]:
+            if path != source and Path(path).is_dir():  # a run folder or a store that the pattern means
+                yield from _entries(path)
+            else:
+                yield Entry(path, default_id(path), _reader(path))
 
 
 def _is_store(source: str) -> bool:

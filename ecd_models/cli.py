@@ -14,6 +14,7 @@ import typer
 from ecd_data import __version__
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.extras import missing_extra
+from ecd_models.terminal import print, show_log
 from ecd_models.verbs import data, dft, fetch, models, predict, probes, splits, stores, views
 
 app = typer.Typer(
@@ -80,7 +81,7 @@ RESUMED = (
 
 def main() -> None:
     """Run the command line: 0 done, 1 bad data or a failed run, 2 wrong usage, 130 interrupted."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    show_log()
     logging.getLogger("ecd_data").setLevel(logging.INFO)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # what it tries again is not worth a line
     sys.exit(_run(sys.argv[1:]))

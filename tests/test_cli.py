@@ -24,7 +24,7 @@ def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ECD_ROOT", raising=False)
     rho = smooth_density(spin=True)
-    write("CHGCAR_good", replace(rho, values=0.3 * rho.values))  # 23 electrons of 28
+    write("CHGCAR_good", replace(rho, values=rho.values * (23 / rho.nelect)))  # of 28
     Path("CHGCAR_cut").write_bytes(Path("CHGCAR_good").read_bytes()[:2000])
     Path("junk.pt").write_text("junk")
     Path("junk.safetensors").write_bytes(b"\xff" * 64)
@@ -56,6 +56,13 @@ DATA = {
     ("convert", "CHGCAR_good", "CHGCAR_cut"): 2,
     ("convert", "CHGCAR_good", "/proc/new.ecd"): 1,
     ("convert", "CHGCAR_good", "."): 2,
+    ("convert", "CHGCAR_good", "out.cube"): 2,
+    ("convert", "CHGCAR_good", "new_CHGCAR"): 2,
+    ("convert", "CHGCAR_good", "all.tar.gz"): 2,
+    ("convert", "CHGCAR_good", "a::b.ecd"): 2,
+    ("convert", "nothing*", "new.ecd"): 2,
+    ("convert", "fold??", "new.ecd"): 2,
+    ("subset", "my.ecd", "out.json"): 2,
     ("convert", "--bound", "7", "CHGCAR_good", "new.ecd"): 2,
     ("convert", "--bound", "x", "CHGCAR_good", "new.ecd"): 2,
     ("convert", "--pipeline", "zip", "CHGCAR_good", "new.ecd"): 2,

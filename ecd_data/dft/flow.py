@@ -21,6 +21,7 @@ from ecd_data.dft.settings import Job, chosen, usable_jobs
 from ecd_data.dft.steps import Plan, density
 from ecd_data.dft.vasp_inputs import DENSE
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.printable import printable
 from ecd_data.progress import Progress, progress_of
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def run(
 def told(failed: dict[str, str]) -> dict[str, str]:
     """The failures as given, after saying them."""
     for reason in failed.values():
-        print(f"left out: {reason}", file=sys.stderr)
+        print(printable(f"left out: {reason}"), file=sys.stderr)
     return failed
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ecd_data.crystal import SYMBOLS
 from ecd_data.errors import EcdError
+from ecd_data.printable import printable
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -71,7 +72,7 @@ def write_formation_energies(energies: dict[str, float], path: str | Path) -> No
     with open(path, "w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("id", "formation_energy_per_atom"))
-        rows.writerows((id, f"{energy:.6f}") for id, energy in energies.items())
+        rows.writerows((printable(id), f"{energy:.6f}") for id, energy in energies.items())
 
 
 def _energies(store: Store) -> DataFrame:

@@ -16,8 +16,10 @@ from ecd_data.errors import EcdError
 from ecd_data.formats import parse
 from ecd_data.formats.beside import read_run
 from ecd_data.interrupts import stop_between_steps
+from ecd_data.printable import printable
 from ecd_data.progress import tracked
 from ecd_data.store.conversion_journal import ConversionJournal
+from ecd_data.store.destination import refuse_file_name
 from ecd_data.store.members import density_members, plain
 from ecd_data.store.packing import Packed, packed, refuse_id
 from ecd_data.store.source_ids import Source, distinct, member_id
@@ -85,9 +87,10 @@ def convert(
     file a worker. Ids that the store has already are skipped when their source has the same content, so a re-run
     continues; a file that cannot be read, or whose id another file has that nothing tells apart, is left out and named,
     here and in the store's conversion.jsonl. What came from the content of another id is in `repeated` and in the log.
-    Raises UsageError where nothing is found.
+    Raises UsageError where nothing is found, and for a `dest` that is the name of a file.
     """
     refuse_impossible(workers)
+    refuse_file_name(dest)
     found = find_sources(sources)
     report = Conversion(Path(dest))
     with (
@@ -213,7 +216,7 @@ def _checked(job: _Job, id: str, rho: Density, source: str, digest: str) -> Pack
     if report.problems:
         meta["problems"] = {problem.name: str(problem) for problem in report.problems}
     options = {"bound": job.bound, "pipeline": job.pipeline}
-    return packed(id, replace(rho, meta=meta), source=source, source_sha256=digest, **options)  # type: ignore[arg-type]
+    return packed(id, replace(rho, meta=meta), source=printable(source), source_sha256=digest, **options)  # type: ignore[arg-type]
 
 
 def _settle(

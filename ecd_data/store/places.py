@@ -68,7 +68,9 @@ def path_of(url: str) -> str | None:
     """The path that a URL is on this machine, None where it lies elsewhere."""
     if url.startswith(FILE):
         return url.removeprefix(FILE)
-    return None if "://" in url or "::" in url else url
+    if "://" in url:
+        return None
+    return None if "::" in url and not os.path.exists(url) else url  # `::` may be in the name of a folder
 
 
 def _is_web(url: str) -> bool:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from ecd_data.density import Density
 from ecd_data.errors import StoreError, UsageError
+from ecd_data.store.destination import refuse_file_name
 from ecd_data.store.group import PIPELINES
 from ecd_data.store.index import INDEX, PLACE, SCHEMA, Index, Row, joined, save_index, table_of
 from ecd_data.store.lock import lock
@@ -66,6 +67,7 @@ class StoreWriter:
     def _refuse_other_folders(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file: name a folder for the store")
+        refuse_file_name(self.path)
         if self.path.is_dir() and not (self.path / INDEX).exists() and not self._parts.is_dir():
             others = [p.name for p in self.path.iterdir() if not p.name.startswith(".")]
             if others:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ecd_models.terminal import print, print_lines
 from ecd_models.verbs.options import Grid, density_file
 from ecd_models.verbs.sources import density_of, not_found
 
@@ -26,10 +27,11 @@ def info(
     id: Annotated[str | None, typer.Argument(help="One material of the store.")] = None,
 ) -> None:
     """Say what a density file, the OUTCAR or vasprun.xml of a run, or a store holds."""
+    from ecd_data.formats.archive import split_member
     from ecd_data.store.places import path_of
     from ecd_data.store.roots import CONFIGURATIONS, open_store
 
-    if id is None and Path(source).is_file():
+    if id is None and Path(split_member(source)[0]).is_file():
         from ecd_data.formats.beside import read_run, reader_of
 
         if reader := reader_of(source):
@@ -91,7 +93,7 @@ def check(
         if not json and not (bad and report.ok):
             print(f"{entry.name}: {_verdict(report)}", flush=True)
     if json:
-        print(as_json(results))
+        print_lines(as_json(results))
     elif len(results) > FEW:
         print(_tally(results))
     raise typer.Exit(0 if all(report.ok for _, report in results) else 1)

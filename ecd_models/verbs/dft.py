@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ecd_data.errors import UsageError
+from ecd_models.terminal import print, print_lines
 from ecd_models.verbs.options import writable
 
 Pwx = Annotated[Path | None, typer.Option(help="The pw.x program; default ECD_PWX, then the PATH.")]
@@ -34,7 +35,7 @@ def setup(engine: EngineName = "espresso", pwx: Pwx = None, pseudo: Pseudo = Non
     """Find Quantum ESPRESSO and fetch pseudopotentials into the user's cache; or find GPAW and its PAW setups."""
     from ecd_data.dft import setup
 
-    print(setup(pwx, pseudo, engine))
+    print_lines(setup(pwx, pseudo, engine))
 
 
 def relax(
@@ -176,7 +177,7 @@ def select(
     if subset is not None:
         drawn = representative({id: taken.crystals[id] for id in kept}, subset)
         kept = [id for id in kept if id in set(drawn.ids)]
-        print(drawn)
+        print_lines(drawn)
     records = {id: taken.crystals[id].to_record() for id in kept}
     output.write_text(json.dumps(records, indent=1) + "\n")
     counts = "".join(f", {count} {kind}" for kind, count in chosen.counts().items())
@@ -215,7 +216,7 @@ def formation(
     for id, reason in left_out.items():
         print(f"left out: {id}: {reason}", file=sys.stderr)
     if output is None:
-        print("\n".join(f"{id}\t{energy:.4f}" for id, energy in energies.items()))
+        print_lines("\n".join(f"{id}\t{energy:.4f}" for id, energy in energies.items()))
     else:
         energies_of.write_formation_energies(energies, output)
         print(f"{output}: {len(energies)} formation energies, {len(left_out)} crystals left out")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ecd_data.errors import UsageError
+from ecd_models.terminal import print, print_lines
 from ecd_models.verbs.options import Quiet
 
 SHOWN = 20
@@ -49,7 +50,7 @@ def fetch(
     meant = {"part": part, "set": set, "limit": limit, "mirror": mirror, "seed": seed}
     stored = {"bound": bound, "pipeline": pipeline, "patience": patience}
     if dry_run:
-        print(preview_fetch(what[:-1], what[-1], **meant, **stored))  # type: ignore[arg-type]
+        print_lines(str(preview_fetch(what[:-1], what[-1], **meant, **stored)))  # type: ignore[arg-type]
         return
     report = fetch(
         what[:-1],
@@ -83,5 +84,5 @@ def _status(what: list[str]) -> int:
     if len(what) != 1:
         raise UsageError("ecd fetch --status wants one store: ecd fetch --status hse.ecd")
     state = fetch_status(Path(what[0]))
-    print(state)
+    print_lines(state)
     return 1 if state.failed or state.changed else 0

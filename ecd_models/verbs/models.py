@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ecd_models.terminal import print, print_lines
 from ecd_models.verbs.options import Data, Quiet, Sample, writable
 
 
@@ -46,7 +47,7 @@ def train(
         spreads[part] = repeats.judged(results, config, part, lambda: evaluation_progress(shown))
     if seeds > 1 or parts:
         repeats.save_spreads(Path(config.out) / "errors.json", spreads, origin)
-        print("\n".join(f"{name} eps_mae {spread}" for name, spread in spreads.items()))
+        print_lines("\n".join(f"{name} eps_mae {spread}" for name, spread in spreads.items()))
         print(f"errors: {Path(config.out) / 'errors.json'}")
 
 
@@ -97,7 +98,7 @@ def evaluate(
             results.append(replace(found, model=label))
             if label in files:
                 results[-1].save(files[label])
-        print(table_of(results))
+        print_lines(table_of(results))
         for file in files.values():
             print(f"errors: {file}")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecd_data.errors import UsageError
+from ecd_models.terminal import print
 from ecd_models.verbs.options import Grid, Quiet, density_file
 
 if TYPE_CHECKING:

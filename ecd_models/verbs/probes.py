@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ecd_models.terminal import print
 from ecd_models.verbs.options import Data, Quiet
 
 SHOWN = 20  # reasons why crystals were left out

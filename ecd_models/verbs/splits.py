@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ecd_data.errors import UsageError
+from ecd_models.terminal import print, print_lines
 from ecd_models.verbs.options import writable
 
 MAKE = "make"
@@ -61,17 +62,17 @@ def _show(task: str, part: str | None) -> None:
     parts = load_split(task)
     if part is None:
         if task in SAMPLE_SPLITS:
-            print("\n".join(f"{name}: {len(ids)}" for name, ids in parts.items()))
+            print_lines("\n".join(f"{name}: {len(ids)}" for name, ids in parts.items()))
         else:
-            print(split_summary(task))
+            print_lines(split_summary(task))
         return
     if part not in parts:
         raise UsageError(f"{task} has no part {part!r}; it has {', '.join(parts)}")
-    print("\n".join(parts[part]))
+    print_lines("\n".join(parts[part]))
 
 
 def leakage(task: Annotated[str, typer.Argument(help="Task, for example ecd_pbe_hse.")]) -> None:
     """Say how many test crystals a task's model has seen in training."""
     from ecd_data.release.splits import leakage
 
-    print(leakage(task))
+    print_lines(leakage(task))

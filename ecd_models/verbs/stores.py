@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecd_data.errors import UsageError
+from ecd_models.terminal import print
 from ecd_models.verbs.options import Quiet
 
 if TYPE_CHECKING:

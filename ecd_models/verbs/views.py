@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ecd_data.errors import UsageError
+from ecd_models.terminal import print, print_lines
 from ecd_models.verbs.options import density_file, picture
 from ecd_models.verbs.sources import density_of
 
@@ -83,10 +84,10 @@ def compare(
         raise UsageError(f"{output}: the name has to tell that it is a difference, as in diff_{output.name}")
     found = compare(density_of(source, store), density_of(reference, store))
     if json:
-        print(json_format.dumps(found.as_dict(), indent=1))
+        print_lines(json_format.dumps(found.as_dict(), indent=1))
     else:
         print(f"{source} against {reference}")
-        print(found)
+        print_lines(found)
     if output is not None:
         comment = f"difference: {source} - {reference}".encode("unicode_escape").decode()
         write(output, replace(found.difference, meta={**found.difference.meta, "comment": comment}))
