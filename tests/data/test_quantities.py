@@ -18,7 +18,7 @@ from ecd_data.store.sources import default_id, find_sources
 from ecd_data.verdicts import entries, verdicts
 from tests.conftest import smooth_density
 
-RHO = smooth_density((6, 5, 4))
+RHO = smooth_density((6, 5, 7))
 RHO = replace(RHO, values=RHO.values * (20 / RHO.nelect))
 
 
