@@ -146,7 +146,7 @@ def evaluate_ids(
     seen: dict[str, str] | None = None if trained_on is None else {}
     for id in ids:
         rho = data.store[id]
-        errors[id] = eps_mae(predict(model, rho.crystal, shape=rho.shape), rho)
+        errors[id] = eps_mae(predict(model, rho.crystal, shape=rho.shape, refuse=False), rho)
         if model.atoms is not None and atom_errors is not None:
             atom_errors[id] = eps_mae(model.atoms(rho.crystal, rho.shape), rho)
         if trained_on is not None and seen is not None:

@@ -17,7 +17,8 @@ from ecd_data.formats.structure_files import structure_files
 from ecd_data.interrupts import stop_between_steps
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_models.model import DensityModel
-from ecd_models.prediction import predict
+from ecd_models.prediction import UNUSABLE, predict
+from ecd_models.references import Valences, compare_valences, compare_with_density, compare_with_neighbours
 
 Counter = Callable[[str, int], AbstractContextManager[Callable[[int], None] | None]]
 
@@ -67,6 +68,8 @@ def predict_files(
     symmetry: bool = False,
     format: str = "chgcar",
     counter: Counter | None = None,
+    valences: Valences | None = None,
+    allow_valence_mismatch: bool = False,
 ) -> PredictedFiles:
     """What was done in predicting the density of every structure file into density files.
 
@@ -75,8 +78,14 @@ def predict_files(
     structure that cannot be read or predicted is named and the rest goes on. augmentation: a density of the same atoms
     whose PAW occupancies are written behind; without `strict`, only where it has them and the atoms are the same.
     `counter` makes a progress bar of a name and a number of points.
+    The valence electrons that the model learned are compared with the density that the grid is like, with
+    `augmentation`, with `valences` (those of a POTCAR, by element) or else with the POTCARs beside the structure and
+    the file to write: a mismatch is refused unless allowed, see `predict`.
     Raises UsageError where no structure is found or two would have one name.
     """
+    allow = allow_valence_mismatch
+    for reference in {id(rho): rho for rho in (grid.like, augmentation) if rho is not None}.values():
+        compare_with_density(model, reference, str(reference.meta.get("source") or "the reference"), allow=allow)
     if len(structures) == 1 and not Path(structures[0]).is_dir():
         pairs = {Path(output): Path(structures[0])}
     else:
@@ -88,7 +97,12 @@ def predict_files(
                 report.present.append(target)
                 continue
             try:
-                rho = _predicted(model, source, grid, symmetry, counter)
+                crystal = read_structure(source)
+                if valences is not None:
+                    compare_valences(model, crystal, valences, "the POTCAR given", allow=allow)
+                else:
+                    compare_with_neighbours(model, crystal, (source, target), allow=allow)
+                rho = _predicted(model, crystal, source.name, grid, symmetry, counter)
                 if augmentation is not None and (strict or fits(rho, augmentation)):
                     rho = with_augmentation(rho, augmentation)
                 write(target, rho)
@@ -107,17 +121,20 @@ def predict_files(
 
 def _predicted(
     model: DensityModel,
-    source: Path,
+    crystal: Crystal,
+    name: str,
     grid: GridRule,
     symmetry: bool,
     counter: Counter | None,
 ) -> Density:
-    crystal = read_structure(source)
+    """The density to write, named by its source; raises EcdError where it has no positive number of electrons."""
     shape = grid(crystal)
     points = shape[0] * shape[1] * shape[2]
-    with counter(source.name, points) if counter else nullcontext() as advance:
+    with counter(name, points) if counter else nullcontext() as advance:
         rho = predict(model, crystal, shape=shape, symmetry=symmetry, advance=advance)
-    return replace(rho, meta={**rho.meta, "source": source.name})
+    if not rho.nelect > 0:
+        raise EcdError(f"{name}: {model.name} predicts {rho.nelect:.3g} electrons: {UNUSABLE}")
+    return replace(rho, meta={**rho.meta, "source": name})
 
 
 def _outputs(structures: Sequence[str | Path], folder: Path, format: str) -> dict[Path, Path]:

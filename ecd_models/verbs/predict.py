@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,9 @@ from ecd_models.terminal import print
 from ecd_models.verbs.options import Grid, Quiet, density_file
 
 if TYPE_CHECKING:
+    from ecd_data import Density
     from ecd_models.model import DensityModel
+    from ecd_models.references import Valences
 
 
 def predict(
@@ -33,13 +36,22 @@ def predict(
     augmentation: Annotated[
         Path | None, typer.Option(help="CHGCAR of the same atoms whose PAW occupancies are written behind.")
     ] = None,
+    potcar: Annotated[
+        Path | None,
+        typer.Option(help="Compare the model's valence electrons with this POTCAR's; else with one beside the files."),
+    ] = None,
+    zval: Annotated[
+        list[str] | None, typer.Option(help="Or with this valence of an element, as in Fe=8; repeatable.")
+    ] = None,
+    allow_valence_mismatch: Annotated[
+        bool, typer.Option("--allow-valence-mismatch", help="Predict even where they differ.")
+    ] = False,
     symmetry: Annotated[bool, typer.Option(help="Ask the network at irreducible points only.")] = False,
     cube: Annotated[bool, typer.Option(help="Several structures: write cube files.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Predict densities; of several structures those that are there already are kept."""
-    from ecd_data import read
     from ecd_models import load_model
     from ecd_models.predicted_files import GridRule, predict_files
     from ecd_models.screen import counting
@@ -47,18 +59,20 @@ def predict(
     single = len(structures) == 1 and not structures[0].is_dir()
     if single:
         density_file(output)
-    reference = read(like) if like is not None else None
+    reference = _reference(like)
     rule = GridRule(grid, reference, encut, prec)
     report = predict_files(
         _on_device(load_model(model), device),
         structures,
         output,
         rule,
-        augmentation=read(augmentation) if augmentation is not None else reference,
+        augmentation=_reference(augmentation) if augmentation is not None else reference,
         strict=augmentation is not None,
         symmetry=symmetry,
         format="cube" if cube else "chgcar",
         counter=lambda name, points: counting(name, points, not quiet),
+        valences=_valences(potcar, zval),
+        allow_valence_mismatch=allow_valence_mismatch,
     )
     for file, what in report.written.items():
         print(f"{file}: {what}")
@@ -72,6 +86,27 @@ def predict(
             f" {len(report.failed)} left out"
         )
     raise typer.Exit(1 if report.failed else 0)
+
+
+def _reference(file: Path | None) -> Density | None:
+    """The density in a file, with its name and what the POTCAR or OUTCAR beside it says."""
+    from ecd_data.formats.beside import read_run
+
+    if file is None:
+        return None
+    rho = read_run(file)
+    return replace(rho, meta={**rho.meta, "source": str(file)})
+
+
+def _valences(potcar: Path | None, zval: list[str] | None) -> Valences | None:
+    from ecd_models.references import valences_of_potcar
+    from ecd_models.valences import parse_zval
+
+    if potcar is not None and zval:
+        raise UsageError("give the valences by one of: --potcar FILE, --zval ELEMENT=ELECTRONS")
+    if potcar is not None:
+        return valences_of_potcar(potcar)
+    return parse_zval(zval) if zval else None
 
 
 def _on_device(model: DensityModel, name: str) -> DensityModel:

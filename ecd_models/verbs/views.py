@@ -51,7 +51,7 @@ def plot(
     elif model is not None:
         from ecd_models import load_model, predict
 
-        guess = predict(load_model(model), rho.crystal, shape=rho.shape)
+        guess = predict(load_model(model), rho.crystal, shape=rho.shape, refuse=False)
         notes = plot_slices(rho, guess, output, Path(source).name, **view)  # type: ignore[arg-type]
     else:
         notes = plot_density(rho, output, Path(source).name, **view)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from ecd_data.formats.structure_files import structure_id
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
+from ecd_models.networks.atoms import EXPONENTS, MAX_ELEMENT, SuperposedAtoms
 from ecd_models.predicted_files import GridRule, predict_files
 from tests.models.conftest import SMALL
 
@@ -25,8 +26,11 @@ SILICON = Structure(Lattice.from_parameters(3.84, 3.84, 3.84, 60, 60, 60), ["Si"
 
 @pytest.fixture(scope="module")
 def model() -> DensityModel:
+    """An untrained network beside Gaussian atoms that have all their electrons."""
     torch.manual_seed(0)
-    return DensityModel(build_model("charge3net", **SMALL), name="small")
+    coefficients = np.zeros((MAX_ELEMENT + 1, len(EXPONENTS)))
+    coefficients[:, 6] = np.arange(MAX_ELEMENT + 1)
+    return DensityModel(build_model("charge3net", **SMALL), SuperposedAtoms(coefficients), "small")
 
 
 @pytest.fixture
