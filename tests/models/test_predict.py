@@ -9,6 +9,7 @@ import torch
 
 from ecd_data import Crystal
 from ecd_data.errors import UsageError
+from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_models import predict
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
@@ -123,3 +124,40 @@ def test_a_grid_or_points_must_be_asked_for(model):
 def test_atoms_without_elements_are_refused(model):
     with pytest.raises(UsageError, match="names no elements"):
         predict(model, Crystal(np.eye(3) * 4, np.array([0]), np.zeros((1, 3))), shape=(4, 4, 4))
+
+
+def test_atoms_of_ase_and_structures_of_pymatgen_are_taken(model):
+    crystal = smooth_density().crystal
+    due = predict(model, crystal, shape=(6, 5, 7)).values
+    for given in (crystal.to_ase(), crystal.to_pymatgen()):
+        rho = predict(model, given, shape=(6, 5, 7))
+        np.testing.assert_allclose(rho.values, due, atol=1e-9)
+        assert isinstance(rho.crystal, Crystal)
+
+
+def test_what_is_no_crystal_is_refused(model):
+    from ase import Atoms
+    from pymatgen.core import Lattice, Molecule, Structure
+
+    alloy = Structure(Lattice.cubic(4), [{"Si": 0.5, "Ge": 0.5}], [[0, 0, 0]])
+    for wrong, word in (
+        (Atoms("H2", [[0, 0, 0], [0, 0, 1]]), "no cell"),
+        (Atoms("H", cell=[3, 3, 0]), "no cell"),
+        (alloy, "partial occupancies"),
+        (Molecule(["H"], [[0, 0, 0]]), "wants a Crystal"),
+        (smooth_density(), "its .crystal"),
+        ("Si.cif", "not a str"),
+    ):
+        with pytest.raises(UsageError, match=word):
+            predict(model, wrong, shape=(4, 4, 4))
+
+
+def test_a_cutoff_makes_the_grid_of_vasp(tiny):
+    crystal = cell(0)
+    for encut, prec in ((30, "accurate"), (45.0, "normal"), (20, "single")):
+        assert predict(tiny, crystal, encut=encut, prec=prec).shape == vasp_fine_grid(crystal.lattice, encut, prec)
+    for wrong in (-1, 0, float("nan")):
+        with pytest.raises(UsageError, match="cutoff"):
+            predict(tiny, crystal, encut=wrong)
+    with pytest.raises(UsageError, match="one of the two"):
+        predict(tiny, crystal, encut=30, shape=(4, 4, 4))
