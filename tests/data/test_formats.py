@@ -300,6 +300,7 @@ def test_an_engine_and_its_xsf_and_cube(tmp_path: Path) -> None:
             engine("pp.x", PP.format(format=number, name=name))
             again = read(tmp_path / name)
             assert again.meta["unit"] == "e/bohr^3"
+            assert "guesses" not in again.meta
             assert again.shape == rho.shape
             np.testing.assert_allclose(again.values, rho.values, rtol=1e-4, atol=1e-5)
 
