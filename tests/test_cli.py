@@ -155,7 +155,10 @@ def test_several_parts_are_judged_one_after_the_other(here, capsys):
     parts = ("--part", "test_pairs", "--part", "test_types")
     assert run("evaluate", "ood", "-m", "charge3net-sample", *parts, "--limit", "1", "-q") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines[::2]] == ["ood test_pairs, charge3net", "ood test_types, charge3net"]
+    titles = [line for line in lines if line.startswith("ood ")]
+    assert [line.split(",")[0] for line in titles] == ["ood test_pairs", "ood test_types"]
+    assert all("of the sample" in line for line in titles)
+    assert sum(line.startswith("charge3net-sample ") for line in lines) == 2
 
 
 def test_conversion_names_what_it_left_out(here, capsys):

@@ -55,7 +55,7 @@ def test_every_task_combines_with_every_model(scale, task):
 @pytest.mark.parametrize("model", NETWORKS)
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_model_takes_steps_at_its_size(scale, model):
-    config = recipe(scale, "pbe", model, *BRIEF, "steps=2", "threads=1")
+    config = recipe(scale, "pbe", model, *BRIEF, "steps=2", "threads=1", "sample=true")
     result = train(config)
     assert result.model.network.config == build_model(config.model, **config.options).config
     assert math.isfinite(result.best_error)
@@ -64,7 +64,7 @@ def test_every_model_takes_steps_at_its_size(scale, model):
 @pytest.mark.parametrize("scale", [pytest.param("release", marks=pytest.mark.slow), "sample"])
 def test_every_task_takes_steps(scale):
     def run(task: str, *settings: str) -> dict:
-        config = recipe(scale, task, "charge3net", *BRIEF, *TINY, "threads=1", *settings)
+        config = recipe(scale, task, "charge3net", *BRIEF, *TINY, "threads=1", "sample=true", *settings)
         train(config)
         return load_checkpoint(Path(config.out) / "last.safetensors").metadata
 
@@ -75,6 +75,14 @@ def test_every_task_takes_steps(scale):
         state = run(task, "steps=4" if continued else "steps=2")
         assert state["step"] == {"tuning_continued": 4, "sweep_0": 0}.get(task, 2)
         assert state["drawn"] == (0 if task == "sweep_0" else 4)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_recipes_of_the_release_want_it_and_those_of_the_sample_say_so(task):
+    assert recipe("sample", task, "charge3net").sample
+    with pytest.raises(UsageError, match="its data are not here"):
+        train(recipe("release", task, "charge3net", *BRIEF))
+    assert not Path("runs").exists()
 
 
 def test_tuning_starts_from_its_checkpoint_and_no_other():
