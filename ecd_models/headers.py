@@ -32,7 +32,7 @@ def record_learned(path: str | Path, task: str, data_dir: str | None = None) -> 
 
 
 def read_header(path: str | Path) -> dict[str, str]:
-    """The texts before the weights of a safetensors file; raises UsageError or FormatError where there are none."""
+    """The words in front of the weights of a safetensors file; raises UsageError or FormatError without any."""
     return dict(_header(Path(path))[0].get("__metadata__", {}))
 
 
