@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ INDEX = "index.parquet"
 FORMAT = b"1"
 WHOLE = 1 << 21  # bytes: a smaller index costs less in one request than in ranges
 
+PART = re.compile(r"[\w-][\w.-]{0,199}")  # in the folder of parts, and nowhere else
 PLACE = ("id", "part", "offset", "length", "sha256")  # first and side by side: one range of the file has them all
 SCHEMA = pa.schema(
     [
@@ -128,6 +130,8 @@ class Index:
             raise
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             raise StoreError(f"{self.url} is damaged or was replaced while it was read; {REMEDY}") from error
+        if wrong := _impossible(read):
+            raise StoreError(f"{self.url} is damaged, {wrong}; {REMEDY}")
         return read if self._order is None else read.take(self._order)
 
     def _open_again(self) -> None:
@@ -162,3 +166,15 @@ class Index:
             )
         if missing := sorted(set(SCHEMA.names) - set(file.schema_arrow.names)):
             raise StoreError(f"{self.url} is not the index of a store, it has no column {missing[0]!r}; {REMEDY}")
+
+
+def _impossible(read: pa.Table) -> str:
+    """What no writer puts into the columns that say where crystals lie; nothing where all is possible."""
+    for name in set(PLACE) & set(read.column_names):
+        if read[name].null_count:
+            return f"a crystal has no {name}"
+        if name in ("offset", "length") and min(read[name].to_pylist(), default=1) < (name == "length"):
+            return f"a crystal has an impossible {name}"
+        if name == "part" and (odd := [part for part in set(read[name].to_pylist()) if not PART.fullmatch(part)]):
+            return f"{odd[0][:100]!r} is no name of a part"
+    return ""

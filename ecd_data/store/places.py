@@ -83,8 +83,10 @@ def _is_web(url: str) -> bool:
 def _read(path: str, start: int | None, end: int | None) -> bytes:
     with _opened(path) as file:
         try:
+            if end is not None:  # what is asked for may be far more than there is, and memory for it
+                end = min(end, os.fstat(file.fileno()).st_size)
             file.seek(start or 0)
-            return file.read() if end is None else file.read(end - (start or 0))
+            return file.read() if end is None else file.read(max(0, end - (start or 0)))
         except OSError as error:
             raise StoreError(f"{path} cannot be read ({error.strerror}): check the disk") from error
 
