@@ -282,7 +282,7 @@ def end_at_once(_: object) -> None:
     os._exit(9)
 
 
-@pytest.mark.parametrize("verb", ["probes", "hub"])
+@pytest.mark.parametrize("verb", ["probes", pytest.param("hub", marks=pytest.mark.slow)])
 def test_a_worker_that_the_system_ends_is_an_error_and_no_wait(tmp_path, monkeypatch, verb):
     from ecd_data.release import hub_export
     from ecd_data.store import probes_extract
