@@ -26,6 +26,11 @@ NOT_RUN = re.compile(r"<!-- not run: (?P<reason>\S.{4,}\S) -->")
 CODE = ("python", "bash")
 ENGINE = re.compile(r"^ecd dft (setup|run|relax)", re.MULTILINE)
 CHECKPOINT = "runs/chargE3net_sample/best.safetensors"
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+}
 DRIVER = """
 import contextlib, io, json, shlex, subprocess, sys
 
@@ -90,7 +95,7 @@ def checkpoint(tmp_path_factory) -> Path:
     """A folder with the checkpoint that the README's first command leaves, from a run of two steps."""
     where = tmp_path_factory.mktemp("trained")
     command = [sys.executable, ROOT / "examples/train_chargE3net.py", "--steps", "2", "--limit", "1"]
-    done = subprocess.run(command, cwd=where, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     assert (where / CHECKPOINT).exists()
     assert "superposed atoms" in done.stdout
@@ -101,7 +106,7 @@ def checkpoint(tmp_path_factory) -> Path:
 def reader(tmp_path_factory) -> Path:
     """What the pages suppose a reader to have: some CHGCARs, in folders too, and stores of them."""
     where = tmp_path_factory.mktemp("reader")
-    for folder in ("runs", "more", "hse"):
+    for folder in ("runs", "more", "hybrid"):
         (where / folder).mkdir()
     for id, name in (("MgO_rs", "MgO"), ("Si_diamond", "Si"), ("NaCl_rs", "NaCl")):
         write(where / f"runs/{name}_CHGCAR", open_store("pbe")[id].resample((24, 24, 24)))
@@ -109,8 +114,8 @@ def reader(tmp_path_factory) -> Path:
     write(where / "more/LiH_CHGCAR.gz", open_store("pbe")["LiH_rs"].resample((24, 24, 24)))
     for store in ("my.ecd", "pbe.ecd"):
         convert(where / "runs", where / store)
-    write(where / "hse/MgO_CHGCAR", open_store("hse")["MgO_rs"].resample((24, 24, 24)))
-    convert(where / "hse", where / "hse.ecd")
+    write(where / "hybrid/MgO_CHGCAR", open_store("hse")["MgO_rs"].resample((24, 24, 24)))
+    convert(where / "hybrid", where / "hse.ecd")
     return where
 
 
@@ -131,16 +136,12 @@ def test_the_blocks_of_a_page_run_in_order(page, reader, tmp_path, request):
         shutil.copytree(request.getfixturevalue("checkpoint"), tmp_path, dirs_exist_ok=True)
     listed = tmp_path / ".blocks.json"
     listed.write_text(json.dumps([(b.language, b.code) for b in blocks_of(page) if runs_here(b)]))
-    paths = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-    }
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, listed],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        env={**os.environ, **paths},
+        env=ENVIRONMENT,
         timeout=300,
     )
     assert done.returncode == 0, f"{page}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
