@@ -93,14 +93,6 @@ class Lines:
         return floats(self.next(), count)
 
 
-def decoded(line: bytes) -> str:
-    """Text from bytes in UTF-8 or, where they are none, in Latin-1, in which every byte is a character."""
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        return line.decode(LATIN_1)
-
-
 def comment_line(meta: Mapping[str, Any], default: str) -> bytes:
     """The comment in a Density's meta as one line without its end, byte for byte as it was read."""
     text = re.sub(r"[\r\n]+", " ", str(meta.get("comment") or default)).strip(" ")

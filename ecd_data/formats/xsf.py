@@ -14,7 +14,7 @@ from ecd_data.formats.fixed import c_order
 from ecd_data.formats.labels import element_of_label
 from ecd_data.formats.numbers import to_floats
 from ecd_data.formats.spin_channels import SPIN_GUESSED, density_and_spin
-from ecd_data.formats.text import Lines, Text, decoded, floats, grid_points
+from ecd_data.formats.text import Lines, Text, floats, grid_points
 from ecd_data.formats.units import TO_PER_ANGSTROM3, UNIT_GUESSED, density_unit
 from ecd_data.formats.xsf_ends import ENDS_GUESSED, decide_ends, without_ends
 
@@ -105,13 +105,13 @@ def _grid(data: Text, start: re.Match[bytes], end: int, name: str) -> Grid:
     if numbers is None or len(numbers) != points or not np.isfinite(numbers).all():
         found = "something that is no number" if numbers is None else f"{len(numbers)} numbers, all finite or not,"
         raise FormatError(f"{name} has {found} where {points} are due: it is damaged, copy or download it again")
-    return Grid(decoded(start[1]).strip(), c_order(numbers, shape, 1.0), origin, span)
+    return Grid(start[1].decode(errors="replace").strip(), c_order(numbers, shape, 1.0), origin, span)
 
 
 def _crystal(data: Text, name: str) -> Crystal:
     """The crystal that stands before the grids."""
     start = GRID.search(data)
-    text = decoded(data[: start.start() if start else len(data)])
+    text = data[: start.start() if start else len(data)].decode(errors="replace")
     lines = [line for line in (line.split("#")[0].strip() for line in text.splitlines()) if line]
     places = {key: [n for n, line in enumerate(lines) if line.split()[0] == key] for key in ("PRIMVEC", "PRIMCOORD")}
     if not all(places.values()):
