@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecd_data.errors import UsageError
 from ecd_data.release.origin import Origin, check_origin, origin_of, refuse_unofficial, split_hash, store_hash
-from ecd_data.release.rows import configuration, locate, official_split, rows_of
+from ecd_data.release.rows import configuration, configurations, locate, official_split, rows_of
 from ecd_data.splitting import make_split, read_split
 from ecd_data.store.reader import Store
 from ecd_data.store.roots import given_root, open_store
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ecd_models.config import TrainConfig
 
 KINDS = ("geometries", "compositions", "pairs", "types")
+CHOSEN = "ids"  # the part that holds the crystals of an evaluation that were named one by one
 PARTS = ("train", "validation", "test", *(f"test_{kind}" for kind in KINDS))
 
 
@@ -43,6 +45,14 @@ class TaskData:
             raise UsageError(f"{self.task} has no crystals in part {part!r} of {self.store.root}; there are: {there}")
         return ids
 
+    def restricted(self, ids: list[str]) -> TaskData:
+        """The same data with these crystals alone, as the part "ids"; raises UsageError for one that is not there."""
+        if unknown := [id for id in ids if id not in self.store]:
+            near = difflib.get_close_matches(unknown[0], self.store.ids, n=1)
+            hint = f"; did you mean {near[0]!r}" if near else ""
+            raise UsageError(f"{unknown[0]!r} is not in {self.store.root}{hint}")
+        return replace(self, parts={CHOSEN: ids}, listed={})
+
 
 def task_data(task: str, data_dir: str | None = None, sample: bool = False) -> TaskData:
     """The data of a task or configuration under `data_dir`, $ECD_ROOT or, of the configurations, the embedded sample.
@@ -66,14 +76,14 @@ def task_data(task: str, data_dir: str | None = None, sample: bool = False) -> T
     return TaskData(name, store, parts, origin, listed)
 
 
-def own_data(store: str | Path, split: str | Path | Mapping[str, Any] | None = None) -> TaskData:
+def own_data(store: str | Path | Store, split: str | Path | Mapping[str, Any] | None = None) -> TaskData:
     """The data of a store of one's own, divided by a split; without one, all crystals are in the part "test".
 
     split: a JSON file of ids by part, as `ecd split make` writes it, or {"train": 0.8, "validation": 0.1, "test": 0.1,
     "rule": "composition", "seed": 0}, of which rule and seed may be left out. Raises StoreError where there is no
     store, UsageError where the split is none or does not fit the store.
     """
-    opened = open_store(store)
+    opened = store if isinstance(store, Store) else open_store(store)
     if split is None:
         parts = {"test": opened.ids}
     elif isinstance(split, Mapping):
@@ -83,7 +93,32 @@ def own_data(store: str | Path, split: str | Path | Mapping[str, Any] | None = N
     else:
         parts = read_split(split, opened)
     hashed = store_hash(opened)
-    return TaskData(str(store), opened, parts, Origin(hashed, hashed, split_hash(parts)))
+    return TaskData(str(opened.root), opened, parts, Origin(hashed, hashed, split_hash(parts)))
+
+
+def evaluation_data(
+    name: str | Path | Store,
+    split: str | Path | Mapping[str, Any] | None = None,
+    data_dir: str | None = None,
+    sample: bool = False,
+) -> TaskData:
+    """The data of a task or configuration, or of a Store or the path or URL of one; see `task_data` and `own_data`.
+
+    Raises UsageError where a split is given for a task, which has its own, or data_dir or sample for a store.
+    """
+    own = not isinstance(name, str) or looks_like_store(name)
+    if own and (data_dir or sample):
+        raise UsageError(f"{name} is a store: data_dir (--data) and sample belong to a task, leave them out")
+    if not own and split is not None:
+        raise UsageError(f"{name} is a task and has its own split: give a split with the path of a store")
+    return own_data(name, split) if own else task_data(str(name), data_dir, sample)
+
+
+def looks_like_store(name: str) -> bool:
+    """Whether a name means a store by its path or URL rather than a task: a folder, a URL, or a name in .ecd."""
+    if name in configurations():
+        return False
+    return "://" in name or name.rstrip("/").endswith(".ecd") or Path(name).is_dir()
 
 
 def training_data(config: TrainConfig) -> TaskData:

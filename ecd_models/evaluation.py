@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ecd_data.errors import UsageError
 from ecd_data.release.origin import Origin
-from ecd_models.data import TaskData, task_data
+from ecd_data.store.reader import Store
+from ecd_models.data import CHOSEN, TaskData, evaluation_data
 from ecd_models.metrics import Summary, eps_mae, summarize
 from ecd_models.model import DensityModel
 from ecd_models.prediction import predict
@@ -112,23 +113,30 @@ class Evaluation:
 
 def evaluate(
     model: DensityModel,
-    task: str,
+    task: str | Path | Store,
     *,
     part: str = "test",
+    split: str | Path | Mapping[str, Any] | None = None,
+    ids: Sequence[str] | None = None,
     data_dir: str | None = None,
     sample: bool = False,
     limit: int | None = None,
     report: Judged | None = None,
 ) -> Evaluation:
-    """The errors of `model` on a part of a task, on full grids, of crystals that trained it and of others apart.
+    """The errors of `model` on a part of a task or of a store, on full grids, of crystals that trained it and others.
 
-    The data are those under data_dir, $ECD_ROOT or the embedded sample, which a task of the benchmark takes with
-    sample=True alone; limit takes the first crystals only; `report` is told how many of how many are done, the id and
-    its error. Raises UsageError for an unknown task, an empty part, or a task of the benchmark without its data.
+    task: a task or configuration, whose data are those under data_dir, $ECD_ROOT or the embedded sample, which a task
+    of the benchmark takes with sample=True alone; or a Store, or the path or URL of one. split: which crystals of such
+    a store are in which part, see `ecd_models.data.own_data`; without one, all are in "test". ids: these crystals of
+    the data, whatever part they are in. limit takes the first crystals only; `report` is told how many of how many are
+    done, the id and its error. Raises UsageError for an unknown task, an empty part, ids that are not there, or a task
+    of the benchmark without its data.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be at least 1, not {limit}")
-    data = task_data(task, data_dir, sample)
+    data = evaluation_data(task, split, data_dir, sample)
+    if ids is not None:
+        data, part = data.restricted(list(ids)), CHOSEN
     return evaluate_ids(model, data, data.ids(part)[:limit], part, report)
 
 

@@ -69,8 +69,9 @@ def judged(results: Sequence[TrainResult], config: TrainConfig, part: str, shown
         with shown() if shown else nullcontext() as report:
             evaluation = evaluate(
                 result.model,
-                config.task,
+                config.store or config.task,
                 part=part,
+                split=config.split or None,
                 data_dir=config.data_dir or None,
                 sample=config.sample,
                 report=report,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,7 +42,7 @@ def train(
     for result in results:
         print(f"best validation eps_mae {100 * result.best_error:.3f} %: {result.best}; log: {result.log}")
     origin = results[0].origin
-    print(f"data: {config.task} of {origin}")
+    print(f"data: {config.store or config.task} of {origin}")
     for part in parts or []:
         spreads[part] = repeats.judged(results, config, part, lambda: evaluation_progress(shown))
     if seeds > 1 or parts:
@@ -52,7 +52,7 @@ def train(
 
 
 def evaluate(
-    task: Annotated[str, typer.Argument(help="Task or configuration, for example pbe.")],
+    task: Annotated[str, typer.Argument(help="Task or configuration, for example pbe; or the path of a store.")],
     models: Annotated[
         list[str], typer.Option("--model", "-m", help="Checkpoint or name; repeatable, a row of the table each.")
     ],
@@ -62,6 +62,12 @@ def evaluate(
             help="train, validation, test (the default), or test_geometries, test_compositions, test_pairs,"
             " test_types of the sample; repeatable."
         ),
+    ] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="With a store: JSON file of ids by part, as `ecd split make` writes it.")
+    ] = None,
+    ids: Annotated[
+        list[str] | None, typer.Option("--id", help="Only this crystal, whatever part it is in; repeatable.")
     ] = None,
     data: Data = None,
     sample: Sample = False,
@@ -86,6 +92,9 @@ def evaluate(
     from ecd_models.screen import evaluation_progress
 
     parts = part or ["test"]
+    if ids and part:
+        raise UsageError("--id takes crystals of any part: leave --part out")
+    chosen: Any = {"split": split, "ids": ids, "data_dir": data, "sample": sample, "limit": limit}
     if output is not None and len(parts) > 1:
         raise UsageError("--output takes the errors of one part: give one --part")
     files = files_of(models, output)
@@ -94,7 +103,7 @@ def evaluate(
         results = []
         for label, model in judged.items():
             with evaluation_progress(not quiet) as report:
-                found = evaluate(model, task, part=name, data_dir=data, sample=sample, limit=limit, report=report)
+                found = evaluate(model, task, part=name, **chosen, report=report)
             results.append(replace(found, model=label))
             if label in files:
                 results[-1].save(files[label])
