@@ -1,6 +1,6 @@
 """What is tried to lose or falsify data: kill -9, a full disk, flipped bits, hostile files, readers beside a writer.
 
-    python -m tests.soak [--rounds 10] [--seed 0]
+    python -m tests.soak [--rounds 10] [--flips 500] [--seed 0]
 
 Prints a table of what was tried, survived and lost, and exits with 1 where anything was lost. Survived is: every store
 that is there is sound, the same command completes it to the same bytes, and damage is an error and never a value.
@@ -217,38 +217,39 @@ def try_readers(folder: Path, rounds: int) -> Row:
     return row
 
 
-def soak(seed: int = 0, rounds: int = 10, flips: int = 500) -> list[Row]:
+def soak(seed: int = 0, rounds: int = 10, flips: int = 500) -> Iterator[Row]:
     """All attempts: `rounds` kills and full disks of each verb, `flips` flipped bits and as many hostile files."""
-    rng, rows = np.random.default_rng(seed), list[Row]()
+    rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory(prefix="ecd-soak-") as temporary:
         folder = Path(temporary)
         with verbs(folder) as found:
             for verb in found:
-                rows += try_verb(verb, folder, rng, rounds)
+                yield from try_verb(verb, folder, rng, rounds)
         path = str(soak_hostile.small_store(folder / "hostile.ecd"))
         seeds = [(path, int(each)) for each in rng.integers(0, 2**31, flips)]
-        rows.append(try_hostile("flipped bits in parts", seeds, soak_hostile.flip_part))
-        rows.append(try_hostile("flipped bits in the index", seeds[: flips // 5], soak_hostile.flip_index))
+        yield try_hostile("flipped bits in parts", seeds, soak_hostile.flip_part)
+        yield try_hostile("flipped bits in the index", seeds[: flips // 5], soak_hostile.flip_index)
         stated = [(path, number) for number in range(len(soak_hostile.ROWS))]
-        rows.append(try_hostile("hostile rows of the index", stated, soak_hostile.hostile_row))
-        rows.append(try_hostile("hostile payloads with the right hash", seeds, soak_hostile.hostile_payload))
-        rows.append(try_readers(folder, rounds))
-    return rows
+        yield try_hostile("hostile rows of the index", stated, soak_hostile.hostile_row)
+        yield try_hostile("hostile payloads with the right hash", seeds, soak_hostile.hostile_payload)
+        yield try_readers(folder, rounds)
 
 
 def main() -> int:
     """1 where anything was lost."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=10, help="kills and full disks of each verb")
+    parser.add_argument("--flips", type=int, default=500, help="flipped bits, and as many hostile files")
     parser.add_argument("--seed", type=int, default=0, help="of the moments, places and bits")
     options = parser.parse_args()
-    rows = soak(options.seed, options.rounds)
     print(f"{'':44}{'tried':>7}{'survived':>10}{'lost':>6}")
-    for row in rows:
-        print(f"{row.name:44}{row.tried:7}{row.tried - len(row.losses):10}{len(row.losses):6}")
+    lost = 0
+    for row in soak(options.seed, options.rounds, options.flips):
+        print(f"{row.name:44}{row.tried:7}{row.tried - len(row.losses):10}{len(row.losses):6}", flush=True)
         for loss in dict.fromkeys(row.losses):
-            print(f"    {loss}")
-    return 1 if any(row.losses for row in rows) else 0
+            print(f"    {loss}", flush=True)
+        lost += len(row.losses)
+    return 1 if lost else 0
 
 
 if __name__ == "__main__":

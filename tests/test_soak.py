@@ -9,6 +9,6 @@ from tests.soak import soak
 
 @pytest.mark.slow
 def test_nothing_is_lost():
-    rows = soak(seed=1, rounds=1, flips=60)
+    rows = list(soak(seed=1, rounds=1, flips=60))
     assert {row.name: row.losses for row in rows if row.losses} == {}
     assert all(row.tried for row in rows)

@@ -18,7 +18,7 @@ from ecd_data.store.places import open_url, path_of
 
 TAIL = 1 << 16  # bytes: the footer of an index is mostly shorter
 GAP = 1 << 16  # bytes that cost less to read than another request
-MAGIC = b"PAR1"
+MAGIC, LEAST = b"PAR1", 12  # bytes, of the two marks and the length between them
 
 
 class ParquetSource:
@@ -70,6 +70,8 @@ class _Pieces:
     def __init__(self, file: IO[bytes] | io.RawIOBase) -> None:
         self._source: Any = file
         self._size = file.seek(0, io.SEEK_END)
+        if self._size < LEAST:
+            raise pa.ArrowInvalid("it is too short for a Parquet file")
         self.buffer = pa.allocate_buffer(self._size)
         self._here: set[tuple[int, int]] = set()
         self.fetch([(self._size - min(TAIL, max(8, self._size // 4)), self._size)])
