@@ -76,6 +76,18 @@ def _fill_parts(groups: list[list[str]], shares: dict[str, float]) -> Split:
     return {part: sorted(ids) for part, ids in split.items()}
 
 
+def elements_only_outside_train(store: Store, split: Split) -> dict[str, list[str]]:
+    """The elements of each other part that no training crystal has, which a model cannot know; none, no entry.
+
+    Superposed atoms fitted on the training crystals have no density for such an element.
+    """
+    columns = store.columns("id", "elements").to_pydict()
+    elements = dict(zip(columns["id"], map(set, columns["elements"]), strict=True))
+    known = set().union(*(elements[id] for id in split.get("train", ())))
+    others = {part: set().union(*(elements[id] for id in ids)) - known for part, ids in split.items()}
+    return {part: sorted(unknown) for part, unknown in others.items() if unknown}
+
+
 def write_split(split: Split, path: str | Path, **about: object) -> None:
     """Write a split as JSON: the ids by part, and under "about" how it was made."""
     record = {"about": about, **split} if about else split

@@ -133,6 +133,7 @@ def runs_here(block: Block) -> bool:
 def test_the_blocks_of_a_page_run_in_order(page, tmp_path, request):
     had = "checkpoint" if page == "README.md" else "reader"  # the README begins with what its first command leaves
     shutil.copytree(request.getfixturevalue(had), tmp_path, dirs_exist_ok=True)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     listed = tmp_path / ".blocks.json"
     listed.write_text(json.dumps([(b.language, b.code) for b in blocks_of(page) if runs_here(b)]))
     done = subprocess.run(

@@ -45,14 +45,17 @@ def split(
 
 def _make(store: str | None, output: Path | None, rule: str, fractions: tuple[float, float, float], seed: int) -> None:
     from ecd_data import open_store
-    from ecd_data.splitting import PARTS, make_split, write_split
+    from ecd_data.splitting import PARTS, elements_only_outside_train, make_split, write_split
 
     if store is None or output is None:
         raise UsageError("name the store and the file to write: ecd split make STORE -o FILE")
     shares = dict(zip(PARTS, fractions, strict=True))
-    made = make_split(open_store(store), shares, rule=rule, seed=seed)
+    opened = open_store(store)
+    made = make_split(opened, shares, rule=rule, seed=seed)
     write_split(made, output, store=store, rule=rule, fractions=shares, seed=seed)
     print(", ".join(f"{part} {len(ids)}" for part, ids in made.items()))
+    for name, elements in elements_only_outside_train(opened, made).items():
+        print(f"note: {name} has elements that train never shows: {', '.join(elements)}; another --seed may avoid it")
     print(f"split: {output}")
 
 

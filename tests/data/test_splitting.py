@@ -9,7 +9,7 @@ import pytest
 from ecd_data.errors import UsageError
 from ecd_data.release.formula import reduced
 from ecd_data.sample.table import HERE
-from ecd_data.splitting import PARTS, make_split, read_split, split_sha256, write_split
+from ecd_data.splitting import PARTS, elements_only_outside_train, make_split, read_split, split_sha256, write_split
 from ecd_data.store import open_store
 
 
@@ -50,6 +50,11 @@ def test_a_small_store_gives_each_part_a_crystal(store) -> None:
 
     split = make_split(Three(), {"train": 0.98, "validation": 0.01, "test": 0.01}, rule="random")
     assert [len(split[part]) for part in PARTS] == [1, 1, 1]
+
+
+def test_elements_that_train_lacks_are_named(store) -> None:
+    split = {"train": ["MgO_rs", "NaCl_rs"], "validation": ["CaO_rs"], "test": ["MgO_rs-d1"]}
+    assert elements_only_outside_train(store, split) == {"validation": ["Ca"]}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+"""Training and evaluation on a store of one's own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from ecd_data import convert, open_store, write
+from ecd_data.errors import UsageError
+from ecd_data.splitting import make_split, read_split, write_split
+from ecd_models import evaluate, load_model, train
+from ecd_models.config import TrainConfig, load_config
+
+IDS = "LiF_rs LiCl_rs NaF_rs NaCl_rs MgO_rs MgO_rs-d1".split()
+SMALL = {"lmax": 1, "mul": 8, "num_interactions": 1, "cutoff": 3.0}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> str:
+    """A store made of CHGCARs, as a user has them."""
+    folder = tmp_path_factory.mktemp("mine")
+    for id in IDS:
+        write(folder / f"{id}_CHGCAR", open_store("pbe")[id].resample((16, 16, 16)))
+    convert(folder, folder / "mine.ecd")
+    return str(folder / "mine.ecd")
+
+
+def config_of(store: str, split, out) -> TrainConfig:
+    options = {"options": SMALL, "batch_size": 2, "probes": 20, "validation_probes": 20, "validate_every": 2}
+    return TrainConfig(out=str(out), store=store, split=split, steps=2, **options)
+
+
+def test_a_split_file_decides_what_trains_and_what_is_judged(store, tmp_path) -> None:
+    split = make_split(open_store(store), seed=1)
+    write_split(split, tmp_path / "split.json")
+    result = train(config_of(store, str(tmp_path / "split.json"), tmp_path / "run"))
+    model = load_model(tmp_path / "run/best.safetensors")
+    unseen = evaluate(model, store, split=tmp_path / "split.json", part="test")
+    assert sorted(unseen.errors) == split["test"]
+    assert set(unseen.seen.values()) == {"unseen"}
+    assert unseen.origin == result.origin
+    assert result.origin.data_origin == result.origin.store_hash
+    seen = evaluate(model, open_store(store), ids=split["train"][:2])
+    assert set(seen.seen.values()) == {"crystal"}
+
+
+def test_fractions_make_the_split_that_the_rule_makes(store, tmp_path) -> None:
+    fractions = {"train": 0.6, "validation": 0.2, "test": 0.2}
+    by_file = make_split(open_store(store), fractions, rule="random", seed=3)
+    write_split(by_file, tmp_path / "split.json")
+    one = train(config_of(store, {**fractions, "rule": "random", "seed": 3}, tmp_path / "a"))
+    two = train(config_of(store, str(tmp_path / "split.json"), tmp_path / "b"))
+    assert one.origin == two.origin
+    assert one.best_error == two.best_error
+
+
+def test_a_run_goes_on_with_its_own_crystals_only(store, tmp_path) -> None:
+    path = tmp_path / "split.json"
+    write_split(make_split(open_store(store), rule="random", seed=1), path)
+    config = config_of(store, str(path), tmp_path / "run")
+    before = train(config)
+    assert train(replace(config, steps=3)).origin == before.origin
+    write_split(make_split(open_store(store), rule="random", seed=2), path)
+    assert read_split(path) != make_split(open_store(store), rule="random", seed=1)
+    with pytest.raises(UsageError, match="other crystals"):
+        train(replace(config, steps=4))
+
+
+def test_without_a_split_all_crystals_are_judged(store) -> None:
+    model = load_model("invcharge3net-sample")
+    result = evaluate(model, store, limit=2)
+    assert (len(result.errors), result.listed) == (2, len(IDS))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"ids": ["MgO_rss"]}, "did you mean 'MgO_rs'"),
+        ({"part": "train"}, "no crystals in part 'train'"),
+        ({"sample": True}, "belong to a task"),
+        ({"data_dir": "elsewhere"}, "belong to a task"),
+    ],
+)
+def test_what_a_store_cannot_answer_is_refused(store, given, said) -> None:
+    with pytest.raises(UsageError, match=said):
+        evaluate(load_model("invcharge3net-sample"), store, **given)
+
+
+def test_a_task_has_a_split_of_its_own(tmp_path) -> None:
+    with pytest.raises(UsageError, match="has its own split"):
+        evaluate(load_model("invcharge3net-sample"), "pbe", split=tmp_path / "split.json")
+
+
+def test_a_configuration_names_a_store_with_a_split_or_a_task(tmp_path) -> None:
+    with pytest.raises(UsageError, match="belong together"):
+        TrainConfig(out="x", store="mine.ecd")
+    path = tmp_path / "both.toml"
+    path.write_text('out = "x"\ntask = "pbe"\nstore = "mine.ecd"\nsplit = "split.json"\n')
+    with pytest.raises(UsageError, match="a task and a store"):
+        load_config(path)
+    path.write_text('out = "x"\nstore = "mine.ecd"\n[split]\ntrain = 0.5\ntest = 0.5\nseed = 2\n')
+    assert load_config(path).split == {"train": 0.5, "test": 0.5, "seed": 2}
+
+
+def test_the_record_of_a_run_names_store_and_split(store, tmp_path) -> None:
+    train(config_of(store, {"rule": "random"}, tmp_path / "run"))
+    record = json.loads((tmp_path / "run/config.json").read_text())
+    assert record["store"] == store
+    assert record["split"] == {"rule": "random"}
+    assert record["data_origin"] == record["store_hash"]
