@@ -512,7 +512,7 @@ def test_what_a_killed_process_leaves_is_swept(path):
 
 
 def test_densities_of_a_store_are_checked_like_files(path):
-    assert check(Store(path)["NaCl_rs"]).flags == ("spin",)
+    assert check(Store(path)["NaCl_rs"]).flags == ("fractional-count", "spin")
 
 
 def test_a_payload_gives_points_and_grids_without_the_whole(tmp_path):

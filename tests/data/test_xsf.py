@@ -79,14 +79,14 @@ def test_nothing_is_flagged_where_the_facts_agree(tmp_path):
         for repeat in (True, False):
             assert check(read(write_xsf(tmp_path / "x.xsf", BOXES[name], repeat))).flags == (), (name, repeat)
     wrapped = Density(BOXES["crystal"].crystal, BOXES["crystal"].values * 0.971)
-    assert check(read(write_xsf(tmp_path / "x.xsf", wrapped, True), unit="e/bohr^3")).flags == ()
+    assert check(read(write_xsf(tmp_path / "x.xsf", wrapped, True), unit="e/bohr^3")).flags == ("fractional-count",)
 
 
 def test_what_no_fact_tells_is_flagged_and_logged(tmp_path, caplog):
     rho = blob((16, 16, 16), [0.5, 0.5, 0.5], electrons=7.43, width=0.6)
     rho = Density(Crystal(rho.lattice, [8, 8], [[0.25, 0.25, 0.25], [0.75, 0.75, 0.75]]), rho.values)
     again = read(write_xsf(tmp_path / "x.xsf", rho, False, print_as="{:.5f}".format), unit="e/bohr^3")
-    assert check(again).flags == ("xsf-ends-guessed",)
+    assert check(again).flags == ("xsf-ends-guessed", "fractional-count")
     assert "x.xsf" in caplog.text
     assert "times as many" in caplog.text
     assert "times as many" in check(again).notes["xsf-ends-guessed"]
