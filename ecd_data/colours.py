@@ -16,18 +16,24 @@ if TYPE_CHECKING:
 SCALES = ("auto", "linear", "log")
 PEAKED = 100.0  # largest value over the median, from which a linear scale shows the peaks alone
 DECADES = 1e-4  # of the largest value: the least that a logarithmic scale shows
+NOISE = 5e-4  # of the largest value: negative values up to there are not told
+LEAST = 1e-9  # of the largest value: below it a signed scale is linear, whatever the typical value is
 ROOM = 1.05  # colours go that much beyond the values, so that one as large as the reference is not marked
 SIGNED = 1e-2  # of the largest value: negative values from which a density is a difference, not noise around zero
 
 
 @dataclass(frozen=True)
 class Colours:
-    """The range of a scale in e/Å^3: `low` to `high`, by the logarithm or not; a `signed` one from -high to high."""
+    """The range of a scale in e/Å^3: `low` to `high`, by the logarithm or not; a `signed` one from -high to high.
+
+    A signed logarithmic scale is linear between -linear and linear.
+    """
 
     low: float
     high: float
     log: bool
     signed: bool
+    linear: float = 0.0
 
     @property
     def label(self) -> str:
@@ -39,7 +45,7 @@ class Colours:
         from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 
         if self.signed and self.log:
-            return SymLogNorm(self.high / PEAKED, vmin=-self.high, vmax=self.high)
+            return SymLogNorm(self.linear, vmin=-self.high, vmax=self.high)
         return LogNorm(self.low, self.high) if self.log else Normalize(self.low, self.high)
 
     def map(self) -> Colormap:
@@ -61,7 +67,7 @@ class Colours:
         if (values > self.high).any():
             share = 100 * float((values > self.high).mean())
             told.append(f"{share:.2g} % of the plane is above the colours, up to {values.max():.4g} e/Å^3")
-        least = self.low if self.signed else -(ROOM - 1) * SIGNED * self.high  # around 0 there is noise everywhere
+        least = self.low if self.signed else -NOISE * self.high  # around 0 there is noise everywhere
         if (values < least).any():
             share, than = 100 * float((values < least).mean()), "the colours" if self.signed else "0"
             told.append(f"{share:.2g} % of the plane is below {than}, down to {values.min():.4g} e/Å^3")
@@ -81,7 +87,8 @@ def colours_of(values: Floats, scale: str = "auto", signed: bool = False) -> Col
     signed = signed or float(values.min()) < -SIGNED * largest
     log = scale == "log" or (scale == "auto" and largest > PEAKED * float(np.median(size)) and bool(size.any()))
     if signed:
-        return Colours(-high, high, log, True)
+        typical = float(np.median(size))  # what most of the plane shows, however high a few peaks are
+        return Colours(-high, high, log, True, min(max(typical, LEAST * high), high / PEAKED))
     if not log:
         return Colours(0.0, high, False, False)
     positive = values[values > 0]
