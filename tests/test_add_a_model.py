@@ -46,8 +46,10 @@ def test_the_commands_run(installed, tmp_path):
         done = subprocess.run(line, shell=True, cwd=tmp_path, env=installed, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         printed += done.stdout
+    row = r"^ *{} +\d+ +([\d.]+) "
     learned, atoms = (
-        float(re.search(rf"{name}: mean ([\d.]+) %", printed)[1]) for name in ("pair-density", "superposed atoms")
+        float(re.findall(row.format(name), printed, re.MULTILINE)[0])
+        for name in (r"\S+best\.safetensors", "its superposed atoms alone")
     )
     assert learned < atoms
     assert (tmp_path / "Si_CHGCAR").stat().st_size > 10_000

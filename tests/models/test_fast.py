@@ -169,17 +169,17 @@ def test_no_fast_path_where_it_does_not_apply(monkeypatch):
 def test_an_edited_formula_is_not_answered_by_the_old_kernels(name, monkeypatch, caplog):
     torch.manual_seed(0)
     model, crystal = DensityModel(build_model(name).eval()), smooth_density().crystal
-    whole = {"shape": (12, 11, 10), "fast": None}
+    whole = {"shape": (12, 11, 10), "refuse": False}  # weights at random
     monkeypatch.setattr(prediction, "WORTH", 1)
     predict(model, crystal, **whole)
-    assert not caplog.records
+    assert "its formula was changed" not in caplog.text
     before = type(model.network).decode
     monkeypatch.setattr(type(model.network), "decode", lambda *given: 1.01 * before(*given))
-    edited = predict(model, crystal, shape=(12, 11, 10), fast=False).values
+    edited = predict(model, crystal, fast=False, **whole).values
     np.testing.assert_array_equal(predict(model, crystal, **whole).values, edited)
     assert "its formula was changed" in caplog.text
     with pytest.raises(UsageError, match="compiled kernels"):
-        predict(model, crystal, shape=(12, 11, 10), fast=True)
+        predict(model, crystal, fast=True, **whole)
 
 
 def test_predict_takes_the_fast_path_by_itself(monkeypatch):
