@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from ecd_data.sample.cells import cells, parent_of
+from ecd_data.sample.convergence import CONVERGED, differences, table
 from ecd_data.sample.meshes import KSPACING, NARROW_GAP, NARROW_KSPACING, converged_kmesh, refine_meshes
 from ecd_data.sample.recipe import records_of
 from ecd_data.sample.table import HERE
 from ecd_data.store import open_store
-
-REFINED = HERE / "converged"
 
 
 def _spacing(record) -> np.ndarray:
@@ -54,10 +53,19 @@ def test_molecules_keep_one_point_and_cheap_cells_come_first() -> None:
 
 @pytest.mark.parametrize("name", ["pbe", "ood", "elements"])
 def test_refined_densities_were_computed_on_these_meshes(name: str) -> None:
-    folder = REFINED / f"{name}.ecd"
+    folder = CONVERGED / f"{name}.ecd"
     if not folder.is_dir():
         pytest.skip(f"no cell of {name} has been computed again yet")
     store, records = open_store(folder), refine_meshes(records_of(name))
     assert set(store.ids) <= set(records)
     for id in store.ids:
         assert store[id].meta["settings"]["kmesh"] == records[id]["kmesh"]
+
+
+def test_what_finer_meshes_change_is_small_and_told_largest_first() -> None:
+    found = differences()
+    errors = [one.eps_mae_percent for one in found]
+    assert errors == sorted(errors, reverse=True)
+    assert 0 <= errors[-1] <= errors[0] < 1
+    assert all(np.prod(one.after) > np.prod(one.before) for one in found)
+    assert table(found).startswith(f"{len(found)} cells")

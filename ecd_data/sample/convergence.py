@@ -1,0 +1,75 @@
+"""How far the densities and energies of the sample are from those at converged k meshes.
+
+`python -m ecd_data.sample.convergence` prints a Markdown table of the cells that were computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ecd_data.density import Density
+from ecd_data.metrics import eps_mae
+from ecd_data.sample.table import HERE
+from ecd_data.store import Store, open_store
+
+CONVERGED = HERE / "converged"
+NAMES = ("pbe", "ood")
+SHOWN = 12  # cells with the largest differences, a row each
+
+
+class Difference(NamedTuple):
+    """What a finer k mesh changes in a cell: eps_mae in percent, the energy in meV/atom, and both meshes."""
+
+    id: str
+    eps_mae_percent: float
+    energy_mev_atom: float
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+def differences(folder: Path = CONVERGED) -> list[Difference]:
+    """The Difference of every cell of the sample that the stores in `folder` have too, largest eps_mae first."""
+    found = [one for name in NAMES if (folder / f"{name}.ecd").is_dir() for one in _of_stores(folder, name)]
+    return sorted(found, key=lambda one: -one.eps_mae_percent)
+
+
+def _of_stores(folder: Path, name: str) -> Iterator[Difference]:
+    before, after = open_store(HERE / f"{name}.ecd"), open_store(folder / f"{name}.ecd")
+    return (_of_cell(id, before, after) for id in after.ids)
+
+
+def _of_cell(id: str, before: Store, after: Store) -> Difference:
+    old, new = before[id], after[id]
+    finer = _energy(new) - _energy(old)
+    meshes = (tuple(rho.meta["settings"]["kmesh"]) for rho in (old, new))
+    error = eps_mae(old if old.shape == new.shape else old.resample(new.shape), new)
+    return Difference(id, 100 * error, 1000 * finer / len(new.crystal), *meshes)
+
+
+def _energy(rho: Density) -> float:
+    return float(rho.meta["properties"]["energy_eV"])
+
+
+def table(found: list[Difference]) -> str:
+    """The differences as Markdown: the largest ones, a row each, under a line of means."""
+    errors = np.array([one.eps_mae_percent for one in found])
+    energies = np.abs([one.energy_mev_atom for one in found])
+    lines = [
+        f"{len(found)} cells: eps_mae {errors.mean():.3f} % on average, median {np.median(errors):.3f} %, "
+        f"above 0.1 % in {np.count_nonzero(errors > 0.1)}; energy {energies.mean():.1f} meV/atom on average",
+        "",
+        "| cell | k mesh | converged mesh | eps_mae of the stored density | energy, meV/atom |",
+        "|---|---|---|---|---|",
+    ]
+    for one in found[:SHOWN]:
+        before, after = ("x".join(map(str, mesh)) for mesh in (one.before, one.after))
+        lines.append(f"| {one.id} | {before} | {after} | {one.eps_mae_percent:.3f} % | {one.energy_mev_atom:+.1f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table(differences()))
