@@ -66,17 +66,8 @@ def _ecd(
 WrongCall: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 INTERRUPTED = 130
-RESUMED = (
-    "convert",
-    "fetch",
-    "subset",
-    "merge",
-    "reencode",
-    "probes",
-    "export-hub",
-    "train",
-    "dft",
-)  # what was complete is kept
+RESUMED = ("convert", "fetch", "subset", "merge", "reencode", "probes", "export-hub", "train", "dft")
+STOPPED = "the file under way was not written, those written before are complete: run it again"
 
 
 def main() -> None:
@@ -123,7 +114,7 @@ def _run(arguments: list[str]) -> int:
 def _finished(code: object, arguments: list[str]) -> int:
     if code == INTERRUPTED:  # typer turns Ctrl-C into this code, without a word
         resumed = arguments and arguments[0] in RESUMED
-        remedy = "the same command continues where it stopped" if resumed else "nothing was written, run it again"
+        remedy = "the same command continues where it stopped" if resumed else STOPPED
         return _say(f"interrupted; {remedy}", INTERRUPTED)
     return code if isinstance(code, int) else 0
 

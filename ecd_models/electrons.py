@@ -1,15 +1,13 @@
-"""The number of electrons of a crystal from those that each element brings, and densities scaled to it."""
+"""The number of electrons of a crystal from those that each element brings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecd_data.crystal import SYMBOLS, Crystal, Floats
-from ecd_data.density import Density
 from ecd_data.errors import UsageError
 
 WHOLE = 0.01  # electrons: what lies as near to a whole number is one, as for neutral atoms it has to be
@@ -58,13 +56,3 @@ def electrons_of_numbers(numbers: NDArray[np.int64], valences: Floats) -> float:
             "density should be scaled: train with exact_nelect = false, or on crystals that tell"
         )
     return float(valences[numbers].sum())
-
-
-def with_electrons(rho: Density, nelect: float) -> Density:
-    """The density times what gives it `nelect` electrons, the magnetization as it is.
-
-    Raises UsageError unless both numbers of electrons are positive.
-    """
-    if not (nelect > 0 and rho.nelect > 0):
-        raise UsageError(f"a density of {rho.nelect:g} electrons cannot be scaled to {nelect:g}")
-    return replace(rho, values=rho.values * (nelect / rho.nelect))

@@ -162,10 +162,10 @@ class StoreWriter:
             self.flush()
         return row
 
-    def _new_part(self, skip: int = 0) -> Path:
+    def _new_part(self) -> Path:
         names = {*pc.unique(self._table["part"]).to_pylist(), *(p.name for p in self._parts.glob("part-*.zarr.zip"))}
         used = {int(m[1]) for name in names if (m := re.search(r"part-(\d+)", name))}
-        return self._parts / f"part-{max(used, default=-1) + 1 + skip:05d}.zarr.zip"
+        return self._parts / f"part-{max(used, default=-1) + 1:05d}.zarr.zip"
 
     def flush(self) -> None:
         """Complete the open part and the index: readers see all that was added so far."""

@@ -19,7 +19,7 @@ from ecd_models.batch import passes
 from ecd_models.checkpoint import export_published, load_checkpoint
 from ecd_models.config import TrainConfig, load_config
 from ecd_models.distributed import Processes
-from ecd_models.electrons import electrons_of, fitted_valences, with_electrons
+from ecd_models.electrons import electrons_of, fitted_valences
 from ecd_models.learner import Learner
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
@@ -179,15 +179,6 @@ def test_valences_follow_from_the_crystals_where_they_can():
         electrons_of(crystal, valences)
     with pytest.raises(UsageError, match="exact_nelect = false"):
         fitted_valences([*known, (np.array([8, 8]), 13.0)])
-
-
-def test_scaled_densities_have_the_electrons():
-    rho = smooth_density(spin=True)
-    scaled = with_electrons(rho, 30.0)
-    assert scaled.nelect == pytest.approx(30)
-    assert np.array_equal(scaled.magnetization, rho.magnetization)
-    with pytest.raises(UsageError, match="cannot be scaled"):
-        with_electrons(rho, 0.0)
 
 
 def test_a_model_that_knows_the_electrons_predicts_them(brief):
