@@ -14,10 +14,23 @@ import pyarrow as pa
 from datasets import Features, List, Value
 from datasets.builder import Key
 
+from ecd_data.errors import UsageError
 from ecd_data.release import hook
 from ecd_data.release.feature import REFERENCE, DensityFeature, ProbesFeature, set_epoch
-from ecd_data.release.rows import GAP, PROBES, configuration, configurations, fingerprint, locate, rows_of
+from ecd_data.release.rows import (
+    GAP,
+    OWN,
+    PROBES,
+    absolute,
+    configuration,
+    configurations,
+    fingerprint,
+    locate,
+    own_rows,
+    rows_of,
+)
 from ecd_data.release.splits import PARTS
+from ecd_data.splitting import read_split, split_sha256
 from ecd_data.store import Store
 from ecd_data.store.index import SCHEMA
 
@@ -41,22 +54,34 @@ def load_dataset(path: str = "ecd", name: str | None = None, **options: Any) -> 
     of `load_split`; `set_epoch` gives other probes. data_dir= or ECD_ROOT is the folder or URL with the stores;
     without, the embedded sample serves pbe, hse, ood, exp and their tasks. torch's DataLoader takes the rows as they
     are, see `ecd_data.release.batches`. Raises UsageError for an unknown configuration or one without data.
+
+    A store of one's own: its path or URL in place of "ecd", with its split as `ecd split make` writes it,
+    load_dataset("my.ecd", split_file="split.json"); without a split all crystals are in "train". The same as
+    load_dataset("ecd", "store", data_dir="my.ecd", split_file=...); "probes-store" has its probes.
     """
     hook.install()
-    return datasets.load_dataset(path, name, **options)
+    if path == hook.NAME:
+        return datasets.load_dataset(path, name, **options)
+    return datasets.load_dataset(hook.NAME, name or OWN, data_dir=path, **options)
 
 
 @dataclass
 class EcdConfig(datasets.BuilderConfig):
-    """A configuration: its name, the data root, and which probes `probes-*` draw: how many, of which seed and epoch."""
+    """A configuration: its name, the data root, and which probes `probes-*` draw: how many, of which seed and epoch.
+
+    split_file: of a store of one's own, the JSON file of ids by part.
+    """
 
     n_probes: int = 1000
     seed: int = 0
     epoch: int = 0
+    split_file: str | None = None
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Features | None = None) -> str:
         """The name in the cache, which changes with the store's place and contents."""
         state = {**config_kwargs, "store": fingerprint(str(self.data_dir))}
+        if self.split_file is not None:
+            state["split"] = split_sha256(read_split(self.split_file))
         return super().create_config_id(state, custom_features)
 
 
@@ -64,11 +89,17 @@ class EcdBuilder(datasets.ArrowBasedBuilder):
     """Metadata and places in Arrow; the grids stay in the store until a row is touched."""
 
     BUILDER_CONFIG_CLASS = EcdConfig
-    BUILDER_CONFIGS = [EcdConfig(name=name) for name in configurations()]  # noqa: RUF012
+    BUILDER_CONFIGS = [EcdConfig(name=name) for name in (*configurations(), OWN, PROBES + OWN)]  # noqa: RUF012
 
     def _create_builder_config(
         self, config_name: str | None = None, data_dir: str | Path | None = None, **options: Any
     ) -> Any:
+        if config_name is not None and config_name.removeprefix(PROBES) == OWN:
+            if data_dir is None:
+                raise UsageError('name the store, as in load_dataset("my.ecd") or with data_dir="my.ecd"')
+            return super()._create_builder_config(config_name, data_dir=absolute(str(data_dir)), **options)
+        if options.get("split_file") is not None:
+            raise UsageError(f"{config_name} has its own split: give split_file with the path of a store")
         name = configuration(config_name)
         return super()._create_builder_config(name, data_dir=locate(name, data_dir), **options)
 
@@ -80,7 +111,8 @@ class EcdBuilder(datasets.ArrowBasedBuilder):
         return datasets.DatasetInfo(description=DESCRIPTION, features=features_of(self.config, self._store))
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        rows = rows_of(self.config.name, self._store)
+        own = self.config.name.removeprefix(PROBES) == OWN
+        rows = own_rows(self._store, self.config.split_file) if own else rows_of(self.config.name, self._store)
         return [
             datasets.SplitGenerator(name=part, gen_kwargs={"tables": self._shards(rows[rows["split"] == part])})
             for part in PARTS

@@ -20,6 +20,7 @@ from ecd_data.release.splits import (
     task_names,
     unknown,
 )
+from ecd_data.splitting import read_split
 from ecd_data.store.index import INDEX
 from ecd_data.store.roots import resolve
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("ecd_data")
 
 PROBES = "probes-"
+OWN = "store"  # the configuration of a store of one's own
 GAP = "gap_exp_eV"
 SETS = ("pbe", "hse", "mp", "ood", "exp")
 SAMPLE_PARTS = ("geometries", "compositions", "pairs", "types")
@@ -123,6 +125,19 @@ def rows_of(configuration: str, store: Store) -> DataFrame:
         gaps = {row[key]: float(row[GAP]) for row in gap_rows() for key in ("id", "sample_id")}
         frame[GAP] = frame["id"].map(gaps)
     return frame
+
+
+def own_rows(store: Store, split_file: str | None = None) -> DataFrame:
+    """The crystals of a store of one's own, as `rows_of` gives them; without a split all are in "train".
+
+    Raises UsageError where the file is no split of the store, see `ecd_data.splitting.read_split`.
+    """
+    import pandas as pd
+
+    split = {"train": store.ids} if split_file is None else read_split(split_file, store)
+    places = {id: part for part in PARTS for id in split.get(part, [])}
+    found = [(number, id, places[id], None) for number, id in enumerate(store.ids) if id in places]
+    return pd.DataFrame(found, columns=["number", "id", "split", "test_part"])
 
 
 Places = dict[str, tuple[str, str | None]]
