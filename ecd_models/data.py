@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ecd_models.config import TrainConfig
 
 KINDS = ("geometries", "compositions", "pairs", "types")
+ALL = "all"  # the part that holds every crystal of a store without a split
 CHOSEN = "ids"  # the part that holds the crystals of an evaluation that were named one by one
 PARTS = ("train", "validation", "test", *(f"test_{kind}" for kind in KINDS))
 
@@ -77,7 +78,7 @@ def task_data(task: str, data_dir: str | None = None, sample: bool = False) -> T
 
 
 def own_data(store: str | Path | Store, split: str | Path | Mapping[str, Any] | None = None) -> TaskData:
-    """The data of a store of one's own, divided by a split; without one, all crystals are in the part "test".
+    """The data of a store of one's own, divided by a split; without one, all crystals are in the part "all".
 
     split: a JSON file of ids by part, as `ecd split make` writes it, or {"train": 0.8, "validation": 0.1, "test": 0.1,
     "rule": "composition", "seed": 0}, of which rule and seed may be left out. Raises StoreError where there is no
@@ -85,7 +86,7 @@ def own_data(store: str | Path | Store, split: str | Path | Mapping[str, Any] | 
     """
     opened = store if isinstance(store, Store) else open_store(store)
     if split is None:
-        parts = {"test": opened.ids}
+        parts = {ALL: opened.ids}
     elif isinstance(split, Mapping):
         fractions = {part: share for part, share in split.items() if part not in ("rule", "seed")}
         rule, seed = split.get("rule", "composition"), split.get("seed", 0)

@@ -11,7 +11,7 @@ from typing import Any
 from ecd_data.errors import UsageError
 from ecd_data.release.origin import Origin
 from ecd_data.store.reader import Store
-from ecd_models.data import CHOSEN, TaskData, evaluation_data
+from ecd_models.data import ALL, CHOSEN, TaskData, evaluation_data
 from ecd_models.metrics import Summary, eps_mae, summarize
 from ecd_models.model import DensityModel
 from ecd_models.prediction import predict
@@ -115,7 +115,7 @@ def evaluate(
     model: DensityModel,
     task: str | Path | Store,
     *,
-    part: str = "test",
+    part: str | None = None,
     split: str | Path | Mapping[str, Any] | None = None,
     ids: Sequence[str] | None = None,
     data_dir: str | None = None,
@@ -127,7 +127,8 @@ def evaluate(
 
     task: a task or configuration, whose data are those under data_dir, $ECD_ROOT or the embedded sample, which a task
     of the benchmark takes with sample=True alone; or a Store, or the path or URL of one. split: which crystals of such
-    a store are in which part, see `ecd_models.data.own_data`; without one, all are in "test". ids: these crystals of
+    a store are in which part, see `ecd_models.data.own_data`; without one, all are in the part "all". part: "test" by
+    default, where there is a split. ids: these crystals of
     the data, whatever part they are in. limit takes the first crystals only; `report` is told how many of how many are
     done, the id and its error. Raises UsageError for an unknown task, an empty part, ids that are not there, or a task
     of the benchmark without its data.
@@ -137,7 +138,8 @@ def evaluate(
     data = evaluation_data(task, split, data_dir, sample)
     if ids is not None:
         data, part = data.restricted(list(ids)), CHOSEN
-    return evaluate_ids(model, data, data.ids(part)[:limit], part, report)
+    named = part or (ALL if ALL in data.parts else "test")
+    return evaluate_ids(model, data, data.ids(named)[:limit], named, report)
 
 
 def evaluate_ids(

@@ -46,7 +46,7 @@ def remark_of(result: Evaluation) -> str:
 
 
 def _row(label: str, summary: Summary) -> Row:
-    interval = f"[{summary.low_percent:.3f}, {summary.high_percent:.3f}]"
+    interval = f"[{summary.low_percent:.3f}, {summary.high_percent:.3f}]" if summary.count > 1 else "-"
     numbers = (summary.mean_percent, summary.median_percent, summary.p90_percent)
     mean, median, p90 = (f"{number:.3f}" for number in numbers)
     return label, str(summary.count), mean, interval, median, p90

@@ -110,7 +110,10 @@ def _check_augmentation(rho: Density) -> Iterator[Report]:
         yield problem("augmentation", f"{len(rho.augmentation)} blocks of augmentation occupancies for {grids} grids")
         return
     atoms = [len(AUGMENTATION.findall(block)) for block in rho.augmentation]
-    if len(set(atoms)) > 1 or atoms[0] % max(1, len(rho.crystal)):
+    if len(set(atoms)) > 1:
+        said = ", ".join(f"{count} atoms behind grid {number}" for number, count in enumerate(atoms, 1))
+        yield problem("augmentation", f"augmentation occupancies of {said}: some are missing")
+    elif atoms[0] % max(1, len(rho.crystal)):
         yield problem(
             "augmentation", f"augmentation occupancies of {max(atoms)} atoms where {len(rho.crystal)} are due"
         )

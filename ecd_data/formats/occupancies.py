@@ -20,13 +20,19 @@ PER_LINE = 5
 DIGITS, ALL_DIGITS = 7, 17  # of VASP; of any float64
 
 
-def check_tail(tail: str, natoms: int, name: str) -> None:
-    """Raises FormatError where augmentation occupancies, or the moments of the atoms after them, are cut or glued."""
+def check_tail(tail: str, natoms: int, name: str, last: bool = False) -> None:
+    """Raises FormatError where augmentation occupancies, or the moments of the atoms after them, are cut or glued.
+
+    last: no grid follows. VASP prints moments in front of another grid only, so behind the last one they mean that the
+    rest of the file is missing.
+    """
     before, *sections = AUGMENTATION.split(tail)
     due = [0, *map(int, sections[::2])]
     for number, (count, text) in enumerate(zip(due, [before, *sections[1::2]], strict=True)):
         numbers = to_floats(text.encode())
         extra = -1 if numbers is None else len(numbers) - count
+        if last and number == len(due) - 1 and extra in (natoms, 3 * natoms):
+            raise FormatError(f"{name} ends after the moments of its atoms, where another grid is due: it is cut")
         if extra not in ((0, natoms, 3 * natoms) if number == len(due) - 1 else (0,)):
             what = (
                 f"augmentation occupancies {number}"

@@ -17,13 +17,26 @@ WORD = re.compile(r"[a-z]+|\d+|[-+]")
 UPS = {"up", "alpha", "majority", "spinup"}
 DOWNS = {"down", "dn", "dw", "beta", "minority", "spindown", "spindn"}
 TOTALS = {"total", "tot", "sum", "charge", "rho", "density"}
-DIFFERENCES = {"magnetization", "magnetisation", "mag", "moment", "polarization", "spindensity"}
+DIFFERENCES = {"magnetization", "magnetisation", "magnetic", "magn", "mag", "mz", "moment", "polarization"}
+DIFFERENCES |= {"spindensity"}
 CHANGES = {"diff", "difference", "delta", "minus"}  # of the spins, or with "density" in the label of two densities
 CHANGE = "a difference of densities"
 OTHERS = {
     "elf": "an electron localization function",
     "potential": "a potential",
+    "hartree": "a potential",
     "vhartree": "a potential",
+    "vh": "a potential",
+    "vxc": "a potential",
+    "vks": "a potential",
+    "veff": "a potential",
+    "vloc": "a potential",
+    "vbare": "a potential",
+    "tau": "a kinetic energy density",
+    "kinetic": "a kinetic energy density",
+    "laplacian": "a Laplacian",
+    "wfc": "a wave function",
+    "psi": "a wave function",
     "locpot": "a potential",
     "ldos": "a density of some states",
     "wavefunction": "a wave function",
@@ -87,7 +100,8 @@ def role(label: str) -> str | None:
     found = set(words)
     numbers = {two for one, two in itertools.pairwise(words) if one == "spin" and two.isdigit()}
     up, down = bool(found & UPS) or numbers == {"1"}, bool(found & DOWNS) or numbers == {"2"}
-    if others := [OTHERS[word] for word in words if word in OTHERS]:
+    joined = [one + two for one, two in itertools.pairwise(words)]  # of "v_h", "v_bare"
+    if others := [OTHERS[word] for word in (*words, *joined) if word in OTHERS]:
         return others[0]
     if up and down:
         return DIFFERENCE if found & {"-", *CHANGES} else TOTAL if found & {"+", "plus", *TOTALS} else None

@@ -40,6 +40,8 @@ def parse(data: Text, name: str, step: int = -1) -> Density:
         rho = first.rho
         if number > 0:
             rho = _read_step(data, starts[number], f"{name}, step {number} of 0 to {len(starts) - 1}").rho
+            if (rho.magnetization is None) != (first.rho.magnetization is None):
+                raise FormatError(f"{name}: step {number} has other grids than the first step: it is cut, or glued")
     except OSError as error:
         raise FormatError(f"{name} cannot be read to its end ({error}): check the disk, copy it again") from error
     except (ValueError, IndexError, UnicodeDecodeError) as error:
@@ -95,8 +97,8 @@ def _read_step(data: Text, start: int, name: str) -> _Step:
 def _density(crystal: Crystal, grids: list[Floats], tails: list[str], meta: dict[str, object], name: str) -> Density:
     if len(grids) not in (1, 2, 4):
         raise FormatError(f"{name} has {len(grids)} grids where a CHGCAR has 1, 2 or 4: it is cut or glued")
-    for tail in tails:
-        check_tail(tail, len(crystal), name)
+    for number, tail in enumerate(tails, 1):
+        check_tail(tail, len(crystal), name, last=number == len(tails))
     spin = None if len(grids) == 1 else grids[1] if len(grids) == 2 else _vector(grids[1:])
     if spin is not None:
         spin.flags.writeable = False  # so that the Density takes it as it is

@@ -102,8 +102,10 @@ def _grid(data: Text, start: re.Match[bytes], end: int, name: str) -> Grid:
     origin = np.array(lines.floats(3))
     span = np.array([lines.floats(3) for _ in range(3)])
     numbers = to_floats(data[lines.position : end])
-    if numbers is None or len(numbers) != points or not np.isfinite(numbers).all():
-        found = "something that is no number" if numbers is None else f"{len(numbers)} numbers, all finite or not,"
+    if numbers is not None and len(numbers) == points and not np.isfinite(numbers).all():
+        raise FormatError(f"{name} has values that are not finite in its grid: the run failed, or it is damaged")
+    if numbers is None or len(numbers) != points:
+        found = "something that is no number" if numbers is None else f"{len(numbers)} numbers"
         raise FormatError(f"{name} has {found} where {points} are due: it is damaged, copy or download it again")
     return Grid(start[1].decode(errors="replace").strip(), c_order(numbers, shape, 1.0), origin, span)
 
@@ -124,9 +126,20 @@ def _crystal(data: Text, name: str) -> Crystal:
     atoms = [line.split() for line in lines[start_atoms + 1 : start_atoms + 1 + max(count, 0)]]
     if not 0 < count == len(atoms):
         raise FormatError(f"{name} states {count} atoms and lists {len(atoms)}: it is cut or damaged")
+    if _is_atom(lines[start_atoms + 1 + count : start_atoms + 2 + count]):
+        raise FormatError(f"{name} states {count} atoms and lists more: repair the number below its PRIMCOORD")
     numbers = [_atomic_number(atom[0], name) for atom in atoms]
     positions = np.array([floats(" ".join(atom[1:]), 3) for atom in atoms])
     return Crystal(lattice, np.array(numbers), np.linalg.solve(lattice.T, positions.T).T)
+
+
+def _is_atom(lines: list[str]) -> bool:
+    """Whether the first of these lines, if there is one, holds an atom: a label or number and three coordinates."""
+    words = lines[0].split() if lines else []
+    try:
+        return len(words) >= 4 and len([float(word) for word in words[1:4]]) == 3
+    except ValueError:
+        return False
 
 
 def _atomic_number(word: str, name: str) -> int:

@@ -91,7 +91,7 @@ def evaluate(
     from ecd_models.result_table import table_of
     from ecd_models.screen import evaluation_progress
 
-    parts = part or ["test"]
+    parts: list[str | None] = [*part] if part else [None]
     if ids and part:
         raise UsageError("--id takes crystals of any part: leave --part out")
     chosen: Any = {"split": split, "ids": ids, "data_dir": data, "sample": sample, "limit": limit}

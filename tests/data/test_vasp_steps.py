@@ -128,3 +128,19 @@ def test_cases_are_read(shared, file, count):
     assert rho.meta["steps"] == count
     assert rho.magnetization is None
     assert rho.nelect == pytest.approx(8, abs=1e-3)
+
+
+def test_a_step_that_lost_its_second_grid_is_refused(tmp_path):
+    (spin, _), (plain, _) = steps(2, True), steps(2, False)
+    (tmp_path / "CHG").write_bytes(text_of([spin, plain]))
+    with pytest.raises(FormatError, match="other grids than the first step"):
+        read(tmp_path / "CHG")
+
+
+@pytest.mark.parametrize("grids", [1, 2])
+def test_moments_behind_the_last_grid_mean_that_a_grid_is_missing(tmp_path, grids):
+    rho = smooth_density(SHAPE, spin=grids == 2)
+    moments = "  0.500000000000E+00" * len(rho.crystal) + "\n"
+    (tmp_path / "CHGCAR").write_text(text_of([rho]).decode() + moments)
+    with pytest.raises(FormatError, match="where another grid is due"):
+        read(tmp_path / "CHGCAR")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -249,3 +251,24 @@ def test_the_cases_of_others(shared):
     assert spin.magnetization is not None
     assert spin.magnetization.mean() > 0
     assert read(cases / "qe_labels_in_xsf" / "fe1_fe2.xsf").crystal.symbols == ["Fe", "Fe"]
+
+
+def test_more_atoms_than_stated_are_refused(tmp_path):
+    text = write_xsf(tmp_path / "x.xsf", BOXES["molecule"], True).read_text()
+    (tmp_path / "x.xsf").write_text(text.replace("\n2 1\n", "\n1 1\n").replace("\n 2 1\n", "\n 1 1\n"))
+    assert (tmp_path / "x.xsf").read_text() != text
+    with pytest.raises(FormatError, match="states 1 atoms and lists more"):
+        read(tmp_path / "x.xsf")
+
+
+@pytest.mark.parametrize(
+    "label", ["v_h", "v_hartree", "Vxc", "v_bare", "wfc", "psi", "tau", "kinetic", "laplacian_rho"]
+)
+def test_labels_of_other_quantities_are_refused(tmp_path, label):
+    path = write_xsf(tmp_path / "x.xsf", BOXES["molecule"], True)
+    before = path.read_text()
+    path.write_text(
+        re.sub(r"^(BEGIN_)?DATAGRID_3D\S*", f"BEGIN_DATAGRID_3D_{label}", before, count=1, flags=re.MULTILINE)
+    )
+    with pytest.raises(FormatError, match="write the density alone"):
+        read(path)

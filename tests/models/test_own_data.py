@@ -71,7 +71,7 @@ def test_a_run_goes_on_with_its_own_crystals_only(store, tmp_path) -> None:
 def test_without_a_split_all_crystals_are_judged(store) -> None:
     model = load_model("invcharge3net-sample")
     result = evaluate(model, store, limit=2)
-    assert (len(result.errors), result.listed) == (2, len(IDS))
+    assert (result.part, len(result.errors), result.listed) == ("all", 2, len(IDS))
 
 
 @pytest.mark.parametrize(
