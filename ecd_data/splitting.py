@@ -139,9 +139,3 @@ def _refuse_unknown(split: Split, path: str | Path, store: Store) -> None:
             raise UsageError(
                 f"{path}: {len(unknown)} ids of {part!r} are not in {store.root}, such as {unknown[0]!r}{hint}"
             )
-
-
-def split_sha256(split: Mapping[str, list[str]]) -> str:
-    """The SHA-256 of the ids by part, by which results name the split that they were made with."""
-    ordered = {part: sorted(ids) for part, ids in sorted(split.items()) if ids}
-    return hashlib.sha256(json.dumps(ordered).encode()).hexdigest()

@@ -17,6 +17,7 @@ from datasets.builder import Key
 from ecd_data.errors import UsageError
 from ecd_data.release import hook
 from ecd_data.release.feature import REFERENCE, DensityFeature, ProbesFeature, set_epoch
+from ecd_data.release.origin import split_hash
 from ecd_data.release.rows import (
     GAP,
     OWN,
@@ -30,7 +31,7 @@ from ecd_data.release.rows import (
     rows_of,
 )
 from ecd_data.release.splits import PARTS
-from ecd_data.splitting import read_split, split_sha256
+from ecd_data.splitting import read_split
 from ecd_data.store import Store
 from ecd_data.store.index import SCHEMA
 
@@ -81,7 +82,7 @@ class EcdConfig(datasets.BuilderConfig):
         """The name in the cache, which changes with the store's place and contents."""
         state = {**config_kwargs, "store": fingerprint(str(self.data_dir))}
         if self.split_file is not None:
-            state["split"] = split_sha256(read_split(self.split_file))
+            state["split"] = split_hash(read_split(self.split_file))
         return super().create_config_id(state, custom_features)
 
 

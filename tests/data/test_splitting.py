@@ -8,8 +8,9 @@ import pytest
 
 from ecd_data.errors import UsageError
 from ecd_data.release.formula import reduced
+from ecd_data.release.origin import split_hash
 from ecd_data.sample.table import HERE
-from ecd_data.splitting import PARTS, elements_only_outside_train, make_split, read_split, split_sha256, write_split
+from ecd_data.splitting import PARTS, elements_only_outside_train, make_split, read_split, write_split
 from ecd_data.store import open_store
 
 
@@ -38,7 +39,7 @@ def test_a_composition_is_on_one_side_only(store) -> None:
 def test_the_same_seed_gives_the_same_split_and_another_seed_another(store) -> None:
     assert make_split(store, seed=1) == make_split(store, seed=1)
     assert make_split(store, seed=1) != make_split(store, seed=2)
-    assert split_sha256(make_split(store, seed=1)) != split_sha256(make_split(store, seed=2))
+    assert split_hash(make_split(store, seed=1)) != split_hash(make_split(store, seed=2))
 
 
 def test_a_small_store_gives_each_part_a_crystal(store) -> None:
