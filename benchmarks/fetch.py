@@ -26,8 +26,8 @@ import numpy as np
 import requests
 
 from ecd_data import Crystal, Density, fetch
+from ecd_data.download.plan import plan_fetch
 from ecd_data.formats import renderer
-from ecd_data.release.fetch_plan import plan_fetch
 
 CONNECTIONS = 4
 FIRST = 4  # distinct densities

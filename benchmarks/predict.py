@@ -30,8 +30,8 @@ from crystals import TERNARY
 from ecd_data import Crystal
 from ecd_data.symmetry import grid_orbits
 from ecd_models import predict
-from ecd_models.fast import MAKERS
 from ecd_models.graph import probe_graph
+from ecd_models.kernels import MAKERS
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 

@@ -23,9 +23,9 @@ import numpy as np
 
 from ecd_data import Crystal, Density
 from ecd_data.store import Store, StoreWriter
-from ecd_data.store.probes_extract import extract_probes
-from ecd_models.samples import ProbeDataset
-from ecd_models.streaming import ExtractDataset
+from ecd_data.store.probes.extract import extract_probes
+from ecd_models.training.probe_batches import ProbeDataset
+from ecd_models.training.probe_stream import ExtractDataset
 
 CRYSTALS, PROBES = 16, 200
 CUTOFF = 4.0

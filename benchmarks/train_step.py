@@ -20,10 +20,10 @@ from crystals import TERNARY
 
 from ecd_data import open_store
 from ecd_data.store import StoreWriter
+from ecd_models.atoms.fitted import EXPONENTS, MAX_ELEMENT, SuperposedAtoms
 from ecd_models.batch import ProbeBatch, collate
 from ecd_models.networks import build_model
-from ecd_models.networks.atoms import EXPONENTS, MAX_ELEMENT, SuperposedAtoms
-from ecd_models.samples import ProbeDataset
+from ecd_models.training.probe_batches import ProbeDataset
 
 SHAPE = (80, 84, 96)
 # Published training settings: crystals and probes of a step. Seconds a step of the published code, where it was timed.

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from ecd_data.comparison import compare
     from ecd_data.crystal import Crystal
     from ecd_data.density import Density
+    from ecd_data.density_error import eps_mae
+    from ecd_data.download.fetch_release import fetch
     from ecd_data.formats import read, write
-    from ecd_data.metrics import eps_mae
-    from ecd_data.release.builder import load_dataset
-    from ecd_data.release.fetching import fetch
-    from ecd_data.release.splits import load_split
-    from ecd_data.release.subsets import subset
+    from ecd_data.hf.builder import load_dataset
+    from ecd_data.release.subset_store import subset
+    from ecd_data.release.tasks import load_split
     from ecd_data.store import Store, convert, merge, open_store, reencode, verify
 
 __version__ = "0.1.0"
@@ -27,17 +27,17 @@ _HOMES = {
     "write": "ecd_data.formats",
     "check": "ecd_data.checks",
     "compare": "ecd_data.comparison",
-    "eps_mae": "ecd_data.metrics",
+    "eps_mae": "ecd_data.density_error",
     "Store": "ecd_data.store",
     "open_store": "ecd_data.store",
     "convert": "ecd_data.store",
     "merge": "ecd_data.store",
     "reencode": "ecd_data.store",
-    "subset": "ecd_data.release.subsets",
+    "subset": "ecd_data.release.subset_store",
     "verify": "ecd_data.store",
-    "fetch": "ecd_data.release.fetching",
-    "load_split": "ecd_data.release.splits",
-    "load_dataset": "ecd_data.release.builder",
+    "fetch": "ecd_data.download.fetch_release",
+    "load_split": "ecd_data.release.tasks",
+    "load_dataset": "ecd_data.hf.builder",
 }
 
 __all__ = [
@@ -61,7 +61,7 @@ __all__ = [
 ]
 
 
-import_module("ecd_data.release.hook").install()  # datasets.load_dataset("ecd", ...), without importing datasets
+import_module("ecd_data.hf.load_dataset_hook").install()  # for datasets.load_dataset("ecd", ...)
 
 
 def __getattr__(name: str) -> Any:

@@ -126,6 +126,6 @@ class Density:
         Raises UsageError where it is another quantity (`Elfcar`, `Locpot`), FormatError where the occupancies are not
         those of its atoms.
         """
-        from ecd_data.formats.pymatgen import from_chgcar
+        from ecd_data.formats.pymatgen import fields_of_chgcar
 
-        return from_chgcar(chgcar)
+        return cls(**fields_of_chgcar(chgcar))

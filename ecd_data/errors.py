@@ -15,6 +15,10 @@ class StoreError(EcdError):
     """A store that is incomplete, altered or not a store."""
 
 
+class MovedError(StoreError):
+    """A part is missing or has other bytes than the index said: it was lost, or the store was written meanwhile."""
+
+
 class UnknownIdError(EcdError, KeyError):
     """A material id that does not exist; the message suggests near names."""
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ecd_models.checkpoint import load_model
-    from ecd_models.evaluation import evaluate
-    from ecd_models.prediction import predict
-    from ecd_models.training import train
+    from ecd_models.evaluation.evaluate import evaluate
+    from ecd_models.prediction.predict import predict
+    from ecd_models.training.loop import train
 
 _HOMES = {
-    "evaluate": "ecd_models.evaluation",
+    "evaluate": "ecd_models.evaluation.evaluate",
     "load_model": "ecd_models.checkpoint",
-    "predict": "ecd_models.prediction",
-    "train": "ecd_models.training",
+    "predict": "ecd_models.prediction.predict",
+    "train": "ecd_models.training.loop",
 }
 
 __all__ = ["evaluate", "load_model", "predict", "train"]
@@ -27,6 +27,6 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(_HOMES[name]), name)
     except ImportError as error:
-        from ecd_data.extras import missing_extra
+        from ecd_data.optional_packages import missing_extra
 
         raise missing_extra(error) or error from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,12 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ecd_data.errors import EcdError, FormatError, UsageError
-from ecd_models.headers import write_header
+from ecd_data.io.atomic_write import write_whole
+from ecd_models.atoms.fitted import SuperposedAtoms
+from ecd_models.atoms.valences import Learned
+from ecd_models.checkpoint_header import write_header
 from ecd_models.model import DensityModel
 from ecd_models.networks import MODELS, model_class
-from ecd_models.networks.atoms import SuperposedAtoms
-from ecd_models.networks.published_models import PUBLISHED, misfits, recognised
-from ecd_models.valences import Learned
+from ecd_models.networks.published import PUBLISHED, misfits, recognised
 
 FORMAT = "ecd-model-1"
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -76,13 +76,10 @@ def save_checkpoint(
     tensors |= {STATE + name: value.detach().cpu().contiguous() for name, value in (state or {}).items()}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")  # a killed run leaves the old checkpoint whole
     try:
-        save_file(tensors, part, header)
-        part.chmod(0o644)  # the library lets its owner alone read it
-        os.replace(part, path)
+        with write_whole(path) as aside:  # a killed run leaves the old checkpoint whole
+            save_file(tensors, aside, header)
     except SafetensorError as error:  # what safetensors makes of a full disk
-        part.unlink(missing_ok=True)
         raise EcdError(
             f"{path} could not be written ({error}): free some space and run the same command again"
         ) from error
@@ -219,9 +216,8 @@ def export_published(model: nn.Module, path: str | Path) -> None:
         raise UsageError(f"{type(network).__name__} has no published layout, which {known} have: use save_checkpoint")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    torch.save({"model": published.written(network.state_dict(), network.config)}, part)
-    os.replace(part, path)
+    with write_whole(path) as aside:
+        torch.save({"model": published.written(network.state_dict(), network.config)}, aside)
 
 
 def load_model(name_or_path: str | Path | None = None) -> DensityModel:

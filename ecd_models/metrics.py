@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecd_data.metrics import eps_mae
+from ecd_data.density_error import eps_mae
 
 __all__ = ["Summary", "eps_mae", "summarize"]
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ecd_data.crystal import Crystal, Floats
+from ecd_models.atoms.electron_count import electrons_of
+from ecd_models.atoms.fitted import SuperposedAtoms
+from ecd_models.atoms.valences import Learned
 from ecd_models.batch import ProbeBatch
-from ecd_models.electrons import electrons_of
-from ecd_models.networks.atoms import SuperposedAtoms
-from ecd_models.valences import Learned
 
 
 class DensityModel(nn.Module):

@@ -19,10 +19,10 @@ from aiohttp import web
 
 from ecd_data import open_store
 from ecd_data.store import StoreWriter
-from ecd_data.store.probes_extract import extract_probes
+from ecd_data.store.probes.extract import extract_probes
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
-from ecd_models.streaming import ProbeStream
+from ecd_models.training.probe_stream import ProbeStream
 
 
 def sample_on_this_machine(folder: Path, crystals: int) -> str:

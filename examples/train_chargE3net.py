@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ecd_data import open_store, write
-from ecd_data.plot import plot_slices
+from ecd_data.plots.picture import plot_slices
 from ecd_models import evaluate, predict, train
-from ecd_models.config import load_config
-from ecd_models.screen import evaluation_progress, training_progress
+from ecd_models.training.config import load_config
+from ecd_models.training.progress_display import evaluation_progress, training_progress
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--config", default=Path(__file__).with_name("chargE3net_sample.toml"))

@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 
 from ecd_data import Store, open_store, write
-from ecd_data.release.fetch_plan import plan_fetch
+from ecd_data.download.plan import plan_fetch
 from ecd_data.store import StoreWriter, verify
-from ecd_data.store.spread import Lost, spread
+from ecd_data.work.process_pool import Lost, spread
 from tests import soak_hostile
 from tests.conftest import smooth_density
 from tests.data.bad_server import bad_server

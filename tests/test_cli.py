@@ -323,7 +323,7 @@ def test_what_is_not_foreseen_is_one_sentence_unless_asked_for(here, capsys, mon
     def broken(*_: object) -> None:
         raise ZeroDivisionError("first\nsecond")
 
-    monkeypatch.setattr("ecd_data.verdicts.check", broken)
+    monkeypatch.setattr("ecd_data.checks.verdicts.check", broken)
     assert run("check", "CHGCAR_good") == 1
     err = capsys.readouterr().err
     assert "ZeroDivisionError: first second" in err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecd_data.checks.atoms import check_atoms
+from ecd_data.checks.crystal import check_atoms
 from ecd_data.checks.grid import check_grid
 from ecd_data.checks.guesses import check_guesses
 from ecd_data.checks.pairs import check_pair

@@ -11,7 +11,7 @@ import numpy as np
 from ecd_data.checks.report import Report, combined, flag, problem
 from ecd_data.crystal import Crystal
 from ecd_data.density import Density
-from ecd_data.metrics import eps_mae
+from ecd_data.density_error import eps_mae
 
 SAME_DENSITY = 1e-3  # eps_mae; PBE and HSE06 of one crystal differ by 0.4 to 1.9 %, a store's bounds by 1e-4 or less
 SAME_CELL = 1e-2  # of a lattice vector's length, and of fractional coordinates

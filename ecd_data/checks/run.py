@@ -7,7 +7,7 @@ from typing import Any
 
 from ecd_data.checks.report import Report, flag
 from ecd_data.density import Density
-from ecd_data.formats.vasp_settings import FIRST_FROZEN_ICHARG, is_hybrid, uses_u
+from ecd_data.formats.vasp.settings import FIRST_FROZEN_ICHARG, is_hybrid, uses_u
 
 RELEASE_ENCUT, RELEASE_EDIFF = 520.0, 1e-4  # eV
 

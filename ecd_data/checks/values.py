@@ -8,9 +8,9 @@ import numpy as np
 
 from ecd_data.checks.report import Report, flag, problem
 from ecd_data.density import Density
-from ecd_data.formats.occupancies import AUGMENTATION
-from ecd_data.formats.quantities import PREDICTED_BY
-from ecd_data.formats.vasp_settings import valence_electrons
+from ecd_data.formats.vasp.occupancies import AUGMENTATION
+from ecd_data.formats.vasp.settings import valence_electrons
+from ecd_data.io.density_names import PREDICTED_BY
 
 NEGATIVE_FRACTION = 1e-2  # PAW and pseudo densities dip below zero near cores; a hundredth of the charge is too much
 COUNT_TOLERANCE = 1e-3

@@ -13,9 +13,9 @@ from scipy import fft
 
 from ecd_data.codec import entropy
 from ecd_data.codec.atoms import FormFactors, Species, fitted, species_of, structure_factors
-from ecd_data.codec.metric import Metric, integer_metric, squared_norm
 from ecd_data.codec.operations import Ints, Operations, Shape
 from ecd_data.codec.payload import FourierPayload
+from ecd_data.codec.quantisation import Trial, rounded_parts
 from ecd_data.codec.stars import Stars
 from ecd_data.codec.stream import (
     MAX_AXIS,
@@ -27,7 +27,7 @@ from ecd_data.codec.stream import (
     representable,
     stored_species,
 )
-from ecd_data.codec.trial import Trial, rounded_parts
+from ecd_data.codec.wave_lengths import Metric, integer_metric, squared_norm
 from ecd_data.codec.waves import Complexes
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import EcdError

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ecd_data.codec.atoms import structure_factors
-from ecd_data.codec.metric import Metric, integer_metric
 from ecd_data.codec.operations import Shape, generated_by
 from ecd_data.codec.stars import Stars
 from ecd_data.codec.stream import Contents, Generator, unpack, unpack_integers
+from ecd_data.codec.wave_lengths import Metric, integer_metric
 from ecd_data.codec.waves import Complexes
 from ecd_data.crystal import Floats
 from ecd_data.errors import FormatError

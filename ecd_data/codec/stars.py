@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ecd_data.codec import kernels
-from ecd_data.codec.metric import Metric, largest_norm, limits, norm_that_holds, squared_norm
 from ecd_data.codec.operations import Ints, Operations, Shape
+from ecd_data.codec.wave_lengths import Metric, largest_norm, limits, norm_that_holds, squared_norm
 from ecd_data.codec.waves import Complexes, Waves, compiled_waves, numpy_waves
 
 SLOWNESS = 3e-7  # seconds of a plane wave without numba

@@ -21,12 +21,12 @@ from ecd_data.dft.espresso_output import (
     output_text,
     read_result,
 )
-from ecd_data.dft.processes import Processes
 from ecd_data.dft.pseudopotentials import Pseudopotential, load_pseudopotentials
 from ecd_data.dft.settings import Settings
 from ecd_data.errors import UsageError
 from ecd_data.formats import read
-from ecd_data.formats.espresso import read_charge_density
+from ecd_data.formats.espresso_density import read_charge_density
+from ecd_data.work.child_processes import Processes
 
 INPUT = "pw.in"
 CALCULATION = {"relax": "vc-relax", "density": "scf", "restart": "scf", "bands": "nscf"}

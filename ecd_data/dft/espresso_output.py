@@ -12,7 +12,7 @@ import numpy as np
 from ecd_data.crystal import Floats
 from ecd_data.dft.engine import Result, extremes
 from ecd_data.errors import FormatError
-from ecd_data.formats.espresso import read_xml
+from ecd_data.formats.espresso_density import read_xml
 from ecd_data.formats.units import BOHR
 
 HARTREE = 27.211386245988  # eV

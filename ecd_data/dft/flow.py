@@ -21,12 +21,12 @@ from ecd_data.dft.settings import Job, chosen, usable_jobs
 from ecd_data.dft.steps import Plan, density
 from ecd_data.dft.vasp_inputs import DENSE
 from ecd_data.errors import EcdError, UsageError
-from ecd_data.printable import printable
-from ecd_data.progress import Progress, progress_of
+from ecd_data.safe_text import printable
+from ecd_data.work.progress import Progress, progress_of
 
 if TYPE_CHECKING:
-    from ecd_data.store.spread import Cluster
     from ecd_data.store.writer import StoreWriter
+    from ecd_data.work.process_pool import Cluster
 
 STEPS = ("relax", "static", "hse", "nscf")
 FUNCTIONAL_OF = {"static": "pbe", "hse": "hse"}

@@ -11,7 +11,7 @@ import numpy as np
 
 from ecd_data.crystal import SYMBOLS
 from ecd_data.errors import EcdError
-from ecd_data.printable import printable
+from ecd_data.safe_text import printable
 
 if TYPE_CHECKING:
     from pandas import DataFrame

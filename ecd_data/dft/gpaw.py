@@ -18,10 +18,10 @@ from ecd_data.dft import gpaw_run
 from ecd_data.dft.engine import NotConvergedError, Result, RunError, Step, extremes
 from ecd_data.dft.gpaw_run import DENSITY, INPUT, LEVELS, LOG, RESULT
 from ecd_data.dft.gpaw_setups import PawSetup, load_setups
-from ecd_data.dft.processes import Processes
 from ecd_data.dft.settings import Settings
 from ecd_data.errors import FormatError, UsageError
 from ecd_data.formats.bands import band_gaps
+from ecd_data.work.child_processes import Processes
 
 RYDBERG = 13.605693122994  # eV
 MAX_MOVES = 100

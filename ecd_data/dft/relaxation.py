@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import CancelledError, as_completed
@@ -18,10 +17,11 @@ from ecd_data.dft.settings import chosen, usable_jobs
 from ecd_data.dft.steps import Relaxed, relaxed
 from ecd_data.dft.vasp_inputs import DENSE
 from ecd_data.errors import EcdError, UsageError
-from ecd_data.progress import progress_of
+from ecd_data.io.atomic_write import write_whole
+from ecd_data.work.progress import progress_of
 
 if TYPE_CHECKING:
-    from ecd_data.store.spread import Cluster
+    from ecd_data.work.process_pool import Cluster
 
 
 @dataclass
@@ -119,6 +119,5 @@ def _records(file: Path) -> dict[str, Any]:
 
 def _save(records: Mapping[str, Any], file: Path) -> None:
     """Replaces the file, all at once."""
-    aside = file.with_name(f".{file.name}.writing")
-    aside.write_text(json.dumps(records, indent=1) + "\n")
-    os.replace(aside, file)
+    with write_whole(file) as aside:
+        aside.write_text(json.dumps(records, indent=1) + "\n")

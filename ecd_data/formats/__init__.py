@@ -12,12 +12,15 @@ from typing import Any
 
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, FormatError, UsageError
-from ecd_data.formats import archive, cube, espresso, gpw, hdf5, mp_json, vasp, vaspwave, xsf
-from ecd_data.formats.compressed import read_bytes, write_bytes
+from ecd_data.formats import cube, espresso_density, gpw, hdf5, materials_project, xsf
 from ecd_data.formats.foreign import foreign_by_content, foreign_by_name, neither
-from ecd_data.formats.quantities import refuse_other_quantity
-from ecd_data.formats.text import Text
+from ecd_data.formats.run_files import with_elements, with_run
 from ecd_data.formats.units import unit_named
+from ecd_data.formats.vasp import chgcar, vaspwave
+from ecd_data.io import archives
+from ecd_data.io.compression import read_bytes, write_bytes
+from ecd_data.io.density_names import refuse_other_quantity
+from ecd_data.io.file_bytes import Text
 
 log = logging.getLogger("ecd_data")
 
@@ -45,14 +48,14 @@ def _is_hdf5(head: bytes) -> bool:
 
 
 FORMATS: dict[str, Format] = {
-    "espresso-hdf5": Format(espresso.parse_hdf5, lambda head: False, re.compile(r"charge-density\.hdf5", re.I)),
+    "espresso-hdf5": Format(espresso_density.parse_hdf5, lambda head: False, re.compile(r"charge-density\.hdf5", re.I)),
     "vaspwave": Format(vaspwave.parse, _is_hdf5, re.compile(r"\.h5\b", re.I)),
-    "espresso": Format(espresso.parse, espresso.looks_like, re.compile(r"charge-density\.dat", re.I)),
+    "espresso": Format(espresso_density.parse, espresso_density.looks_like, re.compile(r"charge-density\.dat", re.I)),
     "gpw": Format(gpw.parse, gpw.looks_like, re.compile(r"\.gpw\b", re.I)),
-    "json": Format(mp_json.parse, mp_json.looks_like, re.compile(r"\.json\b", re.I)),
+    "json": Format(materials_project.parse, materials_project.looks_like, re.compile(r"\.json\b", re.I)),
     "xsf": Format(xsf.parse, xsf.looks_like, re.compile(r"\.xsf\b", re.I), open_unit=True),
     "cube": Format(cube.parse, cube.looks_like, re.compile(r"\.cube?\b", re.I), cube.render, True),
-    "chgcar": Format(vasp.parse, lambda head: False, re.compile("chgcar", re.I), vasp.render),  # has no mark of its own
+    "chgcar": Format(chgcar.parse, lambda head: False, re.compile("chgcar", re.I), chgcar.render),
 }
 
 
@@ -68,18 +71,26 @@ def read(path: str | Path, unit: str | None = None, step: int = -1) -> Density:
     (LOCPOT, ELFCAR); UsageError for a unit that is unknown or of a format that states its own, and for a step that is
     not there.
     """
-    file, member = archive.split_member(str(path))
+    file, member = archives.split_member(str(path))
     data, name = read_bytes(Path(file)), file
-    if archive.looks_like(data[:HEAD]):
-        data, name = archive.take(data, file, member)
+    if archives.looks_like(data[:HEAD]):
+        data, name = archives.take(data, file, member)
     elif member is not None:
         raise FormatError(f"{file} is not a tar archive: leave ::{member} out")
     rho = parse(data, name, unit, step)
     if "type_counts" not in rho.meta:
         return rho
-    from ecd_data.formats.beside import with_elements  # which itself reads densities
-
     return with_elements(rho, Path(file))
+
+
+def read_run(path: str | Path) -> Density:
+    """The Density in a file, its meta completed by the OUTCAR, vasprun.xml and POTCAR beside it.
+
+    They are found as `OUTCAR` beside `CHGCAR`, `ZnO_OUTCAR` beside `ZnO_CHGCAR`, `x.outcar` beside `x.chgcar`, each
+    plain or compressed. What is of another crystal is not used and is named in meta["provenance"]["not_used"], like a
+    file that cannot be read. Raises FormatError as `read` does.
+    """
+    return with_run(read(path), Path(archives.split_member(str(path))[0]))
 
 
 def parse(data: Text, name: str, unit: str | None = None, step: int = -1) -> Density:

@@ -11,8 +11,8 @@ from ecd_data.crystal import SYMBOLS, Crystal
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats.fortran import parse_block
-from ecd_data.formats.text import MAX_POINTS, Lines, Text, comment_line, floats, grid_points
 from ecd_data.formats.units import BOHR, PER_ANGSTROM3, PER_BOHR3, UNIT_GUESSED, density_unit, doubt_unit
+from ecd_data.io.file_bytes import MAX_POINTS, Lines, Text, comment_line, floats, grid_points
 
 NUMBER = rb"[ \t]+[-+.\dEe]+"
 HEADER = re.compile(rb"[^\n]*\n[^\n]*\n(?:[ \t]*-?\d+(?:%s){3,4}[ \t]*\r?\n){4}" % NUMBER)

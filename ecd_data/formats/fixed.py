@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecd_data.crystal import Floats
-from ecd_data.formats.text import Text, view
+from ecd_data.io.file_bytes import Text, view
 
 DIGITS = 11
 PER_LINE = 5

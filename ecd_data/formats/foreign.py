@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from ecd_data.formats.compressed import ENDINGS
+from ecd_data.io.compression import ENDINGS
 
 READ = "CHGCAR, CHG, AECCAR, PARCHG, vaspwave.h5, cube, XSF, Quantum ESPRESSO's charge-density, .gpw, pymatgen's JSON"
 OF_VASP = re.compile(r"chgcar|aeccar|parchg|(?<![a-z])chg(?![a-z])", re.IGNORECASE)

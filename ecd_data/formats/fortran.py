@@ -10,7 +10,7 @@ from ecd_data.crystal import Floats
 from ecd_data.errors import FormatError
 from ecd_data.formats.fixed import DIGITS, LINE, PER_LINE, WIDTH, c_order, parse_lines
 from ecd_data.formats.numbers import parse_numbers, parse_planes, to_floats
-from ecd_data.formats.text import Text
+from ecd_data.io.file_bytes import Text
 
 STEP = 1 << 20  # bytes at a time
 WIDTHS = (5, 10)  # numbers in a line of CHGCAR and CHG

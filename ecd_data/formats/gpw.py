@@ -10,7 +10,7 @@ import numpy as np
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import FormatError, MissingDependencyError
-from ecd_data.formats.text import Text
+from ecd_data.io.file_bytes import Text
 
 MAGIC = b"- of Ulm"
 DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecd_data.errors import FormatError, MissingDependencyError
-from ecd_data.formats.text import Text
+from ecd_data.io.file_bytes import Text
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 EXPANSION = 64  # bytes of a dataset for each byte of its file, which may be compressed

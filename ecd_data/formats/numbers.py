@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecd_data.crystal import Floats
-from ecd_data.formats.text import Text, view
+from ecd_data.io.file_bytes import Text, view
 
 LIBRARY = Path(__file__).with_name("libnumbers.so")  # what hatch_build.py makes of numbers.c
 STEP = 1 << 18  # bytes of a file at a time, so that they stay in the cache

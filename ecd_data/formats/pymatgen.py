@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecd_data.crystal import Crystal, Floats
-from ecd_data.density import Density
 from ecd_data.errors import UsageError
-from ecd_data.formats.occupancies import grids_of, parse_block, print_blocks
-from ecd_data.formats.text import comment_line
+from ecd_data.formats.vasp.occupancies import grids_of, parse_block, print_blocks
+from ecd_data.io.file_bytes import comment_line
 
 if TYPE_CHECKING:
     from pymatgen.io.vasp import Chgcar
+
+    from ecd_data.density import Density
 
 OTHER_QUANTITIES = {"Elfcar": "an electron localization function", "Locpot": "a local potential"}
 FIRST_WITH_ARRAYS = (2026, 5, 17)  # of pymatgen; before, its `data_aug` has the lines of a file
@@ -52,8 +53,8 @@ def _keeps_lines() -> bool:
     return tuple(map(int, re.findall(r"\d+", __version__)[:3])) < FIRST_WITH_ARRAYS
 
 
-def from_chgcar(chgcar: Chgcar) -> Density:
-    """The Density of a pymatgen `Chgcar` (rho * V in "total", "diff") with its augmentation occupancies.
+def fields_of_chgcar(chgcar: Chgcar) -> dict[str, Any]:
+    """The fields of the Density of a pymatgen `Chgcar` (rho * V in "total", "diff") with its augmentation occupancies.
 
     Raises UsageError where it is another quantity, FormatError where its occupancies are not those of its atoms.
     """
@@ -67,4 +68,11 @@ def from_chgcar(chgcar: Chgcar) -> Density:
     augmentation = print_blocks(chgcar.data_aug or {}, keys, len(crystal), f"the {type(chgcar).__name__}")
     poscar = getattr(chgcar, "poscar", None)
     meta = {"comment": str(poscar.comment)} if poscar is not None else {}
-    return Density(crystal, total, np.stack(spin) if len(spin) == 3 else spin[0] if spin else None, augmentation, meta)
+    magnetization = np.stack(spin) if len(spin) == 3 else spin[0] if spin else None
+    return {
+        "crystal": crystal,
+        "values": total,
+        "magnetization": magnetization,
+        "augmentation": augmentation,
+        "meta": meta,
+    }

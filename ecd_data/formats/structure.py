@@ -9,8 +9,8 @@ import numpy as np
 
 from ecd_data.crystal import Crystal
 from ecd_data.errors import FormatError
-from ecd_data.extras import missing_extra
 from ecd_data.formats import read
+from ecd_data.optional_packages import missing_extra
 
 REACH = 1.0  # Å
 MIN_DISTANCE = 0.3  # Å; the shortest bond there is, H-H, has 0.74

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ecd_data.crystal import Crystal
 from ecd_data.errors import EcdError, UsageError
-from ecd_data.formats.compressed import ENDINGS as COMPRESSED
 from ecd_data.formats.structure import read_structure
+from ecd_data.io.compression import ENDINGS as COMPRESSED
 
 ENDINGS = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".json", ".res", ".cssr", ".xsf")
 NAMES = ("POSCAR", "CONTCAR", "CHGCAR")

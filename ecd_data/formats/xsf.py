@@ -14,9 +14,9 @@ from ecd_data.formats.fixed import c_order
 from ecd_data.formats.labels import element_of_label
 from ecd_data.formats.numbers import to_floats
 from ecd_data.formats.spin_channels import SPIN_GUESSED, density_and_spin
-from ecd_data.formats.text import Lines, Text, floats, grid_points
 from ecd_data.formats.units import TO_PER_ANGSTROM3, UNIT_GUESSED, density_unit
 from ecd_data.formats.xsf_ends import ENDS_GUESSED, decide_ends, without_ends
+from ecd_data.io.file_bytes import Lines, Text, floats, grid_points
 
 KEYWORD = re.compile(rb"^\s*(?:#[^\n]*\n\s*)*(?:CRYSTAL|PRIMVEC|BEGIN_BLOCK_DATAGRID_3D|SLAB|MOLECULE|ATOMS)\b")
 GRID = re.compile(rb"^[ \t]*(?:BEGIN_)?DATAGRID_3D_?([^\n]*)\n", re.MULTILINE)

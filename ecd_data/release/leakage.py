@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ecd_data.release.formula import formula_in, reduced
-from ecd_data.release.manifest import gap_rows
+from ecd_data.release.split_files import gap_rows
 
 Split = Mapping[str, list[str]]
 

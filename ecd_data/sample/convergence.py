@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ecd_data.density import Density
-from ecd_data.metrics import eps_mae
+from ecd_data.density_error import eps_mae
 from ecd_data.sample.table import HERE
 from ecd_data.store import Store, open_store
 

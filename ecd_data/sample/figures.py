@@ -42,7 +42,7 @@ def draw(out: Path, folder: Path = HERE) -> list[Path]:
 
 
 def _gaps(ax, sets: dict[str, DataFrame]) -> None:
-    from ecd_data.release.manifest import gap_rows
+    from ecd_data.release.split_files import gap_rows
 
     measured = {row["sample_id"]: float(row["gap_exp_eV"]) for row in gap_rows() if row["sample_id"]}
     top = max(measured.values()) + 1

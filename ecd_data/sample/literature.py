@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ecd_data.dft.formation import elemental_energies, formation_energies
-from ecd_data.release.manifest import gap_rows
+from ecd_data.release.split_files import gap_rows
 from ecd_data.sample.cells import structures
-from ecd_data.sample.table import HERE, indexes, markdown
-from ecd_data.store import open_store
+from ecd_data.sample.table import HERE, indexes, markdown, sample_formation_energies
 
 KJ_MOL = 96.4853  # kJ/mol in one eV a formula unit
 
@@ -27,13 +25,6 @@ def comparison(folder: Path = HERE) -> str:
     """The tables as Markdown: gaps, formation energies, volumes and lattice constants; ours and published."""
     relaxed = json.loads((folder / "relaxed.json").read_text())
     return "\n\n".join([_gaps(folder), _formation(folder), _volumes(relaxed), _lattice_constants(relaxed)])
-
-
-def sample_formation_energies(folder: Path = HERE) -> dict[str, float]:
-    """The PBE formation energy of every cell of the sample in eV/atom, by id, against its own elements."""
-    stores = {name: open_store(folder / f"{name}.ecd") for name in ("pbe", "ood", "elements")}
-    references = elemental_energies(stores.values())
-    return formation_energies(stores["pbe"], references) | formation_energies(stores["ood"], references)
 
 
 def _gaps(folder: Path) -> str:

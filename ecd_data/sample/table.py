@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecd_data.dft.formation import elemental_energies, formation_energies
 from ecd_data.sample.cells import cells, parent_of, structures
 from ecd_data.sample.split import manifest
 from ecd_data.store import open_store
@@ -89,9 +90,14 @@ def _costs(frames: dict[str, DataFrame]) -> str:
     return markdown(header, rows)
 
 
-def _rows(folder: Path, crystals: DataFrame, pbe: DataFrame, hse: DataFrame) -> str:
-    from ecd_data.sample.literature import sample_formation_energies
+def sample_formation_energies(folder: Path = HERE) -> dict[str, float]:
+    """The PBE formation energy of every cell of the sample in eV/atom, by id, against its own elements."""
+    stores = {name: open_store(folder / f"{name}.ecd") for name in ("pbe", "ood", "elements")}
+    references = elemental_energies(stores.values())
+    return formation_energies(stores["pbe"], references) | formation_energies(stores["ood"], references)
 
+
+def _rows(folder: Path, crystals: DataFrame, pbe: DataFrame, hse: DataFrame) -> str:
     energies, places = sample_formation_energies(folder), _places()
     made = Counter(parent_of(id) for id in cells() if parent_of(id) != id and id in pbe.index)
     rows = []

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ecd_data.errors import UsageError
-from ecd_data.store.source_ids import CHGCAR, DROPPED
-from ecd_data.store.sources import ARCHIVE, OTHER
+from ecd_data.io.density_names import ARCHIVE, CHGCAR, DROPPED, OTHER
 
 WORDS = """zip 7z rar bz z tbz txz lz lzma npy npz pkl pt pth safetensors ckpt parquet arrow csv tsv txt md html xml
 yaml yml toml jsonl log in out py png jpg jpeg svg pdf nc hdf db cif xyz extxyz pdb mol poscar contcar chgcar locpot

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecd_data.errors import EcdError, StoreError
-from ecd_data.store.arrow_files import ParquetSource
+from ecd_data.io.arrow_files import ParquetSource
+from ecd_data.io.atomic_write import write_whole
 
 INDEX = "index.parquet"
 FORMAT = b"1"
@@ -74,17 +73,8 @@ def joined(tables: list[pa.Table]) -> pa.Table:
 def save_index(table: pa.Table, path: Path) -> None:
     """Replace the index at `path` by this table, all at once; the same rows give the same bytes."""
     names = [*SCHEMA.names, *sorted(set(table.column_names) - set(SCHEMA.names))]
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".index-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            pq.write_table(table.select(names).combine_chunks(), file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
+    with write_whole(path, durable=True) as aside:
+        pq.write_table(table.select(names).combine_chunks(), aside, compression="zstd")
 
 
 class Index:

@@ -10,7 +10,7 @@ import zarr  # noqa: F401
 
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
-from ecd_data.store.group import Entries, pack
+from ecd_data.store.crystal_group import Entries, pack
 from ecd_data.store.index import Row
 from ecd_data.symmetry import spacegroup
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
-from ecd_data.errors import FormatError, StoreError
-from ecd_data.store.places import read_url
+from ecd_data.errors import FormatError, MovedError, StoreError
+from ecd_data.io.locations import read_url
 
 if TYPE_CHECKING:
     from ecd_data.density import Density
-    from ecd_data.store.group import Entries
+    from ecd_data.store.crystal_group import Entries
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 ROOT = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {"ecd": "1"}}).encode()
@@ -33,10 +33,6 @@ class Extent:
     offset: int
     length: int
     sha256: str
-
-
-class MovedError(StoreError):
-    """A part is missing or has other bytes than the index said: it was lost, or the store was written meanwhile."""
 
 
 def aside(path: Path) -> Path:
@@ -127,7 +123,7 @@ def _members(file: IO[bytes], end: int) -> list[zipfile.ZipInfo]:
 
 def read_density(url: str, offset: int, length: int, sha256: str, id: str) -> Density:
     """The density of `id` by one range request to the part at `url`; raises StoreError where the bytes changed."""
-    from ecd_data.store.group import unpack
+    from ecd_data.store.crystal_group import unpack
 
     entries = read_entries(url, offset, length, sha256, id)
     try:

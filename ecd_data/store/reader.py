@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from ecd_data.errors import StoreError, UnknownIdError
+from ecd_data.io.locations import path_of
 from ecd_data.store.index import INDEX, PLACE, Index
-from ecd_data.store.names import near
+from ecd_data.store.live_index import Place, Whereabouts
+from ecd_data.store.near_ids import near
 from ecd_data.store.parts import Extent, read_density, read_entries
-from ecd_data.store.places import path_of
-from ecd_data.store.probes import ProbeReader, Probes
-from ecd_data.store.whereabouts import Place, Whereabouts
+from ecd_data.store.probes.draw import ProbeReader, Probes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ecd_data.codec import FourierPayload
     from ecd_data.density import Density
-    from ecd_data.store.group import Entries
+    from ecd_data.store.crystal_group import Entries
 
 
 class Store:
@@ -121,7 +121,7 @@ class Store:
         name: "density" or "magnetization", of which `component` is one of three where it is non-collinear. Raises
         StoreError where the crystal is stored in real space or has no such grid.
         """
-        from ecd_data.store.group import payload  # loads what only decoding needs
+        from ecd_data.store.crystal_group import payload  # loads what only decoding needs
 
         def entries(url: str, at: Extent) -> Entries:
             return read_entries(url, at.offset, at.length, at.sha256, id)

@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 
 from ecd_data.density import Density
 from ecd_data.errors import StoreError, UsageError
+from ecd_data.io.lock import lock
+from ecd_data.store.crystal_group import PIPELINES
 from ecd_data.store.destination import refuse_file_name
-from ecd_data.store.group import PIPELINES
 from ecd_data.store.index import INDEX, PLACE, SCHEMA, Index, Row, joined, save_index, table_of
-from ecd_data.store.lock import lock
 from ecd_data.store.packing import Packed, packed
+from ecd_data.store.part_journal import OpenPart, journal_of, left_parts
 from ecd_data.store.parts import PartWriter, read_entries
-from ecd_data.store.recover import recover_rows
-from ecd_data.store.unfinished import OpenPart, journal_of, left_parts
+from ecd_data.store.recover_index import recover_rows
 
 log = logging.getLogger("ecd_data")
 
@@ -50,7 +50,7 @@ class StoreWriter:
         self._refuse_other_folders()
         self._parts.mkdir(parents=True, exist_ok=True)
         self._release = lock(self._parts, self)
-        for left in self.path.glob(".index-*"):
+        for left in self.path.glob(".index*.writing"):
             left.unlink()  # by a process that was killed: nothing refers to it
         self._table = self._existing()
         self._sources: dict[str, str | None] = dict(

@@ -10,9 +10,9 @@ from typing import Any
 from torch import nn
 
 from ecd_data.errors import UsageError
-from ecd_models.networks.charge3net import ChargE3Net
-from ecd_models.networks.deepdft import DeepDFT
-from ecd_models.networks.invdeepdft import InvDeepDFT
+from ecd_models.networks.charge3net.model import ChargE3Net
+from ecd_models.networks.deepdft.model import DeepDFT
+from ecd_models.networks.invdeepdft.model import InvDeepDFT
 
 # A model class has `configurations`, a dict from each of its names to a frozen dataclass of hyperparameters; takes such
 # an object; keeps it as `.config`; has `.cutoff` in Å; maps a ProbeBatch to densities [p].

@@ -1,238 +1,104 @@
-"""Weights of the published ChargE3Net, rearranged: the flat arrays of e3nn into blocks, without the dead ones.
-
-e3nn stores a linear map as its blocks (one for each sender slot) one after the other, and the weights of a tensor
-product by sender slot, l2, receiver; the product's outputs, not merged, are then sorted stably by irrep.
-"""
+"""Which published model a state dict is, and the way there and back."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
-from e3nn import o3
 from torch import Tensor
 
-from ecd_models.networks.charge3net import SPECIES, ChargE3NetConfig, live_irreps, published_irreps
-from ecd_models.networks.layers import HIDDEN, Gate
+from ecd_models.networks.charge3net.model import ChargE3Net
+from ecd_models.networks.charge3net.published import inferred_config, live_weights, published_shapes, published_weights
+from ecd_models.networks.deepdft.model import DeepDFT
+from ecd_models.networks.invdeepdft.model import InvDeepDFT
 
 Weights = dict[str, Tensor]
-Slots = list[tuple[int, o3.Irrep]]
-SCALAR = o3.Irreps("1x0e")
+Shapes = dict[str, tuple[int, ...]]
 
 
-class Convolution(NamedTuple):
-    """The irreps of one published convolution: senders, the receiver's own state, and the gate after it."""
+class Published(NamedTuple):
+    """A published model: its name, class, and a part of a name that no other model's weights have.
 
-    prefix: str
-    senders: o3.Irreps
-    state: o3.Irreps
-    gate: Gate
-
-    def product_slots(self, lmax: int) -> Slots:
-        """The outputs of the tensor product in the order of its weights; outputs to 0e always exist."""
-        wanted = {ir for _, ir in self.gate.irreps_in} | {o3.Irrep("0e")}
-        return [
-            (mul, out)
-            for mul, ir in self.senders
-            for l2 in range(lmax + 1)
-            for out in ir * o3.Irrep(l2, (-1) ** l2)
-            if out in wanted
-        ]
-
-    def couplings(self, lmax: int) -> list[tuple[int, int, int]]:
-        """The (l1, l2, l3) of the tensor product whose coefficients e3nn keeps: those without a zero."""
-        wanted = {ir for _, ir in self.gate.irreps_in}
-        pairs = [(ir, o3.Irrep(l2, (-1) ** l2)) for _, ir in self.senders for l2 in range(1, lmax + 1)]
-        found = {(ir.l, y.l, out.l) for ir, y in pairs for out in ir * y if out in wanted}
-        return sorted(ls for ls in found if min(ls) > 0)
-
-
-def convolutions(config: ChargE3NetConfig) -> tuple[list[Convolution], list[Convolution]]:
-    """The published atom and probe convolutions."""
-    outs = published_irreps(config)
-    gates = [Gate(out) for out in outs]
-    species = o3.Irreps(f"{SPECIES}x0e")
-    atoms = [
-        Convolution(f"atom_model.convolutions.{k}", before, before, gates[k])
-        for k, before in enumerate([species, *outs[:-1]])
-    ]
-    probes = [
-        Convolution(f"probe_model.convolutions.{k}", outs[k], before, gates[k])
-        for k, before in enumerate([SCALAR, *outs[:-1]])
-    ]
-    return atoms, probes
-
-
-def linear_size(senders: Slots | o3.Irreps, receivers: o3.Irreps) -> int:
-    """Number of weights of a published linear map."""
-    return sum(mul * receivers.count(ir) for mul, ir in senders)
-
-
-def published_shapes(config: ChargE3NetConfig) -> dict[str, tuple[int, ...]]:
-    """The name and shape of every trained weight and basis buffer of the published model."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for model in ("atom_model", "probe_model"):
-        shapes |= {f"{model}.basis.{name}": (config.num_basis,) for name in ("mean", "inv_std")}
-    for conv in [c for side in convolutions(config) for c in side]:
-        product, out = conv.product_slots(config.lmax), conv.gate.irreps_in
-        sizes: dict[str, tuple[int, ...]] = {
-            "sc": (linear_size(conv.state, out),),
-            "lin1": (linear_size(conv.senders, conv.senders),),
-            "lin2": (linear_size(product, out),),
-            "lin3": (linear_size(product, SCALAR),),
-            "fc.layer0": (config.num_basis, HIDDEN),
-            "fc.layer1": (HIDDEN, sum(mul for mul, _ in product)),
-        }
-        shapes |= {f"{conv.prefix}.{name}.weight": shape for name, shape in sizes.items()}
-    return shapes | {"probe_model.readout.weight": (config.channels[0],)}
-
-
-def inferred_config(weights: Weights, cutoff: float, num_neighbors: float) -> ChargE3NetConfig:
-    """The hyperparameters that fit these weights best; KeyError, IndexError or ValueError if they are another model's.
-
-    The cutoff and the number of neighbours leave no trace in the weights. Several `mul` can give the same channels:
-    the one nearest to an even share is taken.
+    config: hyperparameters from weights, cutoff (Å) and num_neighbors; shapes: of all trained weights;
+    read: our state from theirs; written: their state from ours.
     """
-    depth = sum(f"atom_model.convolutions.{k}.lin1.weight" in weights for k in range(100))
-    number = len(weights["atom_model.basis.mean"])
-    lmax = weights["atom_model.convolutions.0.fc.layer1.weight"].shape[1] // SPECIES - 1
-    even_share = len(weights["probe_model.readout.weight"]) * (lmax + 1)
-    candidates = [
-        ChargE3NetConfig(depth, mul, lmax, cutoff, number, num_neighbors)
-        for mul in sorted(
-            range(max(1, even_share - lmax - 1), even_share + lmax + 2), key=lambda m: abs(m - even_share)
-        )
-        if round(mul / (lmax + 1) / (2 * lmax + 1)) > 0
-    ]
-    return min(candidates, key=lambda config: len(misfits(weights, config)))
+
+    name: str
+    cls: Any
+    mark: str
+    config: Callable[[Weights, float, float], Any]
+    shapes: Callable[[Any], Shapes]
+    read: Callable[[Weights, Any], Weights]
+    written: Callable[[Mapping[str, Tensor], Any], Weights]
 
 
-def misfits(weights: Weights, config: ChargE3NetConfig) -> list[str]:
-    """Names of the weights that are absent or have another shape."""
-    shapes = published_shapes(config)
-    return [name for name, shape in shapes.items() if name not in weights or tuple(weights[name].shape) != shape]
+def depth(weights: Weights) -> int:
+    """The number of layers between atoms."""
+    return len({name.split(".")[2] for name in weights if name.startswith("atom_model.interactions.")})
 
 
-def joined(blocks: list[tuple[str, Tensor]], dim: int) -> Weights:
-    """The blocks of each irrep side by side."""
-    parts: dict[str, list[Tensor]] = {}
-    for ir, block in blocks:
-        parts.setdefault(ir, []).append(block)
-    return {ir: torch.cat(rows, dim=dim) for ir, rows in parts.items()}
+def deepdft_config(weights: Weights, cutoff: float, num_neighbors: float) -> Any:
+    """The hyperparameters of a published DeepDFT; a KeyError names a weight that is missing."""
+    number = weights["atom_model.interactions.0.filter_layer.weight"].shape[1]
+    width = weights["atom_model.atom_embeddings.weight"].shape[1]
+    return DeepDFT.Config(depth(weights), width, cutoff, number)
 
 
-def linear(flat: Tensor, senders: Slots | o3.Irreps, receivers: o3.Irreps) -> Weights:
-    """The matrix of a published linear map for each irrep, senders' slots one below the other [mul_in, mul_out]."""
-    met = [(str(ir), mul, receivers.count(ir)) for mul, ir in senders if receivers.count(ir)]
-    parts = flat.split([rows * columns for _, rows, columns in met])
-    blocks = [(ir, part.view(rows, columns)) for (ir, rows, columns), part in zip(met, parts, strict=True)]
-    return joined(blocks, dim=0)
+def invdeepdft_config(weights: Weights, cutoff: float, num_neighbors: float) -> Any:
+    """The hyperparameters of a published invDeepDFT: the step is the usual one unless it gives another basis."""
+    message = "atom_model.interactions.0.message_sum_module.message_function"
+    number = weights[f"{message}.msg_function_edge.0.weight"].shape[1]
+    width = weights["atom_model.atom_embeddings.weight"].shape[1]
+    usual = InvDeepDFT.Config(depth(weights), width, cutoff)
+    return usual if usual.num_basis == number else replace(usual, gaussian_expansion_step=cutoff / number)
 
 
-def live_columns(gate: Gate, live: Gate) -> Tensor:
-    """Which 0e inputs of a published gate the live one has: all scalars, the gates of its own channels."""
-    kept, start = list(range(gate.scalars["0e"])), gate.scalars["0e"]
-    for ir, mul in gate.gated.items():
-        kept += range(start, start + mul) if ir in live.gated else ()
-        start += mul
-    return torch.tensor(kept)
+def own_shapes(cls: Any) -> Callable[[Any], Shapes]:
+    """The shapes of a class whose weights have their published names."""
+
+    def shapes(config: Any) -> Shapes:
+        with torch.device("meta"):
+            return {name: tuple(value.shape) for name, value in cls(config).state_dict().items()}
+
+    return shapes
 
 
-def atom_weights(conv: Convolution, live_in: o3.Irreps, live: Gate, weights: Weights, lmax: int) -> Weights:
-    """The weights of an `AtomConvolution`."""
-    slots, out = conv.product_slots(lmax), conv.gate.irreps_in
-    flat = {name: weights[f"{conv.prefix}.{name}.weight"] for name in ("sc", "lin1", "lin2", "lin3")}
-    ordered = sorted(slots, key=lambda slot: (slot[1].l, slot[1].p))
-    columns = weights[f"{conv.prefix}.fc.layer1.weight"].split([mul for mul, _ in slots], dim=1)
-    radial = joined([(str(ir), part) for (_, ir), part in zip(slots, columns, strict=True)], dim=1)
-    receivers = [str(ir) for _, ir in live.irreps_in]
-    maps = {"sc": linear(flat["sc"], conv.state, out), "lin2": linear(flat["lin2"], ordered, out)}
-    for blocks in maps.values():
-        if "0e" in blocks:
-            blocks["0e"] = blocks["0e"][:, live_columns(conv.gate, live)]
-    lin1 = linear(flat["lin1"], conv.senders, conv.senders)
-    found = {f"lin1.{ir}": lin1[str(ir)] for _, ir in live_in}
-    found |= {f"{name}.{ir}": blocks[ir] for name, blocks in maps.items() for ir in receivers if ir in blocks}
-    found["lin3"] = linear(flat["lin3"], ordered, SCALAR)["0e"][:, 0]
-    found["radial.layer0"] = weights[f"{conv.prefix}.fc.layer0.weight"]
-    found["radial.layer1"] = torch.cat([radial[ir] for ir in receivers], dim=1)
-    return found
+def own_weights(weights: Mapping[str, Tensor], config: Any) -> Weights:
+    """A copy: the names are the published ones."""
+    return {name: value.detach().cpu().clone() for name, value in weights.items()}
 
 
-def probe_weights(conv: Convolution, weights: Weights, config: ChargE3NetConfig) -> Weights:
-    """The weights of a `ProbeLayer`: what leads to the scalars among the 0e channels."""
-    natural = o3.Irreps([(mul, (l, (-1) ** l)) for l, mul in enumerate(config.channels)])
-    live = Gate(o3.Irreps(f"{config.channels[0]}x0e"))
-    found = atom_weights(conv, natural, live, weights, config.lmax)
-    for l, (_, ir) in enumerate(natural):
-        found[f"lin1.{l}"] = found.pop(f"lin1.{ir}")
-    for name in ("sc", "lin2"):
-        if f"{name}.0e" in found:
-            found[name] = found.pop(f"{name}.0e")
-    if conv.state == SCALAR:  # the probes' initial state, which is zero
-        del found["sc"]
-    return found
+PUBLISHED = (
+    Published(
+        "ChargE3Net", ChargE3Net, ".convolutions.", inferred_config, published_shapes, live_weights, published_weights
+    ),
+    Published("DeepDFT", DeepDFT, ".filter_layer.", deepdft_config, own_shapes(DeepDFT), own_weights, own_weights),
+    Published(
+        "invDeepDFT",
+        InvDeepDFT,
+        ".message_function.",
+        invdeepdft_config,
+        own_shapes(InvDeepDFT),
+        own_weights,
+        own_weights,
+    ),
+)
 
 
-def live_weights(weights: Weights, config: ChargE3NetConfig) -> Weights:
-    """The state of the `ChargE3Net` that computes the same densities as these published weights."""
-    atoms, probes = convolutions(config)
-    irreps = live_irreps(config)
-    found = {f"basis.{name}": weights[f"probe_model.basis.{name}"] for name in ("mean", "inv_std")}
-    found["decoder.readout"] = weights["probe_model.readout.weight"]
-    befores = [atoms[0].senders, *irreps[:-1]]
-    for k, (conv, before, out) in enumerate(zip(atoms, befores, irreps, strict=True)):
-        part = atom_weights(conv, before, Gate(out), weights, config.lmax)
-        found |= {f"encoder.convolutions.{k}.{name}": value for name, value in part.items()}
-    for k, conv in enumerate(probes):
-        part = probe_weights(conv, weights, config)
-        found |= {f"decoder.layers.{k}.{name}": value for name, value in part.items()}
-    return {name: value.detach().clone() for name, value in found.items()}
+def recognised(weights: Weights) -> Published | None:
+    """The published model that has most of these weights' names."""
+    counts = {model: sum(model.mark in name for name in weights) for model in PUBLISHED}
+    best = max(counts, key=lambda model: counts[model])
+    return best if counts[best] else None
 
 
-def published_weights(live: Mapping[str, Tensor], config: ChargE3NetConfig) -> Weights:
-    """The published state dict, e3nn's constants included, that gives the densities of a `ChargE3Net` in this state.
+def misfits(weights: Weights, shapes: Shapes) -> tuple[list[str], list[str]]:
+    """Names of the weights that are absent or of another shape, and of those that are not the model's.
 
-    Weights that no density depends on are zero.
+    e3nn's constants, which are not trained, may be there or not.
     """
-    shapes = published_shapes(config)
-    sizes = [math.prod(shape) for shape in shapes.values()]
-    places = dict(zip(shapes, torch.arange(sum(sizes)).split(sizes), strict=True))
-    where = live_weights({name: place.view(shapes[name]) for name, place in places.items()}, config)
-    flat = live["decoder.readout"].new_zeros(sum(sizes), device="cpu")
-    for name, place in where.items():
-        flat[place.flatten()] = live[name].detach().cpu().flatten()
-    found = {name: flat[place].view(shapes[name]) for name, place in places.items()}
-    found |= {f"atom_model.basis.{name}": found[f"probe_model.basis.{name}"].clone() for name in ("mean", "inv_std")}
-    return found | published_constants(config)
-
-
-def published_constants(config: ChargE3NetConfig) -> Weights:
-    """What e3nn keeps in a state dict besides weights: couplings, which outputs a map has, weights of size zero."""
-    found: Weights = {"probe_model.readout.bias": torch.zeros(0), "probe_model.readout.output_mask": torch.ones(1)}
-    atoms, probes = convolutions(config)
-    for conv in atoms + probes:
-        slots, out = conv.product_slots(config.lmax), conv.gate.irreps_in
-        product = {ir for _, ir in slots}
-        found |= {
-            f"{conv.prefix}.sc.output_mask": mask(out, {ir for _, ir in conv.state}),
-            f"{conv.prefix}.lin1.output_mask": torch.ones(conv.senders.dim),
-            f"{conv.prefix}.tp.weight": torch.zeros(0),
-            f"{conv.prefix}.tp.output_mask": torch.ones(sum(mul * ir.dim for mul, ir in slots)),
-            f"{conv.prefix}.lin2.output_mask": mask(out, product),
-            f"{conv.prefix}.lin3.output_mask": mask(SCALAR, product),
-        }
-        for l1, l2, l3 in conv.couplings(config.lmax):
-            name = f"{conv.prefix}.tp._compiled_main_left_right._w3j_{l1}_{l2}_{l3}"
-            found[name] = o3.wigner_3j(l1, l2, l3, dtype=torch.float32)
-        gates = conv.prefix.replace("convolutions", "gates")
-        gated = sum(mul * o3.Irrep(ir).dim for ir, mul in conv.gate.gated.items())
-        found |= {f"{gates}.mul.weight": torch.zeros(0), f"{gates}.mul.output_mask": torch.ones(gated)}
-    return found
-
-
-def mask(irreps: o3.Irreps, reached: set[o3.Irrep]) -> Tensor:
-    """One for each component of the irreps that are reached, else zero [dimension]."""
-    return torch.cat([torch.full((mul * ir.dim,), float(ir in reached)) for mul, ir in irreps])
+    absent = [name for name, shape in shapes.items() if name not in weights or tuple(weights[name].shape) != shape]
+    trained = [name for name, value in weights.items() if name.endswith((".weight", ".bias")) and value.numel()]
+    return absent, [name for name in trained if name not in shapes]

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from ecd_models.networks.layers import gather_sum
+from ecd_models.networks.charge3net.layers import gather_sum
 
 
 @dataclass(frozen=True)

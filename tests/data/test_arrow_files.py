@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ecd_data.errors import StoreError
+from ecd_data.io.arrow_files import ParquetSource, in_memory
 from ecd_data.store import index as index_module
-from ecd_data.store.arrow_files import ParquetSource, in_memory
+from ecd_data.store.data_root import embedded
 from ecd_data.store.index import Index, save_index
-from ecd_data.store.roots import embedded
 
 TABLE = pa.table(
     {

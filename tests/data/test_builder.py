@@ -15,15 +15,15 @@ import pytest
 
 from ecd_data import Crystal, Density, load_dataset, load_split, open_store
 from ecd_data.errors import StoreError, UsageError
-from ecd_data.release import splits
-from ecd_data.release.rows import configurations
-from ecd_data.store import Store, StoreWriter, roots
-from ecd_data.store.probes_extract import extract_probes
+from ecd_data.release import tasks
+from ecd_data.release.configurations import configurations
+from ecd_data.store import Store, StoreWriter, data_root
+from ecd_data.store.probes.extract import extract_probes
 
 datasets = pytest.importorskip("datasets")
 datasets.disable_progress_bars()
 
-from ecd_data.release.builder import set_epoch  # noqa: E402 - it needs datasets
+from ecd_data.hf.builder import set_epoch  # noqa: E402 - it needs datasets
 
 ROOT = Path(__file__).parents[2]
 SAMPLE_PARTS = {
@@ -49,7 +49,7 @@ def root(tmp_path_factory):
     """A data root with a few crystals of each set under their official ids."""
     root = tmp_path_factory.mktemp("release")
     for name in ("pbe", "hse", "mp"):
-        parts = splits.set_of(name)
+        parts = tasks.set_of(name)
         ids = parts["train"][:7] + parts["validation"][:2] + parts["test"][:3]
         write_store(root / f"{name}.ecd", [*ids, "not_in_any_list"])
     write_store(root / "ood.ecd", load_split("ood")["test"][:4])
@@ -69,8 +69,8 @@ def sample(tmp_path, monkeypatch):
     for name in ("pbe", "hse"):
         write_store(tmp_path / f"{name}.ecd", ["MgO_rs", "NaCl_rs", "NaCl_rs-d1", "KCl_rs", "MgO_rs-d1"])
     (tmp_path / "splits.json").write_text(json.dumps({"pbe": SAMPLE_PARTS, "hse": SAMPLE_PARTS}))
-    monkeypatch.setattr(splits, "SAMPLE", tmp_path / "splits.json")
-    monkeypatch.setattr(roots, "embedded", lambda name: str(tmp_path / f"{roots.EMBEDDED[name]}.ecd"))
+    monkeypatch.setattr(tasks, "SAMPLE", tmp_path / "splits.json")
+    monkeypatch.setattr(data_root, "embedded", lambda name: str(tmp_path / f"{data_root.EMBEDDED[name]}.ecd"))
     return tmp_path
 
 
@@ -80,7 +80,7 @@ def ids(dataset):
 
 @pytest.mark.parametrize("name", ["pbe", "hse", "mp"])
 def test_a_set_has_the_official_split(root, name):
-    official = splits.set_of(name)
+    official = tasks.set_of(name)
     loaded = ids(load_dataset("ecd", name, data_dir=str(root)))
     assert loaded == {
         "train": official["train"][:7],
@@ -91,10 +91,10 @@ def test_a_set_has_the_official_split(root, name):
 
 def test_configurations_are_the_sets_the_probes_and_the_tasks():
     sets = ["pbe", "hse", "mp", "ood", "exp", "probes-pbe", "probes-hse"]
-    assert set(configurations()) == {*sets, *splits.task_names(strict=True)}
+    assert set(configurations()) == {*sets, *tasks.task_names(strict=True)}
 
 
-@pytest.mark.parametrize("name", [*splits.task_names(), "ecd_hse_strict", "exp_strict", "ecd_pbe_hse_strict"])
+@pytest.mark.parametrize("name", [*tasks.task_names(), "ecd_hse_strict", "exp_strict", "ecd_pbe_hse_strict"])
 def test_a_task_has_its_own_splits(root, name):
     loaded = load_dataset("ecd", name, data_dir=str(root))
     wanted = load_split(name)
@@ -413,7 +413,7 @@ def test_probes_are_grid_points_of_the_density(root, streaming):
 
 @pytest.mark.parametrize("extracted", [False, True])
 def test_probes_are_the_store_s(tmp_path, extracted):
-    write_store(tmp_path / "hse.ecd", splits.set_of("hse")["test"][:3])
+    write_store(tmp_path / "hse.ecd", tasks.set_of("hse")["test"][:3])
     if extracted:
         extract_probes(tmp_path / "hse.ecd")
         next((tmp_path / "hse.ecd/parts").iterdir()).unlink()  # the extract is enough
@@ -454,7 +454,7 @@ def test_what_is_absent_is_said(root, caplog):
 
 @pytest.mark.parametrize("name", ["pbe", "hse", "ecd_pbe", "ecd_hse", "ecd_pbe_hse_tuning"])
 def test_the_sample_serves_with_its_own_split(sample, name, caplog):
-    roots._say_once.cache_clear()
+    data_root._say_once.cache_clear()
     with caplog.at_level(logging.INFO, "ecd_data"):
         loaded = load_dataset("ecd", name)
     assert {split: sorted(rows) for split, rows in ids(loaded).items()} == {

@@ -8,7 +8,7 @@ import pytest
 
 from ecd_data import convert, load_dataset, open_store, write
 from ecd_data.errors import UsageError
-from ecd_data.splitting import make_split, write_split
+from ecd_data.release.own_splits import make_split, write_split
 
 IDS = "LiF_rs LiCl_rs NaF_rs NaCl_rs MgO_rs".split()
 

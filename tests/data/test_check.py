@@ -12,10 +12,10 @@ import pytest
 
 from ecd_data import Crystal, Density, check, convert, open_store, read, write
 from ecd_data.checks import FLAGS, PROBLEMS, Report, check_pair
+from ecd_data.checks.verdicts import as_json, entries, verdicts
 from ecd_data.errors import UsageError
-from ecd_data.formats.beside import read_run
+from ecd_data.formats import read_run
 from ecd_data.vasp_grid import vasp_fine_grid
-from ecd_data.verdicts import as_json, entries, verdicts
 from tests.conftest import smooth_density
 
 CRYSTAL = Crystal(np.eye(3) * 2, np.array([12, 8]), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]))

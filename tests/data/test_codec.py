@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from ecd_data import Crystal, Density, eps_mae, open_store, read
 from ecd_data.codec import BoundError, FourierPayload, encode, kernels
-from ecd_data.codec.metric import integer_metric
+from ecd_data.codec.wave_lengths import integer_metric
 from ecd_data.errors import FormatError, StoreError
 from ecd_data.store import StoreWriter
 from ecd_data.store.codec import FourierCodec
-from ecd_data.store.group import payload
+from ecd_data.store.crystal_group import payload
 from tests.conftest import smooth_density
 from tests.data.test_stars import CONVENTIONAL, DIAMOND, HEXAGONAL
 
@@ -218,7 +218,7 @@ def test_points_grids_and_shifted_grids_come_without_the_whole_grid(diamond):
 def test_a_stored_crystal_opens_its_payloads(tmp_path):
     rho = smooth_density(spin=True)
     crystal = Density(rho.crystal, rho.values, np.stack([rho.magnetization] * 3))
-    from ecd_data.store.group import pack
+    from ecd_data.store.crystal_group import pack
 
     entries, _ = pack(crystal, 1e-5, "fourier", {"id": "x"})
     points = np.random.default_rng(0).random((20, 3))

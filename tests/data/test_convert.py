@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 from ecd_data import Store, check, convert, read, write
+from ecd_data.checks.verdicts import entries, verdicts
+from ecd_data.conversion.sources import default_id, find_sources
 from ecd_data.errors import StoreError, UsageError
-from ecd_data.store.sources import default_id, find_sources
-from ecd_data.verdicts import entries, verdicts
 from tests.conftest import smooth_density
 
 
@@ -188,7 +188,7 @@ def test_a_store_path_that_is_a_file_or_another_folder(files, tmp_path):
 
 
 def test_ctrl_c_keeps_what_was_done_and_a_rerun_continues(files, tmp_path, monkeypatch):
-    import ecd_data.store.conversion as module
+    import ecd_data.conversion.convert_files as module
 
     calls = []
 
@@ -327,7 +327,7 @@ def test_the_store_does_not_depend_on_the_number_of_workers(many, tmp_path, monk
 
 def test_the_store_does_not_depend_on_a_dask_cluster(files, tmp_path, monkeypatch):
     pytest.importorskip("dask.distributed", reason="pip install 'ecd-data[cluster]'")
-    from ecd_data.store.spread import cluster_at
+    from ecd_data.work.process_pool import cluster_at
 
     monkeypatch.chdir(files)
     convert(".", tmp_path / "1.ecd")
@@ -339,14 +339,14 @@ def test_the_store_does_not_depend_on_a_dask_cluster(files, tmp_path, monkeypatc
 
 def test_no_scheduler_is_one_sentence():
     pytest.importorskip("dask.distributed", reason="pip install 'ecd-data[cluster]'")
-    from ecd_data.store.spread import cluster_at
+    from ecd_data.work.process_pool import cluster_at
 
     with pytest.raises(UsageError, match="no Dask scheduler answers at nonsense"), cluster_at("nonsense", 1):
         pass
 
 
 def test_a_job_that_ends_its_process_is_lost_alone():
-    from ecd_data.store.spread import Lost, spread
+    from ecd_data.work.process_pool import Lost, spread
 
     jobs = ["0", "1", "__import__('os').kill(__import__('os').getpid(), 9)", "3"]  # as the system kills for memory
     results = list(spread(eval, jobs, workers=2))
@@ -358,7 +358,7 @@ def test_a_job_that_ends_its_process_is_lost_alone():
 def test_what_is_under_way_does_not_grow_with_the_number_of_jobs():
     from concurrent.futures import ThreadPoolExecutor
 
-    from ecd_data.store.spread import in_order
+    from ecd_data.work.process_pool import in_order
 
     taken = 0
 
@@ -446,7 +446,9 @@ def test_the_journal_names_failures_and_spares_reading_again(files, tmp_path, mo
     assert {key: reason for line in lines for key, reason in line["failed"].items()} == report.failed
     assert sorted(id for line in lines for id in line["ids"]) == IDS
     read_again = []
-    monkeypatch.setattr("ecd_data.store.conversion._of_file", lambda job: read_again.append(job.source.id) or iter(()))
+    monkeypatch.setattr(
+        "ecd_data.conversion.convert_files._of_file", lambda job: read_again.append(job.source.id) or iter(())
+    )
     convert(files, tmp_path / "a.ecd")
     assert read_again == ["cut"]
     monkeypatch.undo()

@@ -29,7 +29,7 @@ from ecd_data.dft.pseudopotentials import (
 )
 from ecd_data.dft.settings import ECUTWFC, Settings, default_settings, make_jobs
 from ecd_data.errors import EcdError, FormatError, MissingDependencyError, UsageError
-from ecd_data.formats.espresso import read_charge_density
+from ecd_data.formats.espresso_density import read_charge_density
 from ecd_data.formats.units import BOHR
 from ecd_data.store import StoreWriter, open_store
 from tests.data.dft_records import SILICON
@@ -423,9 +423,9 @@ def test_offline_fetch_says_so_and_leaves_nothing(tmp_path: Path, monkeypatch: p
 @pytest.mark.skipif(shutil.which("pw.x") is None, reason="Quantum ESPRESSO (pw.x) is not installed")
 @pytest.mark.skipif(not pseudo_folder().is_dir(), reason="no pseudopotentials in the cache: run `ecd dft setup`")
 def test_real_engine_repeats_itself_and_the_sample(tmp_path: Path) -> None:
-    from ecd_data.metrics import eps_mae
+    from ecd_data.density_error import eps_mae
     from ecd_data.sample.cells import structures
-    from ecd_data.store.roots import embedded
+    from ecd_data.store.data_root import embedded
 
     once, twice = (tmp_path / name for name in ("once.ecd", "twice.ecd"))
     for store in (once, twice):

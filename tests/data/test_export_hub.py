@@ -15,9 +15,11 @@ import pytest
 import yaml
 
 from ecd_data.errors import StoreError, UsageError
-from ecd_data.release import hub_export, hub_files, splits
-from ecd_data.release.hub_export import export_hub
-from ecd_data.release.hub_files import density_of_row
+from ecd_data.hub import export as hub_export
+from ecd_data.hub import parquet_files as hub_files
+from ecd_data.hub.export import export_hub
+from ecd_data.hub.parquet_files import density_of_row
+from ecd_data.release import tasks
 from ecd_data.store import Store, StoreWriter
 from tests.conftest import smooth_density
 
@@ -28,7 +30,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("release")
     for name, count in (("pbe", 8), ("hse", 3)):
-        parts = splits.set_of(name)
+        parts = tasks.set_of(name)
         with StoreWriter(root / f"{name}.ecd", bound=1e-4) as store:
             restricted = [id for id in parts["train"] if id.startswith("icsd-")][:2]
             for seed, id in enumerate(restricted + parts["train"][: count - 2] + parts["test"][:2]):
@@ -80,7 +82,7 @@ def test_plain_datasets_reads_it_without_our_code(root, folder, tmp_path):
     assert lines[1:], "the card's example prints"
     expected = {}
     for name in ("pbe", "hse"):
-        store, parts = Store(root / f"{name}.ecd"), splits.set_of(name)
+        store, parts = Store(root / f"{name}.ecd"), tasks.set_of(name)
         for id in store:
             expected[f"{name}/{'train' if id in parts['train'] else 'test'}/{id}"] = store[id], store.row(id)
     assert set(found) == set(expected)

@@ -23,12 +23,12 @@ import numpy as np
 import pytest
 
 from ecd_data import Density, Store, eps_mae, fetch, open_store
+from ecd_data.download.fetch_release import Fetched, fetch_status, preview_fetch
+from ecd_data.download.plan import plan_fetch
+from ecd_data.download.transfer import Patience
 from ecd_data.errors import UnknownIdError, UsageError
 from ecd_data.formats import renderer
-from ecd_data.release.fetch_plan import plan_fetch
-from ecd_data.release.fetch_transfer import Patience
-from ecd_data.release.fetching import Fetched, fetch_status, preview_fetch
-from ecd_data.release.manifest import ids_in
+from ecd_data.release.split_files import ids_in
 from ecd_models.cli import _run
 from tests.conftest import smooth_density
 from tests.data.bad_server import BadServer, bad_server
@@ -181,7 +181,7 @@ def test_worker_processes_give_the_same_crystals_and_failures(server, bodies, tm
 
 
 def test_a_worker_that_the_system_ends_loses_its_job_only():
-    from ecd_data.store.spread import Lost, Workers
+    from ecd_data.work.process_pool import Lost, Workers
 
     workers = Workers(2)
     assert isinstance(workers.run(os._exit, 1), Lost)
@@ -232,7 +232,7 @@ def test_a_file_that_changes_while_it_comes_is_never_mixed(server, bodies, tmp_p
         if server.sent >= half - 1:
             server.files[path_of(id)] = other
 
-    import ecd_data.release.fetch_progress as module
+    import ecd_data.download.progress_line as module
 
     came = module.Tally.came
     try:
@@ -473,7 +473,7 @@ def test_the_commands_of_the_documentation_mean_something(line, capsys):
 
 
 def test_the_same_seed_pauses_alike():
-    from ecd_data.release.fetch_transfer import _generator
+    from ecd_data.download.transfer import _generator
 
     draws = [_generator(seed, "http://x/a").uniform(size=3) for seed in (0, 0, 1)]
     assert np.array_equal(draws[0], draws[1])

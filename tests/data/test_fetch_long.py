@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from ecd_data import Store, open_store
-from ecd_data.release.fetch_journal import fetch_status
-from ecd_data.release.fetch_plan import plan_fetch
+from ecd_data.download.journal import fetch_status
+from ecd_data.download.plan import plan_fetch
 from tests.data.bad_server import FAULTS, BadServer, bad_server
 from tests.data.test_fetch import REAL, chgcar, packed
 

@@ -19,9 +19,9 @@ from ecd_data import Crystal, Density, check, read, write
 from ecd_data.dft.pseudopotentials import pseudo_folder
 from ecd_data.errors import FormatError, UsageError
 from ecd_data.formats import fixed, numbers
-from ecd_data.formats.compressed import ENDINGS
 from ecd_data.formats.fortran import format_block, parse_block, parse_grid
-from ecd_data.formats.text import MappedFile
+from ecd_data.io.compression import ENDINGS
+from ecd_data.io.file_bytes import MappedFile
 from tests.conftest import smooth_density
 
 

@@ -26,10 +26,10 @@ from scipy.io import FortranFile
 
 from ecd_data import Density, check, read, write
 from ecd_data.errors import EcdError
-from ecd_data.formats.compressed import ENDINGS
-from ecd_data.formats.outcar import read_outcar
-from ecd_data.formats.potcar import read_potcar
-from ecd_data.formats.vasprun import read_vasprun
+from ecd_data.formats.vasp.outcar import read_outcar
+from ecd_data.formats.vasp.potcar import read_potcar
+from ecd_data.formats.vasp.vasprun import read_vasprun
+from ecd_data.io.compression import ENDINGS
 from tests.conftest import smooth_density
 from tests.data.test_formats import archive, xsf_text
 from tests.data.test_run_files import potcar, vasprun

@@ -10,7 +10,7 @@ from scipy.io import FortranFile
 
 from ecd_data import Density, read
 from ecd_data.errors import FormatError
-from ecd_data.formats.occupancies import AUGMENTATION
+from ecd_data.formats.vasp.occupancies import AUGMENTATION
 from tests.conftest import smooth_density
 
 h5py = pytest.importorskip("h5py")

@@ -9,8 +9,15 @@ import pytest
 
 from ecd_data import Crystal, Density, load_split, merge, open_store
 from ecd_data.errors import UsageError
-from ecd_data.release import origin
-from ecd_data.release.origin import check_origin, named_officially, origin_of, refuse_unofficial, split_hash, store_hash
+from ecd_data.release import data_origin
+from ecd_data.release.data_origin import (
+    check_origin,
+    named_officially,
+    origin_of,
+    refuse_unofficial,
+    split_hash,
+    store_hash,
+)
 from ecd_data.store import Store, StoreWriter
 
 
@@ -62,7 +69,7 @@ def test_the_release_has_every_crystal_of_the_lists(tmp_path):
         write_store(tmp_path / f"{n}.ecd", taken, "HSE06") for n, taken in enumerate((ids, ids[:-1], ["mine"]))
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(origin, "official_split", lambda task: official)
+        patch.setattr(data_origin, "official_split", lambda task: official)
         assert origin_of("ecd_hse", whole, official).data_origin == "release"
         for store in (part, own):
             assert origin_of("ecd_hse", store, official).data_origin == store_hash(store)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ecd_data.errors import StoreError
-from ecd_data.store import places, web
-from ecd_data.store.places import exists, open_url, path_of, read_url
+from ecd_data.io import locations, web_files
+from ecd_data.io.locations import exists, open_url, path_of, read_url
 from tests.data.bad_server import bad_server
 
 DATA = np.random.default_rng(0).bytes(5000)
@@ -18,12 +18,12 @@ DATA = np.random.default_rng(0).bytes(5000)
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(web, "RETRIES", web.RETRIES.new(backoff_factor=0.01))
-    web._connections.cache_clear()
+    monkeypatch.setattr(web_files, "RETRIES", web_files.RETRIES.new(backoff_factor=0.01))
+    web_files._connections.cache_clear()
     with bad_server() as running:
         running.files["/base/a"] = DATA
         yield running
-    web._connections.cache_clear()
+    web_files._connections.cache_clear()
 
 
 def test_paths_and_urls_of_files_are_the_same_place(tmp_path):
@@ -62,7 +62,7 @@ def test_users_and_proxies_are_told_to_the_server(monkeypatch):
             asked.append(headers.get("authorization"))
             raise ValueError("enough")
 
-    monkeypatch.setattr(web, "_connections", lambda process, proxy: (asked.append(proxy), Pool())[1])
+    monkeypatch.setattr(web_files, "_connections", lambda process, proxy: (asked.append(proxy), Pool())[1])
     for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", "http://proxy.org:3128")
@@ -75,10 +75,10 @@ def test_users_and_proxies_are_told_to_the_server(monkeypatch):
 
 def test_what_fsspec_was_told_of_web_servers_holds(monkeypatch, tmp_path):
     monkeypatch.setenv("FSSPEC_CONFIG_DIR", str(tmp_path / "none"))
-    assert places._is_web("https://x.org/a")
-    assert not places._is_web("simplecache::https://x.org/a")
+    assert locations._is_web("https://x.org/a")
+    assert not locations._is_web("simplecache::https://x.org/a")
     monkeypatch.setenv("FSSPEC_CONFIG_DIR", str(tmp_path))
-    assert not places._is_web("https://x.org/a")
+    assert not locations._is_web("https://x.org/a")
 
 
 def test_an_open_file_of_a_server_reads_what_a_disk_does(monkeypatch):
@@ -89,8 +89,8 @@ def test_an_open_file_of_a_server_reads_what_a_disk_does(monkeypatch):
         told = {"Content-Range": f"bytes {start}-{stop}/{len(DATA)}", "ETag": tag[0]}
         return SimpleNamespace(data=DATA[start : stop + 1], headers=told)
 
-    monkeypatch.setattr(web, "_asked", asked)
-    file, disk = web.WebFile("http://x.org/a", len(DATA), DATA[:100], (str(len(DATA)), "v1")), io.BytesIO(DATA)
+    monkeypatch.setattr(web_files, "_asked", asked)
+    file, disk = web_files.WebFile("http://x.org/a", len(DATA), DATA[:100], (str(len(DATA)), "v1")), io.BytesIO(DATA)
     rng = np.random.default_rng(1)
     for _ in range(200):
         place, count = int(rng.integers(0, 5100)), int(rng.integers(0, 300))

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from ecd_data import Crystal, Density
-from ecd_data.colours import colours_of
 from ecd_data.errors import MissingDependencyError, UsageError
-from ecd_data.plane import plane_of
+from ecd_data.plots.colours import colours_of
+from ecd_data.plots.plane import plane_of
 from tests.conftest import smooth_density
 
 pytest.importorskip("matplotlib")
-from ecd_data.plot import plot_density, plot_slices
+from ecd_data.plots.picture import plot_density, plot_slices
 
 
 def picture_of(path):

@@ -14,9 +14,10 @@ import pytest
 from scipy import stats
 
 from ecd_data.errors import StoreError, UnknownIdError, UsageError
-from ecd_data.store import Store, StoreWriter, probes_extract
-from ecd_data.store.probes_extract import extract_probes
-from ecd_data.store.probes_permutation import keys_of, permuted, start_of
+from ecd_data.store import Store, StoreWriter
+from ecd_data.store.probes import extract as probes_extract
+from ecd_data.store.probes.extract import extract_probes
+from ecd_data.store.probes.permutation import keys_of, permuted, start_of
 from tests.conftest import smooth_density
 
 SHAPES = [(12, 10, 15), (9, 10, 11), (16, 16, 16), (8, 9, 7), (10, 10, 10), (3, 4, 5)]
@@ -255,7 +256,7 @@ def test_a_damaged_crystal_is_left_out_and_named(path):
 
 KILLED = """
 import sys, time
-from ecd_data.store import probes_extract
+from ecd_data.store.probes import extract as probes_extract
 probes_extract.FILE_CRYSTALS = 2
 draw = probes_extract.pool_of
 def slow(*arguments):
@@ -285,7 +286,7 @@ def test_what_was_complete_survives_a_kill(path, written, tmp_path, signal_sent)
 
 
 def test_two_writers_are_kept_apart(path):
-    from ecd_data.store.lock import lock
+    from ecd_data.io.lock import lock
 
     (path / "probes").mkdir()
     release = lock(path / "probes", test_two_writers_are_kept_apart)
@@ -334,7 +335,7 @@ def test_a_url_gives_the_same_probes(path, served):
 
 
 def test_failures_of_a_server_are_met_again(path, served, monkeypatch):
-    monkeypatch.setattr("ecd_data.store.ranges.PAUSE", 0.01)
+    monkeypatch.setattr("ecd_data.io.byte_ranges.PAUSE", 0.01)
     extract_probes(path)
     url = served(path.parent, failing=3)
     store = Store(url + "/some.ecd")

@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from ecd_data import convert, merge, reencode, subset, verify, write
-from ecd_data import progress as module
-from ecd_data.progress import progress_of, tracked
-from ecd_data.release.hub_export import export_hub
-from ecd_data.store.probes_extract import extract_probes
-from ecd_models.screen import counting, evaluation_progress
+from ecd_data.hub.export import export_hub
+from ecd_data.store.probes.extract import extract_probes
+from ecd_data.work import progress as module
+from ecd_data.work.progress import progress_of, tracked
+from ecd_models.training.progress_display import counting, evaluation_progress
 from tests.conftest import smooth_density
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from ecd_data import Store, convert, read, write
+from ecd_data.checks.verdicts import entries, verdicts
+from ecd_data.conversion.sources import default_id, find_sources
 from ecd_data.errors import FormatError, UsageError
-from ecd_data.formats.quantities import is_derived, is_predicted, other_quantity
-from ecd_data.store.sources import default_id, find_sources
-from ecd_data.verdicts import entries, verdicts
+from ecd_data.io.density_names import is_derived, is_predicted, other_quantity
 from tests.conftest import smooth_density
 
 RHO = smooth_density((6, 5, 7))

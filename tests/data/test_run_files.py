@@ -12,12 +12,13 @@ import pytest
 
 from ecd_data import Crystal, Density, write
 from ecd_data.errors import FormatError
+from ecd_data.formats import read_run
 from ecd_data.formats.bands import band_gaps
-from ecd_data.formats.beside import find_beside, read_run
-from ecd_data.formats.outcar import read_outcar
-from ecd_data.formats.potcar import read_potcar
-from ecd_data.formats.vasp_settings import functional_of
-from ecd_data.formats.vasprun import read_vasprun
+from ecd_data.formats.run_files import find_beside
+from ecd_data.formats.vasp.outcar import read_outcar
+from ecd_data.formats.vasp.potcar import read_potcar
+from ecd_data.formats.vasp.settings import functional_of
+from ecd_data.formats.vasp.vasprun import read_vasprun
 
 ZNO = Crystal((1 - np.eye(3)) * 2.2414140010214743, np.array([8, 30]), np.array([[0.75] * 3, [0.0] * 3]))
 POTCAR = """  PAW_PBE {} 01Jan2000

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import spglib
 
-from ecd_data.metrics import eps_mae
+from ecd_data.density_error import eps_mae
 from ecd_data.sample.cells import (
     DISPLACEMENT_RMS,
     MAX_STRAIN,
@@ -22,12 +22,12 @@ from ecd_data.sample.cells import (
     structures,
     supercells,
 )
-from ecd_data.sample.literature import KJ_MOL, comparison, formula_atoms, published, sample_formation_energies
+from ecd_data.sample.literature import KJ_MOL, comparison, formula_atoms, published
 from ecd_data.sample.recipe import records_of
 from ecd_data.sample.split import HELD_OUT, MANIFEST, OOD, PARTS, Cell, manifest, parts_sha256, sample_cells, splits_of
-from ecd_data.sample.table import HERE, STORES, tables
+from ecd_data.sample.table import HERE, STORES, sample_formation_energies, tables
 from ecd_data.store import open_store
-from ecd_data.store.roots import embedded
+from ecd_data.store.data_root import embedded
 
 SPLITS = manifest()
 CELLS = sample_cells()

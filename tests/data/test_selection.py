@@ -10,8 +10,8 @@ from pymatgen.core import Lattice, Structure
 
 from ecd_data import Crystal
 from ecd_data.dft.filters import SYMPREC, asymmetric, charged, duplicates, too_many_elements
+from ecd_data.dft.representative_subset import representative
 from ecd_data.dft.selection import load_formation_energies, select
-from ecd_data.dft.subset import representative
 from ecd_data.errors import UsageError
 from ecd_data.formats.structure_files import read_structures
 from ecd_data.sample.cells import structures

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ecd_data.errors import EcdError, UsageError
-from ecd_data.release import manifest, splits
+from ecd_data.release import split_files, tasks
 from ecd_data.release.formula import formula_in, reduced
-from ecd_data.release.splits import find_task, leakage, load_split, set_of, split_summary, task_names
+from ecd_data.release.tasks import find_task, leakage, load_split, set_of, split_summary, task_names
 
 SHARED = Path(__file__).parents[3] / "shared"
 OFFICIAL = SHARED / "ecd" / "official"
@@ -96,13 +96,13 @@ def test_documents_state_the_sizes_of_the_lists(document):
 def test_sets_hold_what_the_release_lists():
     counts = {name: sum(map(len, set_of(name).values())) for name in ("pbe", "hse", "mp", "ood", "exp")}
     assert counts == {"pbe": 140646, "hse": 7147, "mp": 122689, "ood": 1996, "exp": 54}
-    assert {name: entry["count"] for name, entry in manifest.tasks_table()["sets"].items()} == counts
+    assert {name: entry["count"] for name, entry in split_files.tasks_table()["sets"].items()} == counts
     pbe, hse = ({id for ids in set_of(name).values() for id in ids} for name in ("pbe", "hse"))
     assert len(pbe & hse) == 7126
 
 
 def test_experimental_gaps():
-    rows = manifest.gap_rows()
+    rows = split_files.gap_rows()
     assert [row["id"] for row in rows] == load_split("exp")["test"]
     gaps = {row["sample_id"]: float(row["gap_exp_eV"]) for row in rows}
     assert gaps["MgO_rs"] == 7.83
@@ -143,7 +143,7 @@ def test_a_strict_twin_drops_only_from_train(task):
 
 def test_strict_train_lists_are_clean_for_every_task():
     tested = {id for task in ("ecd_pbe", "ecd_hse") for id in load_split(task)["test"]}
-    formulas = {formula_in(id) for id in tested} | {reduced(row["formula"]) for row in manifest.gap_rows()}
+    formulas = {formula_in(id) for id in tested} | {reduced(row["formula"]) for row in split_files.gap_rows()}
     for task, left in (("ecd_pbe_strict", 132102), ("ecd_hse_strict", 4839)):
         train = load_split(task)["train"]
         assert len(train) == left
@@ -167,43 +167,43 @@ def test_formulas_in_names(id, formula):
 
 
 def test_the_manifests_are_what_their_hashes_say():
-    names = manifest.verify_splits()
+    names = split_files.verify_splits()
     assert "tasks.toml" in names
     assert len([name for name in names if name.endswith(".gz")]) == 13
 
 
 @pytest.fixture
 def copy(tmp_path):
-    shutil.copytree(manifest.splits_folder(), tmp_path / "splits")
+    shutil.copytree(split_files.splits_folder(), tmp_path / "splits")
     yield tmp_path / "splits"
-    manifest._sums.cache_clear()
+    split_files._sums.cache_clear()
 
 
 def test_an_altered_list_is_named(copy):
     path = copy / "hse" / "test.txt.gz"
     path.write_bytes(gzip.compress(b"icsd-1-Na1Cl1\n", mtime=0))
     with pytest.raises(EcdError, match=r"hse/test.txt.gz was altered"):
-        manifest.verify_splits(copy)
+        split_files.verify_splits(copy)
     with pytest.raises(EcdError, match=r"hse/test.txt.gz was altered"):
-        manifest.read_checked("hse/test.txt.gz", copy)
+        split_files.read_checked("hse/test.txt.gz", copy)
     path.unlink()
     with pytest.raises(EcdError, match=r"hse/test.txt.gz is missing"):
-        manifest.verify_splits(copy)
+        split_files.verify_splits(copy)
 
 
 def test_a_file_without_hash_is_named(copy):
     (copy / "hse" / "extra.txt").write_text("x")
     with pytest.raises(EcdError, match=r"extra.txt is not listed"):
-        manifest.verify_splits(copy)
+        split_files.verify_splits(copy)
 
 
 @needs_lists
 def test_a_rebuild_gives_the_same_bytes(copy):
     for path in copy.rglob("*"):
-        if path.suffix in (".gz", ".csv") or path.name == manifest.SUMS:
+        if path.suffix in (".gz", ".csv") or path.name == split_files.SUMS:
             path.unlink()
-    manifest.main([str(OFFICIAL), str(copy), "--gaps", str(SHARED / "dft")])
-    assert (copy / manifest.SUMS).read_bytes() == (manifest.splits_folder() / manifest.SUMS).read_bytes()
+    split_files.main([str(OFFICIAL), str(copy), "--gaps", str(SHARED / "dft")])
+    assert (copy / split_files.SUMS).read_bytes() == (split_files.splits_folder() / split_files.SUMS).read_bytes()
 
 
 @needs_lists
@@ -219,7 +219,7 @@ def test_lists_equal_the_release_s_positions(name):
 def test_the_sample_s_split(tmp_path, monkeypatch):
     path = tmp_path / "splits.json"
     parts = {"train": ["A"], "validation": [], "test": ["B"], "test_geometries": [], "test_compositions": ["B"]}
-    monkeypatch.setattr(splits, "SAMPLE", path)
+    monkeypatch.setattr(tasks, "SAMPLE", path)
     with pytest.raises(EcdError, match=r"reinstall ecd-data"):
         load_split("sample_pbe")
     path.write_text(json.dumps({"rule": "by hand", "pbe": parts}))
@@ -228,7 +228,7 @@ def test_the_sample_s_split(tmp_path, monkeypatch):
         load_split("sample_hse")
 
 
-@pytest.mark.skipif(not splits.SAMPLE.is_file(), reason="the embedded sample is not built")
+@pytest.mark.skipif(not tasks.SAMPLE.is_file(), reason="the embedded sample is not built")
 @pytest.mark.parametrize("name", ["sample_pbe", "sample_hse", "sample_ood"])
 def test_the_embedded_sample_s_parts_are_disjoint(name):
     split = load_split(name)

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from ecd_data.errors import UsageError
+from ecd_data.release.data_origin import split_hash
 from ecd_data.release.formula import reduced
-from ecd_data.release.origin import split_hash
+from ecd_data.release.own_splits import PARTS, elements_only_outside_train, make_split, read_split, write_split
 from ecd_data.sample.table import HERE
-from ecd_data.splitting import PARTS, elements_only_outside_train, make_split, read_split, write_split
 from ecd_data.store import open_store
 
 

@@ -8,9 +8,9 @@ from scipy import fft
 
 from ecd_data import Crystal
 from ecd_data.codec import kernels
-from ecd_data.codec.metric import integer_metric
 from ecd_data.codec.operations import Operations, generated
 from ecd_data.codec.stars import Stars
+from ecd_data.codec.wave_lengths import integer_metric
 from ecd_data.fourier import Spectrum
 
 HEXAGONAL = Crystal(

@@ -15,7 +15,7 @@ import pytest
 from ecd_data import Density, Store, eps_mae, load_split, merge, open_store, reencode, subset, verify
 from ecd_data.errors import EcdError, StoreError, UnknownIdError, UsageError
 from ecd_data.store import StoreWriter
-from ecd_data.store.copying import Run
+from ecd_data.store.copy import Run
 from ecd_data.store.index import Index, save_index
 from tests.conftest import smooth_density
 from tests.data.test_store import Handler
@@ -69,7 +69,7 @@ def test_a_subset_has_the_same_bytes_and_rows(tmp_path):
     ],
 )
 def test_conditions_choose_from_the_sample_what_they_say(conditions, met):
-    from ecd_data.release.subsets import select
+    from ecd_data.release.subset_store import select
 
     store = open_store("pbe")
     expected = [number for number, (_, row) in enumerate(store.index.iterrows()) if met(row)]

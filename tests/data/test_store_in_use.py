@@ -18,7 +18,7 @@ from ecd_data import Store, open_store
 from ecd_data.errors import StoreError, UnknownIdError
 from ecd_data.store import StoreWriter, merge, reencode, verify
 from ecd_data.store import index as index_module
-from ecd_data.store.probes_extract import extract_probes
+from ecd_data.store.probes.extract import extract_probes
 from tests.conftest import smooth_density
 from tests.servers import FolderServer
 
@@ -144,8 +144,8 @@ def test_an_open_store_goes_on(tmp_path, place, change):
 @pytest.mark.parametrize("change", CHANGES)
 def test_samples_and_streams_go_on(tmp_path, place, change):
     pytest.importorskip("torch")
-    from ecd_models.samples import ProbeDataset
-    from ecd_models.streaming import ProbeStream
+    from ecd_models.training.probe_batches import ProbeDataset
+    from ecd_models.training.probe_stream import ProbeStream
 
     path = made(tmp_path / "s.ecd")
     store = open_store(place(path))
@@ -161,7 +161,7 @@ def test_samples_and_streams_go_on(tmp_path, place, change):
 def test_rows_of_a_dataset_go_on(tmp_path, change):
     import datasets  # noqa: F401 - the package's hook waits for it
 
-    from ecd_data.release.feature import DensityFeature, Reference
+    from ecd_data.hf.density_feature import DensityFeature, Reference
 
     path = made(tmp_path / "s.ecd")
     store = open_store(path)
@@ -284,8 +284,8 @@ def end_at_once(_: object) -> None:
 
 @pytest.mark.parametrize("verb", ["probes", pytest.param("hub", marks=pytest.mark.slow)])
 def test_a_worker_that_the_system_ends_is_an_error_and_no_wait(tmp_path, monkeypatch, verb):
-    from ecd_data.release import hub_export
-    from ecd_data.store import probes_extract
+    from ecd_data.hub import export as hub_export
+    from ecd_data.store.probes import extract as probes_extract
 
     path = made(tmp_path / "s.ecd", IDS[:2])
     if verb == "probes":

@@ -12,7 +12,7 @@ import pytest
 
 from ecd_data import Crystal, Density, check, read, write
 from ecd_data.errors import EcdError, FormatError
-from ecd_data.formats.compressed import WRITERS
+from ecd_data.io.compression import WRITERS
 from tests.conftest import smooth_density
 
 REAL = ["Al_atomate", "LiH_scan", "Si_static", "aiida_converge", "mv_NiO_SOC", "pmg_nospin", "pmg_spin", "pyiron_spin"]

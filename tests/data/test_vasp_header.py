@@ -7,8 +7,7 @@ import pytest
 
 from ecd_data import Crystal, Density, check, convert, open_store, read, write
 from ecd_data.errors import FormatError
-from ecd_data.formats import renderer
-from ecd_data.formats.beside import read_run
+from ecd_data.formats import read_run, renderer
 from tests.conftest import smooth_density
 from tests.data.test_fuzz import OUTCAR
 from tests.data.test_run_files import potcar, vasprun

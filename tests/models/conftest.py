@@ -9,7 +9,7 @@ import pytest
 from ecd_data import load_split, open_store
 from ecd_data.sample.cells import parent_of
 from ecd_data.store import StoreWriter
-from ecd_models.config import TrainConfig
+from ecd_models.training.config import TrainConfig
 
 SMALL = {"mul": 24, "lmax": 2, "num_interactions": 2, "num_basis": 12}
 

@@ -5,7 +5,7 @@ import pytest
 
 from ecd_data import Crystal, Density, eps_mae
 from ecd_data.errors import UsageError
-from ecd_models.networks.atoms import SuperposedAtoms, fit_superposed_atoms
+from ecd_models.atoms.fitted import SuperposedAtoms, fit_superposed_atoms
 
 
 def cell(seed: int, numbers=(3, 9, 9)) -> Crystal:

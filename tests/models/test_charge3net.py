@@ -19,10 +19,10 @@ from ecd_models.batch import ProbeBatch, collate, make_item
 from ecd_models.checkpoint import load_published
 from ecd_models.graph import Neighbors
 from ecd_models.networks import MODELS, build_model
-from ecd_models.networks.charge3net import ChargE3Net, ChargE3NetConfig, live_irreps, published_irreps
-from ecd_models.networks.layers import RadialBasis
-from ecd_models.networks.layers import harmonics as spherical
-from ecd_models.networks.published import published_shapes
+from ecd_models.networks.charge3net.layers import RadialBasis
+from ecd_models.networks.charge3net.layers import harmonics as spherical
+from ecd_models.networks.charge3net.model import ChargE3Net, ChargE3NetConfig, live_irreps, published_irreps
+from ecd_models.networks.charge3net.published import published_shapes
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="outputs of the published code are not here")

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from ecd_data.crystal import Crystal
 from ecd_data.errors import EcdError, FormatError, UsageError
+from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.batch import make_item
 from ecd_models.checkpoint import (
     add_metadata,
@@ -22,10 +23,9 @@ from ecd_models.checkpoint import (
 from ecd_models.graph import Neighbors
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
-from ecd_models.networks.atoms import SuperposedAtoms
-from ecd_models.networks.charge3net import ChargE3Net, ChargE3NetConfig
-from ecd_models.networks.deepdft import DeepDFT, DeepDFTConfig
-from ecd_models.networks.invdeepdft import InvDeepDFT, InvDeepDFTConfig
+from ecd_models.networks.charge3net.model import ChargE3Net, ChargE3NetConfig
+from ecd_models.networks.deepdft.model import DeepDFT, DeepDFTConfig
+from ecd_models.networks.invdeepdft.model import InvDeepDFT, InvDeepDFTConfig
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="weights of the published code are not here")

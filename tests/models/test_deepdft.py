@@ -12,13 +12,15 @@ from torch.nn.functional import linear, mse_loss, silu, softplus
 
 from ecd_data.crystal import Crystal
 from ecd_data.errors import UsageError
-from ecd_models import prediction
 from ecd_models.batch import ProbeBatch, collate
 from ecd_models.checkpoint import load_published
 from ecd_models.model import DensityModel
-from ecd_models.networks import build_model, deepdft, invdeepdft
-from ecd_models.networks.deepdft import DeepDFT, DeepDFTConfig
-from ecd_models.networks.invdeepdft import InvDeepDFT, InvDeepDFTConfig, ShiftedSoftplus
+from ecd_models.networks import build_model
+from ecd_models.networks.deepdft import model as deepdft
+from ecd_models.networks.deepdft.model import DeepDFT, DeepDFTConfig
+from ecd_models.networks.invdeepdft import model as invdeepdft
+from ecd_models.networks.invdeepdft.model import InvDeepDFT, InvDeepDFTConfig, ShiftedSoftplus
+from ecd_models.prediction import predict as prediction
 from tests.models.test_charge3net import (
     REFERENCE,
     assert_equal,

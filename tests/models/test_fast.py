@@ -13,12 +13,13 @@ from torch import nn
 
 from ecd_data import Crystal
 from ecd_data.errors import UsageError
-from ecd_models import predict, prediction
+from ecd_models import predict
 from ecd_models.batch import make_item
-from ecd_models.fast import Decoder, fast_decoder
 from ecd_models.graph import Neighbors
+from ecd_models.kernels import Decoder, fast_decoder
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
+from ecd_models.prediction import predict as prediction
 from tests.conftest import smooth_density
 
 pytest.importorskip("numba")
@@ -161,7 +162,9 @@ def test_no_fast_path_where_it_does_not_apply(monkeypatch):
         assert fast_decoder(double, encoded(double, crystal, torch.float64), crystal) is None
         high = network(5, mul=200, layers=1)
         assert fast_decoder(high, encoded(high, crystal), crystal) is None
-        monkeypatch.setattr("ecd_models.fast.find_spec", lambda name: None if name == "numba" else util.find_spec(name))
+        monkeypatch.setattr(
+            "ecd_models.kernels.find_spec", lambda name: None if name == "numba" else util.find_spec(name)
+        )
         assert fast_decoder(net, encoded(net, crystal), crystal) is None
 
 
@@ -194,7 +197,7 @@ def test_predict_takes_the_fast_path_by_itself(monkeypatch):
     assert seen == [500, 500, 320]
     assert not np.array_equal(fast, slow)
     np.testing.assert_allclose(fast, slow, rtol=0, atol=tolerance)
-    monkeypatch.setattr("ecd_models.fast.find_spec", lambda name: None)
+    monkeypatch.setattr("ecd_models.kernels.find_spec", lambda name: None)
     np.testing.assert_array_equal(predict(model, crystal, shape=(12, 11, 10)).values, slow)
     with pytest.raises(UsageError, match="no compiled kernels"):
         predict(model, crystal, shape=(2, 2, 2), fast=True)

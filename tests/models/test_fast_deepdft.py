@@ -8,11 +8,11 @@ import torch
 
 from ecd_data.crystal import Crystal
 from ecd_models.batch import make_item
-from ecd_models.fast import Decoder, fast_decoder
 from ecd_models.graph import Neighbors
+from ecd_models.kernels import Decoder, fast_decoder
 from ecd_models.networks import build_model
-from ecd_models.networks.deepdft import DeepDFT
-from ecd_models.networks.invdeepdft import InvDeepDFT
+from ecd_models.networks.deepdft.model import DeepDFT
+from ecd_models.networks.invdeepdft.model import InvDeepDFT
 
 pytest.importorskip("numba")
 Network = DeepDFT | InvDeepDFT

@@ -9,9 +9,9 @@ import pytest
 
 from ecd_data import convert, open_store, write
 from ecd_data.errors import UsageError
-from ecd_data.splitting import make_split, read_split, write_split
+from ecd_data.release.own_splits import make_split, read_split, write_split
 from ecd_models import evaluate, load_model, train
-from ecd_models.config import TrainConfig, load_config
+from ecd_models.training.config import TrainConfig, load_config
 
 IDS = "LiF_rs LiCl_rs NaF_rs NaCl_rs MgO_rs MgO_rs-d1".split()
 SMALL = {"lmax": 1, "mul": 8, "num_interactions": 1, "cutoff": 3.0}

@@ -14,10 +14,10 @@ from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats.structure import closest_pair, read_structure
 from ecd_data.formats.structure_files import structure_id
 from ecd_data.vasp_grid import vasp_fine_grid
+from ecd_models.atoms.fitted import EXPONENTS, MAX_ELEMENT, SuperposedAtoms
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
-from ecd_models.networks.atoms import EXPONENTS, MAX_ELEMENT, SuperposedAtoms
-from ecd_models.predicted_files import GridRule, predict_files
+from ecd_models.prediction.density_files import GridRule, predict_files
 from tests.models.conftest import SMALL
 
 GRID = GridRule(shape=(6, 6, 6))

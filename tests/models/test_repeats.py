@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from ecd_data.errors import UsageError
 from ecd_models.cli import app
-from ecd_models.repeats import Spread, seeded
+from ecd_models.evaluation.seeds import Spread, seeded
 
 
 def test_seeds_have_folders_of_their_own_and_start_from_runs_of_the_same_seed(config, tmp_path):

@@ -15,12 +15,12 @@ from ecd_data.store import StoreWriter
 from ecd_models import load_model, predict, train
 from ecd_models.batch import make_item
 from ecd_models.checkpoint import export_published
-from ecd_models.config import TrainConfig
-from ecd_models.fast import fast_decoder
 from ecd_models.graph import Neighbors
+from ecd_models.kernels import fast_decoder
 from ecd_models.model import DensityModel
 from ecd_models.networks import MODELS, build_model
-from ecd_models.predicted_files import GridRule, predict_files
+from ecd_models.prediction.density_files import GridRule, predict_files
+from ecd_models.training.config import TrainConfig
 from tests.conftest import smooth_density
 from tests.models.conftest import SMALL
 

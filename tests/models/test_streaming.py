@@ -17,12 +17,12 @@ from torch.utils.data import DataLoader
 
 from ecd_data.errors import UnknownIdError, UsageError
 from ecd_data.store import Store, StoreWriter
-from ecd_data.store.probes_extract import extract_probes
+from ecd_data.store.probes.extract import extract_probes
+from ecd_models.atoms.fitted import fit_superposed_atoms
 from ecd_models.batch import make_item
 from ecd_models.graph import Neighbors
-from ecd_models.networks.atoms import fit_superposed_atoms
-from ecd_models.samples import EpochBatches
-from ecd_models.streaming import ProbeStream
+from ecd_models.training.probe_batches import EpochBatches
+from ecd_models.training.probe_stream import ProbeStream
 from tests.conftest import smooth_density
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,11 +14,11 @@ import torch
 
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.store import Store
-from ecd_data.store.probes_extract import extract_probes
+from ecd_data.store.probes.extract import extract_probes
 from ecd_models import evaluate, load_model, predict, train
-from ecd_models.config import TrainConfig, load_config
-from ecd_models.distributed import Processes
-from ecd_models.samples import EpochBatches, ProbeDataset, generator
+from ecd_models.training.config import TrainConfig, load_config
+from ecd_models.training.distributed import Processes
+from ecd_models.training.probe_batches import EpochBatches, ProbeDataset, generator
 from tests.conftest import smooth_density
 
 

@@ -15,16 +15,16 @@ import torch
 
 from ecd_models import load_model, train
 from ecd_models.checkpoint import load_checkpoint
-from ecd_models.config import TrainConfig
-from ecd_models.distributed import Processes
+from ecd_models.training.config import TrainConfig
+from ecd_models.training.distributed import Processes
 
 
 @pytest.fixture(scope="module")
 def starter() -> multiprocessing.context.BaseContext:
     """Processes that are forked off one that has everything imported and has computed nothing."""
     context = multiprocessing.get_context("forkserver")
-    data = ["ecd_data.release.rows", "ecd_data.store"]
-    context.set_forkserver_preload(["ecd_models.training", "torch.distributed", *data, __name__])
+    data = ["ecd_data.hf.rows", "ecd_data.store"]
+    context.set_forkserver_preload(["ecd_models.training.loop", "torch.distributed", *data, __name__])
     return context
 
 

@@ -10,9 +10,9 @@ import pytest
 from ecd_data.errors import UsageError
 from ecd_models import load_model, train
 from ecd_models.checkpoint import load_checkpoint
-from ecd_models.config import TrainConfig, load_config
 from ecd_models.networks import MODELS, build_model
-from ecd_models.schedules import learning_rate
+from ecd_models.training.config import TrainConfig, load_config
+from ecd_models.training.learning_rate import learning_rate
 
 RECIPES = Path(__file__).parents[2] / "examples/recipes"
 SCALES = ("release", "sample")

@@ -14,19 +14,19 @@ import torch
 from ecd_data import Density, eps_mae, open_store
 from ecd_data.errors import FormatError, MissingDependencyError, UsageError
 from ecd_models import load_model, predict, train
-from ecd_models.baselines import ENOUGH, representative
+from ecd_models.atoms.electron_count import electrons_of, fitted_valences
+from ecd_models.atoms.from_pseudopotentials import atomic_charge, atoms_of_pseudopotentials
 from ecd_models.batch import passes
 from ecd_models.checkpoint import export_published, load_checkpoint
-from ecd_models.config import TrainConfig, load_config
-from ecd_models.distributed import Processes
-from ecd_models.electrons import electrons_of, fitted_valences
-from ecd_models.learner import Learner
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
-from ecd_models.networks.pseudo_atoms import atomic_charge, atoms_of_pseudopotentials
-from ecd_models.networks.published_models import PUBLISHED
-from ecd_models.samples import ProbeDataset, subset
-from ecd_models.schedules import learning_rate
+from ecd_models.networks.published import PUBLISHED
+from ecd_models.training.choose_atoms import ENOUGH, representative
+from ecd_models.training.config import TrainConfig, load_config
+from ecd_models.training.distributed import Processes
+from ecd_models.training.learning_rate import learning_rate
+from ecd_models.training.probe_batches import ProbeDataset, subset
+from ecd_models.training.train_step import Learner
 from tests.conftest import smooth_density
 from tests.models.conftest import SMALL
 

@@ -10,14 +10,15 @@ import pytest
 
 from ecd_data import open_store
 from ecd_data.errors import FormatError, UsageError
-from ecd_data.release.origin import Origin
-from ecd_models import cli, evaluate, load_model, train, training
+from ecd_data.release.data_origin import Origin
+from ecd_models import cli, evaluate, load_model, train
 from ecd_models.checkpoint import PRETRAINED, load_checkpoint, save_checkpoint
-from ecd_models.data import task_data
-from ecd_models.evaluation import INCOMPLETE, UNKNOWN, evaluate_ids
+from ecd_models.evaluation.evaluate import INCOMPLETE, UNKNOWN, evaluate_ids
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
-from ecd_models.trained_on import KEY, TrainedOn, add_record
+from ecd_models.task_data import task_data
+from ecd_models.training import loop as training
+from ecd_models.training.trained_on import KEY, TrainedOn, add_record
 from tests.models.conftest import SMALL
 
 HERE = Origin("sample", "0" * 16, "1" * 16)

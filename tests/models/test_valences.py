@@ -12,14 +12,15 @@ import torch
 
 from ecd_data import Crystal, Density, check, write
 from ecd_data.errors import EcdError, FormatError, UsageError
-from ecd_data.formats.beside import read_run
+from ecd_data.formats import read_run
 from ecd_models import load_model, predict, train
+from ecd_models.atoms.valences import Learned, exact_valences, joined, parse_zval
 from ecd_models.checkpoint import PRETRAINED, load_checkpoint, save_checkpoint
-from ecd_models.headers import read_header, record_learned, write_header
+from ecd_models.checkpoint_header import read_header, write_header
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
-from ecd_models.predicted_files import GridRule, predict_files
-from ecd_models.valences import Learned, exact_valences, joined, parse_zval
+from ecd_models.prediction.density_files import GridRule, predict_files
+from ecd_models.training.trained_on import record_learned
 from tests.models.conftest import SMALL
 
 POTENTIAL = (
@@ -147,7 +148,7 @@ def test_a_potcar_is_compared_element_by_element(model, tmp_path, beside):
     crystal.to_pymatgen().to(str(source), fmt="poscar")
     potcar = {"structure": source, "output": target, "given": tmp_path / "x"}[beside].with_name("POTCAR")
     potcar.write_text(POTENTIAL.format("Mg", 2.0) + POTENTIAL.format("O", 6.0))
-    from ecd_models.references import valences_of_potcar
+    from ecd_models.prediction.reference_electrons import valences_of_potcar
 
     given = {"valences": valences_of_potcar(potcar)} if beside == "given" else {}
     with pytest.raises(UsageError, match="Mg 2 instead of 10"):

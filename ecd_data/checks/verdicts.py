@@ -1,0 +1,165 @@
+"""Verdicts on many densities: files, folders, patterns and the entries of stores, one after the other."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecd_data.checks import Report, check, check_pair
+from ecd_data.checks.report import flag, problem
+from ecd_data.conversion.sources import default_id, find_sources
+from ecd_data.density import Density
+from ecd_data.errors import EcdError, UnknownIdError, UsageError
+from ecd_data.formats import read_run
+from ecd_data.store.data_root import CONFIGURATIONS, open_store
+from ecd_data.store.index import INDEX
+from ecd_data.store.reader import Store
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One density to check: what it is called, its id, and how to get it."""
+
+    name: str
+    id: str
+    load: Callable[[], Density]
+
+
+Partner = Callable[[Entry, Density], Report]
+
+
+def entries(sources: Iterable[str | Path]) -> list[Entry]:
+    """The densities that are meant: files, folders, patterns, stores (path, URL, or pbe, hse, ...), `store::id`.
+
+    A file that does not exist and a folder without densities are entries too, whose verdicts say so. Raises StoreError
+    for a damaged store.
+    """
+    return [entry for source in sources for entry in _entries(str(source))]
+
+
+def verdicts(found: Iterable[Entry], pbe: str | Path | None = None) -> Iterator[tuple[Entry, Report]]:
+    """Each entry with its Report, in order; what cannot be read has the problem "unreadable".
+
+    Entries with the density of an earlier one are flagged "duplicate". pbe: a store or file with the PBE densities of
+    the same ids, with which each is compared by `check_pair`; one without a partner is flagged "pair-missing". Several
+    are decoded at a time, none is kept. Raises UsageError where no entry has a partner.
+    """
+    found = list(found)
+    partner = _partner(pbe, found) if pbe is not None else None
+    seen: dict[bytes, str] = {}
+    pool = ThreadPoolExecutor(_cores())
+    try:
+        for entry, (report, key) in zip(found, pool.map(lambda entry: _judged(entry, partner), found), strict=True):
+            first = seen.setdefault(key, entry.name) if key else entry.name
+            if first != entry.name:
+                report += flag("duplicate", f"the same crystal and density as {first}")
+            yield entry, report
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _judged(entry: Entry, partner: Partner | None) -> tuple[Report, bytes]:
+    """The verdict on one entry and the fingerprint of its density, b"" where it has none."""
+    try:
+        rho = entry.load()
+    except EcdError as error:
+        return problem("unreadable", _without_name(str(error), entry.name)), b""
+    return check(rho) + (partner(entry, rho) if partner else Report()), fingerprint(rho)
+
+
+def _without_name(sentence: str, name: str) -> str:
+    """The sentence without the name in front of it, where that is a word of its own: not the dot of .hidden/CHGCAR."""
+    rest = sentence.removeprefix(name)
+    return rest.lstrip(":, ") if rest[:1] in (":", ",", " ") else sentence
+
+
+def fingerprint(rho: Density) -> bytes:
+    """A hash of the crystal and the density, equal where every number is."""
+    digest = hashlib.blake2b(digest_size=16)
+    for array in (rho.lattice, rho.numbers, rho.frac_coords, rho.values):
+        digest.update(array.data)
+    return digest.digest()
+
+
+def as_json(results: Iterable[tuple[Entry, Report]]) -> str:
+    """{"ok": bool, "checked": n, "bad": n, "entries": {name: {"ok", "problems", "flags"}}}."""
+    by_name = {entry.name: report.as_dict() for entry, report in results}
+    bad = sum(not one["ok"] for one in by_name.values())
+    return json.dumps({"ok": not bad, "checked": len(by_name), "bad": bad, "entries": by_name}, indent=1)
+
+
+def _entries(source: str) -> Iterator[Entry]:
+    store, mark, id = source.rpartition("::")
+    if _is_store(source):
+        opened = open_store(source)
+        yield from (Entry(f"{source}::{id}", id, _getter(opened, id)) for id in opened.ids)
+    elif mark and not Path(source).exists() and _is_store(store):
+        yield Entry(source, id, _getter(open_store(store), id))
+    elif Path(source).is_dir():
+        try:
+            found = find_sources(source, predictions=True)
+            yield from (Entry(str(file), file.id, _reader(str(file))) for file in found)
+        except UsageError as error:
+            yield Entry(source, "", _raiser(error))
+    else:
+        matches = [] if Path(source).exists() else sorted(glob.glob(source, recursive=True))
+        for path in matches or [source]:
+            if path != source and Path(path).is_dir():  # a run folder or a store that the pattern means
+                yield from _entries(path)
+            else:
+                yield Entry(path, default_id(path), _reader(path))
+
+
+def _is_store(source: str) -> bool:
+    path = Path(source)
+    if path.exists():
+        return path.is_dir() and ((path / INDEX).exists() or path.suffix == ".ecd")
+    return source in CONFIGURATIONS or ("://" in source and "::" not in source)
+
+
+def _getter(store: Store, id: str) -> Callable[[], Density]:
+    return lambda: store[id]
+
+
+def _reader(path: str) -> Callable[[], Density]:
+    return lambda: read_run(path)
+
+
+def _raiser(error: EcdError) -> Callable[[], Density]:
+    def load() -> Density:
+        raise error
+
+    return load
+
+
+def _partner(pbe: str | Path, found: list[Entry]) -> Partner:
+    """What compares an entry with the PBE density of its id, or with the only one there is."""
+    source = str(pbe)
+    if not _is_store(source):
+        only = read_run(source)
+        return lambda entry, rho: check_pair(only, rho)
+    store = open_store(source)
+    if found and not any(entry.id in store for entry in found):
+        raise UsageError(
+            f"none of the {len(found)} densities has a partner in {source}, which has no {found[0].id!r}: "
+            "name the store with the PBE densities of the same ids"
+        )
+
+    def compare(entry: Entry, rho: Density) -> Report:
+        try:
+            return check_pair(store[entry.id], rho)
+        except UnknownIdError:
+            return flag("pair-missing", f"{source} has no {entry.id}")
+
+    return compare
+
+
+def _cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

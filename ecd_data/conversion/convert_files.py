@@ -1,0 +1,260 @@
+"""From files to a store: every readable file goes in, every bad one is named, a re-run goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ecd_data.checks import check
+from ecd_data.conversion.archive_members import density_members, plain
+from ecd_data.conversion.journal import ConversionJournal
+from ecd_data.conversion.source_ids import Source, distinct, member_id
+from ecd_data.conversion.sources import find_sources
+from ecd_data.density import Density
+from ecd_data.errors import EcdError
+from ecd_data.formats import parse, read_run
+from ecd_data.safe_text import printable
+from ecd_data.store.destination import refuse_file_name
+from ecd_data.store.packing import Packed, packed, refuse_id
+from ecd_data.store.writer import StoreWriter
+from ecd_data.work.interrupts import stop_between_steps
+from ecd_data.work.process_pool import Cluster, Lost, refuse_impossible, spread
+from ecd_data.work.progress import tracked
+
+log = logging.getLogger("ecd_data")
+
+
+@dataclass
+class Conversion:
+    """What a conversion did: ids added, ids that were there already, and file -> reason for those left out.
+
+    repeated: an id that was added -> the id that came from a file of the same content.
+    """
+
+    store: Path
+    added: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    real: list[str] = field(default_factory=list)
+    repeated: dict[str, str] = field(default_factory=dict)
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker needs for a source: `stored` is the hash of the file that the store has under its id."""
+
+    source: Source
+    bound: float
+    pipeline: str
+    stored: str | None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of a file or member: a packed crystal, or a reason, or neither where the store has the same."""
+
+    name: str
+    id: str
+    sha256: str = ""
+    size: int = 0
+    item: Packed | None = None
+    reason: str = ""
+
+
+def convert(
+    sources: str | Path | Iterable[str | Path],
+    dest: str | Path,
+    *,
+    bound: float = 1e-5,
+    pipeline: str = "fourier",
+    workers: int = 1,
+    cluster: Cluster | None = None,
+    progress: bool = False,
+) -> Conversion:
+    """What was done in turning density files, folders, globs, lists and tar archives into the store `dest`.
+
+    The id is the file's name without CHGCAR and endings, else its folder's name; `@FILE` is a list of paths, with ids
+    where wanted. What OUTCAR and POTCAR beside a file say, and the flags of `check`, go with it. workers: processes;
+    cluster: a dask.distributed.Client instead. The store does not depend on either; its memory is that of the largest
+    file a worker. Ids that the store has already are skipped when their source has the same content, so a re-run
+    continues; a file that cannot be read, or whose id another file has that nothing tells apart, is left out and named,
+    here and in the store's conversion.jsonl. What came from the content of another id is in `repeated` and in the log.
+    Raises UsageError where nothing is found, and for a `dest` that is the name of a file.
+    """
+    refuse_impossible(workers)
+    refuse_file_name(dest)
+    found = find_sources(sources)
+    report = Conversion(Path(dest))
+    with (
+        stop_between_steps() as stopped,
+        StoreWriter(dest, bound=bound, pipeline=pipeline) as writer,
+        closing(ConversionJournal(report.store)) as journal,
+    ):
+        jobs = list(_jobs(found, writer, journal, report))
+        if cluster is not None:  # its workers have another working folder
+            jobs = [replace(job, source=replace(job.source, path=os.path.abspath(job.source.path))) for job in jobs]
+        results = spread(_converted, jobs, workers=workers, cluster=cluster, stopped=stopped)
+        for job, outcomes in tracked(results, len(jobs), "converting", progress, lambda pair: str(pair[0].source)):
+            _settle(job.source, outcomes, writer, journal, report)
+        if stopped():
+            raise KeyboardInterrupt
+    return report
+
+
+def _jobs(sources: list[Source], writer: StoreWriter, journal: ConversionJournal, report: Conversion) -> Iterator[_Job]:
+    """A job for each source but those that the journal knows to be in the store."""
+
+    def stored(id: str) -> str | None:
+        return writer.source_sha256(id) if id in writer else None
+
+    for source in sources:
+        ids = journal.known(source, stored)
+        if ids is None:
+            yield _Job(source, writer.bound, writer.pipeline, stored(source.id))
+        else:
+            report.skipped += ids
+
+
+def _converted(job: _Job) -> list[_Outcome]:
+    """What becomes of a source; runs in a worker, where nothing that a file does may end the others."""
+    source, made = job.source, list[_Outcome]()
+    if source.refused:
+        return [_Outcome(str(source), source.id, reason=source.refused)]
+    try:
+        outcomes = _of_archive(job) if source.is_archive else _of_file(job)
+        made.extend(outcomes)
+    except (EcdError, OSError, MemoryError) as error:
+        made.append(_Outcome(str(source), source.id, reason=_reason(error)))
+    except Exception as error:  # not foreseen: the other 100,000 files go on
+        made.append(_Outcome(str(source), source.id, reason=f"{type(error).__name__}: {error}, which is not foreseen"))
+    if not made and source.expected:
+        made.append(_Outcome(str(source), source.id, reason=f"{source} holds no density: see its files with `tar tf`"))
+    return made
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory for it: convert it alone, or on another machine"
+    if isinstance(error, OSError) and not isinstance(error, EcdError):
+        return f"it cannot be read ({error.strerror}): check its permissions and the disk"
+    return str(error)
+
+
+def _of_file(job: _Job) -> Iterator[_Outcome]:
+    path, id = job.source.path, job.source.id
+    refuse_id(id)
+    with open(path, "rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        size = opened.tell()
+    done = _Outcome(path, id, digest, size)
+    if job.stored is None:
+        done = replace(done, item=_checked(job, id, _without_paths(read_run(path), path), Path(path).name, digest))
+    yield done
+
+
+def _of_archive(job: _Job) -> Iterator[_Outcome]:
+    """The densities of an archive, with ids of their own; CHG and the like give way to a CHGCAR in their folder."""
+    made = _packed_members(job, {})
+    groups: dict[str, list[str]] = {}
+    for member, done in made.items():
+        groups.setdefault(done.id, []).append(member)
+    alike = [member for group in groups.values() if len(group) > 1 for member in group]
+    path = job.source.path
+    kept = {one.member: one for one in distinct(Source(path, made[member].id, member) for member in alike)}
+    renamed = {member: one.id for member, one in kept.items() if member and one.id != made[member].id}
+    if renamed:
+        made |= _packed_members(job, renamed)
+    for member, done in made.items():
+        if member in alike and member not in kept:
+            continue  # the same density is taken from another member, or a finer one
+        reason = kept[member].refused if member in kept else ""
+        yield replace(done, item=None, reason=reason) if reason else done
+
+
+def _packed_members(job: _Job, ids: dict[str, str]) -> dict[str, _Outcome]:
+    """What becomes of each density in an archive, in one pass; with `ids` only of those that it names."""
+    path, file = job.source.path, Path(job.source.path).name
+    made: dict[str, _Outcome] = {}
+    for member, content in density_members(path, job.source.member):
+        if ids and member not in ids:
+            continue
+        id, name = ids.get(member) or job.source.id or member_id(member, path), f"{path}::{member}"
+        done = _Outcome(name, id, hashlib.sha256(content).hexdigest(), len(content))
+        try:
+            if job.stored is None:
+                rho = parse(plain(content, name), name)
+                done = replace(done, item=_checked(job, id, rho, f"{file}::{member}", done.sha256))
+        except EcdError as error:
+            done = replace(done, reason=str(error))
+        made[member] = done
+    return made
+
+
+def _without_paths(rho: Density, path: str) -> Density:
+    """The density without the folder in what its provenance says, which would differ from machine to machine."""
+    provenance = rho.meta.get("provenance", {})
+    if "not_used" not in provenance:
+        return rho
+    folder = f"{Path(path).parent}{os.sep}"
+    reasons = {name: reason.replace(folder, "") for name, reason in provenance["not_used"].items()}
+    return replace(rho, meta={**rho.meta, "provenance": {**provenance, "not_used": reasons}})
+
+
+def _checked(job: _Job, id: str, rho: Density, source: str, digest: str) -> Packed:
+    """The crystal, packed with the flags of `check`, the names of its problems among them."""
+    report = check(rho)
+    flags = dict.fromkeys([*rho.meta.get("flags", ()), *report.flags, *(problem.name for problem in report.problems)])
+    meta = {**rho.meta, "flags": list(flags)}
+    if report.problems:
+        meta["problems"] = {problem.name: str(problem) for problem in report.problems}
+    options = {"bound": job.bound, "pipeline": job.pipeline}
+    return packed(id, replace(rho, meta=meta), source=printable(source), source_sha256=digest, **options)  # type: ignore[arg-type]
+
+
+def _settle(
+    source: Source,
+    outcomes: list[_Outcome] | Lost,
+    writer: StoreWriter,
+    journal: ConversionJournal,
+    report: Conversion,
+) -> None:
+    """Write what came of a source, and write down what did not come."""
+    if isinstance(outcomes, Lost):
+        reason = "the system ended the process that read it, perhaps for lack of memory: convert it with fewer workers"
+        outcomes = [_Outcome(str(source), source.id, reason=reason)]
+    ids, failed = dict[str, str](), dict[str, str]()
+    for done in outcomes:
+        reason = done.reason or _put(done, writer, report)
+        if reason:
+            failed[done.name] = reason
+        else:
+            ids[done.id] = done.sha256
+    report.failed |= failed
+    journal.note(source, ids, failed)
+
+
+def _put(done: _Outcome, writer: StoreWriter, report: Conversion) -> str:
+    """Add a crystal to the store and the report; the reason where it cannot be."""
+    if done.id in writer:
+        if writer.source_sha256(done.id) != done.sha256:
+            return f"{done.id} is in {report.store} already with other content: rename the file"
+        report.skipped.append(done.id)
+        return ""
+    assert done.item is not None
+    if (other := writer.id_from(done.sha256)) is not None:
+        report.repeated[done.id] = other
+        log.warning("%s is the same file as that of %s, byte for byte: both are in %s", done.id, other, report.store)
+    row = writer.put(done.item)
+    report.added.append(done.id)
+    report.bytes_in += done.size
+    report.bytes_out += row["length"]
+    if row["pipeline"] != writer.pipeline:
+        report.real.append(done.id)
+    return ""

@@ -1,0 +1,1 @@
+"""The ECD release from its web servers: planned, downloaded, decoded and stored; a second call continues."""

@@ -1,0 +1,44 @@
+"""The valences in a POTCAR; nothing else of VASP's potentials is read or kept."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ecd_data.errors import FormatError
+from ecd_data.io.text_streams import pieces
+
+LINE = re.compile(rb"TITEL *= *(\S[^\n]*)|ZVAL *= *([\d.]+) +mass and valenz")
+
+
+def read_potcar(path: str | Path) -> dict[str, Any]:
+    """{"potcar": titles, "zval": valences}, one a species in the order of the file.
+
+    Raises FormatError where the file holds no such lines or is cut between a title and its valence.
+    """
+    path = Path(path)
+    titles: list[str] = []
+    zval: list[float] = []
+    for piece in pieces(path):
+        for title, valence in LINE.findall(piece):
+            if title:
+                titles.append(" ".join(title.decode("latin-1").split()))
+            else:
+                zval.append(_number(valence, path))
+    if not titles or len(titles) != len(zval):
+        raise FormatError(f"{path} is not a POTCAR, or is cut: it has {len(titles)} titles and {len(zval)} valences")
+    return {"potcar": titles, "zval": zval}
+
+
+def _number(text: bytes, path: Path) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise FormatError(f"{path} has the valence {text.decode()!r}: it is damaged") from error
+
+
+def element_of(title: str) -> str:
+    """The element symbol in a title such as "PAW_PBE Ti_sv 26Sep2005"."""
+    words = title.split()
+    return re.split(r"[_.\d]", words[1] if len(words) > 1 else words[0])[0]

@@ -1,0 +1,128 @@
+"""VASP's vasprun.xml into metadata, by its marks and not by an XML tree: huge and cut files are read too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecd_data.errors import FormatError
+from ecd_data.formats.bands import band_gaps
+from ecd_data.formats.vasp.settings import FIRST_FROZEN_ICHARG, NO_NAME, SPECIES_TAGS, TAGS, functional_of, logical
+from ecd_data.io.text_streams import LastSection, Marks, pieces
+
+HEADER_LIMIT = 1 << 26
+CALCULATION, STEP, DONE = b"<calculation>", b"<scstep>", b"</modeling>"
+ENERGY, FREE_ENERGY, FERMI = b'name="e_0_energy"', b'name="e_fr_energy"', b'name="efermi"'
+ENTRY = re.compile(r'<[iv]\b[^>]*\bname="(\w+)"[^>]*>([^<]*)<')
+ROW = re.compile(rb"<r> *(-?\d+\.\d+) +(-?\d+\.\d+) *</r>")
+CELL = r"\s*<c> *({}) *</c>"
+SPECIES = re.compile("<rc>" + "".join(CELL.format(cell) for cell in (r"\d+", r"\w+", "[^<]*?", r"[\d.]+", "[^<]*?")))
+BASIS = b'<varray name="basis"'
+LEXCH_OF_TITLE = {"PAW_PBE": "8", "PAW_GGA": "7", "PAW": "2", "PAW_LDA": "2"}
+OWN_TAGS = TAGS | {"encut_eV": ("ENMAX", float), "metagga": ("METAGGA", str), "ldau": ("LDAU", logical)}
+
+
+def read_vasprun(path: str | Path) -> dict[str, Any]:
+    """What a vasprun.xml says, with the keys of `read_outcar`, but it holds no magnetization.
+
+    Plain or compressed, read once in bounded memory. A file that was cut gives what is there, with
+    provenance["finished"] False. Raises FormatError where it cannot be read or is no vasprun.xml.
+    """
+    path = Path(path)
+    marks = Marks((CALCULATION, STEP, ENERGY, FREE_ENERGY, FERMI, DONE))
+    bands, cell = LastSection(b"<eigenvalues>", b"</eigenvalues>"), LastSection(BASIS, b"</varray>")
+    start, in_header, steps = b"", True, 0
+    for piece in pieces(path):
+        marks.feed(piece)
+        bands.feed(piece)
+        cell.feed(piece)
+        place = piece.rfind(CALCULATION)
+        steps = piece.count(STEP, place) if place >= 0 else steps + piece.count(STEP)
+        if in_header:
+            place = piece.find(CALCULATION)
+            start += piece if place < 0 else piece[:place]
+            in_header = place < 0 and len(start) < HEADER_LIMIT
+    header = start.decode("latin-1")
+    settings = _settings(header, path)
+    return {
+        "lattices": [_lattice(header.encode("latin-1")), _lattice(cell.text)],
+        "functional": functional_of(settings),
+        "settings": settings,
+        "provenance": _provenance(header, marks, settings, steps, path),
+        "properties": _properties(marks, bands),
+    }
+
+
+def _settings(header: str, path: Path) -> dict[str, Any]:
+    words = {tag: text.strip() for tag, text in ENTRY.findall(header)}  # the parameters come after the INCAR
+    settings = {key: _value(words.get(tag), kind) for key, (tag, kind) in OWN_TAGS.items()}
+    if "<modeling>" not in header or settings["encut_eV"] is None or settings["nelect"] is None:
+        raise FormatError(f"{path} is not a vasprun.xml, or is cut before its parameters: copy it again")
+    if all(f"NG{x}F" in words for x in "XYZ"):
+        settings["fine_grid"] = [_value(words[f"NG{x}F"], int) for x in "XYZ"]
+    if str(settings["metagga"]).upper() in NO_NAME:
+        settings["metagga"] = None
+    species = SPECIES.findall(header)
+    if species:
+        counts, _, _, zval, titles = zip(*species, strict=True)
+        settings["counts"], settings["zval"] = [int(n) for n in counts], [float(z) for z in zval]
+        settings["potcar"] = [" ".join(title.split()) for title in titles]
+        settings["lexch"] = LEXCH_OF_TITLE.get(settings["potcar"][0].split()[0])
+    for key, (tag, kind) in SPECIES_TAGS.items():
+        if settings["ldau"] and tag in words:
+            settings[key] = [_value(word, kind) for word in words[tag].split()]
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _value(word: str | None, kind: Callable[[str], Any]) -> Any:
+    try:
+        return kind(word) if word else None
+    except ValueError:
+        return None
+
+
+def _lattice(text: bytes) -> list[list[float]] | None:
+    """The first lattice in `text` in Å [3, 3]."""
+    place = text.find(BASIS)
+    rows = [[float(x) for x in re.findall(rb"-?\d+\.\d+", row)] for row in text[max(place, 0) :].split(b"\n", 4)[1:4]]
+    return rows if place >= 0 and [len(row) for row in rows] == [3, 3, 3] else None
+
+
+def _provenance(header: str, marks: Marks, settings: dict[str, Any], steps: int, path: Path) -> dict[str, Any]:
+    version = re.search(r'name="version"[^>]*>([^<]*)<', header)
+    return {
+        "engine": "VASP",
+        "engine_version": version[1].strip() if version else None,
+        "vasprun": path.name,
+        "finished": marks.counts[DONE] > 0,
+        "converged": marks.counts[DONE] > 0 and 0 < steps < settings.get("nelm", 0),
+        "ionic_steps": marks.counts[CALCULATION],
+        "frozen_density": settings.get("icharg", 0) >= FIRST_FROZEN_ICHARG,
+    }
+
+
+def _properties(marks: Marks, bands: LastSection) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "energy_eV": _number(marks.lines.get(ENERGY, "")),
+        "free_energy_eV": _number(marks.lines.get(FREE_ENERGY, "")),
+        "scf_steps": marks.counts[STEP] or None,
+        "fermi_eV": _number(marks.lines.get(FERMI, "")),
+    }
+    text = bands.text
+    spins, sets = text.count(b'comment="spin'), text.count(b'comment="kpoint')
+    rows = ROW.findall(text) if bands.complete and spins and sets % spins == 0 else []
+    if rows and len(rows) % sets == 0 and len(rows) == text.count(b"<r>"):
+        table = np.array(rows, dtype=np.float64).reshape(spins, sets // spins, -1, 2)
+        gaps = band_gaps(table[..., 0], table[..., 1])
+        if gaps is not None:
+            properties["gap_eV"], properties["gap_direct_eV"] = gaps
+    return {key: value for key, value in properties.items() if value is not None}
+
+
+def _number(line: str) -> float | None:
+    found = re.search(r"> *(-?\d+\.\d+) *<", line)
+    return float(found[1]) if found else None

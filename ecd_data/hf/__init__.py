@@ -1,0 +1,1 @@
+"""Hugging Face `datasets`: the builder behind `load_dataset`, the density column, the rows of each split."""

@@ -1,0 +1,166 @@
+"""Columns of a `datasets` table that stand for a density: Arrow holds where it lies, touching a row decodes it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pyarrow as pa
+from datasets.features.features import _FEATURE_TYPES, Value
+from datasets.table import array_cast
+
+from ecd_data.density import Density
+from ecd_data.errors import UsageError
+from ecd_data.store import Store
+from ecd_data.store.live_index import Place, whereabouts_of
+from ecd_data.store.parts import Extent, read_density
+from ecd_data.store.probes.draw import ProbeReader
+
+REFERENCE = {
+    "root": pa.string(),
+    "part": pa.string(),
+    "id": pa.string(),
+    "offset": pa.int64(),
+    "length": pa.int64(),
+    "sha256": pa.string(),
+}
+VALUE_TYPES = {pa.string(): "string", pa.int64(): "int64"}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where a crystal lies: the byte range of its group in a part of a store, and the hash of those bytes."""
+
+    root: str
+    part: str
+    id: str
+    offset: int
+    length: int
+    sha256: str
+
+    def read(self) -> Density:
+        """The density, read from where it lies by now; raises StoreError where it is lost or altered."""
+
+        def found(url: str, at: Extent) -> Density:
+            density = read_density(url, at.offset, at.length, at.sha256, self.id)
+            _references[density] = Reference(self.root, url.rpartition("/")[2], self.id, **vars(at))
+            return density
+
+        place = Place(self.part, Extent(self.offset, self.length, self.sha256))
+        return whereabouts_of(self.root).read(self.id, place, found)
+
+
+# `datasets` encodes a row again after `map`: the reference of a decoded density must be found from the density alone.
+_references: WeakKeyDictionary[Density, Reference] = WeakKeyDictionary()
+_latest = lru_cache(maxsize=1)(Reference.read)  # several columns of one row decode the crystal once
+
+
+@dataclass
+class DensityFeature:
+    """A column whose values are `ecd_data.Density`; with decode=False, where each lies.
+
+    A row decodes whole: use `dataset.remove_columns("density")` where the grids are not needed. A `map` that reads the
+    density names it, `input_columns="density"`, or drops it, `remove_columns=["density"]`.
+    """
+
+    decode: bool = True
+    id: str | None = field(default=None, repr=False)
+    dtype: ClassVar[str] = "ecd_data.Density"
+    pa_type: ClassVar[pa.StructType] = pa.struct(REFERENCE)
+    _type: str = field(default="EcdDensity", init=False, repr=False)
+
+    def __call__(self) -> pa.StructType:
+        return self.pa_type
+
+    def encode_example(self, value: Density | dict[str, Any]) -> dict[str, Any]:
+        """The reference of a density that was read from a store; raises UsageError for any other."""
+        if isinstance(value, Density):
+            if value not in _references:
+                raise UsageError(f"{value!r} is in no store, so a dataset cannot refer to it: convert it first")
+            return asdict(_references[value])
+        return value
+
+    def decode_example(self, value: dict[str, Any] | Density, token_per_repo_id: Any = None) -> Density:
+        """The density that a reference names."""
+        return value if isinstance(value, Density) else _latest(Reference(**value))
+
+    def cast_storage(self, storage: pa.Array) -> pa.Array:
+        """References as this feature's Arrow type."""
+        return array_cast(storage, self.pa_type)
+
+    def flatten(self) -> dict[str, Value]:
+        """The reference's fields as columns."""
+        return {name: Value(VALUE_TYPES[kind]) for name, kind in REFERENCE.items()}
+
+
+@dataclass
+class ProbesFeature:
+    """A column of n random grid points a crystal: {"frac_coords": [n, 3], "values": [n] float32 in e/Å^3}.
+
+    Those of `Store.probes` in `epoch` of `seed`: the same in any order, process and machine, read from the store's
+    extract where it has one. `set_epoch` gives rows of another epoch.
+    """
+
+    n: int = 1000
+    seed: int = 0
+    epoch: int = 0
+    decode: bool = True
+    id: str | None = field(default=None, repr=False)
+    dtype: ClassVar[str] = "dict"
+    pa_type: ClassVar[pa.StructType] = pa.struct(REFERENCE)
+    _type: str = field(default="EcdProbes", init=False, repr=False)
+
+    def __call__(self) -> pa.StructType:
+        return self.pa_type
+
+    def encode_example(self, value: dict[str, Any]) -> dict[str, Any]:
+        """The reference as it is; raises UsageError for probes that were drawn already."""
+        if "values" in value:
+            raise UsageError('drawn probes do not go back into a dataset: map with remove_columns=["probes"]')
+        return value
+
+    def decode_example(self, value: dict[str, Any], token_per_repo_id: Any = None) -> dict[str, np.ndarray]:
+        """The probes of the crystal that a reference names."""
+        reference = Reference(**value)
+        reader = _reader(reference.root)
+        probes = reader.draw([(self.epoch, reference.id)], self.n, self.seed, load=lambda id: _latest(reference))[0]
+        return {"frac_coords": probes.frac_coords, "values": probes.values}
+
+    def cast_storage(self, storage: pa.Array) -> pa.Array:
+        """References as this feature's Arrow type."""
+        return array_cast(storage, self.pa_type)
+
+    def flatten(self) -> dict[str, Value]:
+        """The reference's fields as columns."""
+        return {name: Value(VALUE_TYPES[kind]) for name, kind in REFERENCE.items()}
+
+
+def set_epoch(rows: Any, epoch: int) -> Any:
+    """The same rows of `probes-*`, with the probes of another epoch: other grid points of each crystal, by seed.
+
+    `rows` is what `load_dataset` returned, loaded or streaming; nothing is prepared again. Call it before each epoch of
+    a training. Raises UsageError for rows without probes and for an epoch that is no whole number from 0 on.
+    """
+    if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or epoch < 0:
+        raise UsageError(f"an epoch is a whole number from 0 on, not {epoch!r}")
+    if isinstance(rows, dict):
+        return type(rows)({part: set_epoch(each, epoch) for part, each in rows.items()})
+    found = [(name, kind) for name, kind in (rows.features or {}).items() if isinstance(kind, ProbesFeature)]
+    if not found:
+        raise UsageError('these rows have no probes to draw: load the configuration "probes-pbe" or "probes-hse"')
+    for name, kind in found:
+        rows = rows.cast_column(name, replace(kind, epoch=int(epoch)))
+    return rows
+
+
+@lru_cache(maxsize=8)
+def _reader(root: str) -> ProbeReader:
+    return ProbeReader(root, Store(root).__getitem__)
+
+
+def register() -> None:
+    """Make the features known to `datasets`, so that saved datasets open again."""
+    _FEATURE_TYPES.update(EcdDensity=DensityFeature, EcdProbes=ProbesFeature)

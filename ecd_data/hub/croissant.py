@@ -1,0 +1,130 @@
+"""The Croissant description of an export (mlcommons.org/croissant/1.0): files with hashes, record sets, fields."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ecd_data.hub.card import TITLE, licence_text
+from ecd_data.hub.plan import Shard, Subset
+
+CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileObject": "cr:fileObject",
+    "fileProperty": "cr:fileProperty",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "recordSet": "cr:recordSet",
+    "repeated": "cr:repeated",
+    "sc": "https://schema.org/",
+    "source": "cr:source",
+}
+PAPER = (
+    "@inproceedings{ecd, title={ECD: A Machine Learning Benchmark for Predicting Enhanced-Precision Electronic Charge "
+    "Density in Crystalline Inorganic Materials}, booktitle={ICLR}, year={2025}}"
+)
+PARQUET = "application/x-parquet"
+
+
+def croissant(folder: Path, subsets: Sequence[Subset], shards: Sequence[Shard], license: str | None) -> str:
+    """The JSON-LD of the files that lie in `folder`."""
+    total = sum(len(subset.rows) for subset in subsets)
+    parts: dict[str, list[Shard]] = {}
+    for shard in shards:
+        parts.setdefault(f"{shard.subset.name}/{shard.part}", []).append(shard)
+    stated = license or ("https://opensource.org/license/mit" if all(s.sample for s in subsets) else "not stated")
+    described: dict[str, Any] = {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": "electron-densities",
+        "description": f"{TITLE}: {total:,} of them. Licence: {licence_text(subsets, license)}",
+        "license": stated,
+        "version": "1.0.0",
+        "distribution": [_file(folder, shard) for shard in shards] + [_set(*each) for each in parts.items()],
+        "recordSet": [_records(folder, *each) for each in parts.items()],
+    }
+    if any(subset.official and not subset.sample for subset in subsets):
+        described |= {"url": "https://github.com/pincher-chen/ECDBench", "citeAs": PAPER}
+    return json.dumps(described, indent=1, ensure_ascii=False) + "\n"
+
+
+def _file(folder: Path, shard: Shard) -> dict[str, Any]:
+    with open(folder / shard.path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.seek(0, 2)
+    return {
+        "@type": "cr:FileObject",
+        "@id": shard.path,
+        "name": shard.path,
+        "contentUrl": shard.path,
+        "contentSize": f"{size} B",
+        "encodingFormat": PARQUET,
+        "sha256": digest,
+    }
+
+
+def _set(name: str, shards: list[Shard]) -> dict[str, Any]:
+    """The files of one split."""
+    return {
+        "@type": "cr:FileSet",
+        "@id": f"files/{name}",
+        "name": f"files/{name}",
+        "encodingFormat": PARQUET,
+        "includes": f"data/{name}-*.parquet",
+    }
+
+
+def _records(folder: Path, name: str, shards: list[Shard]) -> dict[str, Any]:
+    """The rows of one split."""
+    count = sum(len(shard.rows) for shard in shards)
+    return {
+        "@type": "cr:RecordSet",
+        "@id": name,
+        "name": name,
+        "description": f"{count:,} crystals of {shards[0].subset.name}, split {shards[0].part}",
+        "key": {"@id": f"{name}/id"},
+        "field": [_field(name, field) for field in pq.read_schema(folder / shards[0].path)],
+    }
+
+
+def _field(records: str, field: pa.Field) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "@type": "cr:Field",
+        "@id": f"{records}/{field.name}",
+        "name": field.name,
+        "dataType": _kind(field.type),
+        "source": {"fileSet": {"@id": f"files/{records}"}, "extract": {"column": field.name}},
+    }
+    return described | ({"repeated": True} if pa.types.is_list(field.type) else {})
+
+
+def _kind(kind: pa.DataType) -> str:
+    while pa.types.is_list(kind):
+        kind = kind.value_type
+    if pa.types.is_boolean(kind):
+        return "sc:Boolean"
+    if pa.types.is_integer(kind):
+        return "sc:Integer"
+    if pa.types.is_floating(kind):
+        return "sc:Float"
+    return "sc:Text"

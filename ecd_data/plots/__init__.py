@@ -1,0 +1,1 @@
+"""Pictures of densities: planes of the grid and their colours."""

@@ -1,0 +1,186 @@
+"""The files under splits/: where they lie, reading them with their hashes checked, and making them again.
+
+`python -m ecd_data.release.split_files LISTS DEST [--gaps GAPS]` writes DEST from the release's own lists.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import tomllib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ecd_data.errors import EcdError
+from ecd_data.release.formula import formula_in, reduced
+
+SUMS = "SHA256SUMS"
+TASKS = "tasks.toml"
+REMEDY = "restore it from version control or reinstall ecd-data"
+
+
+def splits_folder() -> Path:
+    """The folder of the manifests: inside the installed package, else at the top of the repository."""
+    inside = Path(__file__).parent / "splits"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "splits"
+
+
+@cache
+def _sums(folder: Path) -> dict[str, str]:
+    path = folder / SUMS
+    if not path.is_file():
+        raise EcdError(f"{path} is missing: {REMEDY}")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+
+
+def read_checked(name: str, folder: Path | None = None) -> bytes:
+    """The bytes of one manifest file; raises EcdError where it is missing or not what SHA256SUMS says."""
+    folder = folder or splits_folder()
+    path = folder / name
+    expected = _sums(folder).get(name)
+    if expected is None:
+        raise EcdError(f"{path} is not listed in {SUMS}: {REMEDY}")
+    if not path.is_file():
+        raise EcdError(f"{path} is missing: {REMEDY}")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise EcdError(f"{path} was altered, its SHA-256 is not the one in {SUMS}: {REMEDY}")
+    return data
+
+
+def verify_splits(folder: Path | None = None) -> list[str]:
+    """The names of all manifest files, each checked; raises EcdError naming the first altered, missing or extra one."""
+    folder = folder or splits_folder()
+    _sums.cache_clear()
+    names = sorted(_sums(folder))
+    for name in names:
+        read_checked(name, folder)
+    extra = sorted(_files(folder) - set(names))
+    if extra:
+        raise EcdError(f"{folder / extra[0]} is not listed in {SUMS}: remove it or build the manifests again")
+    return names
+
+
+def _files(folder: Path) -> set[str]:
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+    return {path.as_posix() for path in found if not path.name.startswith(".")}
+
+
+@cache
+def tasks_table() -> dict[str, Any]:
+    """The contents of tasks.toml: `sets`, `tasks`, `strict`."""
+    return tomllib.loads(read_checked(TASKS).decode())
+
+
+@cache
+def ids_in(name: str) -> tuple[str, ...]:
+    """The ids of one list, as in ids_in("hse/test"), sorted."""
+    if name.startswith("exp/"):
+        return tuple(row["id"] for row in gap_rows())
+    name = name if name.endswith(".gz") else f"{name}.txt.gz"
+    return tuple(gzip.decompress(read_checked(name)).decode().split())
+
+
+@cache
+def gap_rows() -> tuple[dict[str, str], ...]:
+    """The rows of exp/gaps.csv: id, formula, gap_exp_eV, sample_id."""
+    return tuple(csv.DictReader(io.StringIO(read_checked("exp/gaps.csv").decode())))
+
+
+# Making the manifests. Below, `lists` is the folder with the release's *_filelist.txt.gz and *_split.json.gz.
+
+
+def build(lists: Path, dest: Path, gaps: Path | None = None) -> None:
+    """Write the manifests into `dest`, which holds tasks.toml; the same lists give the same bytes.
+
+    gaps: folder with exp_gaps.csv and crystals.csv; without it, dest/exp/gaps.csv stays as it is. Raises EcdError
+    where a list does not have the size that tasks.toml states.
+    """
+    table = tomllib.loads((dest / TASKS).read_text(encoding="utf-8"))
+    if gaps is not None:
+        _write(dest / "exp/gaps.csv", _gap_table(gaps))
+    with open(dest / "exp/gaps.csv", encoding="utf-8") as file:
+        formulas = {reduced(row["formula"]) for row in csv.DictReader(file)}
+    parts: dict[str, dict[str, list[str]]] = {name: official_parts(lists, name) for name in ("pbe", "hse", "mp", "ood")}
+    _check_sizes(table, parts)
+    for name, lists_of in parts.items():
+        for part, ids in lists_of.items():
+            _write_ids(dest / name / f"{part}.txt.gz", ids)
+    test = set(parts["pbe"]["test"]) | set(parts["hse"]["test"])
+    formulas |= {formula for id in test if (formula := formula_in(id))}
+    for name in ("pbe", "hse"):
+        dropped = [id for id in parts[name]["train"] if id in test or formula_in(id) in formulas]
+        _write_ids(dest / table["sets"][name]["strict_train"], dropped)
+    sums = (f"{hashlib.sha256((dest / n).read_bytes()).hexdigest()}  {n}\n" for n in sorted(_files(dest)))
+    _write(dest / SUMS, "".join(sums).encode())
+
+
+def official_parts(lists: Path, name: str) -> dict[str, list[str]]:
+    """The sorted ids of each part of a set, read from the release's lists.
+
+    The split files hold positions (from 0) in the file list of the same name, whose lines end in .chgcar(.gz).
+    """
+    source = "gnome" if name == "ood" else name
+    lines = gzip.decompress((lists / f"{source}_filelist.txt.gz").read_bytes()).decode().split()
+    ids = [line.removesuffix(".gz").removesuffix(".chgcar") for line in lines]
+    if name == "ood":
+        return {"test": sorted(ids)}
+    split = json.loads(gzip.decompress((lists / f"{name}_split.json.gz").read_bytes()))
+    parts = {part: sorted(ids[i] for i in split[part]) for part in ("train", "validation", "test")}
+    rest = set(ids).difference(*parts.values())
+    return parts | ({"unassigned": sorted(rest)} if rest else {})
+
+
+def _check_sizes(table: dict[str, Any], parts: dict[str, dict[str, list[str]]]) -> None:
+    for name, lists_of in parts.items():
+        count = len({id for ids in lists_of.values() for id in ids})
+        stated = table["sets"][name]
+        if count != stated["count"] or list(lists_of) != stated["parts"]:
+            raise EcdError(
+                f"{TASKS} states {stated['count']} ids for {name}, the lists have {count}: correct one of them"
+            )
+
+
+def _gap_table(folder: Path) -> bytes:
+    """The 54 compounds with an experimental gap, with the sample's name of each."""
+    with open(folder / "crystals.csv", encoding="utf-8") as file:
+        names = {row["jid"]: row["name"] for row in csv.DictReader(file) if row["jid"]}
+    with open(folder / "exp_gaps.csv", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(line for line in file if line[0] != "#") if row["in_54_list"] == "1"]
+    lines = [f"{r['jid']},{r['formula']},{r['gap_exp_eV']},{names.get(r['jid'], '')}\n" for r in rows]
+    return ("id,formula,gap_exp_eV,sample_id\n" + "".join(sorted(lines))).encode()
+
+
+def _write_ids(path: Path, ids: Iterable[str]) -> None:
+    buffer = io.BytesIO()
+    with gzip.GzipFile("", "wb", 9, buffer, mtime=0) as file:  # no name and no time, so that bytes depend on ids alone
+        file.write("".join(f"{id}\n" for id in ids).encode())
+    _write(path, buffer.getvalue())
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Build the manifests from the command line."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="python -m ecd_data.release.split_files", description=build.__doc__)
+    parser.add_argument("lists", type=Path, help="folder with the release's *_filelist.txt.gz and *_split.json.gz")
+    parser.add_argument("dest", type=Path, help="the splits/ folder, with its tasks.toml")
+    parser.add_argument("--gaps", type=Path, help="folder with exp_gaps.csv and crystals.csv")
+    options = parser.parse_args(arguments)
+    build(options.lists, options.dest, options.gaps)
+    print(f"{len(verify_splits(options.dest))} files in {options.dest}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Probes: random grid points of stored densities, drawn without decoding whole grids."""

@@ -1,0 +1,1 @@
+"""Long work: one process pool, one progress display, interrupts, child processes."""

@@ -1,0 +1,55 @@
+"""Superposed atoms from pseudopotentials: the charge of the free atom that each UPF file carries (PP_RHOATOM).
+
+A spherical charge is kept by its form factor f(q) = integral of 4 pi r^2 rho(r) sin(qr)/(qr), to which the Gaussians of
+`SuperposedAtoms` are fitted.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ecd_data.crystal import ATOMIC_NUMBERS, Floats
+from ecd_data.errors import FormatError, UsageError
+from ecd_models.atoms.fitted import COUNT_WEIGHT, EXPONENTS, MAX_ELEMENT, SuperposedAtoms
+
+BOHR = 0.529177210544  # Å
+WAVES = np.linspace(0, 25, 251)  # 1/Å: beyond, valence charges have nothing left
+RIDGE = 1e-9
+
+
+def atoms_of_pseudopotentials(folder: str | Path) -> SuperposedAtoms:
+    """The free atoms of all <symbol>.upf in a folder; raises UsageError where there are none."""
+    files = [file for file in sorted(Path(folder).glob("*.upf")) if file.stem in ATOMIC_NUMBERS]
+    if not files:
+        raise UsageError(f"{folder} has no pseudopotentials (<symbol>.upf): run `ecd dft setup`, or name their folder")
+    coefficients = np.full((MAX_ELEMENT + 1, len(EXPONENTS)), np.nan)
+    for file in files:
+        coefficients[ATOMIC_NUMBERS[file.stem]] = gaussians(*atomic_charge(file))
+    return SuperposedAtoms(coefficients)
+
+
+def atomic_charge(file: Path) -> tuple[Floats, Floats, Floats]:
+    """Radii in Å, their integration weights in Å, and the charge 4 pi r^2 rho in e/Å of a UPF version 2 file.
+
+    Raises FormatError where they are missing.
+    """
+    text = file.read_text(errors="replace")
+    found = [re.search(rf"<{name}\b[^>]*>(.*?)</{name}>", text, re.DOTALL) for name in ("PP_R", "PP_RAB", "PP_RHOATOM")]
+    try:
+        r, weights, charge = (np.array(match[1].split(), dtype=np.float64) for match in found if match)
+    except ValueError as error:
+        raise FormatError(f"{file} has no atomic charge (PP_RHOATOM): give UPF version 2 files that do") from error
+    return r * BOHR, weights * BOHR, charge / BOHR
+
+
+def gaussians(r: Floats, weights: Floats, charge: Floats) -> Floats:
+    """Coefficients in electrons of the Gaussians that have the form factor of a spherical charge [K]."""
+    form_factor = np.sinc(np.outer(WAVES, r) / np.pi) @ (weights * charge)
+    importance = np.where(WAVES == 0, COUNT_WEIGHT, WAVES)  # a shell of waves counts as its area; the electrons hold
+    functions = np.exp(-(WAVES[:, None] ** 2) / (4 * EXPONENTS)) * importance[:, None]
+    normal = functions.T @ functions
+    normal[np.diag_indices_from(normal)] *= 1 + RIDGE
+    return np.linalg.solve(normal, functions.T @ (form_factor * importance))

@@ -1,0 +1,164 @@
+"""What a model learned: how many electrons an atom of each element has in its training data, and whose densities.
+
+A density of pseudopotentials holds valence electrons only, and codes differ in which those are: Fe has 16 in the
+embedded sample and 8 in VASP's standard POTCAR. A density of one set is useless where the other is meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecd_data.crystal import ATOMIC_NUMBERS, SYMBOLS, Crystal
+from ecd_data.density import Density
+from ecd_data.errors import UsageError
+from ecd_data.store.reader import Store
+from ecd_models.atoms.electron_count import fitted_valences
+
+LOOKED_AT = 8  # training crystals whose settings are read; to read those of all would be to decode them
+SEVERAL = "several"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Electrons per atom of each element in the training densities, and what made those densities.
+
+    undetermined: elements of the training crystals whose electrons these do not tell exactly; engine, such as "VASP";
+    method, "PAW", "pseudopotentials" or "all-electron"; each "" where the data do not say and "several" where they mix.
+    """
+
+    valences: Mapping[str, float] = field(default_factory=dict)
+    undetermined: tuple[str, ...] = ()
+    engine: str = ""
+    method: str = ""
+    functional: str = ""
+
+    @property
+    def made_by(self) -> str:
+        """Whose densities they are, in words."""
+        words = [self.engine or "a code that is not recorded", f"with {self.method}" if self.method else ""]
+        return " ".join(filter(None, words)) + (f" ({self.functional})" if self.functional else "")
+
+    def saw(self, symbol: str) -> bool:
+        """Whether the training crystals have this element."""
+        return symbol in self.valences or symbol in self.undetermined
+
+    def electrons(self, crystal: Crystal) -> float | None:
+        """The electrons of a crystal, None where one of its elements has no known number."""
+        if not set(crystal.symbols) <= set(self.valences):
+            return None
+        return float(sum(self.valences[symbol] for symbol in crystal.symbols))
+
+    def to_record(self) -> dict[str, Any]:
+        """The same as JSON holds it."""
+        return asdict(self) | {"valences": dict(self.valences), "undetermined": list(self.undetermined)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Learned:
+        """What `to_record` wrote; raises ValueError, TypeError or KeyError for what it did not write."""
+        valences = {symbol: float(count) for symbol, count in record["valences"].items()}
+        if unknown := (set(valences) | set(record["undetermined"])) - set(ATOMIC_NUMBERS):
+            raise ValueError(f"no elements: {', '.join(sorted(unknown))}")
+        if not all(0 < count < np.inf for count in valences.values()):
+            raise ValueError("valences that are not positive")
+        texts = {name: str(record.get(name, "")) for name in ("engine", "method", "functional")}
+        return cls(valences, tuple(record["undetermined"]), **texts)
+
+
+def learned_from(store: Store, ids: Sequence[str]) -> Learned:
+    """What a model learns from these crystals of a store.
+
+    The valences are whole numbers that give every crystal with the element its electrons; where there are no such
+    numbers (charged cells, two potentials for an element), or several sets of them, the elements are `undetermined`.
+    """
+    rows = store.index[store.index["id"].isin(set(ids))]
+    valences, undetermined = exact_valences(list(zip(rows["numbers"], rows["nelect"], strict=True)))
+    functionals = sorted({str(name) for name in rows["functional"] if name})
+    metas = [store[id] for id in _spread(list(ids), LOOKED_AT)]
+    engines = {str(rho.meta.get("provenance", {}).get("engine", "")) for rho in metas}
+    methods = {method_of(rho) for rho in metas}
+    return Learned(valences, undetermined, _one(engines), _one(methods), ", ".join(functionals))
+
+
+def exact_valences(
+    crystals: Sequence[tuple[NDArray[np.int64], float]],
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The electrons of each element that (numbers, electrons) of crystals tell exactly, and the other elements."""
+    there = sorted({int(z) for numbers, _ in crystals for z in numbers if z})
+    counted = [(np.asarray(numbers), float(nelect)) for numbers, nelect in crystals if np.isfinite(nelect)]
+    counted = [(numbers, nelect) for numbers, nelect in counted if len(numbers) and numbers.all()]
+    try:
+        fitted = fitted_valences(counted) if counted else np.full(len(SYMBOLS), np.nan)
+    except UsageError:  # their electrons are no sums over their atoms
+        fitted = np.full(len(SYMBOLS), np.nan)
+    known = {z for z in there if fitted[z] > 0 and fitted[z] == np.rint(fitted[z])}
+    for numbers, nelect in counted:
+        if set(numbers.tolist()) <= known and not agrees(float(fitted[numbers].sum()), nelect):
+            known -= set(numbers.tolist())
+    valences = {SYMBOLS[z]: float(fitted[z]) for z in there if z in known}
+    return valences, tuple(SYMBOLS[z] for z in there if z not in known)
+
+
+def joined(before: Learned | None, now: Learned) -> tuple[Learned, str | None]:
+    """What a model knows that learned `before` and is trained on with data that teach `now`; a warning or None.
+
+    Where the two contradict each other, what was known before is void, since the training unlearns it.
+    """
+    if before is None:
+        return now, None
+    shared = set(before.valences) & set(now.valences)
+    differ = [symbol for symbol in sorted(shared) if before.valences[symbol] != now.valences[symbol]]
+    others = [name for name in ("engine", "method") if {"", getattr(now, name)} & {getattr(before, name)} == set()]
+    if differ or others:
+        counts = ", ".join(f"{s} {before.valences[s]:g} instead of {now.valences[s]:g}" for s in differ[:5])
+        told = f"with other electrons per atom ({counts})" if differ else f"of {before.made_by}, not {now.made_by}"
+        return now, f"starts from a model of densities {told}: only what these training crystals have is kept as known"
+    undetermined = {*before.undetermined, *now.undetermined} - {*before.valences, *now.valences}
+    texts = {name: getattr(now, name) or getattr(before, name) for name in ("engine", "method", "functional")}
+    return Learned({**before.valences, **now.valences}, tuple(sorted(undetermined)), **texts), None
+
+
+def agrees(found: float, due: float) -> bool:
+    """Whether two electron counts are the same: within 0.1, or 0.1 % of a large one, as files hold them."""
+    return bool(abs(found - due) <= max(0.1, 1e-3 * abs(due)))
+
+
+def method_of(rho: Density) -> str:
+    """What the electrons near the nuclei of a density are: "PAW", "pseudopotentials", "all-electron" or ""."""
+    settings = rho.meta.get("settings", {})
+    if rho.meta.get("kind") == "all-electron":
+        return "all-electron"
+    if rho.augmentation is not None or str((settings.get("potcar") or [""])[0]).startswith("PAW"):
+        return "PAW"
+    engine = str(rho.meta.get("provenance", {}).get("engine", ""))
+    if engine in ("VASP", "GPAW"):
+        return "PAW"
+    return "pseudopotentials" if settings.get("pseudopotentials") else ""
+
+
+def parse_zval(texts: Iterable[str]) -> dict[str, frozenset[float]]:
+    """Valences by element from words such as "Fe=8"; raises UsageError for other words."""
+    found: dict[str, frozenset[float]] = {}
+    for text in texts:
+        symbol, _, count = text.partition("=")
+        try:
+            value = float(count)
+        except ValueError:
+            value = np.nan
+        if symbol not in ATOMIC_NUMBERS or not 0 < value < np.inf:
+            raise UsageError(f"{text!r} is no valence: write an element and its electrons, as in Fe=8")
+        found[symbol] = found.get(symbol, frozenset()) | {value}
+    return found
+
+
+def _spread(ids: list[str], count: int) -> list[str]:
+    chosen: NDArray[np.int64] = np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(np.int64))
+    return [ids[i] for i in chosen]
+
+
+def _one(words: set[str]) -> str:
+    return next(iter(words)) if len(words) == 1 else SEVERAL if words else ""

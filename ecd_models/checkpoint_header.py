@@ -1,0 +1,48 @@
+"""What is written in front of the weights of a checkpoint: read and replaced, the weights left as they are."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+from ecd_data.errors import FormatError, UsageError
+from ecd_data.io.atomic_write import write_whole
+
+LENGTH = struct.Struct("<Q")
+LARGEST = 100_000_000  # bytes of a header, as safetensors itself has it
+
+
+def read_header(path: str | Path) -> dict[str, str]:
+    """The words in front of the weights of a safetensors file; raises UsageError or FormatError without any."""
+    return dict(_header(Path(path))[0].get("__metadata__", {}))
+
+
+def write_header(path: str | Path, words: dict[str, str]) -> None:
+    """Put these words into the header of a safetensors file, over those of the same name; all else stays."""
+    path = Path(path)
+    header, start = _header(path)
+    header["__metadata__"] = {**header.get("__metadata__", {}), **words}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % LENGTH.size)  # so that the weights begin at a multiple of 8
+    with write_whole(path) as aside, path.open("rb") as old, aside.open("wb") as new:
+        old.seek(start)
+        new.write(LENGTH.pack(len(text)) + text)
+        shutil.copyfileobj(old, new)
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file and where its weights begin."""
+    try:
+        with path.open("rb") as file:
+            (length,) = LENGTH.unpack(file.read(LENGTH.size))
+            header = json.loads(file.read(min(length, LARGEST)))
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} does not exist: give the path of a checkpoint") from error
+    except (struct.error, ValueError) as error:
+        raise FormatError(f"{path} is not a safetensors file: give a checkpoint that `ecd train` wrote") from error
+    if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
+        raise FormatError(f"{path} is not a safetensors file: give a checkpoint that `ecd train` wrote")
+    return header, LENGTH.size + length

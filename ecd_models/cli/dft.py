@@ -1,0 +1,262 @@
+"""Verbs for densities of one's own with Quantum ESPRESSO or GPAW."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ecd_data.errors import UsageError
+from ecd_models.cli.options import writable
+from ecd_models.cli.terminal import print, print_lines
+
+Pwx = Annotated[Path | None, typer.Option(help="The pw.x program; default ECD_PWX, then the PATH.")]
+Pseudo = Annotated[
+    Path | None, typer.Option(help="Folder of <symbol>.upf; default the cache. With gpaw: of <symbol>.PBE.gz.")
+]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="espresso, or gpaw for PBE (of $ECD_GPAW_PYTHON, else of this Python).")
+]
+Processes = Annotated[int, typer.Option("--processes", "-p", help="Runs at a time.")]
+KSpacing = Annotated[
+    float, typer.Option(help="k spacing in 2 pi / Å, where a crystal has no mesh; 0.04 if that does not converge.")
+]
+Spin = Annotated[bool | None, typer.Option("--spin/--no-spin", help="For all; default where Cr, Mn, Fe, Co, Ni are.")]
+Smearing = Annotated[bool | None, typer.Option("--smearing/--no-smearing", help="For all; default all but records.")]
+HubbardU = Annotated[str | None, typer.Option("--u", help="U in eV for PBE: Fe=4.6,Zn=7.5, or a JSON file.")]
+Work = Annotated[Path | None, typer.Option(help="Keep all engine files in this folder.")]
+Dask = Annotated[str | None, typer.Option("--dask", help="Run on a cluster: a scheduler's address or file, or local.")]
+
+
+def setup(engine: EngineName = "espresso", pwx: Pwx = None, pseudo: Pseudo = None) -> None:
+    """Find Quantum ESPRESSO and fetch pseudopotentials into the user's cache; or find GPAW and its PAW setups."""
+    from ecd_data.dft import setup
+
+    print_lines(setup(pwx, pseudo, engine))
+
+
+def relax(
+    crystals: Annotated[list[Path], typer.Argument(help="Structures, folders, records; the last one is the JSON.")],
+    kspacing: KSpacing = 0.02,
+    spin: Spin = None,
+    smearing: Smearing = None,
+    u: HubbardU = None,
+    processes: Processes = 1,
+    dask: Dask = None,
+    engine: EngineName = "espresso",
+    pwx: Pwx = None,
+    pseudo: Pseudo = None,
+    work: Work = None,
+) -> None:
+    """Relax cells and atoms with PBE into a JSON of crystals for `ecd dft run`; a second call continues."""
+    from ecd_data.dft import relax
+    from ecd_data.dft.hubbard import load_hubbard_u
+    from ecd_data.work.process_pool import cluster_at
+
+    if len(crystals) < 2 or crystals[-1].suffix != ".json":
+        raise UsageError(
+            "ecd dft relax wants structures and, last, the JSON to write: ecd dft relax Si.cif relaxed.json"
+        )
+    writable(crystals[-1].absolute())
+    table = None if u is None else load_hubbard_u(u)
+    with cluster_at(dask, processes) as cluster:
+        report = relax(
+            crystals[:-1],
+            crystals[-1],
+            kspacing=kspacing,
+            spin=spin,
+            smearing=smearing,
+            hubbard_u=table,
+            processes=processes,
+            cluster=cluster,
+            pwx=pwx,
+            pseudo=pseudo,
+            work=work,
+            engine=engine,
+        )
+    _finish(crystals[-1], report)
+
+
+def run(
+    crystals: Annotated[list[Path], typer.Argument(help="Structures, folders, records; the last one is the store.")],
+    functional: Annotated[str, typer.Option("--functional", "-f", help="pbe or hse.")] = "pbe",
+    steps: Annotated[
+        str | None, typer.Option(help="Instead: relax, static, hse, nscf; static,hse make a folder with both.")
+    ] = None,
+    kspacing: KSpacing = 0.02,
+    spin: Spin = None,
+    smearing: Smearing = None,
+    u: HubbardU = None,
+    forces: Annotated[bool, typer.Option(help="Forces and stress as well.")] = True,
+    restart: Annotated[bool, typer.Option(help="Count the steps from the density itself.")] = False,
+    processes: Processes = 1,
+    dask: Dask = None,
+    engine: EngineName = "espresso",
+    pwx: Pwx = None,
+    pseudo: Pseudo = None,
+    work: Work = None,
+) -> None:
+    """Compute the densities of crystals into a store; a second call continues."""
+    from ecd_data.dft import run
+    from ecd_data.dft.hubbard import load_hubbard_u
+    from ecd_data.work.process_pool import cluster_at
+
+    if len(crystals) < 2:
+        raise UsageError("ecd dft run wants structure files and, last, the store to write: ecd dft run Si.cif my.ecd")
+    table = None if u is None else load_hubbard_u(u)
+    with cluster_at(dask, processes) as cluster:
+        report = run(
+            crystals[:-1],
+            crystals[-1],
+            functional,
+            steps=None if steps is None else [step.strip() for step in steps.split(",")],
+            kspacing=kspacing,
+            spin=spin,
+            smearing=smearing,
+            hubbard_u=table,
+            forces=forces,
+            restart=restart,
+            processes=processes,
+            cluster=cluster,
+            pwx=pwx,
+            pseudo=pseudo,
+            work=work,
+            engine=engine,
+        )
+    _finish(crystals[-1], report)
+
+
+def _finish(output: Path, report: object) -> None:
+    failures: dict[str, str] = getattr(report, "failures", {})
+    print(f"{output}: {report}")
+    raise typer.Exit(1 if failures else 0)
+
+
+def select(
+    sources: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, ... or folders of them.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="JSON of the crystals that stay, for `ecd dft run`.", callback=writable),
+    ],
+    max_elements: Annotated[int, typer.Option(help="Elements at most.")] = 10,
+    neutral: Annotated[bool, typer.Option(help="Only what SMACT's oxidation states can make neutral.")] = True,
+    alloys: Annotated[bool, typer.Option(help="Metals alone need not be neutral.")] = False,
+    symmetric: Annotated[bool, typer.Option(help="Not the space group P1.")] = True,
+    unique: Annotated[bool, typer.Option(help="Each structure once.")] = True,
+    energies: Annotated[
+        Path | None, typer.Option(help="Formation energies in eV/atom (JSON, CSV): the lowest first.")
+    ] = None,
+    most: Annotated[int | None, typer.Option(help="Keep that many at most.")] = None,
+    subset: Annotated[int | None, typer.Option(help="Of these, so many that look like the whole, for HSE06.")] = None,
+) -> None:
+    """Choose structures by the paper's filters, and a subset for HSE06 that is distributed like the whole."""
+    from ecd_data.dft.representative_subset import representative
+    from ecd_data.dft.selection import load_formation_energies, select
+    from ecd_data.formats.structure_files import read_structures
+
+    given = None if energies is None else load_formation_energies(energies)
+    taken = read_structures(sources)
+    for reason in taken.failed.values():
+        print(f"left out: {reason}", file=sys.stderr)
+    chosen = select(
+        taken.crystals,
+        max_elements=max_elements,
+        neutral=neutral,
+        alloys=alloys,
+        symmetric=symmetric,
+        unique=unique,
+        formation_energies=given,
+        most=most,
+    )
+    for id, reason in chosen.dropped.items():
+        print(f"left out: {id}: {reason}", file=sys.stderr)
+    kept = chosen.kept
+    if subset is not None:
+        drawn = representative({id: taken.crystals[id] for id in kept}, subset)
+        kept = [id for id in kept if id in set(drawn.ids)]
+        print_lines(drawn)
+    records = {id: taken.crystals[id].to_record() for id in kept}
+    output.write_text(json.dumps(records, indent=1) + "\n")
+    counts = "".join(f", {count} {kind}" for kind, count in chosen.counts().items())
+    print(f"{output}: {len(kept)} of {len(taken.crystals)} crystals{counts}")
+
+
+def formation(
+    stores: Annotated[list[Path], typer.Argument(help="Stores of `ecd dft run`; they may hold the elements too.")],
+    references: Annotated[
+        list[Path] | None, typer.Option(help="Further stores with the elements, computed alike.")
+    ] = None,
+    functional: Annotated[str, typer.Option(help="As in the stores: PBE, PBE+U, HSE06.")] = "PBE",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write CSV here, for `ecd dft select --energies`.")
+    ] = None,
+) -> None:
+    """Print formation energies in eV/atom, against the lowest phase of each element; stderr names what has none."""
+    from ecd_data import open_store
+    from ecd_data.dft import formation as energies_of
+
+    computed = [open_store(path) for path in stores]
+    elements = energies_of.elemental_energies([*computed, *map(open_store, references or [])], functional)
+    energies: dict[str, float] = {}
+    left_out: dict[str, str] = {}
+    for store in computed:
+        found = energies_of.formation_energies(store, elements, functional)
+        if twice := sorted(energies.keys() & found.keys()):
+            raise UsageError(f"two of the stores have a crystal {twice[0]!r}: give them one by one")
+        energies |= found
+        left_out |= energies_of.without_formation_energy(store, elements, functional)
+    if not energies:
+        raise UsageError(
+            f"no crystal has all its elements among {', '.join(sorted(elements)) or 'none'} with {functional}:"
+            " compute them alike and give their store with --references"
+        )
+    for id, reason in left_out.items():
+        print(f"left out: {id}: {reason}", file=sys.stderr)
+    if output is None:
+        print_lines("\n".join(f"{id}\t{energy:.4f}" for id, energy in energies.items()))
+    else:
+        energies_of.write_formation_energies(energies, output)
+        print(f"{output}: {len(energies)} formation energies, {len(left_out)} crystals left out")
+
+
+def vasp_inputs(
+    sources: Annotated[list[Path], typer.Argument(help="Structures, folders, or JSON of records; last the folder.")],
+    step: Annotated[list[str] | None, typer.Option(help="relax, static, hse; default all.")] = None,
+    spacing: Annotated[float, typer.Option(help="k spacing in 2 pi / Å; 0.04 where 0.02 does not converge.")] = 0.02,
+    hse_spacing: Annotated[float, typer.Option(help="k spacing of HSE06; the release has 0.03 to 0.04.")] = 0.03,
+    u: Annotated[str | None, typer.Option("--u", help="U in eV: Fe=4.6,Zn=7.5, a JSON file, or none.")] = None,
+    spin: Annotated[bool | None, typer.Option(help="Spin for all; default where d or f shells may be open.")] = None,
+) -> None:
+    """Write VASP inputs with the settings of the ECD release: relaxation, static PBE (+U), HSE06."""
+    from ecd_data.dft.hubbard import load_hubbard_u
+    from ecd_data.dft.settings import make_jobs
+    from ecd_data.dft.vasp_inputs import STEPS, write_vasp_inputs
+    from ecd_data.formats.structure_files import read_structures
+
+    if len(sources) < 2:
+        raise UsageError("ecd dft vasp-inputs wants structures and, last, the folder to write: Si.cif vasp")
+    for value in (spacing, hse_spacing):
+        if not 0 < value < 1:
+            raise UsageError(f"a k spacing lies between 0 and 1, such as 0.02, not {value}")
+    records = [path for path in sources[:-1] if path.suffix == ".json"]
+    files = [path for path in sources[:-1] if path not in records]
+    taken = read_structures(files) if files else None
+    crystals = {job.id: job.crystal for job in make_jobs(records, "pbe")} | (taken.crystals if taken else {})
+    table = None if u is None else load_hubbard_u(u)
+    written = write_vasp_inputs(
+        crystals,
+        sources[-1],
+        tuple(step or STEPS),
+        spacing=spacing,
+        hse_spacing=hse_spacing,
+        hubbard_u=table,
+        spin=spin,
+    )
+    failed = taken.failed if taken else {}
+    for reason in failed.values():
+        print(f"left out: {reason}", file=sys.stderr)
+    print(f"{sources[-1]}: {len(written)} runs of {len(crystals)} crystals; ORDER.txt in each says how they go on")
+    raise typer.Exit(1 if failed else 0)

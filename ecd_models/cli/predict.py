@@ -1,0 +1,119 @@
+"""The verb `predict`: structures in, density files out."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ecd_data.errors import UsageError
+from ecd_models.cli.options import Grid, Quiet, density_file
+from ecd_models.cli.terminal import print
+
+if TYPE_CHECKING:
+    from ecd_data import Density
+    from ecd_models.model import DensityModel
+    from ecd_models.prediction.reference_electrons import Valences
+
+
+def predict(
+    structures: Annotated[
+        list[Path], typer.Argument(help="CIF, POSCAR, CHGCAR or what pymatgen or ASE reads; several, or folders.")
+    ],
+    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint or name.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write (CHGCAR or .cube in its name); a folder for several.")
+    ],
+    grid: Grid = None,
+    like: Annotated[
+        Path | None, typer.Option(help="Take the grid of this CHGCAR, and its augmentation where the atoms agree.")
+    ] = None,
+    encut: Annotated[float | None, typer.Option(help="Take the fine grid of VASP at this ENCUT in eV.")] = None,
+    prec: Annotated[str, typer.Option(help="PREC of VASP for --encut: accurate or normal.")] = "accurate",
+    augmentation: Annotated[
+        Path | None, typer.Option(help="CHGCAR of the same atoms whose PAW occupancies are written behind.")
+    ] = None,
+    potcar: Annotated[
+        Path | None,
+        typer.Option(help="Compare the model's valence electrons with this POTCAR's; else with one beside the files."),
+    ] = None,
+    zval: Annotated[
+        list[str] | None, typer.Option(help="Or with this valence of an element, as in Fe=8; repeatable.")
+    ] = None,
+    allow_valence_mismatch: Annotated[
+        bool, typer.Option("--allow-valence-mismatch", help="Predict even where they differ.")
+    ] = False,
+    symmetry: Annotated[bool, typer.Option(help="Ask the network at irreducible points only.")] = False,
+    cube: Annotated[bool, typer.Option(help="Several structures: write cube files.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Predict densities; of several structures those that are there already are kept."""
+    from ecd_models import load_model
+    from ecd_models.prediction.density_files import GridRule, predict_files
+    from ecd_models.training.progress_display import counting
+
+    single = len(structures) == 1 and not structures[0].is_dir()
+    if single:
+        density_file(output)
+    reference = _reference(like)
+    rule = GridRule(grid, reference, encut, prec)
+    report = predict_files(
+        _on_device(load_model(model), device),
+        structures,
+        output,
+        rule,
+        augmentation=_reference(augmentation) if augmentation is not None else reference,
+        strict=augmentation is not None,
+        symmetry=symmetry,
+        format="cube" if cube else "chgcar",
+        counter=lambda name, points: counting(name, points, not quiet),
+        valences=_valences(potcar, zval),
+        allow_valence_mismatch=allow_valence_mismatch,
+    )
+    for file, what in report.written.items():
+        print(f"{file}: {what}")
+    if report.bare:
+        print("without augmentation occupancies, which a restart of VASP needs: give --augmentation CHGCAR")
+    for structure, reason in report.failed.items():
+        print(f"left out: {reason if structure in reason else f'{structure}: {reason}'}", file=sys.stderr)
+    if not single:
+        print(
+            f"{output}: {len(report.written)} written, {len(report.present)} there already,"
+            f" {len(report.failed)} left out"
+        )
+    raise typer.Exit(1 if report.failed else 0)
+
+
+def _reference(file: Path | None) -> Density | None:
+    """The density in a file, with its name and what the POTCAR or OUTCAR beside it says."""
+    from ecd_data.formats import read_run
+
+    if file is None:
+        return None
+    rho = read_run(file)
+    return replace(rho, meta={**rho.meta, "source": str(file)})
+
+
+def _valences(potcar: Path | None, zval: list[str] | None) -> Valences | None:
+    from ecd_models.atoms.valences import parse_zval
+    from ecd_models.prediction.reference_electrons import valences_of_potcar
+
+    if potcar is not None and zval:
+        raise UsageError("give the valences by one of: --potcar FILE, --zval ELEMENT=ELECTRONS")
+    if potcar is not None:
+        return valences_of_potcar(potcar)
+    return parse_zval(zval) if zval else None
+
+
+def _on_device(model: DensityModel, name: str) -> DensityModel:
+    try:
+        return model.to(name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"device {name!r} cannot be used here ({reason}): take cpu, or a torch built for it"
+        ) from error

@@ -1,0 +1,167 @@
+"""The benchmark's error of a model on a task: full grids, a row a crystal, statistics with intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ecd_data.errors import UsageError
+from ecd_data.release.data_origin import Origin
+from ecd_data.store.reader import Store
+from ecd_models.metrics import Summary, eps_mae, summarize
+from ecd_models.model import DensityModel
+from ecd_models.prediction.predict import predict
+from ecd_models.task_data import ALL, CHOSEN, TaskData, evaluation_data
+from ecd_models.training.trained_on import COMPOSITION, CRYSTAL, UNSEEN, TrainedOn
+
+Judged = Callable[[int, int, str, float], None]
+GROUPS = {"seen_crystals": CRYSTAL, "seen_compositions": COMPOSITION, "unseen": UNSEEN}
+UNKNOWN = "the checkpoint does not say what trained it: seen crystals cannot be told from unseen ones"
+INCOMPLETE = (
+    "the training began with a checkpoint that does not say what trained it: unseen crystals may have been seen"
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """eps_mae (fraction) of a model by material id and, where it has them, of its superposed atoms alone.
+
+    origin: where the data come from. listed: crystals of the part in all, of which some may be missing here or not be
+    judged. seen: by id, what of a crystal trained the model, "crystal", "composition" or "unseen"; None where its
+    checkpoint does not say. trained_on: that record of the checkpoint.
+    """
+
+    task: str
+    part: str
+    model: str
+    errors: dict[str, float]
+    atom_errors: dict[str, float] | None
+    origin: Origin
+    listed: int
+    seen: dict[str, str] | None = None
+    trained_on: TrainedOn | None = None
+
+    @property
+    def summary(self) -> Summary:
+        """Statistics of the model's errors."""
+        return summarize(list(self.errors.values()))
+
+    @property
+    def atom_summary(self) -> Summary | None:
+        """Statistics of the superposed atoms' errors, None where the model has none."""
+        return None if self.atom_errors is None else summarize(list(self.atom_errors.values()))
+
+    @property
+    def groups(self) -> dict[str, Summary | None]:
+        """Statistics of seen crystals, other crystals of seen compositions, and unseen ones; None where there are none.
+
+        Empty where the model's checkpoint does not say what trained it.
+        """
+        if self.seen is None:
+            return {}
+        seen = self.seen
+        errors = {name: [self.errors[id] for id in self.errors if seen[id] == kind] for name, kind in GROUPS.items()}
+        return {name: summarize(values) if values else None for name, values in errors.items()}
+
+    @property
+    def caution(self) -> str:
+        """One sentence where seen crystals cannot be told from unseen ones, else empty."""
+        if self.trained_on is None:
+            return UNKNOWN
+        return "" if self.trained_on.complete else INCOMPLETE
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it for JSON; errors in percent."""
+        record = {
+            "task": self.task,
+            **self.origin.to_dict(),
+            "part": self.part,
+            "crystals_judged": len(self.errors),
+            "crystals_in_part": self.listed,
+            "model": self.model,
+            "model_trained_on": None if self.trained_on is None else self.trained_on.origin.to_dict(),
+            "summary": asdict(self.summary),
+            "seen_in_training": self._seen_record(),
+            "eps_mae_percent": {id: 100 * error for id, error in self.errors.items()},
+        }
+        if self.atom_errors is not None and self.atom_summary is not None:
+            record["superposed_atoms"] = {
+                "summary": asdict(self.atom_summary),
+                "eps_mae_percent": {id: 100 * error for id, error in self.atom_errors.items()},
+            }
+        return record
+
+    def _seen_record(self) -> dict[str, Any]:
+        seen = self.seen or {}
+        groups: dict[str, Any] = {
+            name: {
+                "count": 0 if summary is None else summary.count,
+                "summary": None if summary is None else asdict(summary),
+                "ids": [id for id, kind in seen.items() if kind == GROUPS[name]],
+            }
+            for name, summary in self.groups.items()
+        }
+        return {"known": self.trained_on is not None, "caution": self.caution} | groups
+
+    def save(self, path: str | Path) -> None:
+        """Write the errors and statistics as JSON, with the data's origin and what of them trained the model."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2))
+
+
+def evaluate(
+    model: DensityModel,
+    task: str | Path | Store,
+    *,
+    part: str | None = None,
+    split: str | Path | Mapping[str, Any] | None = None,
+    ids: Sequence[str] | None = None,
+    data_dir: str | None = None,
+    sample: bool = False,
+    limit: int | None = None,
+    report: Judged | None = None,
+) -> Evaluation:
+    """The errors of `model` on a part of a task or of a store, on full grids, of crystals that trained it and others.
+
+    task: a task or configuration, whose data are those under data_dir, $ECD_ROOT or the embedded sample, which a task
+    of the benchmark takes with sample=True alone; or a Store, or the path or URL of one. split: which crystals of such
+    a store are in which part, see `ecd_models.task_data.own_data`; without one, all are in the part "all".
+    part: "test" by default, where there is a split. ids: these crystals of the data, whatever part they are in. limit
+    takes the first crystals only; `report` is told how many of how many are done, the id and its error. Raises
+    UsageError for an unknown task, an empty part, ids that are not there, or a task
+    of the benchmark without its data.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit must be at least 1, not {limit}")
+    data = evaluation_data(task, split, data_dir, sample)
+    if ids is not None:
+        data, part = data.restricted(list(ids)), CHOSEN
+    named = part or (ALL if ALL in data.parts else "test")
+    return evaluate_ids(model, data, data.ids(named)[:limit], named, report)
+
+
+def evaluate_ids(
+    model: DensityModel,
+    data: TaskData,
+    ids: Sequence[str],
+    part: str,
+    report: Judged | None = None,
+) -> Evaluation:
+    """The errors of `model` on these materials of a task's store, see `evaluate`."""
+    errors: dict[str, float] = {}
+    atom_errors: dict[str, float] | None = None if model.atoms is None else {}
+    trained_on = TrainedOn.from_metadata(model.metadata)
+    seen: dict[str, str] | None = None if trained_on is None else {}
+    for id in ids:
+        rho = data.store[id]
+        errors[id] = eps_mae(predict(model, rho.crystal, shape=rho.shape, refuse=False), rho)
+        if model.atoms is not None and atom_errors is not None:
+            atom_errors[id] = eps_mae(model.atoms(rho.crystal, rho.shape), rho)
+        if trained_on is not None and seen is not None:
+            seen[id] = trained_on.seen(id, rho.crystal.formula)
+        if report is not None:
+            report(len(errors), len(ids), id, errors[id])
+    listed = data.listed.get(part) or len(data.ids(part))
+    return Evaluation(data.task, part, model.name, errors, atom_errors, data.origin, listed, seen, trained_on)

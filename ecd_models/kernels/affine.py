@@ -1,0 +1,90 @@
+"""Linear maps with biases for compiled functions: channels filled up with zeros to what a register holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from ecd_models.kernels.dense import COLUMNS, add_product, aligned, round_up
+from ecd_models.kernels.simd import add, div, exp, load, splat, store, sub
+
+Array = NDArray[np.float32]
+
+
+class Channels(NamedTuple):
+    """How arrays with one or several times `width` channels are laid out: `padded` channels instead, the rest zero."""
+
+    width: int
+    padded: int
+
+    @classmethod
+    def of(cls, width: int) -> Channels:
+        """The next multiple of what a register holds."""
+        return cls(width, round_up(width, COLUMNS))
+
+    def fill(self, array: ArrayLike) -> NDArray[Any]:
+        """The array with its last axis filled up."""
+        array = np.asarray(array)
+        parts = array.reshape(*array.shape[:-1], -1, self.width)
+        parts = np.pad(parts, [(0, 0)] * (parts.ndim - 1) + [(0, self.padded - self.width)])
+        return parts.reshape(*array.shape[:-1], -1)
+
+    def vectors(self, tensors: Iterable[Tensor]) -> Array:
+        """Tensors of one shape, one after the other, with their last axes filled up."""
+        return flat([self.fill(t.detach().numpy()) for t in tensors])
+
+    def matrices(self, tensors: Iterable[Tensor]) -> Array:
+        """Weights of linear maps [out, in], one after the other, each as [in, out] with both axes filled up."""
+        return flat([self.fill(self.fill(t.detach().numpy()).T) for t in tensors])
+
+    def perceptrons(self, sequences: Sequence[Any]) -> tuple[Array, Array, Array, Array]:
+        """Weights and biases of their first and of their last linear maps."""
+        ends = [[sequence[k] for sequence in sequences] for k in (0, -1)]
+        first, last = ((self.matrices(x.weight for x in end), self.vectors(x.bias for x in end)) for end in ends)
+        return *first, *last
+
+
+def flat(arrays: Sequence[NDArray[Any]] | NDArray[Any]) -> Array:
+    """The numbers of all arrays of one shape as float32, aligned."""
+    numbers = np.stack(list(arrays)).ravel()
+    result = aligned(numbers.size)
+    result[:] = numbers
+    return result
+
+
+def tiled(array: NDArray[Any], layer: int) -> Array:
+    """An array [..., h] by layer, which is one of its axes, and then by 16 channels [k, h / 16, ..., 16]."""
+    tiles = np.stack(np.split(array, array.shape[-1] // 16, axis=-1))
+    return flat(np.moveaxis(tiles, layer + 1, 0))
+
+
+@njit(nogil=True)
+def affine(x: Any, weights: Any, biases: Any, k: int, y: Any, rows: int, inner: int, columns: int) -> None:
+    """y = x w + b with the k-th of several matrices [inner, columns] and biases, for x [rows, inner]."""
+    for row in range(rows):
+        for column in range(0, columns, 16):
+            store(y, row * columns + column, load(biases, k * columns + column, 16))
+    add_product(x, 0, inner, weights, k * inner * columns, columns, y, 0, columns, rows, inner, columns)
+
+
+@njit(nogil=True)
+def read_out(x: Any, weights: Any, biases: Any, h: int, outputs: Any) -> None:
+    """Set outputs [p, k] to w x + b for x [p, h] and w [k, h]."""
+    for p in range(len(outputs)):
+        for k in range(len(biases)):
+            total = np.float64(biases[k])
+            for c in range(h):
+                total += x[p * h + c] * weights[k * h + c]
+            outputs[p, k] = total
+
+
+@njit(nogil=True)
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + e^-x) of a vector of 16."""
+    one = splat(np.float32(1), 16)
+    return div(one, add(one, exp(sub(splat(np.float32(0), 16), x))))

@@ -1,0 +1,98 @@
+"""Matrix products and activations on blocks of points that stay in the cache, for compiled functions.
+
+Matrices are parts of one-dimensional arrays: an array, the index of the first number, the step from row to row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ecd_models.kernels.simd import broadcast, fma, load, store
+
+ROWS = 8  # of the left matrix in a tile: 8 rows by 32 columns of sums fill the registers
+COLUMNS = 16  # the number of columns is a multiple of this
+INNER = 192  # rows of the right matrix, 32 columns wide, that stay in the cache next to the processor
+
+
+def aligned(size: int, dtype: Any = np.float32) -> NDArray[Any]:
+    """An array of zeros [size] that begins where a line of the cache does."""
+    count = size * np.dtype(dtype).itemsize
+    raw = np.zeros(count + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + count].view(dtype)
+
+
+def padded(matrix: NDArray[Any], columns: int | None = None) -> NDArray[np.float32]:
+    """A matrix with zeros for columns up to `columns`, or to the next multiple of COLUMNS, aligned [rows, columns]."""
+    width = columns or round_up(matrix.shape[1], COLUMNS)
+    result = aligned(matrix.shape[0] * width).reshape(matrix.shape[0], width)
+    result[:, : matrix.shape[1]] = matrix
+    return result
+
+
+def round_up(number: int, multiple: int) -> int:
+    """The next multiple of `multiple`."""
+    return -(-number // multiple) * multiple
+
+
+def odd_stride(columns: int) -> int:
+    """A step from row to row of at least `columns`, an odd number of lines: rows share no places in the cache."""
+    lines = round_up(columns, COLUMNS) // COLUMNS
+    return (lines + 1 - lines % 2) * COLUMNS
+
+
+def _tile(width: int) -> Callable[..., Any]:
+    @njit(nogil=True)
+    def tile(a: Any, i: int, lda: int, b: Any, j: int, ldb: int, c: Any, k: int, ldc: int, inner: int) -> None:
+        c0, c1 = load(c, k, width), load(c, k + ldc, width)
+        c2, c3 = load(c, k + 2 * ldc, width), load(c, k + 3 * ldc, width)
+        c4, c5 = load(c, k + 4 * ldc, width), load(c, k + 5 * ldc, width)
+        c6, c7 = load(c, k + 6 * ldc, width), load(c, k + 7 * ldc, width)
+        for n in range(inner):
+            row = load(b, j + n * ldb, width)
+            c0 = fma(broadcast(a, i + n, width), row, c0)
+            c1 = fma(broadcast(a, i + n + lda, width), row, c1)
+            c2 = fma(broadcast(a, i + n + 2 * lda, width), row, c2)
+            c3 = fma(broadcast(a, i + n + 3 * lda, width), row, c3)
+            c4 = fma(broadcast(a, i + n + 4 * lda, width), row, c4)
+            c5 = fma(broadcast(a, i + n + 5 * lda, width), row, c5)
+            c6 = fma(broadcast(a, i + n + 6 * lda, width), row, c6)
+            c7 = fma(broadcast(a, i + n + 7 * lda, width), row, c7)
+        store(c, k, c0)
+        store(c, k + ldc, c1)
+        store(c, k + 2 * ldc, c2)
+        store(c, k + 3 * ldc, c3)
+        store(c, k + 4 * ldc, c4)
+        store(c, k + 5 * ldc, c5)
+        store(c, k + 6 * ldc, c6)
+        store(c, k + 7 * ldc, c7)
+
+    return tile
+
+
+_wide, _narrow = _tile(32), _tile(16)
+
+
+@njit(nogil=True)
+def add_product(
+    a: Any, i: int, lda: int, b: Any, j: int, ldb: int, c: Any, k: int, ldc: int, rows: int, inner: int, columns: int
+) -> None:
+    """c += a b for a [rows, inner], b [inner, columns]; rows a multiple of ROWS, columns of COLUMNS.
+
+    Each matrix is an array, the index of its first number and its step from row to row, best an `odd_stride`.
+    """
+    wide = columns // 32 * 32
+    for begin in range(0, inner, INNER):
+        depth = min(INNER, inner - begin)
+        left, right = i + begin, j + begin * ldb
+        for column in range(0, wide, 32):
+            for row in range(0, rows, ROWS):
+                _wide(a, left + row * lda, lda, b, right + column, ldb, c, k + row * ldc + column, ldc, depth)
+        if wide < columns:
+            for row in range(0, rows, ROWS):
+                _narrow(a, left + row * lda, lda, b, right + wide, ldb, c, k + row * ldc + wide, ldc, depth)

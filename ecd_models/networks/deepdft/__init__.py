@@ -1,0 +1,1 @@
+"""DeepDFT: the network and its compiled kernels."""

@@ -1,0 +1,265 @@
+"""DeepDFT's densities on processors: all layers on a block of points, with everything between them in the cache.
+
+What an atom sends is multiplied by functions of the distance, which are tabulated: an edge costs a handful of
+multiplications for each channel and layer. The rest are matrix products on the block.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from ecd_data.crystal import Crystal, Floats
+from ecd_models.kernels import Decoder
+from ecd_models.kernels.affine import Array, Channels, affine, flat, read_out, sigmoid, tiled
+from ecd_models.kernels.dense import ROWS, add_product, aligned
+from ecd_models.kernels.edges import DEGREE, block_edges, by_interval, quintic
+from ecd_models.kernels.images import Images
+from ecd_models.kernels.parallel import shared
+from ecd_models.kernels.radial import RadialTable, tabulate
+from ecd_models.kernels.simd import add, broadcast, fma, load, mul, splat, sqrt, store, sub
+from ecd_models.networks.deepdft.model import SHORTEST, DeepDFT, radial_functions
+
+POINTS = 128  # in a block: their states and what passes between layers fit the cache of one core
+INEXACT = 1e-5  # tables of functions with larger errors are not used
+
+
+class Layers(NamedTuple):
+    """The probe model of k layers with h channels, in flat arrays; b: biases.
+
+    table [k, h / 16, intervals, 6, 3, 16], `scale` intervals per Å: what messages are multiplied by;
+    sent [k, h / 16, atoms, 5, 16]; gate [k, h, 2h], gates [k, 2h, 2h]: scalar messages to gates;
+    mixed [k, h, 2h]: vectors to Uv and Vv; combined [k, 2h, h], changes [k, h, 3h]: scalars and lengths to what changes
+    the states; readout [h, h], last [outputs, h].
+    """
+
+    depth: int
+    channels: int
+    table: Array
+    scale: np.float32
+    sent: Array
+    gate: Array
+    gate_b: Array
+    gates: Array
+    gates_b: Array
+    mixed: Array
+    combined: Array
+    combined_b: Array
+    changes: Array
+    changes_b: Array
+    readout: Array
+    readout_b: Array
+    last: Array
+    last_b: Array
+
+
+class Space(NamedTuple):
+    """What one block of p points needs.
+
+    state, message [4, p, h]: scalars and vectors; mixed [3, p, 2h]: Uv and Vv; product [p, h]: Uv.Vv;
+    paired [p, 2h]: scalars and |Vv|; hidden [p, 2h]; change [p, 3h]; tile [p, 4, 16]: the messages of some channels.
+    """
+
+    state: Array
+    message: Array
+    mixed: Array
+    product: Array
+    paired: Array
+    hidden: Array
+    change: Array
+    tile: Array
+
+    @classmethod
+    def of(cls, h: int) -> Space:
+        """Zeros."""
+        return cls(*(aligned(size * POINTS) for size in (4 * h, 4 * h, 6 * h, h, 2 * h, 2 * h, 3 * h, 4 * 16)))
+
+
+def decoder(network: DeepDFT, sent: list[Tensor], crystal: Crystal) -> Decoder | None:
+    """The outputs at fractional points; None where the radial functions are too steep for a table."""
+    table = filters(network)
+    if table.error > INEXACT:
+        return None
+    layers = packed(network, table, sent)
+    images = Images.of(crystal, network.cutoff)
+
+    def decode(points: Floats, space: Space, outputs: Array) -> None:
+        _decode(points, images.sources, layers, space, outputs)
+
+    return shared(images, network.config.outputs, lambda: Space.of(layers.channels), decode)
+
+
+def filters(network: DeepDFT) -> RadialTable:
+    """What the messages of all layers are multiplied by, as functions of the distance."""
+    config = network.config
+    with torch.no_grad():
+        rows = torch.cat([layer.filters().double() for layer in network.probe_model.message_layers], dim=1)
+
+        def functions(r: Floats) -> Floats:
+            distances = torch.from_numpy(r).clamp(min=SHORTEST)
+            return (radial_functions(distances, config.distance_embedding_size, config.cutoff) @ rows).numpy()
+
+        return tabulate(functions, config.cutoff, degree=DEGREE)
+
+
+def packed(network: DeepDFT, table: RadialTable, sent: list[Tensor]) -> Layers:
+    """The probe model and what the atoms send to it."""
+    probe, count = network.probe_model, network.config.num_interactions
+    channels = Channels.of(network.config.hidden_state_size)
+    updates: list[Any] = list(probe.scalar_vector_update)
+    return Layers(
+        count,
+        channels.padded,
+        tiled(channels.fill(table.coefficients).reshape(table.intervals, DEGREE + 1, count, 3, -1), 2),
+        np.float32(table.scale),
+        tiled(channels.fill(torch.stack(sent)), 0),
+        *channels.perceptrons([layer.update_gate_mlp for layer in probe.message_layers]),
+        channels.matrices(torch.cat([update.linearU.weight, update.linearV.weight]) for update in updates),
+        *channels.perceptrons([update.combined_mlp for update in updates]),
+        channels.matrices([probe.readout_function[0].weight]),
+        channels.vectors([probe.readout_function[0].bias]),
+        channels.vectors([probe.readout_function[2].weight]),
+        flat([probe.readout_function[2].bias.detach().numpy()]),
+    )
+
+
+@njit(nogil=True, cache=True)
+def _decode(points: Any, where: Any, layers: Any, space: Any, outputs: Any) -> None:
+    chosen, h = np.empty(len(where[0]), np.int32), layers.channels
+    table, sent = layers.table.reshape(layers.depth, -1), layers.sent.reshape(layers.depth, -1)
+    intervals = table.shape[1] // (3 * (DEGREE + 1) * h)
+    for first in range(0, len(points), POINTS):
+        block = points[first : first + POINTS]
+        edges = by_interval(block_edges(block, where, intervals, layers.scale, chosen), intervals)
+        rows = -(-len(block) // ROWS) * ROWS
+        space.state[:] = 0
+        for k in range(layers.depth):
+            _receive(edges, table[k], sent[k], space, rows, h)
+            _take_up(space, layers, k, rows, h)
+            _update(space, layers, k, rows, h)
+        _read_out(space, layers, rows, h, outputs[first : first + POINTS])
+
+
+@njit(nogil=True)
+def _receive(edges: Any, table: Any, sent: Any, x: Any, rows: int, h: int) -> None:
+    """Set the messages [4, rows, h] to the sums over all edges, 16 channels after the other."""
+    near, said = 0, 0
+    for column in range(0, h, 16):
+        x.tile[: rows * 64] = 0
+        _add_messages(edges, table, near, sent, said, x.tile)
+        for part in range(4):
+            for row in range(rows):
+                store(x.message, (part * rows + row) * h + column, load(x.tile, row * 64 + part * 16, 16))
+        near, said = near + len(table) * 16 // h, said + len(sent) * 16 // h
+
+
+@njit(nogil=True)
+def _coefficients(table: Any, k: int) -> Any:
+    return (
+        load(table, k, 16),
+        load(table, k + 48, 16),
+        load(table, k + 96, 16),
+        load(table, k + 144, 16),
+        load(table, k + 192, 16),
+        load(table, k + 240, 16),
+    )
+
+
+@njit(nogil=True)
+def _value(c: Any, t: Any) -> Any:
+    return quintic(c[0], c[1], c[2], c[3], c[4], c[5], t)
+
+
+@njit(nogil=True)
+def _add_messages(edges: Any, table: Any, near: int, sent: Any, said: int, sums: Any) -> None:
+    """Add the messages of all edges to the sums [rows, 4, 16]; near, said: where the channels' numbers begin."""
+    point, sender, vec, used, begins, ts = edges
+    dx, dy, dz = vec[0], vec[1], vec[2]
+    for run in range(len(used)):
+        k = near + used[run] * 288
+        a, b, c = _coefficients(table, k), _coefficients(table, k + 16), _coefficients(table, k + 32)
+        for e in range(begins[run], begins[run + 1]):
+            j, i, t = said + sender[e] * 80, point[e] * 64, broadcast(ts, e, 16)
+            vector, scalar = _value(a, t), _value(c, t)
+            along = mul(_value(b, t), load(sent, j + 64, 16))
+            store(sums, i, fma(load(sent, j, 16), scalar, load(sums, i, 16)))
+            x = fma(along, broadcast(dx, e, 16), load(sums, i + 16, 16))
+            y = fma(along, broadcast(dy, e, 16), load(sums, i + 32, 16))
+            z = fma(along, broadcast(dz, e, 16), load(sums, i + 48, 16))
+            store(sums, i + 16, fma(load(sent, j + 16, 16), vector, x))
+            store(sums, i + 32, fma(load(sent, j + 32, 16), vector, y))
+            store(sums, i + 48, fma(load(sent, j + 48, 16), vector, z))
+
+
+@njit(nogil=True)
+def _silu(x: Any, count: int) -> None:
+    for i in range(0, count, 16):
+        value = load(x, i, 16)
+        store(x, i, mul(value, sigmoid(value)))
+
+
+@njit(nogil=True)
+def _take_up(x: Any, w: Any, layer: int, rows: int, h: int) -> None:
+    """Gates mix the states with the messages."""
+    affine(x.message, w.gate, w.gate_b, layer, x.hidden, rows, h, 2 * h)
+    _silu(x.hidden, rows * 2 * h)
+    affine(x.hidden, w.gates, w.gates_b, layer, x.change, rows, 2 * h, 2 * h)
+    plane = rows * h
+    for row in range(rows):
+        for c in range(0, h, 16):
+            i, k = row * h + c, row * 2 * h + c
+            new = load(x.message, i, 16)
+            store(x.state, i, fma(sigmoid(load(x.change, k, 16)), sub(load(x.state, i, 16), new), new))
+            gate = sigmoid(load(x.change, k + h, 16))
+            for _ in range(3):
+                i += plane
+                new = load(x.message, i, 16)
+                store(x.state, i, fma(gate, sub(load(x.state, i, 16), new), new))
+
+
+@njit(nogil=True)
+def _update(x: Any, w: Any, layer: int, rows: int, h: int) -> None:
+    """Scalars and vectors of a point act on each other."""
+    plane, scalars_only = rows * h, layer == w.depth - 1
+    x.mixed[: 6 * plane] = 0
+    add_product(x.state, plane, h, w.mixed, layer * 2 * h * h, 2 * h, x.mixed, 0, 2 * h, 3 * rows, h, 2 * h)
+    _contract(x, rows, h)
+    affine(x.paired, w.combined, w.combined_b, layer, x.hidden, rows, 2 * h, h)
+    _silu(x.hidden, plane)
+    affine(x.hidden, w.changes, w.changes_b, layer, x.change, rows, h, 3 * h)
+    for row in range(rows):
+        for c in range(0, h, 16):
+            i, k = row * h + c, row * 3 * h + c
+            s = add(load(x.state, i, 16), load(x.change, k, 16))
+            store(x.state, i, fma(load(x.change, k + h, 16), load(x.product, i, 16), s))
+            if not scalars_only:
+                stretch, u = load(x.change, k + 2 * h, 16), row * 2 * h + c
+                for d in range(3):
+                    i += plane
+                    store(x.state, i, fma(stretch, load(x.mixed, u + 2 * d * plane, 16), load(x.state, i, 16)))
+
+
+@njit(nogil=True)
+def _contract(x: Any, rows: int, h: int) -> None:
+    """The products Uv.Vv; the scalars and the lengths |Vv| side by side."""
+    for row in range(rows):
+        for c in range(0, h, 16):
+            dot = square = splat(np.float32(0), 16)
+            for d in range(3):
+                u = (d * rows + row) * 2 * h + c
+                v = load(x.mixed, u + h, 16)
+                dot, square = fma(load(x.mixed, u, 16), v, dot), fma(v, v, square)
+            store(x.product, row * h + c, dot)
+            store(x.paired, row * 2 * h + c, load(x.state, row * h + c, 16))
+            store(x.paired, row * 2 * h + h + c, sqrt(square))
+
+
+@njit(nogil=True)
+def _read_out(x: Any, w: Any, rows: int, h: int, outputs: Any) -> None:
+    affine(x.state, w.readout, w.readout_b, 0, x.hidden, rows, h, h)
+    _silu(x.hidden, rows * h)
+    read_out(x.hidden, w.last, w.last_b, h, outputs)

@@ -1,0 +1,236 @@
+"""DeepDFT (Jørgensen and Bhowmik, npj Comput. Mater. 2022): an equivariant network for the electron density.
+
+Atoms exchange PaiNN messages; probe points receive messages from the atoms, layer by layer, and send none. A state is
+a scalar part s [n, h] and a vector part v [n, 3, h]. Weights have the names of the published checkpoints, and the
+output is that of the published network.
+
+A message is linear in the radial functions of its edge. So these, and their products with the edge's direction, are
+summed over the edges between two points once, and each layer is two matrix products instead of work for every edge.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ecd_data.errors import UsageError
+from ecd_models.batch import ProbeBatch
+from ecd_models.networks.blocks import AtomsThenProbes, Block, atom_blocks, probe_blocks, require_outputs
+from ecd_models.networks.charge3net.layers import gather_sum
+from ecd_models.networks.charge3net.model import SPECIES
+
+ROWS = 256  # receivers that go through the layers together
+SHORTEST = 1e-12  # Å: lengths below count as this one, so that radial functions and directions are finite
+
+
+@dataclass(frozen=True)
+class DeepDFTConfig:
+    """Hyperparameters under their published names.
+
+    hidden_state_size: channels of scalars and of vectors; cutoff in Å; distance_embedding_size: radial functions;
+    outputs: 1 for the density, 2 for the magnetization as well, which the published model does not have.
+    """
+
+    num_interactions: int = 3
+    hidden_state_size: int = 128
+    cutoff: float = 4.0
+    distance_embedding_size: int = 30
+    outputs: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.num_interactions, self.hidden_state_size, self.distance_embedding_size) < 1:
+            raise UsageError(f"{self} needs at least one interaction, one channel and one radial function")
+        if not self.cutoff > 0:
+            raise UsageError(f"{self} needs a positive cutoff")
+        require_outputs(self.outputs)
+
+
+def radial_functions(r: Tensor, number: int, cutoff: float) -> Tensor:
+    """sin(k pi r / cutoff) / r for k = 1..number, then 1; all fade out at the cutoff as a cosine [e, number + 1]."""
+    frequencies = torch.arange(1, number + 1, dtype=r.dtype, device=r.device) * (math.pi / cutoff)
+    waves = torch.sin(r[:, None] * frequencies) / r[:, None]
+    envelope = torch.where(r < cutoff, 0.5 * (torch.cos(r * (math.pi / cutoff)) + 1), 0)
+    return torch.cat([waves, torch.ones_like(r)[:, None]], dim=1) * envelope[:, None]
+
+
+class Neighborhood(NamedTuple):
+    """What p receivers see: b radial functions of m atoms, summed over the edges from each of them.
+
+    atoms [m]; even [p, m * b]; odd [p * 3, m * b]: the functions times the direction to the receiver.
+    """
+
+    atoms: Tensor
+    even: Tensor
+    odd: Tensor
+
+    @classmethod
+    def of(cls, block: Block, n_atoms: int, config: DeepDFTConfig) -> Neighborhood:
+        """The neighbourhood of a block's receivers among n_atoms atoms."""
+        seen = torch.zeros(n_atoms, dtype=torch.bool, device=block.src.device)
+        seen[block.src] = True
+        column = seen.cumsum(0) - 1
+        atoms = seen.nonzero()[:, 0]
+        r = block.vec.norm(dim=1).clamp(min=SHORTEST)
+        functions = radial_functions(r, config.distance_embedding_size, config.cutoff)
+        parts = torch.cat([torch.ones_like(r)[:, None], block.vec / r[:, None]], dim=1)
+        products = (parts[:, :, None] * functions[:, None]).flatten(1)
+        sums = gather_sum(products, block.dst * len(atoms) + column[block.src], block.receivers * len(atoms))
+        sums = sums.view(block.receivers, len(atoms), 4, functions.shape[1])
+        even = sums[:, :, 0].flatten(1)
+        odd = sums[:, :, 1:].transpose(1, 2).flatten(2).flatten(0, 1)
+        return cls(atoms, even, odd)
+
+    def received(self, sent: Tensor, filters: Tensor) -> tuple[Tensor, Tensor]:
+        """Summed scalar [p, h] and vector messages [p, 3, h].
+
+        sent [n, 5, h]: what an atom gives to scalars, to x, y, z, and along the direction to the receiver;
+        filters [b, 3h]: coefficients of the radial functions for vectors, along the direction, for scalars.
+        """
+        sent, width = sent.index_select(0, self.atoms), sent.shape[2]
+        vector, along, scalar = filters.split(width, dim=1)
+        even = sent[:, None, :4] * torch.stack([scalar, vector, vector, vector], dim=1)
+        odd = sent[:, None, 4] * along
+        s, v = (self.even @ even.flatten(2).flatten(0, 1)).split([width, 3 * width], dim=1)
+        return s, v.unflatten(1, (3, width)) + (self.odd @ odd.flatten(0, 1)).unflatten(0, (-1, 3))
+
+
+def perceptron(before: int, hidden: int, after: int) -> nn.Sequential:
+    """Two linear maps with a SiLU between them."""
+    return nn.Sequential(nn.Linear(before, hidden), nn.SiLU(), nn.Linear(hidden, after))
+
+
+class Message(nn.Module):
+    """What atoms send, and how it depends on the distance."""
+
+    def __init__(self, config: DeepDFTConfig):
+        super().__init__()
+        width = config.hidden_state_size
+        self.filter_layer = nn.Linear(config.distance_embedding_size, 3 * width)
+        self.scalar_message_mlp = perceptron(width, width, 3 * width)
+
+    def sent(self, s: Tensor, v: Tensor) -> Tensor:
+        """What atoms in these states send, see `Neighborhood.received` [n, 5, h]."""
+        vector, along, scalar = self.scalar_message_mlp(s).chunk(3, dim=1)
+        return torch.cat([(s * scalar)[:, None], v * vector[:, None], along[:, None]], dim=1)
+
+    def filters(self) -> Tensor:
+        """Coefficients of the radial functions [b, 3h]."""
+        return torch.cat([self.filter_layer.weight.T, self.filter_layer.bias[None]])
+
+
+class GatedMessage(Message):
+    """A message to probes, of which a gate lets them take up a part."""
+
+    def __init__(self, config: DeepDFTConfig):
+        super().__init__(config)
+        width = config.hidden_state_size
+        self.update_gate_mlp = perceptron(width, 2 * width, 2 * width)
+
+    def taken_up(self, s: Tensor, v: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """New states from the summed messages and the old states; None are zero."""
+        gate_s, gate_v = torch.sigmoid(self.update_gate_mlp(s)).chunk(2, dim=1)
+        if state is None:
+            return s - gate_s * s, v - gate_v[:, None] * v
+        return torch.lerp(s, state[0], gate_s), torch.lerp(v, state[1], gate_v[:, None])
+
+
+class Update(nn.Module):
+    """Scalars and vectors of one point act on each other."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.linearU = nn.Linear(width, width, bias=False)
+        self.linearV = nn.Linear(width, width, bias=False)
+        self.combined_mlp: Any = perceptron(2 * width, width, 3 * width)
+
+    def _products(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Uv [p, 3, h], the products Uv.Vv [p, h] and what the last linear map takes [p, h]."""
+        u, w = (v @ torch.cat([self.linearU.weight, self.linearV.weight]).T).chunk(2, dim=2)
+        length = (w * w).sum(1).clamp(min=torch.finfo(w.dtype).tiny).sqrt()  # with gradient 0 for a zero vector
+        first, silu, _ = self.combined_mlp
+        return u, (u * w).sum(1), silu(first(torch.cat([s, length], dim=1)))
+
+    def forward(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """The states after the update."""
+        u, product, hidden = self._products(s, v)
+        plain, scale, stretch = self.combined_mlp[2](hidden).chunk(3, dim=1)
+        return torch.addcmul(s + plain, scale, product), torch.addcmul(v, stretch[:, None], u)
+
+    def scalars(self, s: Tensor, v: Tensor) -> Tensor:
+        """The scalars after the update, where nothing asks for the vectors any more."""
+        _, product, hidden = self._products(s, v)
+        last, used = self.combined_mlp[2], 2 * s.shape[1]
+        plain, scale = nn.functional.linear(hidden, last.weight[:used], last.bias[:used]).chunk(2, dim=1)
+        return torch.addcmul(s + plain, scale, product)
+
+
+class AtomModel(nn.Module):
+    """Messages between atoms, starting from one vector of scalars for each element."""
+
+    def __init__(self, config: DeepDFTConfig):
+        super().__init__()
+        self.config = config
+        self.interactions: Any = nn.ModuleList(Message(config) for _ in range(config.num_interactions))
+        self.scalar_vector_update: Any = nn.ModuleList(
+            Update(config.hidden_state_size) for _ in range(config.num_interactions)
+        )
+        self.atom_embeddings = nn.Embedding(SPECIES, config.hidden_state_size)
+
+    def forward(self, batch: ProbeBatch) -> list[tuple[Tensor, Tensor]]:
+        """The states of the atoms after each layer."""
+        parts = atom_blocks(batch, ROWS)
+        around = [Neighborhood.of(block, batch.n_atoms, self.config) for block in parts]
+        s = self.atom_embeddings(batch.numbers)
+        v = s.new_zeros(len(s), 3, s.shape[1])
+        states = []
+        for message, update in zip(self.interactions, self.scalar_vector_update, strict=True):
+            sent, filters = message.sent(s, v), message.filters()
+            sums = [neighborhood.received(sent, filters) for neighborhood in around]
+            s, v = update(s + torch.cat([s for s, _ in sums]), v + torch.cat([v for _, v in sums]))
+            states.append((s, v))
+        return states
+
+
+class ProbeModel(nn.Module):
+    """Messages from atoms to probes, whose states are zero at first."""
+
+    def __init__(self, config: DeepDFTConfig):
+        super().__init__()
+        self.config = config
+        width = config.hidden_state_size
+        self.message_layers: Any = nn.ModuleList(GatedMessage(config) for _ in range(config.num_interactions))
+        self.scalar_vector_update: Any = nn.ModuleList(Update(width) for _ in range(config.num_interactions))
+        self.readout_function = perceptron(width, width, config.outputs)
+
+    def sent(self, states: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """What atoms in these states send to any probe, layer by layer [n, 5, h]."""
+        return [message.sent(*state) for message, state in zip(self.message_layers, states, strict=True)]
+
+    def forward(self, sent: list[Tensor], batch: ProbeBatch) -> Tensor:
+        """The densities at the probes of a batch [p], or with the magnetizations [p, 2]."""
+        return torch.cat([self._at(sent, block) for block in probe_blocks(batch, ROWS)])
+
+    def _at(self, sent: list[Tensor], block: Block) -> Tensor:
+        around = Neighborhood.of(block, len(sent[0]), self.config)
+        state, updates = None, list(self.scalar_vector_update)
+        for message, update, x in zip(self.message_layers, updates, sent, strict=True):
+            state = message.taken_up(*around.received(x, message.filters()), state)
+            if update is not updates[-1]:
+                state = update(*state)
+        assert state is not None
+        return self.readout_function(updates[-1].scalars(*state)).squeeze(1)
+
+
+class DeepDFT(AtomsThenProbes):
+    """The network, of the published sizes unless told otherwise."""
+
+    Config = DeepDFTConfig
+    configurations: ClassVar[dict[str, DeepDFTConfig]] = {"deepdft": DeepDFTConfig()}
+
+    def __init__(self, config: DeepDFTConfig | None = None):
+        config = config or DeepDFTConfig()
+        super().__init__(config, AtomModel(config), ProbeModel(config))

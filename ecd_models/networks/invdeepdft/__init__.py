@@ -1,0 +1,1 @@
+"""invDeepDFT: the network and its compiled kernels."""

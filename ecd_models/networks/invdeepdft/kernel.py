@@ -1,0 +1,263 @@
+"""invDeepDFT's densities on processors: all layers on a block of points, with everything between them in the cache.
+
+A message is a function of its sender and its receiver times a filter of their distance. Filters are tabulated; the
+function is evaluated once for each pair of an atom and a point, however many images of the atom the point sees, in
+matrix products on some hundred pairs.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numba import njit
+
+from ecd_data.crystal import Crystal, Floats
+from ecd_models.kernels import Decoder
+from ecd_models.kernels.affine import Array, Channels, affine, flat, read_out, sigmoid, tiled
+from ecd_models.kernels.dense import ROWS, add_product, aligned
+from ecd_models.kernels.edges import DEGREE, block_edges, by_interval, quintic
+from ecd_models.kernels.images import Images
+from ecd_models.kernels.parallel import shared
+from ecd_models.kernels.radial import RadialTable, tabulate
+from ecd_models.kernels.simd import add, broadcast, fma, load, mul, splat, store, sub
+from ecd_models.kernels.softplus_vector import shifted_softplus
+from ecd_models.networks.invdeepdft.model import InvDeepDFT, Sent, radial_functions
+
+POINTS = 128  # in a block: what passes between layers fits the cache of one core
+PAIRS = 256  # of an atom and a point, that go through a matrix product together
+INEXACT = 1e-5  # tables of functions with larger errors are not used
+
+
+class Layers(NamedTuple):
+    """The probe model of k layers with h channels, in flat arrays; b: biases.
+
+    table [k, h / 16, intervals, 6, 16], `scale` intervals per Å: filters; said [atoms, h]: messages of the first layer
+    without their filters; sent [k, atoms, 2h], heard [k, h, 2h], speech [k, 2h, h]: the parts of these messages later;
+    gate, gates and change, changes [k, h, h]: perceptrons of the old states and of the sums; opened [h]: gates of the
+    first layer; readout [h, h], last [outputs, h].
+    """
+
+    depth: int
+    channels: int
+    table: Array
+    scale: np.float32
+    said: Array
+    sent: Array
+    heard: Array
+    speech: Array
+    speech_b: Array
+    gate: Array
+    gate_b: Array
+    gates: Array
+    gates_b: Array
+    change: Array
+    change_b: Array
+    changes: Array
+    changes_b: Array
+    opened: Array
+    readout: Array
+    readout_b: Array
+    last: Array
+    last_b: Array
+
+
+class Space(NamedTuple):
+    """What one block of p points with q pairs at a time needs.
+
+    state, sums, hidden, new [p, h]; heard [p, 2h]; spoken [q, 2h]; messages [q, h].
+    """
+
+    state: Array
+    sums: Array
+    hidden: Array
+    new: Array
+    heard: Array
+    spoken: Array
+    messages: Array
+
+    @classmethod
+    def of(cls, h: int) -> Space:
+        """Zeros."""
+        sizes = (POINTS, POINTS, POINTS, POINTS, 2 * POINTS, 2 * PAIRS, PAIRS)
+        return cls(*(aligned(size * h) for size in sizes))
+
+
+def decoder(network: InvDeepDFT, sent: list[Sent], crystal: Crystal) -> Decoder | None:
+    """The outputs at fractional points; None where the filters are too steep for a table."""
+    table = _filters(network)
+    if table.error > INEXACT:
+        return None
+    layers = _packed(network, table, sent)
+    images = Images.of(crystal, network.cutoff)
+
+    def decode(points: Floats, space: Space, outputs: Array) -> None:
+        _decode(points, images.sources, layers, space, outputs)
+
+    return shared(images, network.config.outputs, lambda: Space.of(layers.channels), decode)
+
+
+def _filters(network: InvDeepDFT) -> RadialTable:
+    """The filters of all layers."""
+    perceptrons = [copy.deepcopy(message.msg_function_edge).double() for message in network.probe_model.messages]
+
+    @torch.no_grad()
+    def functions(r: Floats) -> Floats:
+        gaussians, envelope = radial_functions(torch.from_numpy(r), network.config)
+        return torch.cat([perceptron(gaussians) * envelope for perceptron in perceptrons], dim=1).numpy()
+
+    return tabulate(functions, network.cutoff, degree=DEGREE)
+
+
+@torch.no_grad()
+def _packed(network: InvDeepDFT, table: RadialTable, sent: list[Sent]) -> Layers:
+    """The probe model and what the atoms send to it."""
+    probe, config = network.probe_model, network.config
+    width, channels = config.hidden_state_size, Channels.of(config.hidden_state_size)
+    nodes: list[Any] = [message.msg_function_node for message in probe.messages]
+    gates: list[Any] = list(probe.probe_state_gate_functions)
+    said = nodes[0][2](nodes[0][1](sent[0].state))
+    opened = torch.sigmoid(gates[0](said.new_zeros(width)))
+    return Layers(
+        config.num_interactions,
+        channels.padded,
+        tiled(channels.fill(table.coefficients).reshape(table.intervals, DEGREE + 1, config.num_interactions, -1), 2),
+        np.float32(table.scale),
+        channels.vectors([said]),
+        channels.vectors(x.state for x in sent),
+        channels.matrices(node[0].weight[:, width:] for node in nodes),
+        channels.matrices(node[2].weight for node in nodes),
+        channels.vectors(node[2].bias for node in nodes),
+        *channels.perceptrons(gates),
+        *channels.perceptrons(list(probe.probe_state_transition_functions)),
+        channels.vectors([opened]),
+        channels.matrices([probe.readout_function[0].weight]),
+        channels.vectors([probe.readout_function[0].bias]),
+        channels.vectors([probe.readout_function[2].weight]),
+        flat([probe.readout_function[2].bias.numpy()]),
+    )
+
+
+@njit(nogil=True, cache=True)
+def _decode(points: Any, where: Any, layers: Any, space: Any, outputs: Any) -> None:
+    chosen, h = np.empty(len(where[0]), np.int32), layers.channels
+    table, sent = layers.table.reshape(layers.depth, -1), layers.sent.reshape(layers.depth, -1)
+    intervals = table.shape[1] // ((DEGREE + 1) * h)
+    for first in range(0, len(points), POINTS):
+        block = points[first : first + POINTS]
+        edges = block_edges(block, where, intervals, layers.scale, chosen)
+        pair, pairs = _pairs(edges, len(block))
+        edges = by_interval((pair, *edges[1:]), intervals)
+        filters = np.empty(pairs[2] * h, np.float32)
+        rows = -(-len(block) // ROWS) * ROWS
+        for k in range(layers.depth):
+            _filter(edges, table[k], filters, h)
+            space.sums[:] = 0
+            if k == 0:
+                _receive_first(pairs, filters, layers, space, h)
+            else:
+                _receive(pairs, filters, sent[k], layers, k, space, rows, h)
+            _change(layers, k, space, rows, h)
+        affine(space.state, layers.readout, layers.readout_b, 0, space.hidden, rows, h, h)
+        _softplus(space.hidden, rows * h)
+        read_out(space.hidden, layers.last, layers.last_b, h, outputs[first : first + POINTS])
+
+
+@njit(nogil=True)
+def _pairs(edges: Any, points: int) -> Any:
+    """Which pair each edge is of [e]; the points and the atoms of the pairs [q], and their number q.
+
+    The edges are ordered by their atoms.
+    """
+    point, sender = edges[0], edges[1]
+    pair, points_of, atoms_of = np.empty_like(point), np.empty_like(point), np.empty_like(point)
+    known, count, atom = np.empty(points, np.int32), 0, -1
+    for e in range(len(point)):
+        if sender[e] != atom:
+            atom = sender[e]
+            known[:] = -1
+        p = point[e]
+        if known[p] < 0:
+            known[p] = count
+            points_of[count], atoms_of[count] = p, atom
+            count += 1
+        pair[e] = known[p]
+    return pair, (points_of, atoms_of, count)
+
+
+@njit(nogil=True)
+def _filter(edges: Any, table: Any, filters: Any, h: int) -> None:
+    """Set the filters [h / 16, pairs, 16] to sums over the edges of each pair."""
+    pair, _, _, used, begins, ts = edges
+    filters[:] = 0
+    for tile in range(h // 16):
+        near, to = tile * (len(table) * 16 // h), tile * (len(filters) * 16 // h)
+        for run in range(len(used)):
+            k = near + used[run] * 96
+            a, b, c = load(table, k, 16), load(table, k + 16, 16), load(table, k + 32, 16)
+            d, e, f = load(table, k + 48, 16), load(table, k + 64, 16), load(table, k + 80, 16)
+            for edge in range(begins[run], begins[run + 1]):
+                i = to + pair[edge] * 16
+                value = quintic(a, b, c, d, e, f, broadcast(ts, edge, 16))
+                store(filters, i, add(load(filters, i, 16), value))
+
+
+@njit(nogil=True)
+def _receive_first(pairs: Any, filters: Any, w: Any, x: Any, h: int) -> None:
+    """Add the messages of the first layer, where an atom says the same to all points."""
+    points, atoms, count = pairs
+    for q in range(count):
+        p, a = points[q] * h, atoms[q] * h
+        for c in range(0, h, 16):
+            message = mul(load(filters, c * count + q * 16, 16), load(w.said, a + c, 16))
+            store(x.sums, p + c, add(load(x.sums, p + c, 16), message))
+
+
+@njit(nogil=True)
+def _receive(pairs: Any, filters: Any, sent: Any, w: Any, layer: int, x: Any, rows: int, h: int) -> None:
+    """Add the messages of a layer."""
+    points, atoms, count = pairs
+    x.heard[:] = 0
+    add_product(x.state, 0, h, w.heard, layer * 2 * h * h, 2 * h, x.heard, 0, 2 * h, rows, h, 2 * h)
+    for first in range(0, count, PAIRS):
+        last = min(first + PAIRS, count)
+        for q in range(first, last):
+            i, a, p = (q - first) * 2 * h, atoms[q] * 2 * h, points[q] * 2 * h
+            for c in range(0, 2 * h, 16):
+                both = add(load(sent, a + c, 16), load(x.heard, p + c, 16))
+                store(x.spoken, i + c, shifted_softplus(both))
+        padded = -(-(last - first) // ROWS) * ROWS
+        affine(x.spoken, w.speech, w.speech_b, layer, x.messages, padded, 2 * h, h)
+        for q in range(first, last):
+            i, p = (q - first) * h, points[q] * h
+            for c in range(0, h, 16):
+                total = fma(load(filters, c * count + q * 16, 16), load(x.messages, i + c, 16), load(x.sums, p + c, 16))
+                store(x.sums, p + c, total)
+
+
+@njit(nogil=True)
+def _softplus(x: Any, count: int) -> None:
+    for i in range(0, count, 16):
+        store(x, i, shifted_softplus(load(x, i, 16)))
+
+
+@njit(nogil=True)
+def _change(w: Any, layer: int, x: Any, rows: int, h: int) -> None:
+    """New states from the sums and, gated, from the old states, which are zero in the first layer."""
+    affine(x.sums, w.change, w.change_b, layer, x.hidden, rows, h, h)
+    _softplus(x.hidden, rows * h)
+    affine(x.hidden, w.changes, w.changes_b, layer, x.new, rows, h, h)
+    if layer == 0:
+        for row in range(0, rows * h, h):
+            for c in range(0, h, 16):
+                new = load(x.new, row + c, 16)
+                store(x.state, row + c, fma(load(w.opened, c, 16), sub(splat(np.float32(0), 16), new), new))
+        return
+    affine(x.state, w.gate, w.gate_b, layer, x.hidden, rows, h, h)
+    _softplus(x.hidden, rows * h)
+    affine(x.hidden, w.gates, w.gates_b, layer, x.sums, rows, h, h)
+    for i in range(0, rows * h, 16):
+        new = load(x.new, i, 16)
+        store(x.state, i, fma(sigmoid(load(x.sums, i, 16)), sub(load(x.state, i, 16), new), new))

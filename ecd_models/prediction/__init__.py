@@ -1,0 +1,1 @@
+"""Densities from a trained model: on grids, at points, from structure files."""

@@ -1,0 +1,130 @@
+"""The crystals of a task, or of a store of one's own: the store and the ids of each part."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ecd_data.errors import UsageError
+from ecd_data.hf.rows import rows_of
+from ecd_data.release.configurations import configuration, configurations, locate, official_split
+from ecd_data.release.data_origin import Origin, check_origin, origin_of, refuse_unofficial, split_hash, store_hash
+from ecd_data.release.own_splits import make_split, read_split
+from ecd_data.store.data_root import given_root, open_store
+from ecd_data.store.reader import Store
+
+if TYPE_CHECKING:
+    from ecd_models.training.config import TrainConfig
+
+KINDS = ("geometries", "compositions", "pairs", "types")
+ALL = "all"  # the part that holds every crystal of a store without a split
+CHOSEN = "ids"  # the part that holds the crystals of an evaluation that were named one by one
+PARTS = ("train", "validation", "test", *(f"test_{kind}" for kind in KINDS))
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A store, the ids of a task's parts in it and where they come from; the sample has its test parts apart as well.
+
+    task: the name of the task or configuration, or the path of a store of one's own. listed: how many crystals each
+    part of the official lists has, where the store has any of them.
+    """
+
+    task: str
+    store: Store
+    parts: dict[str, list[str]]
+    origin: Origin
+    listed: dict[str, int] = field(default_factory=dict)
+
+    def ids(self, part: str) -> list[str]:
+        """The ids of a part; raises UsageError where the task has none."""
+        ids = self.parts.get(part, [])
+        if not ids:
+            there = ", ".join(name for name, ids in self.parts.items() if ids)
+            raise UsageError(f"{self.task} has no crystals in part {part!r} of {self.store.root}; there are: {there}")
+        return ids
+
+    def restricted(self, ids: list[str]) -> TaskData:
+        """The same data with these crystals alone, as the part "ids"; raises UsageError for one that is not there."""
+        if unknown := [id for id in ids if id not in self.store]:
+            near = difflib.get_close_matches(unknown[0], self.store.ids, n=1)
+            hint = f"; did you mean {near[0]!r}" if near else ""
+            raise UsageError(f"{unknown[0]!r} is not in {self.store.root}{hint}")
+        return replace(self, parts={CHOSEN: ids}, listed={})
+
+
+def task_data(task: str, data_dir: str | None = None, sample: bool = False) -> TaskData:
+    """The data of a task or configuration under `data_dir`, $ECD_ROOT or, of the configurations, the embedded sample.
+
+    sample: take the sample, or the copy of it under data_dir, also for a task of the benchmark. Raises UsageError for
+    an unknown task, one that is not at hand, and a task of the benchmark of which the data have no crystal.
+    """
+    name = configuration(task)
+    if not sample:
+        refuse_unofficial(task, given_root(data_dir))
+    store = Store(locate(name, data_dir or None, sample))
+    check_origin(task, store, sample)
+    rows = rows_of(name, store)
+    parts = {part: rows["id"][rows["split"] == part].tolist() for part in PARTS[:3]}
+    origin = origin_of(name, store, parts)
+    lists = official_split(name)
+    official = any(id in store for ids in lists.values() for id in ids)
+    listed = {part: len(lists.get(part, [])) for part in parts} if official else {}
+    for kind in KINDS:
+        parts[f"test_{kind}"] = rows["id"][rows["test_part"] == kind].tolist()
+    return TaskData(name, store, parts, origin, listed)
+
+
+def own_data(store: str | Path | Store, split: str | Path | Mapping[str, Any] | None = None) -> TaskData:
+    """The data of a store of one's own, divided by a split; without one, all crystals are in the part "all".
+
+    split: a JSON file of ids by part, as `ecd split make` writes it, or {"train": 0.8, "validation": 0.1, "test": 0.1,
+    "rule": "composition", "seed": 0}, of which rule and seed may be left out. Raises StoreError where there is no
+    store, UsageError where the split is none or does not fit the store.
+    """
+    opened = store if isinstance(store, Store) else open_store(store)
+    if split is None:
+        parts = {ALL: opened.ids}
+    elif isinstance(split, Mapping):
+        fractions = {part: share for part, share in split.items() if part not in ("rule", "seed")}
+        rule, seed = split.get("rule", "composition"), split.get("seed", 0)
+        parts = make_split(opened, fractions or None, rule=rule, seed=seed)
+    else:
+        parts = read_split(split, opened)
+    hashed = store_hash(opened)
+    return TaskData(str(opened.root), opened, parts, Origin(hashed, hashed, split_hash(parts)))
+
+
+def evaluation_data(
+    name: str | Path | Store,
+    split: str | Path | Mapping[str, Any] | None = None,
+    data_dir: str | None = None,
+    sample: bool = False,
+) -> TaskData:
+    """The data of a task or configuration, or of a Store or the path or URL of one; see `task_data` and `own_data`.
+
+    Raises UsageError where a split is given for a task, which has its own, or data_dir or sample for a store.
+    """
+    own = not isinstance(name, str) or looks_like_store(name)
+    if own and (data_dir or sample):
+        raise UsageError(f"{name} is a store: data_dir (--data) and sample belong to a task, leave them out")
+    if not own and split is not None:
+        raise UsageError(f"{name} is a task and has its own split: give a split with the path of a store")
+    return own_data(name, split) if own else task_data(str(name), data_dir, sample)
+
+
+def looks_like_store(name: str) -> bool:
+    """Whether a name means a store by its path or URL rather than a task: a folder, a URL, or a name in .ecd."""
+    if name in configurations():
+        return False
+    return "://" in name or name.rstrip("/").endswith(".ecd") or Path(name).is_dir()
+
+
+def training_data(config: TrainConfig) -> TaskData:
+    """The data that a configuration trains on: those of its store and split, else those of its task."""
+    if config.store:
+        return own_data(config.store, config.split)
+    return task_data(config.task, config.data_dir, config.sample)

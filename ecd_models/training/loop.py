@@ -1,0 +1,174 @@
+"""Training: seeded probes, Adam, best checkpoint by validation error, exact resume, any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from ecd_data.errors import EcdError
+from ecd_data.release.data_origin import Origin
+from ecd_data.work.interrupts import stop_between_steps
+from ecd_models.batch import ProbeBatch, passes
+from ecd_models.model import DensityModel
+from ecd_models.task_data import TaskData, training_data
+from ecd_models.training.config import TrainConfig
+from ecd_models.training.distributed import Processes, joined
+from ecd_models.training.learning_rate import learning_rate
+from ecd_models.training.probe_batches import EpochBatches, ProbeDataset, pool_folder, subset
+from ecd_models.training.probe_stream import ExtractDataset
+from ecd_models.training.run_folder import Run
+from ecd_models.training.start_run import begun
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is: told after every step. Errors are fractions; validation is None until the first one.
+
+    crystals and probes: of one step, in all processes.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    train_error: float
+    validation_error: float | None
+    best_error: float | None
+    crystals: int
+    probes: int
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The best model of a run, its validation error (fraction), where its files are and where its data come from."""
+
+    model: DensityModel
+    best_error: float
+    best: Path
+    log: Path
+    origin: Origin
+
+
+def train(config: TrainConfig, report: Report | None = None) -> TrainResult:
+    """The best model of a run with `config`; a run that was interrupted or killed goes on where it was saved last.
+
+    Writes config.json, log.csv, last.safetensors and best.safetensors under config.out, which say where the data come
+    from; the checkpoints also say which crystals trained them. Ctrl-C and SIGTERM end the run after the step under way,
+    saved. Under torchrun each process takes its share of every step. Raises UsageError where the folder holds a run of
+    another configuration or other data, or where a task of the benchmark has only the sample's data and config.sample
+    is not set; EcdError where the loss is not finite.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads or threads)
+    try:
+        with stop_between_steps() as stopped, joined(config.device) as processes:
+            return _train(config, processes, report, stopped)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(
+    config: TrainConfig, processes: Processes, report: Report | None, stopped: Callable[[], bool]
+) -> TrainResult:
+    data = training_data(config)
+    run = Run.open(config, data.origin, processes.first)
+    processes.wait()
+    learner = begun(config, data, run, processes)
+    validation = _validation_batches(config, data, learner.model, processes)
+    crystals = config.accumulate * config.batch_size * processes.count
+    for batches in _steps(config, data, learner.model, run, processes, crystals):
+        lr = learning_rate(config, run.step, run.reductions)
+        sums = learner.step(batches, lr, stopped())
+        if sums.loss - sums.loss != 0:
+            raise EcdError(f"{config.out}: the loss is {sums.loss} at step {run.step}: lower lr and run again")
+        run.count(sums, crystals)
+        if run.step % config.validate_every == 0 or run.step == config.steps:
+            run.validated(lr, validation_error(learner.judged, validation, processes), learner.judged)
+            run.save(learner)
+        elif sums.stopped or (config.save_every and run.step % config.save_every == 0):
+            run.save(learner)
+        if report is not None and processes.first:
+            errors = run.loss, run.train_error, run.validation_error, run.best_error
+            report(Progress(run.step, config.steps, *errors, crystals, crystals * config.probes))
+        if sums.stopped:
+            raise KeyboardInterrupt
+        if run.finished:
+            break
+    if run.best_error is None:  # no step was asked for: what the run started from is judged
+        run.validated(0.0, validation_error(learner.judged, validation, processes), learner.judged)
+        run.save(learner)
+    processes.wait()
+    best_error = float("nan") if run.best_error is None else run.best_error  # 0 is an error, too
+    return TrainResult(run.best_model(), best_error, run.best, run.log, data.origin)
+
+
+def _steps(
+    config: TrainConfig, data: TaskData, model: DensityModel, run: Run, processes: Processes, crystals: int
+) -> Iterator[list[ProbeBatch]]:
+    """What this process's share of each remaining step passes through the network."""
+    ids = subset(data.ids("train"), config.fraction, config.seed)
+    if run.finished or not ids:
+        return iter(())
+    samples = _samples(config, data, model, config.probes, config.seed, config.pool)
+    draws = EpochBatches(ids, crystals, config.seed, run.drawn, config.steps - run.step, processes.share)
+    cut = partial(passes, crystals=config.batch_size, max_edges=config.max_edges)
+    return iter(DataLoader(samples, batch_sampler=draws, collate_fn=cut, num_workers=config.workers))
+
+
+@torch.no_grad()
+def validation_error(model: DensityModel, batches: list[ProbeBatch], processes: Processes | None = None) -> float:
+    """Mean over crystals of sum|rho - prediction| / sum|rho| at their probes, a fraction; a crystal a batch.
+
+    Errors of the magnetization, where there is one, count like those of the density.
+    """
+    processes = processes or Processes()
+    was_training = model.training
+    model.eval()
+    sums = torch.zeros(2, dtype=torch.float64)
+    for batch in batches:
+        assert batch.target is not None
+        density = batch.target if batch.target.ndim == 1 else batch.target[:, 0]
+        error = (model(batch) - batch.target).abs().sum() / density.abs().sum()
+        sums += torch.tensor([error.item(), 1.0], dtype=torch.float64)
+    model.train(was_training)
+    total, count = processes.sum(sums.to(processes.device)).tolist()
+    return total / count
+
+
+def _samples(
+    config: TrainConfig, data: TaskData, model: DensityModel, probes: int, seed: int, pool: int
+) -> ProbeDataset | ExtractDataset:
+    if config.extract:
+        options: dict[str, Any] = {"probes": probes, "seed": seed, "atoms": model.atoms, "spin": config.spin}
+        return ExtractDataset(data.store, cutoff=model.network.cutoff, **options)
+    folder = None
+    if config.cache_dir:
+        folder = pool_folder(config.cache_dir, data.store.root, pool, seed, config.spin, model.atoms)
+    return ProbeDataset(
+        data.store.__getitem__,
+        cutoff=model.network.cutoff,
+        probes=probes,
+        seed=seed,
+        atoms=model.atoms,
+        spin=config.spin,
+        pool=pool,
+        folder=folder,
+        cache_bytes=config.cache_mb << 20,
+    )
+
+
+def _validation_batches(
+    config: TrainConfig, data: TaskData, model: DensityModel, processes: Processes
+) -> list[ProbeBatch]:
+    """The same probes of the first validation crystals for the whole run, drawn with a seed of their own."""
+    samples = _samples(config, data, model, config.validation_probes, config.seed + 1, pool=0)
+    ids = data.ids("validation")[: config.validation_crystals]
+    return [samples[0, id].to(device=processes.device) for id in processes.share(ids)]

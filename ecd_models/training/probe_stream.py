@@ -1,0 +1,202 @@
+"""Training batches from the probes of a store on a disk or at a URL, divided exactly among processes and machines."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count, islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import distributed
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+
+from ecd_data.errors import UsageError
+from ecd_data.store import Store, open_store
+from ecd_data.store.probes.draw import Draw, Probes
+from ecd_models.atoms.fitted import SuperposedAtoms
+from ecd_models.batch import ProbeBatch, collate, make_item
+from ecd_models.graph import Neighbors
+
+KEPT = 512  # crystals whose neighbours and superposed atoms are kept, the latter up to KEPT_BYTES
+KEPT_BYTES = 1 << 28
+
+
+class ExtractDataset(Dataset[ProbeBatch]):
+    """Items of `probes` points for any (epoch, id), those of `ProbeStream`: from the extract of `ecd probes`.
+
+    A list of draws is one round of small reads. Crystals that the extract lacks are decoded, with the same result.
+    """
+
+    def __init__(
+        self, store: Store, *, cutoff: float, probes: int, seed: int, atoms: SuperposedAtoms | None, spin: bool
+    ) -> None:
+        self.store, self.cutoff, self.probes, self.seed = store, cutoff, probes, seed
+        self.atoms, self.spin = atoms, spin
+        self._item: Callable[[Probes], ProbeBatch] | None = None
+
+    def __getitem__(self, draw: Draw) -> ProbeBatch:
+        return self.__getitems__([draw])[0]
+
+    def __getitems__(self, draws: Sequence[Draw]) -> list[ProbeBatch]:
+        if self._item is None:  # in the process that draws: what it keeps is not sent to workers
+            self._item = _items(self.cutoff, self.atoms, self.spin)
+        return [self._item(each) for each in self.store.probe_reader.draw(draws, self.probes, self.seed, self.spin)]
+
+
+class ProbeStream(IterableDataset[ProbeBatch]):
+    """Batches of `batch_size` crystals x `probes` points, from the extract of `ecd probes` where the store has one.
+
+    Every epoch visits each id once, over all ranks and workers, in an order of its own; batches run on across epochs,
+    endlessly or until `epochs` are done. The probes of a crystal depend on (seed, epoch, id) alone, and the batches of
+    a rank come in the same order from any number of workers. Ranks are those of torch.distributed or torchrun unless
+    given. With `atoms`, batches have a baseline, which costs an inverse FFT a crystal; with `spin`, targets are
+    [p, 2], density and magnetization.
+
+    `batches(workers)` reads in worker processes; `state_dict` then, or after plain iteration, says where to go on, on
+    any number of workers and ranks. In a DataLoader of your own (batch_size=None) count the batches yourself and give
+    `load_state_dict` the crystals of all ranks.
+    """
+
+    def __init__(
+        self,
+        store: Store | str,
+        ids: Sequence[str] | None = None,
+        *,
+        cutoff: float,
+        probes: int = 200,
+        batch_size: int = 16,
+        seed: int = 0,
+        epochs: int | None = None,
+        atoms: SuperposedAtoms | None = None,
+        spin: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        self.store = store if isinstance(store, Store) else open_store(store)
+        self.ids = list(self.store.ids if ids is None else ids)
+        self.cutoff, self.probes, self.batch_size, self.seed = cutoff, probes, batch_size, seed
+        self.epochs, self.atoms, self.spin = epochs, atoms, spin
+        self.rank, self.world_size = _place(rank, world_size)
+        self.crystals = 0
+        self._check()
+
+    def _check(self) -> None:
+        if min(self.probes, self.batch_size, self.epochs or 1) < 1 or self.seed < 0:
+            raise UsageError("probes, batch_size and epochs must be at least 1, and seed not negative")
+        if not self.ids or len(set(self.ids)) < len(self.ids):
+            raise UsageError(f"{self.store.root}: give at least one id, and each once")
+        index = self.store.probe_reader.index
+        for id in self.ids:
+            if index is None or id not in index:
+                self.store.place(id)
+
+    def state_dict(self) -> dict[str, int]:
+        """How many crystals all ranks together have drawn, with the seed."""
+        return {"seed": self.seed, "crystals": self.crystals}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state_dict` was taken; raises UsageError where that had another seed."""
+        if state["seed"] != self.seed:
+            raise UsageError(f"the state is of seed {state['seed']} and the stream of {self.seed}: give the same seed")
+        self.crystals = state["crystals"]
+
+    def __len__(self) -> int:
+        """Batches of this rank that are left; raises TypeError for an endless stream."""
+        if self.epochs is None:
+            raise TypeError("an endless stream has no length: give epochs")
+        left = self.epochs * len(self.ids) - self.crystals - self.rank * self.batch_size
+        return max(0, -(-left // self._stride))
+
+    @property
+    def _stride(self) -> int:
+        return self.batch_size * self.world_size
+
+    def batches(self, workers: int = 0, **options: Any) -> Iterator[ProbeBatch]:
+        """The batches of this rank, made by worker processes where there are any, counted for `state_dict`.
+
+        Further options are those of torch's DataLoader, as in pin_memory=True.
+        """
+        if workers == 0:
+            yield from self
+            return
+        for batch in DataLoader(self, batch_size=None, num_workers=workers, **options):
+            self._count()
+            yield batch
+
+    def _count(self) -> None:
+        self.crystals += self._stride
+        if self.epochs is not None:
+            self.crystals = min(self.crystals, self.epochs * len(self.ids))
+
+    def __iter__(self) -> Iterator[ProbeBatch]:
+        worker = get_worker_info()
+        draws = self._draws(0, 1) if worker is None else self._draws(worker.id, worker.num_workers)
+        probes = self.store.probe_reader.stream(draws, self.probes, self.seed, self.spin)
+        item = _items(self.cutoff, self.atoms, self.spin)
+        while drawn := list(islice(probes, self.batch_size)):
+            if worker is None:
+                self._count()
+            yield collate([item(each) for each in drawn])
+
+    def _draws(self, worker: int, workers: int) -> Iterator[Draw]:
+        """The crystals of every `workers`-th batch of this rank from number `worker` on."""
+        crystals, total = len(self.ids), None if self.epochs is None else self.epochs * len(self.ids)
+        first = self.crystals + self.rank * self.batch_size
+        orders: dict[int, NDArray[np.int64]] = {}
+        for step in count(worker, workers):
+            start = first + step * self._stride
+            for position in range(start, start + self.batch_size):
+                if total is not None and position >= total:
+                    return
+                epoch, place = divmod(position, crystals)
+                if epoch not in orders:
+                    orders = {e: o for e, o in orders.items() if e == epoch - 1}
+                    orders[epoch] = np.random.default_rng([self.seed, epoch]).permutation(crystals)
+                yield epoch, self.ids[orders[epoch][place]]
+
+
+def _items(cutoff: float, atoms: SuperposedAtoms | None, spin: bool) -> Callable[[Probes], ProbeBatch]:
+    """What makes an item of the probes of one crystal; neighbours and superposed atoms of the last ones are kept."""
+    kept: OrderedDict[str, tuple[Neighbors, NDArray[np.float32] | None]] = OrderedDict()
+
+    def prepared(probes: Probes) -> tuple[Neighbors, NDArray[np.float32] | None]:
+        if probes.id not in kept:
+            baseline = None if atoms is None else atoms(probes.crystal, probes.shape).values.astype(np.float32)
+            kept[probes.id] = Neighbors(probes.crystal, cutoff), baseline
+            if len(kept) > KEPT or sum(b.nbytes for _, b in kept.values() if b is not None) > KEPT_BYTES:
+                kept.popitem(last=False)
+        return kept[probes.id]
+
+    def item(probes: Probes) -> ProbeBatch:
+        neighbors, baseline = prepared(probes)
+        target = probes.values
+        if spin:
+            target = np.stack([target, _collinear(probes)], axis=1)
+        at = None if baseline is None else baseline.ravel()[probes.index]
+        return make_item(neighbors, probes.crystal.numbers, probes.frac_coords, target, at)
+
+    return item
+
+
+def _collinear(probes: Probes) -> NDArray[np.float32]:
+    """The magnetization, zero where the density is not spin-polarised."""
+    if probes.magnetization is None:
+        return np.zeros_like(probes.values)
+    if probes.magnetization.ndim != 1:
+        raise UsageError(f"{probes.id} is non-collinear, its magnetization a vector: stream it without spin")
+    return probes.magnetization
+
+
+def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """This process's rank and how many there are: as given, of torch.distributed, of torchrun, or alone."""
+    if distributed.is_available() and distributed.is_initialized():
+        found = distributed.get_rank(), distributed.get_world_size()
+    else:
+        found = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    place = found[0] if rank is None else rank, found[1] if world_size is None else world_size
+    if not 0 <= place[0] < place[1]:
+        raise UsageError(f"rank {place[0]} of {place[1]} processes does not exist: ranks count from 0")
+    return place

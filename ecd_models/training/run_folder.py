@@ -1,0 +1,161 @@
+"""A training run on disk: configuration, logs, last state and best model, each replaced as a whole."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from ecd_data.errors import UsageError
+from ecd_data.release.data_origin import Origin
+from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
+from ecd_models.model import DensityModel
+from ecd_models.training.config import TrainConfig
+from ecd_models.training.logs import CsvLog, TensorBoardLog
+from ecd_models.training.train_step import Learner, StepSums
+from ecd_models.training.trained_on import KEY, TrainedOn
+
+# What may change when a run goes on: the result of the steps already made does not depend on it.
+FREE: tuple[str, ...] = (
+    "steps",
+    "out",
+    "device",
+    "workers",
+    "threads",
+    "cache_mb",
+    "cache_dir",
+    "data_dir",
+    "save_every",
+    "max_edges",
+)
+FREE += ("patience", "tensorboard", "start", "sample")
+KEPT = ("step", "drawn", "best_error", "validation_error", "stale", "reductions")
+
+
+class Run:
+    """The files of one run and its figures: where it is, how good it is, means since the last validation.
+
+    Of several processes only the one that `writes` touches the files.
+    """
+
+    def __init__(self, config: TrainConfig, writes: bool = True) -> None:
+        self.config, self.folder, self.writes = config, Path(config.out), writes
+        self.best, self.last = self.folder / "best.safetensors", self.folder / "last.safetensors"
+        self.log = self.folder / "log.csv"
+        self.step = self.drawn = 0
+        self.trained_on: TrainedOn | None = None
+        self.best_error: float | None = None
+        self.validation_error: float | None = None
+        self.stale = self.reductions = 0
+        self._loss = self._error = self._density = 0.0
+        self._count, self._seconds, self._resumed = 0, 0.0, time.monotonic()
+        logs: list[Any] = [CsvLog(self.log)]
+        if config.tensorboard:
+            logs.append(TensorBoardLog(self.folder / "tensorboard"))
+        self._logs = logs if writes else []
+
+    @classmethod
+    def open(cls, config: TrainConfig, origin: Origin, writes: bool = True) -> Self:
+        """The run of a configuration, new or to be continued; raises UsageError where the folder holds another run.
+
+        That is a run of another configuration, or one whose crystals are not those of `origin`.
+        """
+        run = cls(config, writes)
+        path = run.folder / "config.json"
+        text = json.dumps(config.to_dict() | origin.to_dict(), indent=2, sort_keys=True)
+        if path.exists() and run.last.exists():
+            before = path.read_text()
+            if _fixed(before) != _fixed(text):
+                raise UsageError(f"{run.folder} holds a run of another configuration: name another out or remove it")
+            if json.loads(before).get("split_hash", origin.split_hash) != origin.split_hash:
+                raise UsageError(
+                    f"{run.folder} holds a run on other crystals, and the data are now {origin}: give it the data that "
+                    "it began with, or name another out"
+                )
+        if run.folder.exists() and not run.folder.is_dir():
+            raise UsageError(f"{run.folder} is a file: name a folder as out")
+        if writes:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return run
+
+    @property
+    def loss(self) -> float:
+        """Mean loss since the last validation."""
+        return self._loss / max(1, self._count)
+
+    @property
+    def train_error(self) -> float:
+        """Summed |error| over summed density since the last validation, a fraction."""
+        return self._error / self._density if self._density else float("nan")
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in the run, over all its resumptions."""
+        return self._seconds + time.monotonic() - self._resumed
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are made or early stopping ended the run."""
+        return self.step >= self.config.steps or 0 < self.config.patience <= self.stale
+
+    def count(self, sums: StepSums, crystals: int) -> None:
+        """Take in a step."""
+        self.step, self.drawn = self.step + 1, self.drawn + crystals
+        self._loss, self._error = self._loss + sums.loss, self._error + sums.error
+        self._density, self._count = self._density + sums.density, self._count + 1
+
+    def validated(self, lr: float, error: float, model: DensityModel) -> None:
+        """Log a validation, keep the best model and start the means anew."""
+        self.validation_error = error
+        better = self.best_error is None or error < self.best_error
+        self.stale = 0 if better else self.stale + 1
+        if self.stale and self.stale % max(1, self.config.lr_patience) == 0:
+            self.reductions += 1
+        for log in self._logs:
+            log.add(self.step, lr, self.loss, 100 * self.train_error, 100 * error, self.seconds)
+        if better:
+            self.best_error = error
+            if self.writes:
+                metadata = {"config": self.config.to_dict(), "step": self.step, "validation_error": error}
+                save_checkpoint(self.best, model, metadata | self._record())
+        self._loss = self._error = self._density = 0.0
+        self._count = 0
+
+    def save(self, learner: Learner) -> None:
+        """Write the last state."""
+        if self.writes:
+            figures = [self._loss, self._error, self._density, self._count, self.seconds]
+            state = {name: getattr(self, name) for name in KEPT}
+            metadata = {**state, "figures": figures} | self._record()
+            save_checkpoint(self.last, learner.model, metadata, learner.state())
+
+    def _record(self) -> dict[str, str]:
+        """What checkpoints say of the data."""
+        return {} if self.trained_on is None else {KEY: self.trained_on.text}
+
+    def interrupted(self) -> Checkpoint | None:
+        """The last state of the run, None for a new one."""
+        return load_checkpoint(self.last) if self.last.exists() else None
+
+    def restore(self, metadata: dict[str, Any]) -> None:
+        """Take on the figures of a last state."""
+        for name in KEPT:
+            setattr(self, name, metadata[name])
+        self._loss, self._error, self._density, self._count, self._seconds = metadata["figures"]
+
+    def begin(self) -> None:
+        """Open the logs at the step of the run."""
+        for log in self._logs:
+            log.resume(self.step)
+
+    def best_model(self) -> DensityModel:
+        """The model of the best validation."""
+        return load_model(self.best)
+
+
+def _fixed(text: str) -> dict[str, object]:
+    """A configuration without what may change when a run goes on."""
+    values = TrainConfig.from_dict(json.loads(text)).to_dict()  # an earlier version may not have written all keys
+    return {key: value for key, value in values.items() if key not in FREE}
