@@ -1,4 +1,4 @@
-"""Blocks of Fortran numbers as VASP writes them, parsed and printed."""
+"""Blocks of Fortran numbers as VASP and others write them: the compiled reader where it is built, numpy elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 
 from ecd_data.crystal import Floats
 from ecd_data.errors import FormatError
-from ecd_data.formats.fixed import DIGITS, LINE, PER_LINE, WIDTH, c_order, parse_lines
 from ecd_data.formats.numbers import parse_numbers, parse_planes, to_floats
 from ecd_data.io.file_bytes import Text
 
@@ -43,7 +42,7 @@ def parse_block(data: Text, start: int, count: int, name: str) -> tuple[Floats, 
     FormatError where a number is not one, is not finite, or the count does not match.
     """
     _check_room(data, start, count, name)
-    fast = _parse_compiled(data, start, count) or _parse_fixed(data, start, count)
+    fast = _parse_compiled(data, start, count)
     if fast is not None:
         return fast
     stop, end = _block_end(data, start, count, name)
@@ -91,28 +90,6 @@ def _is_filling(data: Text, start: int, position: int, count: int, more: list[by
         and rest + len(more) == width
         and data[start:line].count(b"\n") == full
     )
-
-
-def _parse_fixed(data: Text, start: int, count: int) -> tuple[Floats, int] | None:
-    """The block where it has VASP's layout, else None; lines with unusual numbers in it are parsed one by one."""
-    ends = (data[start + LINE : start + LINE + 2] + b"?")[:2]
-    stride = LINE + (1 if ends[:1] == b"\n" else 2)
-    lines, rest = divmod(count, PER_LINE)
-    last = start + lines * stride
-    if lines == 0 or (stride > LINE + 1 and ends != b"\r\n") or last > len(data):
-        return None
-    values = np.empty(count)
-    undone = parse_lines(data, start, lines, stride, values[: lines * PER_LINE])
-    if undone is None:
-        return None
-    end = _after_line(data, last) if rest else last
-    pieces = [(slice(PER_LINE * n, PER_LINE * (n + 1)), start + n * stride, start + (n + 1) * stride) for n in undone]
-    for part, first, after in [*pieces, (slice(count - rest, count), last, end)]:
-        numbers = to_floats(data[first:after])
-        if numbers is None or len(numbers) != part.stop - part.start or not np.isfinite(numbers).all():
-            return None
-        values[part] = numbers
-    return values, end
 
 
 def _first_bad_word(text: bytes, count: int) -> str:
@@ -184,51 +161,13 @@ def _form(word: bytes) -> tuple[int, int] | None:
     return len(found[1]), len(found[2] or b"")
 
 
-def format_block(values: Floats) -> bytes:
-    """Numbers in VASP's (5(1X,E17.11)) layout, every line ended."""
-    lines = _fields(values)
-    full = len(values) // PER_LINE * PER_LINE
-    table = np.full((full // PER_LINE, PER_LINE * WIDTH + 1), ord("\n"), dtype=np.uint8)
-    table[:, :-1] = lines[:full].reshape(-1, PER_LINE * WIDTH)
-    rest = lines[full:].tobytes()
-    return table.tobytes() + (rest + b"  \n" if rest else b"")
-
-
-def _fields(values: Floats) -> np.ndarray:
-    """One WIDTH-character field a number, as bytes [n, WIDTH]."""
-    magnitude = np.abs(values)
-    exponent = np.zeros(len(values), dtype=np.int64)
-    live = (magnitude > 0) & np.isfinite(magnitude)
-    exponent[live] = np.floor(np.log10(magnitude[live])).astype(np.int64) + 1
-    if exponent.max(initial=0) > 99 or not np.isfinite(magnitude).all():
-        raise FormatError("a value is not finite or too large for VASP's two-digit exponents")
-    tiny = exponent < -98  # E-99 is the last exponent of two digits; such densities are zero
-    magnitude = np.where(tiny, 0.0, magnitude)
-    exponent[tiny] = 0
-    mantissa = _mantissa(magnitude, exponent)
-    for shift in (1, -1):  # log10 may be off by one next to a power of ten
-        wrong = mantissa >= 10**DIGITS if shift == 1 else (mantissa < 10 ** (DIGITS - 1)) & (magnitude > 0)
-        exponent[wrong] += shift
-        mantissa[wrong] = _mantissa(magnitude[wrong], exponent[wrong])
-    return _layout(values < 0, mantissa, exponent)
-
-
-def _mantissa(magnitude: Floats, exponent: np.ndarray) -> np.ndarray:
-    power = DIGITS - exponent
-    scaled = np.where(power >= 0, magnitude * 10.0 ** np.maximum(power, 0), magnitude / 10.0 ** np.maximum(-power, 0))
-    return np.rint(scaled).astype(np.int64)
-
-
-def _layout(negative: np.ndarray, mantissa: np.ndarray, exponent: np.ndarray) -> np.ndarray:
-    fields = np.empty((len(mantissa), WIDTH), dtype=np.uint8)
-    fields[:, 0] = ord(" ")
-    fields[:, 1] = np.where(negative, ord("-"), ord("0"))
-    fields[:, 2] = ord(".")
-    for digit in range(DIGITS):
-        mantissa, remainder = np.divmod(mantissa, 10)
-        fields[:, 2 + DIGITS - digit] = remainder + ord("0")
-    fields[:, 14] = ord("E")
-    fields[:, 15] = np.where(exponent < 0, ord("-"), ord("+"))
-    fields[:, 16] = np.abs(exponent) // 10 + ord("0")
-    fields[:, 17] = np.abs(exponent) % 10 + ord("0")
-    return fields
+def c_order(values: Floats, shape: tuple[int, int, int], divisor: float, out: Floats | None = None) -> Floats:
+    """Numbers with the first axis fastest, divided, as an ordinary array [shape], `out` where that is given."""
+    source = values.reshape(shape[::-1])
+    grid = np.empty(shape) if out is None else out
+    slab = np.empty((shape[2], shape[0]))  # one plane at a time stays in the cache
+    for plane in range(shape[1]):
+        np.divide(source[:, plane], divisor, out=slab)
+        grid[:, plane] = slab.T
+    grid.flags.writeable = False  # so that a Density takes it as it is
+    return grid

@@ -10,7 +10,7 @@ import numpy as np
 from ecd_data.crystal import SYMBOLS, Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
-from ecd_data.formats.fixed import c_order
+from ecd_data.formats.fortran import c_order
 from ecd_data.formats.labels import element_of_label
 from ecd_data.formats.numbers import to_floats
 from ecd_data.formats.spin_channels import SPIN_GUESSED, density_and_spin

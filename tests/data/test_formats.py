@@ -18,8 +18,9 @@ import pytest
 from ecd_data import Crystal, Density, check, read, write
 from ecd_data.dft.pseudopotentials import pseudo_folder
 from ecd_data.errors import FormatError, UsageError
-from ecd_data.formats import fixed, numbers
-from ecd_data.formats.fortran import format_block, parse_block, parse_grid
+from ecd_data.formats import fortran, numbers
+from ecd_data.formats.fortran import parse_block, parse_grid
+from ecd_data.formats.vasp.number_text import format_block
 from ecd_data.io.compression import ENDINGS
 from ecd_data.io.file_bytes import MappedFile
 from tests.conftest import smooth_density
@@ -51,7 +52,7 @@ def way(request, monkeypatch) -> str:
 
 
 @pytest.mark.parametrize("powers", [(-3, 6), (-14, 36), (-60, 60)])
-@pytest.mark.parametrize("count", [5, 41, 5 * fixed.CHUNK * 3 + 3])
+@pytest.mark.parametrize("count", [5, 41, 23_043])
 def test_numbers_are_those_of_float_to_the_last_bit(way, powers, count):
     text = numbers_text(count, powers)
     text = text.replace(b" 0.00000000000E+00", b" -.00000000000E+00", 1)
@@ -156,7 +157,9 @@ def test_windows_line_ends_and_a_file_on_the_disk(way, tmp_path):
 
 def test_columns_become_c_order():
     values = np.arange(24, dtype=float)
-    np.testing.assert_array_equal(fixed.c_order(values, (2, 3, 4), 2.0), values.reshape(4, 3, 2).transpose(2, 1, 0) / 2)
+    np.testing.assert_array_equal(
+        fortran.c_order(values, (2, 3, 4), 2.0), values.reshape(4, 3, 2).transpose(2, 1, 0) / 2
+    )
 
 
 def close(one: Density, two: Density, tolerance: float = 1e-9) -> None:

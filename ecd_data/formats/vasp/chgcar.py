@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import FormatError, UsageError
-from ecd_data.formats.fortran import format_block, last_is_whole, parse_grid
+from ecd_data.formats.fortran import last_is_whole, parse_grid
 from ecd_data.formats.vasp.header import read_header
+from ecd_data.formats.vasp.number_text import format_block
 from ecd_data.formats.vasp.occupancies import check_tail
 from ecd_data.io.file_bytes import Text, comment_line, grid_points
 
