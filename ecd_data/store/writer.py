@@ -50,7 +50,7 @@ class StoreWriter:
         self._refuse_other_folders()
         self._parts.mkdir(parents=True, exist_ok=True)
         self._release = lock(self._parts, self)
-        for left in self.path.glob(".index*.writing"):
+        for left in self.path.glob(".index*"):
             left.unlink()  # by a process that was killed: nothing refers to it
         self._table = self._existing()
         self._sources: dict[str, str | None] = dict(

@@ -503,7 +503,7 @@ def test_a_full_disk_keeps_completed_parts_and_the_rerun_continues(tmp_path, mon
 
 def test_what_a_killed_process_leaves_is_swept(path):
     (path / "parts" / ".part-00001.zarr.zip.writing").write_bytes(b"half")
-    (path / ".index-abc").write_bytes(b"half")
+    (path / ".index.parquet-abc.writing").write_bytes(b"half")
     before = contents(path)
     with StoreWriter(path):
         pass

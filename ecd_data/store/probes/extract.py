@@ -76,7 +76,7 @@ def extract_probes(
     report = Extraction(folder, settings)
     release = lock(folder, report)
     try:
-        for left in [*folder.glob(".part-*"), *folder.glob(".index*.writing")]:
+        for left in [*folder.glob(".part-*"), *folder.glob(".index*")]:
             left.unlink()  # by a process that was killed: nothing refers to them
         kept = _kept(folder, before, groups)
         named = set(before["file"].to_pylist())  # also of files that are lost: readers may know the names
