@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ecd_data.arguments import fractional_points, grid_shape
 from ecd_data.crystal import Crystal, Floats, frozen
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Density:
         """Density in e/Å^3 at fractional positions [n, 3], by the exact trigonometric interpolant of the grid [n]."""
         from ecd_data.fourier import evaluate  # SciPy loads more slowly than a crystal is read
 
-        return evaluate(self.values, np.asarray(frac_points, dtype=np.float64))
+        return evaluate(self.values, fractional_points(frac_points))
 
     def resample(self, shape: tuple[int, int, int]) -> Density:
         """The density on another grid by Fourier interpolation; the electron count is unchanged.
@@ -101,7 +102,7 @@ class Density:
         """
         from ecd_data.fourier import resample
 
-        spin = self.magnetization
+        shape, spin = grid_shape(shape), self.magnetization
         if spin is not None:
             spin = resample(spin, shape) if spin.ndim == 3 else np.stack([resample(m, shape) for m in spin])
         return replace(self, values=resample(self.values, shape), magnetization=spin, augmentation=None)

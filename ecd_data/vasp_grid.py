@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ecd_data.arguments import real_number, shown
 from ecd_data.errors import UsageError
 
 RYDBERG = 13.605826  # eV and
@@ -43,12 +44,12 @@ def vasp_coarse_grid(lattice: ArrayLike, encut: float, prec: str = "accurate") -
 
 def precision(prec: str) -> str:
     """VASP's PREC in full and lower case from its beginning ("accura", "N"); raises UsageError for another word."""
-    word = prec.strip().lower()
+    word = prec.strip().lower() if isinstance(prec, str) else ""
     if word in COARSE_FACTORS:
         return word
     found = [full for full in COARSE_FACTORS if word and full[0] == word[0]]  # VASP looks at the first letter
     if not found:
-        raise UsageError(f"PREC is one of {', '.join(COARSE_FACTORS)}, not {prec!r}")
+        raise UsageError(f"PREC is one of {', '.join(COARSE_FACTORS)}, not {shown(prec)}")
     return found[0]
 
 
@@ -70,6 +71,7 @@ def _fits(lengths: NDArray[np.float64], sizes: list[float]) -> bool:
 
 def _sizes(lattice: ArrayLike, cutoff: float, factor: float, rounding: float) -> Shape:
     """Sizes along a, b, c that hold `factor` times the reciprocal lattice vectors in the radius of the cutoff."""
+    cutoff = real_number(cutoff, "a cutoff", "520 (eV)")
     lengths = np.linalg.norm(np.asarray(lattice, dtype=np.float64).reshape(3, 3), axis=1)
     if not (0 < cutoff < MAX_CUTOFF and np.isfinite(lengths).all()):
         raise UsageError(f"a cutoff is a number of eV such as 520, not {cutoff}")

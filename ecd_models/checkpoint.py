@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ecd_data.arguments import path_text
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.io.atomic_write import write_whole
 from ecd_models.atoms.fitted import SuperposedAtoms
@@ -222,7 +223,7 @@ def export_published(model: nn.Module, path: str | Path) -> None:
 
 def load_model(name_or_path: str | Path | None = None) -> DensityModel:
     """A trained model: a shipped one by name (without a name the default), our .safetensors, or a published .pt."""
-    path = Path(name_or_path if name_or_path is not None else DEFAULT)
+    path = Path(path_text(DEFAULT if name_or_path is None else name_or_path, "a checkpoint"))
     shipped = {file.stem: file for file in sorted(PRETRAINED.glob("*.safetensors"))}
     if str(path) in shipped:
         return load_checkpoint(shipped[str(path)]).model

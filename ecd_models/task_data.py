@@ -49,6 +49,8 @@ class TaskData:
 
     def restricted(self, ids: list[str]) -> TaskData:
         """The same data with these crystals alone, as the part "ids"; raises UsageError for one that is not there."""
+        if not ids:
+            raise UsageError(f"ids= is empty: name crystals of {self.store.root}, or leave it out")
         if unknown := [id for id in ids if id not in self.store]:
             near = difflib.get_close_matches(unknown[0], self.store.ids, n=1)
             hint = f"; did you mean {near[0]!r}" if near else ""

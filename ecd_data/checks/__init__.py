@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ecd_data.arguments import shown
 from ecd_data.checks.crystal import check_atoms
 from ecd_data.checks.grid import check_grid
 from ecd_data.checks.guesses import check_guesses
@@ -10,6 +11,7 @@ from ecd_data.checks.report import FLAGS, PROBLEMS, Finding, Report, combined, p
 from ecd_data.checks.run import check_run
 from ecd_data.checks.values import check_values, is_finite
 from ecd_data.density import Density
+from ecd_data.errors import UsageError
 
 __all__ = ["FLAGS", "PROBLEMS", "Finding", "Report", "check", "check_pair"]
 
@@ -22,6 +24,8 @@ def check(rho: Density) -> Report:
     run's; looked at are negative charge, augmentation, distances of atoms, convergence, frozen densities, LDA+U with
     hybrids, the release's settings, and what the reader had to guess.
     """
+    if not isinstance(rho, Density):
+        raise UsageError(f"check wants a Density, as read(path) gives it, not {shown(rho)}")
     if not is_finite(rho):
         return problem("not-finite", "values that are not finite")
     found = (*check_guesses(rho), *check_values(rho), *check_atoms(rho), *check_grid(rho), *check_run(rho))

@@ -8,10 +8,9 @@ import numpy as np
 
 from ecd_data.checks.report import Report, flag
 from ecd_data.density import Density
-from ecd_data.formats.structure import closest_pair
+from ecd_data.formats.structure import THINNEST, closest_pair
 
 NEAREST = 0.6  # Å; the shortest bond there is, H-H, has 0.74
-THINNEST = 0.1  # Å between opposite faces of a cell, below which its images are not worth counting
 
 
 def check_atoms(rho: Density) -> Iterator[Report]:

@@ -14,7 +14,7 @@ FLAGS = {
     "no-magnetization": "the run was spin-polarized, the file has no magnetization",
     "all-electron": "it holds core electrons, or valence electrons with their cusps: AECCAR",
     "pseudo-density": "it lacks the compensation charges of the atoms: GPAW's .gpw",
-    "unit-guessed": "the file leaves the unit open, and its electrons are plausible in both",
+    "unit-guessed": "the file leaves the unit open, and its electrons are possible in both",
     "xsf-ends-guessed": "whether the last points of an XSF's grid repeat the first is not sure",
     "spin-guessed": "which of its spins a grid is follows from its name alone, and is not sure",
     "other-grid": "the grid is not the one that VASP takes for this cell, ENCUT and PREC",

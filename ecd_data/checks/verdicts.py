@@ -16,7 +16,7 @@ from ecd_data.checks.report import flag, problem
 from ecd_data.conversion.sources import default_id, find_sources
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UnknownIdError, UsageError
-from ecd_data.formats import read_run
+from ecd_data.formats import read_run, unit_for
 from ecd_data.store.data_root import CONFIGURATIONS, open_store
 from ecd_data.store.index import INDEX
 from ecd_data.store.reader import Store
@@ -29,18 +29,23 @@ class Entry:
     name: str
     id: str
     load: Callable[[], Density]
+    open_unit: bool = False
 
 
 Partner = Callable[[Entry, Density], Report]
 
 
-def entries(sources: Iterable[str | Path]) -> list[Entry]:
+def entries(sources: Iterable[str | Path], unit: str | None = None) -> list[Entry]:
     """The densities that are meant: files, folders, patterns, stores (path, URL, or pbe, hse, ...), `store::id`.
 
-    A file that does not exist and a folder without densities are entries too, whose verdicts say so. Raises StoreError
-    for a damaged store.
+    A file that does not exist and a folder without densities are entries too, whose verdicts say so. unit: of the cubes
+    and XSFs among the files, see `read`; what states its own is read as it is. Raises StoreError for a damaged store,
+    UsageError for an unknown unit, and for one where no file is meant that leaves it open.
     """
-    return [entry for source in sources for entry in _entries(str(source))]
+    found = [entry for source in sources for entry in _entries(str(source), unit)]
+    if unit is not None and not any(entry.open_unit for entry in found):
+        raise UsageError("none of these is a cube or XSF, which alone leave the unit open: leave --unit out")
+    return found
 
 
 def verdicts(found: Iterable[Entry], pbe: str | Path | None = None) -> Iterator[tuple[Entry, Report]]:
@@ -94,7 +99,7 @@ def as_json(results: Iterable[tuple[Entry, Report]]) -> str:
     return json.dumps({"ok": not bad, "checked": len(by_name), "bad": bad, "entries": by_name}, indent=1)
 
 
-def _entries(source: str) -> Iterator[Entry]:
+def _entries(source: str, unit: str | None) -> Iterator[Entry]:
     store, mark, id = source.rpartition("::")
     if _is_store(source):
         opened = open_store(source)
@@ -104,16 +109,21 @@ def _entries(source: str) -> Iterator[Entry]:
     elif Path(source).is_dir():
         try:
             found = find_sources(source, predictions=True)
-            yield from (Entry(str(file), file.id, _reader(str(file))) for file in found)
+            yield from (_file_entry(str(file), file.id, unit) for file in found)
         except UsageError as error:
             yield Entry(source, "", _raiser(error))
     else:
         matches = [] if Path(source).exists() else sorted(glob.glob(source, recursive=True))
         for path in matches or [source]:
             if path != source and Path(path).is_dir():  # a run folder or a store that the pattern means
-                yield from _entries(path)
+                yield from _entries(path, unit)
             else:
-                yield Entry(path, default_id(path), _reader(path))
+                yield _file_entry(path, default_id(path), unit)
+
+
+def _file_entry(path: str, id: str, unit: str | None) -> Entry:
+    stated = unit_for(path, unit)
+    return Entry(path, id, _reader(path, stated), stated is not None)
 
 
 def _is_store(source: str) -> bool:
@@ -127,8 +137,8 @@ def _getter(store: Store, id: str) -> Callable[[], Density]:
     return lambda: store[id]
 
 
-def _reader(path: str) -> Callable[[], Density]:
-    return lambda: read_run(path)
+def _reader(path: str, unit: str | None) -> Callable[[], Density]:
+    return lambda: read_run(path, unit)
 
 
 def _raiser(error: EcdError) -> Callable[[], Density]:

@@ -9,11 +9,10 @@ from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ecd_data.conversion.sources import content_is_density, is_data, is_density
+from ecd_data.conversion.sources import content_is_density, is_density, why_left_out
 from ecd_data.errors import FormatError
 from ecd_data.formats import HEAD
 from ecd_data.io.compression import DAMAGE, MAX_BYTES, decompressed, read_bytes
-from ecd_data.io.density_names import other_quantity
 
 try:  # inflates more than twice as fast
     _gzip: Any = import_module("isal.igzip")
@@ -21,9 +20,12 @@ except ImportError:
     _gzip = import_module("gzip")
 
 
-def density_members(path: str, wanted: str | None = None) -> Iterator[tuple[str, bytes]]:
+def density_members(
+    path: str, wanted: str | None = None, left_out: dict[str, str] | None = None
+) -> Iterator[tuple[str, bytes]]:
     """Name and bytes, as they lie in the archive, of each member that is a density, or of the one that is wanted.
 
+    Derived and predicted densities and other quantities go to `left_out`, as `told_left_out` wants them.
     Raises FormatError where the archive is damaged, cut, or has no member of the wanted name.
     """
     found = False
@@ -32,7 +34,7 @@ def density_members(path: str, wanted: str | None = None) -> Iterator[tuple[str,
             for member in tar:
                 if not member.isreg() or member.issparse():
                     continue
-                content = _content(tar, member, wanted)
+                content = _content(tar, member, wanted, {} if left_out is None else left_out)
                 if content is not None:
                     found = True
                     yield member.name.removeprefix("./"), content
@@ -54,14 +56,16 @@ def _opened(path: str) -> tarfile.TarFile:
     return tarfile.open(path, "r|*")
 
 
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: str | None) -> bytes | None:
+def _content(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: str | None, left_out: dict[str, str]
+) -> bytes | None:
     """The bytes of a member that is meant, None of another."""
     name = PurePosixPath(member.name).name
     if wanted is not None and member.name.removeprefix("./") != wanted.removeprefix("./"):
         return None
     stream = tar.extractfile(member)
     head = stream.read(HEAD) if stream else b""
-    if stream is None or not (wanted or _is_data(name, head)):
+    if stream is None or not (wanted or _is_data(name, head, member.name.removeprefix("./"), left_out)):
         return None
     if member.size > MAX_BYTES:
         raise FormatError(f"{member.name} is larger than any density")
@@ -71,9 +75,12 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: str | None) 
     return content
 
 
-def _is_data(name: str, head: bytes) -> bool:
+def _is_data(name: str, head: bytes, member: str, left_out: dict[str, str]) -> bool:
     """Whether a member is a crystal's density by its name or content, and neither derived nor predicted."""
-    if name.startswith("._") or other_quantity(name, head) or not is_data(name, head):
+    if name.startswith("._"):
+        return False
+    if (quantity := why_left_out(name, head)) is not None:
+        left_out[member] = quantity
         return False
     return is_density(name) or content_is_density(head)
 

@@ -10,17 +10,20 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ecd_data.arguments import shown
 from ecd_data.checks import check
 from ecd_data.conversion.archive_members import density_members, plain
-from ecd_data.conversion.journal import ConversionJournal
+from ecd_data.conversion.journal import JOURNAL, ConversionJournal
 from ecd_data.conversion.source_ids import Source, distinct, member_id
-from ecd_data.conversion.sources import find_sources
+from ecd_data.conversion.sources import find_sources, told_left_out
 from ecd_data.density import Density
-from ecd_data.errors import EcdError
-from ecd_data.formats import parse, read_run
+from ecd_data.errors import EcdError, UsageError
+from ecd_data.formats import parse, read_run, unit_for, unit_of
+from ecd_data.formats.units import unit_named
 from ecd_data.safe_text import printable
 from ecd_data.store.destination import refuse_file_name
 from ecd_data.store.packing import Packed, packed, refuse_id
+from ecd_data.store.reader import Store
 from ecd_data.store.writer import StoreWriter
 from ecd_data.work.interrupts import stop_between_steps
 from ecd_data.work.process_pool import Cluster, Lost, refuse_impossible, spread
@@ -54,11 +57,15 @@ class _Job:
     bound: float
     pipeline: str
     stored: str | None
+    unit: str | None = None
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of a file or member: a packed crystal, or a reason, or neither where the store has the same."""
+    """What became of a file or member: a packed crystal, or a reason, or neither where the store has the same.
+
+    told: of an archive, sentences on what in it was left out.
+    """
 
     name: str
     id: str
@@ -66,6 +73,7 @@ class _Outcome:
     size: int = 0
     item: Packed | None = None
     reason: str = ""
+    told: tuple[str, ...] = ()
 
 
 def convert(
@@ -74,6 +82,7 @@ def convert(
     *,
     bound: float = 1e-5,
     pipeline: str = "fourier",
+    unit: str | None = None,
     workers: int = 1,
     cluster: Cluster | None = None,
     progress: bool = False,
@@ -81,23 +90,33 @@ def convert(
     """What was done in turning density files, folders, globs, lists and tar archives into the store `dest`.
 
     The id is the file's name without CHGCAR and endings, else its folder's name; `@FILE` is a list of paths, with ids
-    where wanted. What OUTCAR and POTCAR beside a file say, and the flags of `check`, go with it. workers: processes;
+    where wanted. unit: of the cubes and XSFs among them, "e/A^3" or "e/bohr^3"; one that the store has in another unit
+    is left out. What OUTCAR and POTCAR beside a file say, and the flags of `check`, go with it. workers: processes;
     cluster: a dask.distributed.Client instead. The store does not depend on either; its memory is that of the largest
     file a worker. Ids that the store has already are skipped when their source has the same content, so a re-run
     continues; a file that cannot be read, or whose id another file has that nothing tells apart, is left out and named,
-    here and in the store's conversion.jsonl. What came from the content of another id is in `repeated` and in the log.
+    here and in the store's conversion.jsonl; where all are, no new store is left behind. What came from the content of
+    another id is in `repeated` and in the log.
     Raises UsageError where nothing is found, and for a `dest` that is the name of a file.
     """
     refuse_impossible(workers)
     refuse_file_name(dest)
-    found = find_sources(sources)
+    if cluster is not None and not hasattr(cluster, "get_executor"):
+        raise UsageError(f"cluster= is a dask.distributed.Client, not {shown(cluster)}")
+    unit = None if unit is None else unit_named(unit)
+    found, new = find_sources(sources), not StoreWriter.is_there(dest)
+    if not found:
+        raise UsageError("no source is named: give files, folders, patterns or archives")
     report = Conversion(Path(dest))
+    if unit is not None and not new:
+        report.failed = _in_other_unit(found, report.store, unit)
+        found = [source for source in found if str(source) not in report.failed]
     with (
         stop_between_steps() as stopped,
         StoreWriter(dest, bound=bound, pipeline=pipeline) as writer,
         closing(ConversionJournal(report.store)) as journal,
     ):
-        jobs = list(_jobs(found, writer, journal, report))
+        jobs = [replace(job, unit=unit) for job in _jobs(found, writer, journal, report)]
         if cluster is not None:  # its workers have another working folder
             jobs = [replace(job, source=replace(job.source, path=os.path.abspath(job.source.path))) for job in jobs]
         results = spread(_converted, jobs, workers=workers, cluster=cluster, stopped=stopped)
@@ -105,7 +124,24 @@ def convert(
             _settle(job.source, outcomes, writer, journal, report)
         if stopped():
             raise KeyboardInterrupt
+    if new and not report.added:
+        StoreWriter.remove_empty(dest, JOURNAL)
     return report
+
+
+def _in_other_unit(found: list[Source], path: Path, unit: str) -> dict[str, str]:
+    """The sources whose crystal a store has from numbers that were taken to be in another unit, with a sentence."""
+    store, failed = Store(path), dict[str, str]()
+    rows = store.columns("id", "source").to_pydict()
+    archived = [(id, name) for id, name in zip(rows["id"], rows["source"], strict=True) if name and "::" in name]
+    for source in found:
+        members = f"{Path(source.path).name}::"
+        ids = [id for id, name in archived if name.startswith(members)] if source.is_archive else [source.id]
+        for id in ids:
+            there = store[id].meta.get("unit") if id in store else None
+            if there is not None and there != unit:
+                failed[str(source)] = f"{id} is in {path} already, read in {there}: write another store"
+    return failed
 
 
 def _jobs(sources: list[Source], writer: StoreWriter, journal: ConversionJournal, report: Conversion) -> Iterator[_Job]:
@@ -134,7 +170,7 @@ def _converted(job: _Job) -> list[_Outcome]:
         made.append(_Outcome(str(source), source.id, reason=_reason(error)))
     except Exception as error:  # not foreseen: the other 100,000 files go on
         made.append(_Outcome(str(source), source.id, reason=f"{type(error).__name__}: {error}, which is not foreseen"))
-    if not made and source.expected:
+    if not any(not done.told for done in made) and source.expected:
         made.append(_Outcome(str(source), source.id, reason=f"{source} holds no density: see its files with `tar tf`"))
     return made
 
@@ -155,13 +191,21 @@ def _of_file(job: _Job) -> Iterator[_Outcome]:
         size = opened.tell()
     done = _Outcome(path, id, digest, size)
     if job.stored is None:
-        done = replace(done, item=_checked(job, id, _without_paths(read_run(path), path), Path(path).name, digest))
+        done = replace(
+            done,
+            item=_checked(
+                job, id, _without_paths(read_run(path, unit_for(path, job.unit)), path), Path(path).name, digest
+            ),
+        )
     yield done
 
 
 def _of_archive(job: _Job) -> Iterator[_Outcome]:
     """The densities of an archive, with ids of their own; CHG and the like give way to a CHGCAR in their folder."""
-    made = _packed_members(job, {})
+    left_out: dict[str, str] = {}
+    made = _packed_members(job, {}, left_out)
+    if told := told_left_out(job.source.path, left_out):
+        yield _Outcome(job.source.path, "", told=tuple(told))
     groups: dict[str, list[str]] = {}
     for member, done in made.items():
         groups.setdefault(done.id, []).append(member)
@@ -170,7 +214,7 @@ def _of_archive(job: _Job) -> Iterator[_Outcome]:
     kept = {one.member: one for one in distinct(Source(path, made[member].id, member) for member in alike)}
     renamed = {member: one.id for member, one in kept.items() if member and one.id != made[member].id}
     if renamed:
-        made |= _packed_members(job, renamed)
+        made |= _packed_members(job, renamed, {})
     for member, done in made.items():
         if member in alike and member not in kept:
             continue  # the same density is taken from another member, or a finer one
@@ -178,18 +222,19 @@ def _of_archive(job: _Job) -> Iterator[_Outcome]:
         yield replace(done, item=None, reason=reason) if reason else done
 
 
-def _packed_members(job: _Job, ids: dict[str, str]) -> dict[str, _Outcome]:
+def _packed_members(job: _Job, ids: dict[str, str], left_out: dict[str, str]) -> dict[str, _Outcome]:
     """What becomes of each density in an archive, in one pass; with `ids` only of those that it names."""
     path, file = job.source.path, Path(job.source.path).name
     made: dict[str, _Outcome] = {}
-    for member, content in density_members(path, job.source.member):
+    for member, content in density_members(path, job.source.member, left_out):
         if ids and member not in ids:
             continue
         id, name = ids.get(member) or job.source.id or member_id(member, path), f"{path}::{member}"
         done = _Outcome(name, id, hashlib.sha256(content).hexdigest(), len(content))
         try:
             if job.stored is None:
-                rho = parse(plain(content, name), name)
+                text = plain(content, name)
+                rho = parse(text, name, unit_of(text, name, job.unit))
                 done = replace(done, item=_checked(job, id, rho, f"{file}::{member}", done.sha256))
         except EcdError as error:
             done = replace(done, reason=str(error))
@@ -231,6 +276,10 @@ def _settle(
         outcomes = [_Outcome(str(source), source.id, reason=reason)]
     ids, failed = dict[str, str](), dict[str, str]()
     for done in outcomes:
+        for sentence in done.told:
+            log.info("%s", sentence)
+        if done.told:
+            continue
         reason = done.reason or _put(done, writer, report)
         if reason:
             failed[done.name] = reason

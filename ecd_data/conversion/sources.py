@@ -11,18 +11,19 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from ecd_data.arguments import path_text, shown
 from ecd_data.conversion.source_ids import CHG, CHGCAR, Source, default_id, distinct, is_coarse, member_id
 from ecd_data.errors import UsageError
 from ecd_data.formats import FORMATS, HEAD
 from ecd_data.io.archives import split_member
 from ecd_data.io.compression import CODECS
-from ecd_data.io.density_names import ARCHIVE, OTHER, is_derived, is_predicted, other_quantity
+from ecd_data.io.density_names import ARCHIVE, OTHER, VASP_NAMES, is_derived, is_part, is_predicted, other_quantity
 
 __all__ = ["Source", "content_is_density", "default_id", "find_sources", "is_data", "is_density"]
 
@@ -43,7 +44,10 @@ def find_sources(given: str | Path | Iterable[str | Path], *, predictions: bool 
     `archive.tar.gz` means all densities in it, `archive.tar.gz::member` one. Sources of one id are told apart, or
     refused, as `distinct` says. Raises UsageError where something is not there.
     """
-    given = [given] if isinstance(given, str | Path) else given
+    if isinstance(given, str | Path):
+        given = [given]
+    elif not isinstance(given, Iterable):
+        raise UsageError(f"sources are a path, or a list of paths, not {shown(given)}")
     return distinct(_sources(given, predictions))
 
 
@@ -62,7 +66,7 @@ def is_data(name: str, head: bytes, predictions: bool = False) -> bool:
 
 def _sources(given: Iterable[str | Path], predictions: bool) -> Iterator[Source]:
     for item in given:
-        text = str(item)
+        text = path_text(item, "a source")
         if text.startswith("@"):
             yield from _listed(text[1:], predictions)
         else:
@@ -101,26 +105,58 @@ def _meant(text: str, predictions: bool) -> Iterator[Source]:
 
 def _all_of(paths: list[str], text: str, predictions: bool) -> Iterator[Source]:
     """The files among the paths that `text` means and what the folders among them hold; raises UsageError for none."""
-    count, left_out = 0, list[str]()
+    count, left_out = 0, dict[str, str]()
     for path in paths:
         for source in _searched(path, predictions, left_out) if os.path.isdir(path) else [_named(path)]:
             count += 1
             yield source
-    named = ", ".join(left_out[:SHOWN]) + (f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else "")
-    if not count and left_out:
-        raise UsageError(f"{text} holds only derived or predicted densities ({named}): name the files that you want")
+    said = told_left_out(text, left_out)
+    if not count and said:
+        raise UsageError(f"{text} holds no density of a crystal's own; {'; '.join(said)}")
     if not count:
         raise UsageError(f"{text} holds no file with CHGCAR in its name and none of another density format")
-    if left_out:
-        log.info("derived or predicted densities in %s are left out, name those that you want: %s", text, named)
+    for sentence in said:
+        log.info("%s", sentence)
+
+
+def told_left_out(text: str, left_out: Mapping[str, str]) -> list[str]:
+    """Sentences on what a search of `text` left out: file -> the quantity that it is, "" for a density not its own."""
+    derived = [path for path, quantity in left_out.items() if not quantity]
+    others = [f"{path}, {quantity}" for path, quantity in left_out.items() if quantity]
+    said = []
+    if derived:
+        what = "derived or predicted densities in"
+        said.append(f"{what} {text} are left out, name those that you want: {_some(derived)}")
+    if others:
+        said.append(f"other quantities than densities in {text} are left out: {_some(others, '; ')}")
+    return said
+
+
+def why_left_out(name: str, head: bytes, predictions: bool = False) -> str | None:
+    """What a file is that a search leaves out as no crystal's own density: another quantity, "" for a density; or None.
+
+    None is also the answer for what is no grid at all.
+    """
+    vasp = any(word in name.lower() for word in VASP_NAMES)
+    grid = vasp or any(f.names.search(name) for key, f in FORMATS.items() if key != "json") or content_is_density(head)
+    if grid and (quantity := other_quantity(name, head)):
+        return quantity
+    if is_part(name) or ((is_density(name) or _looks_like_one(head, name)) and not is_data(name, head, predictions)):
+        return ""
+    return None
+
+
+def _some(items: list[str], separator: str = ", ") -> str:
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return separator.join(items[:SHOWN]) + more
 
 
 def _named(path: str, expected: bool = True) -> Source:
     return Source(path, "" if ARCHIVE.search(path) else default_id(path), expected=expected)
 
 
-def _searched(folder: str, predictions: bool, left_out: list[str]) -> Iterator[Source]:
-    """The densities in a folder; derived and predicted ones are named in `left_out` instead."""
+def _searched(folder: str, predictions: bool, left_out: dict[str, str]) -> Iterator[Source]:
+    """The densities in a folder; derived and predicted ones and other quantities go to `left_out` instead."""
     for root, folders, names in os.walk(folder):
         folders.sort()
         paths = {name: os.path.join(root, name) for name in sorted(names)}
@@ -133,12 +169,12 @@ def _searched(folder: str, predictions: bool, left_out: list[str]) -> Iterator[S
                 yield _named(path, expected=CHGCAR.search(name) is not None)
                 continue
             head = b"" if name.startswith("._") or OTHER.fullmatch(name) else _head(path)
-            if not (is_density(name) or _looks_like_one(head, name)):
+            if name.startswith("._"):
                 continue
-            if is_data(name, head, predictions):
+            if (quantity := why_left_out(name, head, predictions)) is not None:
+                left_out[path] = quantity
+            elif is_density(name) or _looks_like_one(head, name):
                 yield _named(path, expected=CHGCAR.search(name) is not None)
-            else:
-                left_out.append(path)
 
 
 def _head(path: str) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ecd_data.arguments import path_text, shown, whole_number
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats import cube, espresso_density, gpw, hdf5, materials_project, xsf
@@ -20,7 +21,7 @@ from ecd_data.formats.vasp import chgcar, vaspwave
 from ecd_data.io import archives
 from ecd_data.io.compression import read_bytes, write_bytes
 from ecd_data.io.density_names import refuse_other_quantity
-from ecd_data.io.file_bytes import Text
+from ecd_data.io.file_bytes import Text, with_line_feeds
 
 log = logging.getLogger("ecd_data")
 
@@ -71,7 +72,7 @@ def read(path: str | Path, unit: str | None = None, step: int = -1) -> Density:
     (LOCPOT, ELFCAR); UsageError for a unit that is unknown or of a format that states its own, and for a step that is
     not there.
     """
-    file, member = archives.split_member(str(path))
+    file, member = archives.split_member(path_text(path, "what is read"))
     data, name = read_bytes(Path(file)), file
     if archives.looks_like(data[:HEAD]):
         data, name = archives.take(data, file, member)
@@ -83,19 +84,20 @@ def read(path: str | Path, unit: str | None = None, step: int = -1) -> Density:
     return with_elements(rho, Path(file))
 
 
-def read_run(path: str | Path) -> Density:
+def read_run(path: str | Path, unit: str | None = None) -> Density:
     """The Density in a file, its meta completed by the OUTCAR, vasprun.xml and POTCAR beside it.
 
     They are found as `OUTCAR` beside `CHGCAR`, `ZnO_OUTCAR` beside `ZnO_CHGCAR`, `x.outcar` beside `x.chgcar`, each
     plain or compressed. What is of another crystal is not used and is named in meta["provenance"]["not_used"], like a
-    file that cannot be read. Raises FormatError as `read` does.
+    file that cannot be read. unit: as in `read`. Raises FormatError and UsageError as `read` does.
     """
-    return with_run(read(path), Path(archives.split_member(str(path))[0]))
+    return with_run(read(path, unit=unit), Path(archives.split_member(str(path))[0]))
 
 
 def parse(data: Text, name: str, unit: str | None = None, step: int = -1) -> Density:
     """The Density in the uncompressed bytes of a file that errors call `name`; unit, step, errors: as in `read`."""
-    head = data[:HEAD]
+    data = with_line_feeds(data)
+    head, step = data[:HEAD], whole_number(step, "step")
     refuse_other_quantity(name, head)
     kind = _kind(head, name)
     format = FORMATS[kind]
@@ -126,6 +128,32 @@ def parse(data: Text, name: str, unit: str | None = None, step: int = -1) -> Den
     return rho
 
 
+def unit_for(path: str | Path, unit: str | None) -> str | None:
+    """The unit where a file is of a format that leaves it open, a cube or XSF; None for others, which state their own.
+
+    Raises UsageError for an unknown unit.
+    """
+    if unit is None:
+        return None
+    stated = unit_named(unit)
+    try:
+        file, member = archives.split_member(str(path))
+        data = read_bytes(Path(file))
+        if archives.looks_like(data[:HEAD]):
+            data, file = archives.take(data, file, member)
+    except EcdError:  # reading it says why
+        return None
+    return unit_of(data, file, stated)
+
+
+def unit_of(data: Text, name: str, unit: str | None) -> str | None:
+    """As `unit_for`, of the uncompressed bytes of a file."""
+    try:
+        return unit if unit and FORMATS[_kind(with_line_feeds(data)[:HEAD], name)].open_unit else None
+    except EcdError:
+        return None
+
+
 def _foreign(kind: str, head: bytes, name: str) -> str | None:
     """What a file is that could not be read as `kind`, where nothing but its name, or not even that, says so."""
     if kind not in MARKLESS or _is_named(kind, name):
@@ -154,7 +182,11 @@ def write(path: str | Path, rho: Density, format: str | None = None) -> None:
     A cube has no room for the magnetization. Compressed where the name ends in .gz, .xz, .bz2, .zst or .lz4. The file
     appears complete or not at all. Raises UsageError for a name that tells no format.
     """
-    render = renderer(path, format)
+    render = renderer(path_text(path, "what is written"), format)
+    if not isinstance(rho, Density):
+        raise UsageError(f"{path}: what is written is a Density, as read(path) gives it, not {shown(rho)}")
+    if not Path(path).absolute().parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {Path(path).parent}: make it, or name another")
     try:
         data = render(rho)
     except FormatError as error:
@@ -165,7 +197,8 @@ def write(path: str | Path, rho: Density, format: str | None = None) -> None:
 def renderer(path: str | Path, format: str | None = None) -> Callable[[Density], bytes]:
     """What turns a density into the content of the file `path`; raises UsageError for a name that tells no format."""
     known = {key: f for key, f in FORMATS.items() if f.render}
-    chosen = format.lower() if format else next((k for k, f in known.items() if f.names.search(Path(path).name)), None)
+    named = next((key for key, f in known.items() if f.names.search(Path(path).name)), None)
+    chosen = str(format).lower() if format else named
     render = known[chosen].render if chosen in known else None
     if render is None:
         raise UsageError(

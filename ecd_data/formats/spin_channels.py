@@ -12,8 +12,11 @@ from ecd_data.crystal import Floats
 from ecd_data.errors import FormatError
 
 UP, DOWN, TOTAL, DIFFERENCE = "spin up", "spin down", "total", "magnetization"
+UNCLEAR = "perhaps a spin"
 SPIN_GUESSED = "spin-guessed"
 WORD = re.compile(r"[a-z]+|\d+|[-+]")
+HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")  # of densityUp
+GLUED = re.compile(r"(rho|den|dens|density|charge|chg|chden)(up|down|dn|dw|alpha|beta)")
 UPS = {"up", "alpha", "majority", "spinup"}
 DOWNS = {"down", "dn", "dw", "beta", "minority", "spindown", "spindn"}
 TOTALS = {"total", "tot", "sum", "charge", "rho", "density"}
@@ -44,6 +47,10 @@ OTHERS = {
     "drho": CHANGE,
     "deformation": CHANGE,
 }
+PHRASES = {"set", "made", "back", "start", "speed", "blow", "build", "warm", "cool", "break", "clean"}  # before up
+PHASES = {"alpha", "beta"}  # also of crystals: alpha-quartz
+DENSITIES = {*TOTALS, "spin", "channel", "component", "electron", "electrons", "den", "dens", "chg", "chden"}
+NO_CHANNEL = {"to", "date", "dated", "sampled", "sampling", "scaled", "scaling", "loaded"}  # behind up or down
 NEGATIVE = 0.1  # of the charge of a spin channel: so much is rather a magnetization
 
 Grids = Sequence[tuple[str, Floats]]
@@ -66,6 +73,8 @@ def density_and_spin(grids: Grids, name: str) -> tuple[Floats, Floats | None, st
 
 def _alone(label: str, found: str | None, name: str) -> str | None:
     """A sentence where the only grid may be a spin channel; raises FormatError where it is one, or a magnetization."""
+    if found == UNCLEAR:
+        return f"the only grid is {label!r} and was read as a density of both spins: check its electrons"
     if found == UP and UPS.isdisjoint(_words(label)):  # rho2xsf of SIESTA counts channels without spin, too
         return f"the only grid is {label!r} and was read as a density without spin: check its electrons"
     if found in (UP, DOWN, DIFFERENCE):
@@ -91,7 +100,28 @@ def _pair(by_role: dict[str | None, Floats], grids: Grids, name: str) -> tuple[F
 
 
 def _words(label: str) -> list[str]:
-    return WORD.findall(re.sub(r"(?i)3d", " ", label).lower())
+    plain = HUMP.sub(" ", re.sub(r"(?i)3d", " ", label)).lower()
+    words: list[str] = []
+    for word in WORD.findall(plain):
+        glued = GLUED.fullmatch(word)
+        words += glued.groups() if glued else [word]
+    return words
+
+
+def _channel(words: list[str], names: set[str]) -> bool | None:
+    """Whether a label names a spin channel by one of the names; None where that word may be of a phrase: "scaled up".
+
+    False also for the word in what is no channel: "up to date".
+    """
+    spoken = [word for word in words if word not in "+-"]
+    clear = unclear = False
+    for before, word, after in zip(["", *spoken], spoken, [*spoken[1:], ""], strict=False):
+        if word not in names or after in NO_CHANNEL:
+            continue
+        phrase = (before.endswith("ed") and before != "polarized") or before in PHRASES
+        phrase |= word in PHASES and after.isalpha() and after not in DENSITIES
+        clear, unclear = clear or not phrase, unclear or phrase
+    return True if clear else None if unclear else False
 
 
 def role(label: str) -> str | None:
@@ -99,7 +129,8 @@ def role(label: str) -> str | None:
     words = _words(label)
     found = set(words)
     numbers = {two for one, two in itertools.pairwise(words) if one == "spin" and two.isdigit()}
-    up, down = bool(found & UPS) or numbers == {"1"}, bool(found & DOWNS) or numbers == {"2"}
+    ups, downs = _channel(words, UPS), _channel(words, DOWNS)
+    up, down = bool(ups) or numbers == {"1"}, bool(downs) or numbers == {"2"}
     joined = [one + two for one, two in itertools.pairwise(words)]  # of "v_h", "v_bare"
     if others := [OTHERS[word] for word in (*words, *joined) if word in OTHERS]:
         return others[0]
@@ -109,6 +140,8 @@ def role(label: str) -> str | None:
         return UP if up else DOWN
     if numbers:
         return None
+    if None in (ups, downs):
+        return UNCLEAR
     if found & DIFFERENCES or "spin" in found:
         return DIFFERENCE
     if found & CHANGES:

@@ -14,6 +14,7 @@ from ecd_data.optional_packages import missing_extra
 
 REACH = 1.0  # Å
 MIN_DISTANCE = 0.3  # Å; the shortest bond there is, H-H, has 0.74
+THINNEST = 0.1  # Å between opposite faces of a cell, below which its images are not worth counting
 
 
 class UnusableError(FormatError):
@@ -80,16 +81,28 @@ def _by_ase(file: Path) -> Crystal:
 
 
 def _checked(crystal: Crystal, path: str | Path) -> Crystal:
-    if not len(crystal):
-        raise FormatError(f"{path} has no atoms")
-    pair = closest_pair(crystal)
-    if pair is not None and pair[2] < MIN_DISTANCE:
-        i, j, distance = pair
-        raise FormatError(
-            f"{path}: the atoms {crystal.symbols[i]}{i + 1} and {crystal.symbols[j]}{j + 1} lie on top of each other"
-            f" ({distance:.2f} Å): repair the structure"
-        )
+    if reason := unusable(crystal):
+        raise FormatError(f"{path}: {reason}")
     return crystal
+
+
+def unusable(crystal: Crystal) -> str | None:
+    """Why no density can be that of a crystal, in words: it has no atoms, or two nearer than 0.3 Å; else None."""
+    if not len(crystal):
+        return "it has no atoms: give a structure with atoms"
+    thickness = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
+    if thickness.min() < THINNEST:
+        return f"the cell is {thickness.min():.2g} Å thick: give the reduced cell, with its lattice in Å"
+    pair = closest_pair(crystal)
+    if pair is None or pair[2] >= MIN_DISTANCE:
+        return None
+    i, j, distance = pair
+    if i == j:
+        return f"the atom {crystal.symbols[i]}{i + 1} lies on its own image ({distance:.2f} Å): repair the lattice"
+    return (
+        f"the atoms {crystal.symbols[i]}{i + 1} and {crystal.symbols[j]}{j + 1} lie on top of each other"
+        f" ({distance:.2f} Å): repair the structure"
+    )
 
 
 def closest_pair(crystal: Crystal) -> tuple[int, int, float] | None:

@@ -19,7 +19,7 @@ from ecd_data.hf import load_dataset_hook
 from ecd_data.hf.density_feature import REFERENCE, DensityFeature, ProbesFeature, set_epoch
 from ecd_data.hf.rows import fingerprint, own_rows, rows_of
 from ecd_data.release.configurations import GAP, OWN, PROBES, absolute, configuration, configurations, locate
-from ecd_data.release.data_origin import split_hash
+from ecd_data.release.data_origin import SAMPLE, named_officially, origin_of, split_hash, store_hash
 from ecd_data.release.own_splits import read_split
 from ecd_data.release.tasks import PARTS
 from ecd_data.store import Store
@@ -43,8 +43,10 @@ def load_dataset(path: str = "ecd", name: str | None = None, **options: Any) -> 
     The same as `datasets.load_dataset`, which knows "ecd" once ecd_data is imported. Configurations are the sets "pbe",
     "hse", "mp", "ood", "exp", the probes "probes-pbe" and "probes-hse" (n_probes=1000, seed=0, epoch=0), and every task
     of `load_split`; `set_epoch` gives other probes. data_dir= or ECD_ROOT is the folder or URL with the stores;
-    without, the embedded sample serves pbe, hse, ood, exp and their tasks. torch's DataLoader takes the rows as they
-    are, see `ecd_data.hf.torch_batches`. Raises UsageError for an unknown configuration or one without data.
+    without, the embedded sample serves pbe, hse, ood, exp and their tasks; the column "data_origin" of every row and
+    `.info.description` say which it was: "release", "sample" or the hash of another store. torch's DataLoader takes the
+    rows as they are, see `ecd_data.hf.torch_batches`. Raises UsageError for an unknown configuration or one without
+    data.
 
     A store of one's own: its path or URL in place of "ecd", with its split as `ecd split make` writes it,
     load_dataset("my.ecd", split_file="split.json"); without a split all crystals are in "train". The same as
@@ -98,12 +100,21 @@ class EcdBuilder(datasets.ArrowBasedBuilder):
     def _store(self) -> Store:
         return Store(self.config.data_dir)
 
+    @property
+    def _is_own(self) -> bool:
+        return bool(self.config.name.removeprefix(PROBES) == OWN)
+
+    @cached_property
+    def _origin(self) -> str:
+        """Where the data come from: "release", "sample" or the store's hash, as in every result."""
+        return store_hash(self._store) if self._is_own else origin_of(self.config.name, self._store, {}).data_origin
+
     def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(description=DESCRIPTION, features=features_of(self.config, self._store))
+        description = described(self.config.name, self._origin)
+        return datasets.DatasetInfo(description=description, features=features_of(self.config, self._store))
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        own = self.config.name.removeprefix(PROBES) == OWN
-        rows = own_rows(self._store, self.config.split_file) if own else rows_of(self.config.name, self._store)
+        rows = own_rows(self._store, self.config.split_file) if self._is_own else rows_of(self.config.name, self._store)
         return [
             datasets.SplitGenerator(name=part, gen_kwargs={"tables": self._shards(rows[rows["split"] == part])})
             for part in PARTS
@@ -116,11 +127,20 @@ class EcdBuilder(datasets.ArrowBasedBuilder):
         index = self._store.columns().combine_chunks()
         shards = (rows.iloc[start:stop] for start, stop in pairwise(edges))
         schema = self.info.features.arrow_schema
-        return [table_of(shard, index, str(self.config.data_dir), schema) for shard in shards]
+        return [table_of(shard, index, str(self.config.data_dir), self._origin, schema) for shard in shards]
 
     def _generate_tables(self, tables: list[pa.Table]) -> Iterator[tuple[Key, pa.Table]]:
         for shard, table in enumerate(tables):
             yield Key(shard, 0), table
+
+
+def described(name: str, origin: str) -> str:
+    """The description of a configuration, which says whether its data are the release's, the sample's or others."""
+    about = f"{DESCRIPTION}; configuration {name}, data_origin {origin}"
+    if origin != SAMPLE:
+        return about
+    official = f" of {name}, a task of the benchmark: results on them are none of that task"
+    return f"{about}: THE EMBEDDED SAMPLE, not the release{official if named_officially(name) else ''}"
 
 
 def features_of(config: EcdConfig, store: Store) -> Features:
@@ -149,18 +169,20 @@ def features_of(config: EcdConfig, store: Store) -> Features:
             "properties": {name: Value("float64") for name in dict.fromkeys([*PROPERTIES, *numeric])},
             "split": Value("string"),
             "part": Value("string"),
+            "data_origin": Value("string"),
             "probes" if config.name.startswith(PROBES) else "density": grid,
         }
     )
 
 
-def table_of(rows: DataFrame, index: pa.Table, root: str, schema: pa.Schema) -> pa.Table:
+def table_of(rows: DataFrame, index: pa.Table, root: str, origin: str, schema: pa.Schema) -> pa.Table:
     """The Arrow rows of some rows of `rows_of`, taken from the store's index without making Python objects of them."""
     taken, count = index.take(pa.array(rows["number"], pa.int64())), len(rows)
     known = {name: taken[name].combine_chunks() for name in taken.column_names}
     reference = known | {"root": pa.repeat(root, count)}
     known["density"] = known["probes"] = pa.StructArray.from_arrays([reference[n] for n in REFERENCE], list(REFERENCE))
     known |= {name: pa.array(rows[name], from_pandas=True) for name in ("split", GAP) if name in rows}
+    known["data_origin"] = pa.repeat(pa.scalar(origin, pa.string()), count)
     known["part"] = pa.array(rows["test_part"], pa.string(), from_pandas=True)
     names = [field.name for field in schema.field("properties").type]
     unknown = pa.nulls(count, pa.float64())

@@ -161,6 +161,4 @@ def _reader(root: str) -> ProbeReader:
     return ProbeReader(root, Store(root).__getitem__)
 
 
-def register() -> None:
-    """Make the features known to `datasets`, so that saved datasets open again."""
-    _FEATURE_TYPES.update(EcdDensity=DensityFeature, EcdProbes=ProbesFeature)
+_FEATURE_TYPES.update(EcdDensity=DensityFeature, EcdProbes=ProbesFeature)  # so that saved datasets open again

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
+from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
@@ -77,9 +78,7 @@ def _wrap(load: ModuleType) -> None:
     for user in USERS:
         if getattr(sys.modules.get(user), RESOLVER, None) is original:
             setattr(sys.modules[user], RESOLVER, resolve)
-    from ecd_data.hf.density_feature import register
-
-    register()
+    import_module("ecd_data.hf.density_feature")  # registers itself, also where its own import brought this about
 
 
 def _module(load: ModuleType) -> Any:

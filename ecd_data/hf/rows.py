@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ecd_data")
 
+COLUMNS = 2  # number of the table's layout, for the cache
 SAMPLE_PARTS = ("geometries", "compositions", "pairs", "types")
 
 
@@ -33,7 +34,7 @@ def lists_hash() -> str:
     from ecd_data import __version__
 
     lists = [splits_folder() / SUMS, tasks.SAMPLE]
-    digest = hashlib.sha256(__version__.encode())
+    digest = hashlib.sha256(f"{__version__} {COLUMNS}".encode())
     for path in lists:
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:16]

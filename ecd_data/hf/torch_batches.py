@@ -15,7 +15,7 @@ import numpy as np
 
 from ecd_data.density import Density
 
-LISTS = ("id", "formula", "elements", "spacegroup", "functional", "split", "part", "density")
+LISTS = ("id", "formula", "elements", "spacegroup", "functional", "split", "part", "data_origin", "density")
 RAGGED = ("numbers", "frac_coords")
 STACKED = ("lattice", "shape")
 PROPERTIES = "properties"

@@ -87,6 +87,11 @@ def is_derived(path: str) -> bool:
     return bool(DERIVED & {*behind, *(before if len(before) == 1 else ())} or STEPS & {*before[-1:]})
 
 
+def is_part(path: str) -> bool:
+    """Whether a file is, by its name, a part of a run's density or one with core electrons: PARCHG, AECCAR0."""
+    return PART.search(_bare(base_name(path))) is not None
+
+
 def is_predicted(path: str, head: bytes = b"") -> bool:
     """Whether a file is a model's prediction, by its name or by the comment in its first (uncompressed) bytes."""
     return head.lstrip().startswith(PREDICTED_BY.encode()) or not PREDICTED.isdisjoint(_words(_bare(base_name(path))))

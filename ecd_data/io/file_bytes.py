@@ -125,3 +125,11 @@ def grid_points(shape: Sequence[int], size: int, name: str) -> int:
     if 2 * points > size + 1:
         raise FormatError(f"{name} is cut: it is too short for its grid {tuple(shape)}; copy or download it again")
     return points
+
+
+def with_line_feeds(data: Text) -> Text:
+    """The text with line feeds where it has carriage returns alone (old Macs, some editors); all other data as is."""
+    head = data[:8192]
+    if b"\r" not in head or b"\n" in head or b"\0" in head:
+        return data
+    return bytes(data[:]).replace(b"\r", b"\n")

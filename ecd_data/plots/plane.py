@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ecd_data.arguments import real_number
 from ecd_data.crystal import Floats
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
@@ -90,6 +91,6 @@ def plane_of(rho: Density, axis: str = "c", at: float | None = None) -> Plane:
     number = "abc".index(axis)
     if at is None:
         at = float(rho.frac_coords[int(np.argmax(rho.numbers)), number]) if len(rho.numbers) else 0.0
-    if not np.isfinite(at):
-        raise UsageError(f"the plane's position is a fraction of the axis {axis}, not {at}")
+    elif not 0 <= real_number(at, "the plane's position", "0.25") <= 1:
+        raise UsageError(f"the plane's position is a fraction of the axis {axis} between 0 and 1, not {at}")
     return Plane(rho, number, round(at * rho.shape[number]) % rho.shape[number])

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecd_data.arguments import real_number, whole_number
 from ecd_data.errors import UsageError
 from ecd_data.release.formula import reduced
 
@@ -34,6 +35,7 @@ def make_split(
     Raises UsageError for fractions that are none, an unknown rule, or a store with too few crystals (formulas).
     """
     shares = _checked_fractions(FRACTIONS if fractions is None else fractions)
+    seed = whole_number(seed, "seed")
     if rule not in RULES:
         raise UsageError(f"there is no split rule {rule!r}: take {' or '.join(RULES)}")
     groups: dict[str, list[str]] = defaultdict(list)
@@ -41,8 +43,12 @@ def make_split(
     for id, formula in zip(columns["id"], columns["formula"], strict=True):
         groups[reduced(formula) if rule == "composition" else id].append(id)
     if len(groups) < len(shares):
-        kind = "formulas" if rule == "composition" else "crystals"
-        raise UsageError(f"{store.root} has {len(groups)} {kind}, too few for {len(shares)} parts: add some, or parts")
+        kind = "formula" if rule == "composition" else "crystal"
+        plural = "" if len(groups) == 1 else "s"
+        raise UsageError(
+            f"{store.root} has {len(groups)} {kind}{plural}, too few for {len(shares)} parts: add crystals, or ask for"
+            " fewer parts"
+        )
     ordered = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     return _fill_parts([groups[name] for name in ordered], shares)
 
@@ -51,6 +57,7 @@ def _checked_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
     unknown = sorted(set(fractions) - set(PARTS))
     if unknown:
         raise UsageError(f"there is no part {unknown[0]!r}: the parts are {', '.join(PARTS)}")
+    fractions = {part: real_number(share, f"the fraction of {part}", "0.8") for part, share in fractions.items()}
     if any(not 0 <= share <= 1 for share in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-6:
         said = ", ".join(f"{part} {share:g}" for part, share in fractions.items())
         raise UsageError(f"the fractions of a split lie between 0 and 1 and add up to 1, not: {said}")

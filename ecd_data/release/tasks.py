@@ -124,6 +124,7 @@ def load_split(name: str) -> Split:
     "test_geometries", "test_compositions", "test_pairs" and "test_types". Raises UnknownTaskError, an EcdError, for
     another name, and EcdError where a list was altered.
     """
+    name = str(name)
     if name in SAMPLE_SPLITS:
         return sample_split(name.removeprefix("sample_"))
     return _split_of(find_task(name))

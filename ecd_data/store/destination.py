@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ecd_data.arguments import path_text
 from ecd_data.errors import UsageError
 from ecd_data.io.density_names import ARCHIVE, CHGCAR, DROPPED, OTHER
 
@@ -15,7 +16,7 @@ FILES = (*DROPPED, *(f".{word}" for word in WORDS.split()))
 
 def refuse_file_name(path: str | Path) -> None:
     """Raises UsageError for a new store whose name is that of a file: out.cube, new_CHGCAR, x.tar.gz."""
-    place = Path(path)
+    place = Path(path_text(path, "the store to write"))
     if place.is_dir():
         return
     if "::" in str(path):

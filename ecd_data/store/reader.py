@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+from ecd_data.arguments import names_of, whole_number
 from ecd_data.errors import StoreError, UnknownIdError
 from ecd_data.io.locations import path_of
 from ecd_data.store.index import INDEX, PLACE, Index
@@ -88,6 +89,8 @@ class Store:
 
     def _known(self, id: str) -> Place:
         """Where a crystal lay when the index was last read, which is done again for an id that it does not have."""
+        if not isinstance(id, str):
+            raise UnknownIdError(f"{id!r} is not in {self.root}: ids are texts, such as {self.ids[:1]}")
         if id not in self._whereabouts:
             with suppress(StoreError):  # the index is gone: what was read of it holds
                 self._whereabouts.look_again()
@@ -155,6 +158,7 @@ class Store:
         has) no point comes twice in K // n successive epochs; then they come again, in samples cut elsewhere. Raises
         UnknownIdError for an id that the store lacks, UsageError where n exceeds what the extract has.
         """
+        n, seed, epoch = whole_number(n, "n", 1), whole_number(seed, "seed", 0), whole_number(epoch, "epoch", 0)
         if isinstance(ids, str):
             return self.probe_reader.draw([(epoch, ids)], n, seed, magnetization)[0]
-        return self.probe_reader.draw([(epoch, id) for id in ids], n, seed, magnetization)
+        return self.probe_reader.draw([(epoch, id) for id in names_of(ids, "ids")], n, seed, magnetization)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from errno import ENOSPC
+from contextlib import suppress
+from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +13,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ecd_data.arguments import real_number
 from ecd_data.density import Density
 from ecd_data.errors import StoreError, UsageError
 from ecd_data.io.lock import lock
@@ -26,6 +28,7 @@ from ecd_data.store.recover_index import recover_rows
 log = logging.getLogger("ecd_data")
 
 PART_SIZE = 1000
+NO_ROOM = (ENOSPC, EDQUOT, EFBIG)
 
 
 class StoreWriter:
@@ -44,7 +47,7 @@ class StoreWriter:
             raise UsageError(f"{path}: stores are written to a local folder; copy the folder there afterwards")
         if pipeline not in PIPELINES:
             raise UsageError(f"the pipeline is {' or '.join(PIPELINES)}, not {pipeline!r}")
-        if not 0 < bound < 1:
+        if not 0 < real_number(bound, "the bound", "1e-5") < 1:
             raise UsageError(f"the bound is a fraction between 0 and 1 such as 1e-5, not {bound}")
         self.path, self.bound, self.pipeline, self.part_size = Path(path), bound, pipeline, part_size
         self._refuse_other_folders()
@@ -59,6 +62,21 @@ class StoreWriter:
         self._by_source: dict[str, str] | None = None
         self._open: OpenPart | None = None
         self._go_on()
+
+    @staticmethod
+    def is_there(path: str | Path) -> bool:
+        """Whether there is a store at a path, or what a writer left of one."""
+        return (Path(path) / INDEX).exists() or (Path(path) / "parts").is_dir()
+
+    @staticmethod
+    def remove_empty(path: str | Path, *others: str) -> None:
+        """Remove a store without crystals, with the files `others` in it; nothing where another writer goes on."""
+        folder = Path(path)
+        with suppress(OSError):  # parts that are there stay, and with them the rest
+            (folder / "parts").rmdir()
+            for name in (INDEX, *others):
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
 
     @property
     def _parts(self) -> Path:
@@ -227,7 +245,7 @@ class StoreWriter:
             cause = error
             raise
         finally:
-            if isinstance(cause, OSError) and cause.errno == ENOSPC and cause.filename is None:
+            if isinstance(cause, OSError) and cause.errno in NO_ROOM and cause.filename is None:
                 cause.filename = str(self.path)
             if self._open is not None:
                 self._open.leave()

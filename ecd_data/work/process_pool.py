@@ -15,6 +15,7 @@ from itertools import islice
 from multiprocessing.connection import wait
 from typing import Any, Protocol, TypeVar
 
+from ecd_data.arguments import whole_number
 from ecd_data.errors import MissingDependencyError, UsageError
 
 AHEAD = 4  # jobs a worker that may be done or waiting while the oldest is not
@@ -103,8 +104,7 @@ class Workers:
 
 def refuse_impossible(workers: int) -> None:
     """Raise UsageError for a number of workers that nobody can have, before anything is written."""
-    if workers < 1:
-        raise UsageError(f"the number of workers is at least 1, not {workers}")
+    whole_number(workers, "the number of workers", 1)
 
 
 def _here(

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from ecd_data import __version__
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.optional_packages import missing_extra
 from ecd_models.cli import data, dft, fetch, models, predict, probes, splits, stores, views
+from ecd_models.cli.options import INTERRUPTED
 from ecd_models.cli.terminal import print, show_log
 
 app = typer.Typer(
@@ -65,9 +67,15 @@ def _ecd(
 # Typer carries its own copy of click since 0.2x, so click's class has to be found through one that typer exports.
 WrongCall: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
-INTERRUPTED = 130
 RESUMED = ("convert", "fetch", "subset", "merge", "reencode", "probes", "export-hub", "train", "dft")
+NO_ROOM = {  # remedies by what the system said
+    errno.ENOSPC: ": free some space and run the same command again",
+    errno.EDQUOT: ": free some of your quota and run the same command again",
+    errno.EFBIG: ": it is larger than `ulimit -f` or the file system allows a file to be; raise the limit (ulimit -f"
+    " unlimited) or write elsewhere, and run the same command again",
+}
 STOPPED = "the file under way was not written, those written before are complete: run it again"
+STOPPED_BETWEEN = "density files that are there are complete, the others were not written: the same command writes them"
 
 
 def main() -> None:
@@ -97,9 +105,8 @@ def _run(arguments: list[str]) -> int:
         sys.stderr.close()  # the reader left; Python would complain while flushing
         return 1
     except OSError as error:
-        full = error.errno == errno.ENOSPC
-        remedy = ": free some space and run the same command again" if full else ""
-        return _say(f"{error.filename or 'the output'}: {error.strerror or error}{remedy}", 1)
+        remedy = NO_ROOM.get(error.errno or 0, "")
+        return _say(f"{error.filename or _output(arguments)}: {error.strerror or error}{remedy}", 1)
     except MemoryError as error:
         return _say(f"not enough memory ({error}): take a coarser grid or another machine", 1)
     except Exception as error:
@@ -111,10 +118,17 @@ def _run(arguments: list[str]) -> int:
         return _say(f"{type(error).__name__}: {what}; this is not foreseen: ECD_DEBUG=1 shows where it happened", 1)
 
 
+def _output(arguments: list[str]) -> str:
+    """The file that a command line was to write, which the system does not name."""
+    given = [after for option, after in pairwise(arguments) if option in ("-o", "--output")]
+    return given[-1] if given else "the output"
+
+
 def _finished(code: object, arguments: list[str]) -> int:
     if code == INTERRUPTED:  # typer turns Ctrl-C into this code, without a word
         resumed = arguments and arguments[0] in RESUMED
-        remedy = "the same command continues where it stopped" if resumed else STOPPED
+        between = arguments and arguments[0] == "predict"
+        remedy = "the same command continues where it stopped" if resumed else STOPPED_BETWEEN if between else STOPPED
         return _say(f"interrupted; {remedy}", INTERRUPTED)
     return code if isinstance(code, int) else 0
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecd_models.cli.options import Grid, density_file
+from ecd_data.errors import UsageError
+from ecd_models.cli.options import Grid, Unit, density_file
 from ecd_models.cli.sources import density_of, not_found
 from ecd_models.cli.terminal import print, print_lines
 
@@ -25,6 +26,7 @@ FEW = 5  # verdicts that need no summary
 def info(
     source: Annotated[str, typer.Argument(help="A density file, an OUTCAR, a store (path or URL), or pbe, hse.")],
     id: Annotated[str | None, typer.Argument(help="One material of the store.")] = None,
+    unit: Unit = None,
 ) -> None:
     """Say what a density file, the OUTCAR or vasprun.xml of a run, or a store holds."""
     from ecd_data.io.archives import split_member
@@ -35,15 +37,17 @@ def info(
         from ecd_data.formats import read_run
         from ecd_data.formats.run_files import reader_of
 
-        if reader := reader_of(source):
+        if unit is None and (reader := reader_of(source)):
             for key, value in reader(Path(source)).items():
                 print(f"{key}: {json.dumps(value)}")
         else:
-            _describe(source, read_run(source))
+            _describe(source, read_run(source, unit))
         return
     if id is None and "::" in source:
-        _describe(source, density_of(source))
+        _describe(source, density_of(source, unit=unit))
         return
+    if unit is not None:
+        raise UsageError(f"{source} is no file: --unit states the unit in a cube or XSF, leave it out")
     if source not in CONFIGURATIONS and path_of(source) is not None and not Path(source).exists():
         raise not_found(source)
     store = open_store(source)
@@ -84,12 +88,13 @@ def check(
     pair: Annotated[str | None, typer.Option(help="Store or file with the PBE densities to compare with.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
     bad: Annotated[bool, typer.Option("--bad", help="Only the bad ones.")] = False,
+    unit: Unit = None,
 ) -> None:
     """Give a verdict on each density; exit code 1 when one is bad. docs/checks.md lists the problems and flags."""
     from ecd_data.checks.verdicts import as_json, entries, verdicts
 
     results = []
-    for entry, report in verdicts(entries(sources), pair):
+    for entry, report in verdicts(entries(sources, unit), pair):
         results.append((entry, report))
         if not json and not (bad and report.ok):
             print(f"{entry.name}: {_verdict(report)}", flush=True)
@@ -116,11 +121,12 @@ def export(
     file: Annotated[Path, typer.Argument(help="File to write; CHGCAR or .cube in its name.", callback=density_file)],
     store: Annotated[str | None, typer.Option(help="Store of the id: a path, a URL; default pbe.")] = None,
     grid: Grid = None,
+    unit: Unit = None,
 ) -> None:
     """Write a density of a store, or of another file, as a CHGCAR or cube file."""
     from ecd_data import write
 
-    rho = density_of(source, store)
+    rho = density_of(source, store, unit)
     if grid is not None:
         rho = rho.resample(grid)
     write(file, rho)

@@ -11,6 +11,7 @@ import typer
 from ecd_data.errors import UsageError
 
 MAX_POINTS = 1 << 31
+INTERRUPTED = 130  # the exit code of Ctrl-C
 PICTURES = (".png", ".pdf", ".svg")
 
 
@@ -51,6 +52,9 @@ Data = Annotated[
 ]
 Sample = Annotated[
     bool, typer.Option("--sample", help="The embedded sample's data, also for a task of the benchmark; results say so.")
+]
+Unit = Annotated[
+    str | None, typer.Option("--unit", help="Unit in cube and XSF files, which leave it open: e/A^3 or e/bohr^3.")
 ]
 Grid = Annotated[tuple[int, int, int] | None, typer.Option(help="Grid points along a, b, c.", callback=positive_grid)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.options import Grid, Quiet, density_file
+from ecd_models.cli.options import INTERRUPTED, Grid, Quiet, Unit, density_file
 from ecd_models.cli.terminal import print
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def predict(
     ] = False,
     symmetry: Annotated[bool, typer.Option(help="Ask the network at irreducible points only.")] = False,
     cube: Annotated[bool, typer.Option(help="Several structures: write cube files.")] = False,
+    unit: Unit = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     quiet: Quiet = False,
 ) -> None:
@@ -59,7 +60,9 @@ def predict(
     single = len(structures) == 1 and not structures[0].is_dir()
     if single:
         density_file(output)
-    reference = _reference(like)
+    if unit is not None and like is None:
+        raise UsageError("--unit states the unit of the density that --like names: give --like, or leave it out")
+    reference = _reference(like, unit)
     rule = GridRule(grid, reference, encut, prec)
     report = predict_files(
         _on_device(load_model(model), device),
@@ -85,16 +88,19 @@ def predict(
             f"{output}: {len(report.written)} written, {len(report.present)} there already,"
             f" {len(report.failed)} left out"
         )
+    if report.left:
+        print(f"{len(report.left)} of the structures are left", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED)
     raise typer.Exit(1 if report.failed else 0)
 
 
-def _reference(file: Path | None) -> Density | None:
+def _reference(file: Path | None, unit: str | None = None) -> Density | None:
     """The density in a file, with its name and what the POTCAR or OUTCAR beside it says."""
     from ecd_data.formats import read_run
 
     if file is None:
         return None
-    rho = read_run(file)
+    rho = read_run(file, unit)
     return replace(rho, meta={**rho.meta, "source": str(file)})
 
 

@@ -13,15 +13,18 @@ if TYPE_CHECKING:
 DEFAULT_STORE = "pbe"
 
 
-def density_of(source: str, store: str | None = None) -> Density:
+def density_of(source: str, store: str | None = None, unit: str | None = None) -> Density:
     """The Density that `source` means.
 
     With a store, an id of it comes first, then a file; without one, a file, then STORE::ID or archive::member, then an
-    id of "pbe". Raises StoreError or FormatError that says where it was looked for, UsageError for a folder.
+    id of "pbe". unit: of a cube or XSF, refused for what states its own. Raises StoreError or FormatError that says
+    where it was looked for, UsageError for a folder.
     """
     from ecd_data.formats import read_run
     from ecd_data.store.data_root import open_store
 
+    if unit is not None and not Path(source.partition("::")[0]).is_file():
+        raise UsageError(f"{source} is no file: --unit states the unit in a cube or XSF, leave it out")
     if store is not None:
         opened = open_store(store)
         if source in opened or not Path(source).is_file():
@@ -32,7 +35,7 @@ def density_of(source: str, store: str | None = None) -> Density:
     if mark and not Path(source).exists() and not Path(place).is_file():
         return open_store(place)[id]
     if Path(place if mark else source).exists():
-        return read_run(source)
+        return read_run(source, unit)
     if looks_like_file(source):
         raise not_found(source)
     try:

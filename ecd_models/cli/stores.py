@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.options import Quiet
+from ecd_models.cli.options import Quiet, Unit
 from ecd_models.cli.terminal import print
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def convert(
     ],
     bound: Annotated[float, typer.Option(help="eps_mae that the Fourier form may cost.")] = 1e-5,
     pipeline: Annotated[str, typer.Option(help="fourier, or real for lossless float32.")] = "fourier",
+    unit: Unit = None,
     workers: Workers = 1,
     dask: Annotated[str | None, typer.Option(help="A Dask cluster: its scheduler's address or file, or local.")] = None,
     quiet: Quiet = False,
@@ -35,18 +36,19 @@ def convert(
 
     if len(sources) < 2:
         raise UsageError("ecd convert wants sources and, last, the store to write: ecd convert run1/CHGCAR my.ecd")
-    options = {"bound": bound, "pipeline": pipeline, "workers": workers, "progress": not quiet}
+    options = {"bound": bound, "pipeline": pipeline, "unit": unit, "workers": workers, "progress": not quiet}
     with cluster_at(dask, workers) as cluster:
         report = convert(sources[:-1], sources[-1], cluster=cluster, **options)  # type: ignore[arg-type]
     for file, reason in list(report.failed.items())[:SHOWN]:
         print(f"left out: {file}: {reason.removeprefix(file).lstrip(':, ')}", file=sys.stderr)
     if len(report.failed) > SHOWN:
-        print(f"left out: {len(report.failed) - SHOWN} more, in {report.store}/conversion.jsonl", file=sys.stderr)
+        where = f", in {report.store}/conversion.jsonl" if report.store.exists() else ""
+        print(f"left out: {len(report.failed) - SHOWN} more{where}", file=sys.stderr)
     ratio = report.bytes_in / report.bytes_out if report.bytes_out else 0
     sizes = f" ({_size(report.bytes_in)} of files to {_size(report.bytes_out)}, 1/{ratio:.0f})" if ratio else ""
     print(
         f"{report.store}: {len(report.added)} added{sizes}, {len(report.skipped)} there already, "
-        f"{len(report.failed)} left out"
+        f"{len(report.failed)} left out" + ("" if report.store.exists() else "; no store was written")
     )
     raise typer.Exit(1 if report.failed else 0)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.options import density_file, picture
+from ecd_models.cli.options import Unit, density_file, picture
 from ecd_models.cli.sources import density_of
 from ecd_models.cli.terminal import print, print_lines
 
@@ -34,6 +34,7 @@ def plot(
         float | None, typer.Option(help="Fraction along that axis; default: through the heaviest atom.")
     ] = None,
     scale: Annotated[str, typer.Option(help="linear, log, or auto: log where few points stand out.")] = "auto",
+    unit: Unit = None,
 ) -> None:
     """Draw a plane of a density with its atoms; of two, both and the first minus the second."""
     from ecd_data.plots.picture import plot_density, plot_slices
@@ -41,11 +42,12 @@ def plot(
     if model is not None and reference is not None:
         raise UsageError("a model's prediction is compared with one density: leave out --model or the second density")
     view = {"axis": plane, "at": at, "scale": scale}
-    rho = density_of(source, store)
+    one, two = _units([source, *([reference] if reference else [])], unit)
+    rho = density_of(source, store, one)
     if reference is not None:
         from ecd_data.comparison import compare
 
-        found = compare(rho, density_of(reference, store))
+        found = compare(rho, density_of(reference, store, two))
         notes = plot_slices(found.b, found.a, output, names=_names(reference, source), **view)  # type: ignore[arg-type]
         notes = [*found.notes, *notes]
     elif model is not None:
@@ -58,6 +60,18 @@ def plot(
     for note in notes:
         print(f"note: {note}")
     print(f"picture: {output}")
+
+
+def _units(sources: list[str], unit: str | None) -> tuple[str | None, str | None]:
+    """The unit for each source that leaves its own open, a cube or XSF; raises UsageError where none does."""
+    from ecd_data.formats import unit_for
+
+    stated = [unit_for(source, unit) for source in sources]
+    if unit is not None and not any(stated):
+        raise UsageError(
+            f"{' and '.join(sources)}: neither cube nor XSF, which alone leave the unit open; no --unit then"
+        )
+    return stated[0], stated[1] if len(stated) > 1 else None
 
 
 def _names(*sources: str) -> tuple[str, str]:
@@ -75,6 +89,7 @@ def compare(
         typer.Option("--output", "-o", help="Write the first minus the second, as diff_CHGCAR.", callback=density_file),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
+    unit: Unit = None,
 ) -> None:
     """Say how a density differs from a reference of the same crystal: eps_mae, electrons, the largest difference."""
     from ecd_data import write
@@ -82,7 +97,8 @@ def compare(
 
     if output is not None and "diff" not in output.name.lower():
         raise UsageError(f"{output}: the name has to tell that it is a difference, as in diff_{output.name}")
-    found = compare(density_of(source, store), density_of(reference, store))
+    one, two = _units([source, reference], unit)
+    found = compare(density_of(source, store, one), density_of(reference, store, two))
     if json:
         print_lines(json_format.dumps(found.as_dict(), indent=1))
     else:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ecd_data.arguments import names_of, shown, whole_number
 from ecd_data.errors import UsageError
 from ecd_data.release.data_origin import Origin
 from ecd_data.store.reader import Store
@@ -133,11 +134,19 @@ def evaluate(
     UsageError for an unknown task, an empty part, ids that are not there, or a task
     of the benchmark without its data.
     """
-    if limit is not None and limit < 1:
-        raise UsageError(f"limit must be at least 1, not {limit}")
+    if not isinstance(model, DensityModel):
+        raise UsageError(f"evaluate wants a model, as load_model(name) gives it, not {shown(model)}")
+    if not isinstance(task, str | Path | Store):
+        raise UsageError(f"evaluate wants the name of a task, a store or the path of one, not {shown(task)}")
+    if not isinstance(split, str | Path | Mapping | None):
+        raise UsageError(f"a split is a JSON file of ids by part, or shares by part, not {shown(split)}")
+    if limit is not None:
+        limit = whole_number(limit, "limit", 1)
     data = evaluation_data(task, split, data_dir, sample)
     if ids is not None:
-        data, part = data.restricted(list(ids)), CHOSEN
+        data, part = data.restricted(names_of(ids, "ids")), CHOSEN
+    if part is not None and not isinstance(part, str):
+        raise UsageError(f"a part is the name of one, such as 'test', not {shown(part)}")
     named = part or (ALL if ALL in data.parts else "test")
     return evaluate_ids(model, data, data.ids(named)[:limit], named, report)
 

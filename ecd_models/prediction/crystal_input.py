@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from ecd_data.crystal import Crystal
 from ecd_data.errors import UsageError
+from ecd_data.formats.structure import unusable
+
+log = logging.getLogger("ecd_models")
 
 
 def as_crystal(given: Any) -> Crystal:
@@ -27,3 +31,12 @@ def as_crystal(given: Any) -> Crystal:
         raise UsageError(f"no density can be predicted for this {kind}: {error}") from error
     hint = ": its .crystal is one" if hasattr(given, "crystal") else ""
     raise UsageError(f"a prediction wants a Crystal, an ASE Atoms or a pymatgen Structure, not a {kind}{hint}")
+
+
+def refuse_coincident(crystal: Crystal, *, warn: bool = False) -> None:
+    """Raises UsageError for a crystal without atoms or with atoms on top of each other; logs it with `warn`."""
+    if (reason := unusable(crystal)) is None:
+        return
+    if not warn or not len(crystal):
+        raise UsageError(f"no density can be predicted for {crystal.formula or 'an empty cell'}: {reason}")
+    log.warning("the density of %s is not to be trusted: %s", crystal.formula, reason)

@@ -53,13 +53,14 @@ class GridRule:
 class PredictedFiles:
     """What `predict_files` did: files written with what is in each, files there already, structure -> reason.
 
-    bare: the CHGCARs among the written that have no augmentation occupancies.
+    bare: the CHGCARs among the written that have no augmentation occupancies. left: structures that an interrupt left.
     """
 
     written: dict[Path, str] = field(default_factory=dict)
     present: list[Path] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     bare: list[Path] = field(default_factory=list)
+    left: list[Path] = field(default_factory=list)
 
 
 def predict_files(
@@ -96,8 +97,12 @@ def predict_files(
     else:
         pairs = _outputs(structures, Path(output), format)
     report = PredictedFiles()
-    with stop_between_steps() as stopped:
-        for target, source in pairs.items():
+    # of one structure nothing is worth waiting for; of several the density under way is completed
+    with stop_between_steps() if len(pairs) > 1 else nullcontext(lambda: False) as stopped:
+        for number, (target, source) in enumerate(pairs.items()):
+            if stopped():
+                report.left = list(pairs.values())[number:]
+                break
             if len(pairs) > 1 and target.exists():
                 report.present.append(target)
                 continue
@@ -119,8 +124,6 @@ def predict_files(
             report.written[target] = repr(rho)
             if rho.augmentation is None and "cube" not in target.suffix:
                 report.bare.append(target)
-            if stopped():
-                raise KeyboardInterrupt
     return report
 
 

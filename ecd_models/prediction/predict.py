@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from ecd_data.arguments import fractional_points, grid_shape, real_number, shown
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
@@ -21,7 +22,7 @@ from ecd_models.batch import make_item
 from ecd_models.graph import Neighbors
 from ecd_models.kernels import Decoder, fast_decoder
 from ecd_models.model import DensityModel
-from ecd_models.prediction.crystal_input import as_crystal
+from ecd_models.prediction.crystal_input import as_crystal, refuse_coincident
 from ecd_models.prediction.reference_electrons import compare_valences, compare_with_density
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def predict(
     scaled. A grid that was over 2 % away from it, or from the valence electrons, is logged as a warning.
 
     like, valences (electrons of each element, as ZVAL in a POTCAR): what the density is meant for. Raises UsageError
-    where the model learned other valence electrons; with allow_valence_mismatch that is a warning. Raises EcdError
+    where the model learned other valence electrons; with allow_valence_mismatch that is a warning. Raises UsageError
+    for a crystal without atoms or with two atoms nearer than 0.3 Å (with refuse=False a warning), and EcdError
     where the predicted electrons are not a number, or negative for a model that knows how many there should be; with
     refuse=False, for those who judge or draw predictions, such a density is returned.
     symmetry: ask the network at one grid point of each orbit of the crystal's space group only; the same to rounding.
@@ -112,17 +114,21 @@ def predict(
         raise UsageError(
             "predict wants a grid, by shape=(a, b, c), encut=EV or like=density, or points [n, 3]: one of the two, once"
         )
+    if not isinstance(model, DensityModel):
+        raise UsageError(f"predict wants a model, as load_model(name) gives it, not {shown(model)}")
     crystal = as_crystal(crystal)
+    refuse_coincident(crystal, warn=not refuse)
+    where = None if points is None else fractional_points(points)
+    grid = None if where is not None else _grid(crystal, shape, encut, prec, like)
     _compare(model, crystal, like, valences, allow_valence_mismatch)
     ask = partial(_ask, model, crystal, fast=fast, advance=advance)
-    if points is not None:
-        where = np.asarray(points, dtype=np.float64).reshape(-1, 3)
+    if where is not None:
         values = ask(len(where), lambda start, stop: where[start:stop])
         values[0] += _baseline_at(model, crystal, where)
         if refuse and not np.isfinite(values).all():
             raise EcdError(f"{model.name} predicts values for {crystal.formula} that are not numbers: {UNUSABLE}")
         return values.T if model.spin else values[0]
-    grid = _grid(crystal, shape, encut, prec, like)
+    assert grid is not None
     values = (_symmetric if symmetry else _everywhere)(ask, crystal, grid).reshape(-1, *grid)
     _complete(model, crystal, grid, values[0], refuse)
     values.flags.writeable = False  # so that the density takes the array as it is
@@ -135,11 +141,9 @@ def _grid(
 ) -> tuple[int, int, int]:
     if encut is not None:
         return vasp_fine_grid(crystal.lattice, encut, prec)
-    wanted = like.shape if like is not None else shape
-    grid = tuple(int(n) for n in wanted or ())
-    if len(grid) != 3 or min(grid) < 1:
-        raise UsageError(f"a grid needs three positive numbers of points, not {shape}")
-    return grid
+    if like is not None and not isinstance(like, Density):
+        raise UsageError(f"like= is a Density, as read(path) gives it, not {shown(like)}")
+    return grid_shape(like.shape if like is not None else shape)
 
 
 def _compare(
@@ -165,7 +169,12 @@ def _compare(
         name = str(like.meta.get("source") or "the density to be like")
         compare_with_density(model, like, name, allow=allow)
     if valences is not None:
-        sets = {symbol: frozenset({float(count)}) for symbol, count in valences.items()}
+        if not isinstance(valences, Mapping):
+            raise UsageError(f"valences are electrons by element such as {{'Fe': 8}}, not {shown(valences)}")
+        sets = {
+            symbol: frozenset({real_number(count, f"the valence of {symbol}", "8")})
+            for symbol, count in valences.items()
+        }
         compare_valences(model, crystal, sets, "what is wanted", allow=allow)
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecd_data import Crystal, Density, load_dataset, load_split, open_store
+from ecd_data import Crystal, Density, convert, load_dataset, load_split, open_store, write
 from ecd_data.errors import StoreError, UsageError
 from ecd_data.release import tasks
 from ecd_data.release.configurations import configurations
 from ecd_data.store import Store, StoreWriter, data_root
 from ecd_data.store.probes.extract import extract_probes
+from tests.conftest import smooth_density
 
 datasets = pytest.importorskip("datasets")
 datasets.disable_progress_bars()
@@ -543,3 +544,45 @@ def test_whichever_is_imported_first(imports, tmp_path, root):
 def test_importing_is_cheap(tmp_path, root):
     code = "import sys, ecd_data; print([m for m in ('datasets', 'torch', 'pymatgen', 'pandas') if m in sys.modules])"
     assert run(code, tmp_path, root) == "[]"
+
+
+@pytest.mark.parametrize("module", ["density_feature", "builder", "torch_batches", "load_dataset_hook"])
+@pytest.mark.parametrize("before", ["", "datasets", "torch"])
+def test_modules_import_in_any_order(module, before):
+    """Each alone in a new interpreter, before `datasets` and after it."""
+    names = {
+        "density_feature": "DensityFeature, ProbesFeature",
+        "builder": "load_dataset",
+        "torch_batches": "register",
+        "load_dataset_hook": "install",
+    }
+    code = (
+        (f"import {before}\n" if before else "")
+        + f"from ecd_data.hf.{module} import {names[module]}\n"
+        + "import datasets\nfrom datasets.features.features import _FEATURE_TYPES\n"
+        + "assert {'EcdDensity', 'EcdProbes'} <= set(_FEATURE_TYPES)\n"
+        + "assert len(datasets.load_dataset('ecd', 'hse', split='test', streaming=True).features) > 5\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("name", "official"), [("hse", False), ("ecd_pbe", True), ("probes-pbe", False)])
+def test_rows_and_description_say_that_the_data_are_the_sample(name, official, monkeypatch, tmp_path):
+    monkeypatch.delenv("ECD_ROOT", raising=False)
+    rows = load_dataset("ecd", name, split="test", cache_dir=str(tmp_path))
+    assert set(rows["data_origin"]) == {"sample"}
+    assert "data_origin sample: THE EMBEDDED SAMPLE, not the release" in rows.info.description
+    assert ("a task of the benchmark: results on them are none of that task" in rows.info.description) == official
+    streamed = next(iter(load_dataset("ecd", name, split="test", streaming=True)))
+    assert streamed["data_origin"] == "sample"
+
+
+def test_rows_of_a_store_of_ones_own_carry_its_hash(tmp_path):
+    from ecd_data.release.data_origin import store_hash
+
+    write(tmp_path / "a_CHGCAR", smooth_density())
+    convert(tmp_path / "a_CHGCAR", tmp_path / "my.ecd")
+    rows = load_dataset(str(tmp_path / "my.ecd"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows["data_origin"] == [store_hash(open_store(tmp_path / "my.ecd"))]
+    assert "SAMPLE" not in rows.info.description

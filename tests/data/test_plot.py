@@ -134,7 +134,10 @@ def test_the_corners_span_two_cells_each_way(axis):
 def test_the_plane_is_chosen_by_axis_and_place():
     rho = smooth_density((6, 8, 10))
     assert plane_of(rho, "b", 0.5).index == 4
-    assert plane_of(rho, "a", -0.5).index == 3
+    for outside in (-0.5, 1.01, 7.5, float("nan"), "x"):
+        with pytest.raises(UsageError, match="position is a"):
+            plane_of(rho, "a", outside)
+    assert plane_of(rho, "a", 1.0).index == 0
     assert np.array_equal(plane_of(rho, "b", 0.5).cut(rho.values)[:6, :10], rho.values[:, 4, :])
     for axis, at in (("x", None), ("c", float("nan"))):
         with pytest.raises(UsageError):

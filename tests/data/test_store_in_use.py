@@ -250,6 +250,33 @@ def test_an_extract_may_be_renewed_while_it_is_read(tmp_path, place):
         np.testing.assert_array_equal(one.index, other.index)
 
 
+@pytest.mark.parametrize("change", ["order", "values", "nothing", "seed"])
+def test_an_extract_that_is_removed_and_made_again_is_never_read_by_an_old_index(tmp_path, place, change):
+    """The numbers of its files, their sizes and the ids come again, with other values at the same places."""
+    path = made(tmp_path / "s.ecd")
+    extract_probes(path, per_crystal=60)
+    store = open_store(place(path))
+    grids = {id: store[id].values.astype(np.float32).ravel() for id in IDS}
+    store.probes(IDS[:2], 20)  # now it has the index, and the file open where it lies on a disk
+    old = {file.name: file.read_bytes() for file in (path / "probes").glob("*.f32")}
+    if change == "order":
+        made(tmp_path / "aside.ecd", IDS[::-1])
+        replace_by(path, tmp_path / "aside.ecd")
+    elif change == "values":
+        reencode(path, tmp_path / "aside.ecd", 1e-4)
+        replace_by(path, tmp_path / "aside.ecd")
+    shutil.rmtree(path / "probes", ignore_errors=True)
+    extract_probes(path, per_crystal=60, seed=1 if change == "seed" else 0)
+    new = {file.name: file.read_bytes() for file in (path / "probes").glob("*.f32")}
+    assert all(old[name] == new[name] for name in old.keys() & new.keys())
+    if change == "seed" and "://" in str(place(path)):  # on a disk, the file that is open stays the old one
+        with pytest.raises(StoreError, match="other settings: open the store again"):
+            store.probes(IDS, 20)
+        return
+    for probes in store.probes(IDS, 20):
+        assert np.abs(probes.values - grids[probes.id][probes.index]).max() < 1e-3
+
+
 def test_files_of_an_extract_that_was_made_anew_are_not_taken_for_the_old_ones(tmp_path):
     """The names come again, at other places in the files: the values would be wrong and look right."""
     path = made(tmp_path / "s.ecd")

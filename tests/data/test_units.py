@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from ecd_data import Crystal, Density, check, convert, open_store, read, write
+from ecd_data.crystal import ATOMIC_NUMBERS, SYMBOLS
 from ecd_data.errors import UsageError
-from ecd_data.formats.units import BOHR, PER_ANGSTROM3, PER_BOHR3, density_unit, unit_named
+from ecd_data.formats.units import BOHR, PER_ANGSTROM3, PER_BOHR3, density_unit, least_valence, unit_named
 from tests.conftest import smooth_density
 from tests.data.test_formats import xsf_text
 
@@ -39,11 +40,11 @@ def cube_text(rho: Density, unit: str, sign: int = -1, comment: bytes = b"c") ->
 @pytest.mark.parametrize(
     ("electrons", "number", "unit"),
     [
-        (44.0, 79, PER_ANGSTROM3),  # Au, 11 valence electrons
+        (48.0, 14, PER_BOHR3),
         (56.0, 82, PER_BOHR3),
         (60.0, 83, PER_ANGSTROM3),
         (32.0, 14, PER_BOHR3),
-        (11.7, 13, PER_ANGSTROM3),
+        (12.0, 13, PER_ANGSTROM3),
         (96.0, 26, PER_BOHR3),
     ],
 )
@@ -52,6 +53,49 @@ def test_a_count_that_only_one_unit_explains_is_no_guess(tmp_path, electrons, nu
     rho = read(tmp_path / "x.cube")
     assert rho.meta["unit"] == unit
     assert rho.nelect == pytest.approx(electrons, abs=1e-3)
+    assert "guesses" not in rho.meta
+
+
+WHOLE_IN_THE_OTHER = [
+    (13.5, "W", PER_BOHR3),  # 2.0005 as e/Å^3
+    (2 / BOHR**3, "W", PER_BOHR3),  # 2 exactly
+    (12 / BOHR**3, "Bi", PER_BOHR3),
+    (7 * BOHR**3, "Na", PER_ANGSTROM3),
+    (70 * BOHR**3, "Au", PER_ANGSTROM3),
+    (40 * BOHR**3, "Pb", PER_ANGSTROM3),
+    (5 / BOHR**3, "Ce", PER_BOHR3),
+]
+
+
+@pytest.mark.parametrize(("electrons", "symbol", "unit"), WHOLE_IN_THE_OTHER)
+@pytest.mark.parametrize("ending", ["cube", "xsf"])
+def test_a_count_that_is_whole_in_the_wrong_unit_is_flagged(tmp_path, caplog, electrons, symbol, unit, ending):
+    rho = density_of(electrons, ATOMIC_NUMBERS[symbol], 1)
+    path = tmp_path / f"x.{ending}"
+    wrapped = np.pad(rho.values, (0, 1), mode="wrap") * (BOHR**3 if unit == PER_BOHR3 else 1)
+    path.write_bytes(cube_text(rho, unit) if ending == "cube" else xsf_text(rho, np.zeros(3), wrapped).encode())
+    assert "unit-guessed" in check(read(path)).flags
+    assert all(said in caplog.text for said in (path.name, PER_BOHR3, PER_ANGSTROM3, "state the unit"))
+    assert read(path, unit=unit).nelect == pytest.approx(electrons, rel=1e-5)
+
+
+def test_a_physical_density_is_never_read_in_the_wrong_unit_without_a_flag():
+    generator = np.random.default_rng(3)
+    for _ in range(2000):
+        numbers = generator.integers(1, 104, size=generator.integers(1, 6))
+        least = sum(map(least_valence, map(int, numbers)))
+        electrons = generator.uniform(least, numbers.sum())
+        if generator.random() < 0.7:
+            electrons = round(electrons * (scale := generator.choice([1.0, BOHR**3, BOHR**-3]))) / scale
+        for unit, factor in ((PER_ANGSTROM3, 1.0), (PER_BOHR3, BOHR**3)):
+            found, doubt = density_unit(electrons * factor, numbers)
+            assert found == unit or doubt, (numbers, electrons, unit)
+
+
+def test_the_least_valence_is_the_group_of_an_element():
+    known = {"H": 1, "He": 2, "C": 4, "Ne": 8, "Na": 1, "Fe": 8, "Cu": 1, "Zn": 2, "Ga": 3, "I": 7, "Gd": 2, "W": 6}
+    known |= {"Au": 1, "Pb": 4, "Bi": 5, "U": 2, "Xe": 8, "Pt": 10, "X": 1}
+    assert {symbol: least_valence(SYMBOLS.index(symbol)) for symbol in known} == known
 
 
 @pytest.mark.parametrize(("electrons", "number"), [(44.05, 79), (43.97, 79), (58.4, 82), (28.3, 53), (27.5, 55)])

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from ecd_data import Crystal, Density, check, convert, open_store, read
+from ecd_data import Crystal, Density, check, convert, open_store, read, write
 from ecd_data.errors import FormatError
 from ecd_data.formats.units import BOHR
 from tests.conftest import smooth_density
@@ -272,3 +272,39 @@ def test_labels_of_other_quantities_are_refused(tmp_path, label):
     )
     with pytest.raises(FormatError, match="write the density alone"):
         read(path)
+
+
+CHANNELS = {
+    "up": ["up", "rho_up", "MgO_up", "densityUp", "SpinUp", "rhoup", "spin_1", "density (up)", "alpha", "up_2"],
+    "no channel": ["density_up_to_date", "up-to-date charge", "rho_up_sampled", "upsampled_rho", "down_to_1e-6_charge"],
+    "unclear": ["scaled_up", "density_cleaned_up", "alpha-quartz_density", "beta_tin", "made up", "set_down"],
+}
+
+
+@pytest.mark.parametrize(("kind", "label"), [(kind, label) for kind, labels in CHANNELS.items() for label in labels])
+def test_a_label_is_a_spin_channel_by_whole_words_that_mean_one(tmp_path, kind, label):
+    rho = smooth_density((6, 6, 6))
+    text = xsf_text(rho, np.zeros(3), np.pad(rho.values, (0, 1), mode="wrap"))
+    path = tmp_path / "x.xsf"
+    path.write_text(re.sub(r"DATAGRID_3D_this", f"DATAGRID_3D_{label}", text))
+    if kind == "up":
+        if label == "spin_1":
+            assert "spin-guessed" in check(read(path)).flags
+            return
+        with pytest.raises(FormatError, match="holds only the grid"):
+            read(path)
+        return
+    assert ("spin-guessed" in check(read(path)).flags) == (kind == "unclear")
+
+
+def test_carriage_returns_alone_end_lines(tmp_path):
+    rho = smooth_density((6, 7, 8))
+    text = xsf_text(rho, np.zeros(3), np.pad(rho.values, (0, 1), mode="wrap"))
+    (tmp_path / "x.xsf").write_text(text)
+    (tmp_path / "cr.xsf").write_bytes(text.encode().replace(b"\n", b"\r"))
+    np.testing.assert_array_equal(read(tmp_path / "cr.xsf").values, read(tmp_path / "x.xsf").values)
+    for name in ("a_CHGCAR", "a.cube"):
+        write(tmp_path / name, rho)
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / f"cr_{name}").write_bytes(data.replace(b"\n", b"\r"))
+        np.testing.assert_array_equal(read(tmp_path / f"cr_{name}").values, read(tmp_path / name).values)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -26,6 +28,8 @@ from ecd_data.work.progress import Progress, progress_of
 
 FILE_CRYSTALS = 2048  # 134 MB of densities
 ENDING = ".f32"
+NAME = re.compile(r"part-(\d+)")
+HASHED = 16  # hex digits of the SHA-256 of a file that its name has
 LOST = "the system ended the process that decoded it, perhaps for lack of memory: run it again with fewer workers"
 
 
@@ -166,10 +170,16 @@ def _write_file(
     named: set[str],
     shown: Progress,
 ) -> list[dict[str, Any]]:
-    """The index rows of the crystals of one new file, which appears when it is complete under a name never `named`."""
-    used = {int(name[5:-4]) for name in {path.name for path in folder.glob(f"part-*{ENDING}")} | named}
-    path = folder / f"part-{max(used, default=-1) + 1:05d}{ENDING}"
-    aside = path.with_name(f".{path.name}")
+    """The index rows of the crystals of one new file, which appears when it is complete under a name never `named`.
+
+    Its hash is in the name: a reader that has an index of before, at a URL say, finds the file that the index means or
+    none, also where the folder was removed and made again.
+    """
+    used = [
+        int(found[1]) for name in {path.name for path in folder.glob("part-*")} | named if (found := NAME.match(name))
+    ]
+    stem = f"part-{max(used, default=-1) + 1:05d}"
+    aside, digest = folder / f".{stem}{ENDING}", hashlib.sha256()
     rows = []
     try:
         with open(aside, "wb") as file:
@@ -181,27 +191,32 @@ def _write_file(
                 if isinstance(pool, str):
                     report.failed[group.id] = pool
                     continue
-                rows.append(_row(pool, path.name, file.tell(), group))
-                file.write(pool.values.astype("<f4").tobytes())  # type: ignore[union-attr]
+                values = pool.values.astype("<f4").tobytes()  # type: ignore[union-attr]
+                rows.append(_row(pool, file.tell(), group))
+                file.write(values)
+                digest.update(values)
                 report.added += 1
                 if stopped():
                     break
             report.bytes += file.tell()
             file.flush()
             os.fsync(file.fileno())
+        name = f"{stem}-{digest.hexdigest()[:HASHED]}{ENDING}"
         if rows:
-            aside.replace(path)
+            aside.replace(folder / name)
+    except OSError as error:
+        error.filename = error.filename or str(folder)  # a full disk names no file
+        raise
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
-    return rows
+    return [row | {"file": name} for row in rows]
 
 
-def _row(pool: Pool, file: str, offset: int, group: Group) -> dict[str, Any]:
+def _row(pool: Pool, offset: int, group: Group) -> dict[str, Any]:
     crystal, place = pool.crystal, pool.place
     return {
         "id": pool.id,
-        "file": file,
         "offset": offset,
         "count": place.count,
         "components": place.components,

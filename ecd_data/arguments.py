@@ -1,0 +1,95 @@
+"""What public functions are given, checked before any work is done: numbers, grids, points, lists of names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from ecd_data.crystal import Floats
+from ecd_data.errors import UsageError
+
+MAX_POINTS = 1 << 31  # of a grid
+LONGEST = 100  # characters of a value that a message shows
+
+
+def whole_number(value: Any, name: str, least: int | None = None) -> int:
+    """The value as an int; raises UsageError for what is no whole number (a bool, 1.5, "3"), or less than `least`."""
+    whole = isinstance(value, Integral | np.integer) and not isinstance(value, bool | np.bool_)
+    if not whole or (least is not None and value < least):
+        kind = {None: "a whole number", 0: "a whole number that is not negative", 1: "a positive whole number"}
+        raise UsageError(f"{name} is {kind.get(least) or f'a whole number of at least {least}'}, not {shown(value)}")
+    return int(value)
+
+
+def real_number(value: Any, name: str, example: str) -> float:
+    """The value as a float; raises UsageError, with an example, for what is no number or not finite."""
+    real = isinstance(value, Real | np.floating | np.integer) and not isinstance(value, bool | np.bool_)
+    if not real or not np.isfinite(float(value)):
+        raise UsageError(f"{name} is a number such as {example}, not {shown(value)}")
+    return float(value)
+
+
+def grid_shape(value: Any) -> tuple[int, int, int]:
+    """The points along a, b, c of a grid; raises UsageError for what is not three positive whole numbers.
+
+    More than MAX_POINTS in all are refused, too.
+    """
+    try:
+        given = [] if isinstance(value, str | bytes) else list(value)
+    except TypeError:
+        given = []
+    try:
+        a, b, c = (whole_number(count, "", 1) for count in given)
+    except (UsageError, ValueError):
+        raise UsageError(
+            f"a grid is three positive whole numbers of points such as (48, 48, 48), not {shown(value)}"
+        ) from None
+    if a * b * c > MAX_POINTS:
+        raise UsageError(f"a grid has at most {MAX_POINTS:,} points in all, not {a} x {b} x {c}")
+    return a, b, c
+
+
+def fractional_points(value: Any) -> Floats:
+    """Fractional coordinates [n, 3], also of one point [3]; raises UsageError for another shape and for NaN."""
+    try:
+        points = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UsageError(f"points are fractional coordinates [n, 3], not {shown(value)}") from None
+    if points.shape == (3,):
+        points = points[None]
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise UsageError(f"points are fractional coordinates [n, 3], not an array of shape {list(points.shape)}")
+    if not np.isfinite(points).all():
+        raise UsageError(f"points are fractional coordinates [n, 3]: point {_first_bad(points)} is not finite")
+    return points
+
+
+def path_text(value: Any, what: str) -> str:
+    """A path or URL as text; raises UsageError for what is neither, or empty."""
+    if not isinstance(value, str | os.PathLike) or not str(value):
+        raise UsageError(f"{what} is a path, not {shown(value)}")
+    return str(value)
+
+
+def names_of(value: Any, what: str) -> list[str]:
+    """A list of names from any iterable of them; raises UsageError for a single name, or what is no name."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise UsageError(f"{what} are a list of names, not {shown(value)}")
+    names = list(value)
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise UsageError(f"{what} are a list of names, and {shown(wrong[0])} is none")
+    return names
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it, on one line and not too long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def _first_bad(points: Floats) -> int:
+    return int(np.argmin(np.isfinite(points).all(axis=1)))
