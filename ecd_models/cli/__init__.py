@@ -106,7 +106,8 @@ def _run(arguments: list[str]) -> int:
         return 1
     except OSError as error:
         remedy = NO_ROOM.get(error.errno or 0, "")
-        return _say(f"{error.filename or _output(arguments)}: {error.strerror or error}{remedy}", 1)
+        reason = os.strerror(error.errno or 0) if remedy else error.strerror or error  # Arrow's own are longer
+        return _say(f"{error.filename or _output(arguments)}: {reason}{remedy}", 1)
     except MemoryError as error:
         return _say(f"not enough memory ({error}): take a coarser grid or another machine", 1)
     except Exception as error:

@@ -192,7 +192,7 @@ def test_ctrl_c_keeps_what_was_done_and_a_rerun_continues(files, tmp_path, monke
 
     calls = []
 
-    def interrupted(file):
+    def interrupted(file, unit=None):
         calls.append(file)
         if len(calls) == 3:
             raise KeyboardInterrupt
