@@ -1,8 +1,8 @@
 """The networks give what the published code gives: outputs that it computed, kept here with the weights it had.
 
-Each file of `reference/` holds random weights in the published layout, the published code's input batch of a primitive cell
-of MgO with 30 probe points, and its outputs in double precision. Embeddings of other elements and weights that no output
-depends on are zero, so that the files are small.
+Each file of `reference/` holds random weights in the published layout, the published code's input batch of a primitive
+cell of MgO with 30 probe points, and its outputs in double precision. Embeddings of other elements and weights that no
+output depends on are zero, so that the files are small.
 """
 
 from pathlib import Path
