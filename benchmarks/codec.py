@@ -22,7 +22,7 @@ from rich.table import Table
 
 from ecd_data import Density, open_store, read
 from ecd_data.codec import FourierPayload, encode
-from ecd_data.codec.payload import stars_of
+from ecd_data.codec.payload import find_stars
 
 SAMPLE = ("Si_diamond", "MgO_rs", "Fe_bcc", "GaAs_zb-d1")
 BOUNDS = (1e-3, 1e-4, 1e-5, 1e-6)
@@ -125,7 +125,7 @@ def row(way: Way, grids: list[np.ndarray], scale: float, runs: int) -> list[str]
     cells += [" + ".join(str(len(s)) for s in streams), f"{sum(map(len, streams)) / count:.5f}"]
     cells += [f"{count / packing / 1e6:.2f}", f"{count / unpacking / 1e6:.1f}"]
     if way.name == "ecd.fourier":
-        cold = seconds(lambda: (stars_of.cache_clear(), [way.unpack(s) for s in streams]), max(2, runs // 3))
+        cold = seconds(lambda: (find_stars.cache_clear(), [way.unpack(s) for s in streams]), max(2, runs // 3))
         return [*cells, f"{count / cold / 1e6:.1f}"]
     return [*cells, ""]
 

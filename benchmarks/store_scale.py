@@ -29,8 +29,8 @@ from rich.table import Table
 
 from ecd_data import Density, Store, load_split, open_store
 from ecd_data.store import StoreWriter
-from ecd_data.store.index import INDEX, PLACE, Index, save_index
-from ecd_data.store.packing import Packed, packed
+from ecd_data.store.index import INDEX, LOCATION_COLUMNS, Index, save_index
+from ecd_data.store.packing import PackedCrystal, pack_crystal
 
 TRIES = 3
 GROWTH = (1_000, 10_000)
@@ -49,13 +49,13 @@ def grid_shapes(lists: Path) -> dict[str, tuple[int, int, int]]:
         return {row[0].removesuffix(".chgcar"): (int(row[2]), int(row[3]), int(row[4])) for row in csv.reader(file)}
 
 
-def payloads() -> list[Packed]:
+def payloads() -> list[PackedCrystal]:
     """Crystals of the embedded sample, packed as a conversion would."""
     sample = open_store("pbe")
-    return [packed(id, sample[id], bound=BOUND) for id in sample.ids[:: len(sample) // 80]]
+    return [pack_crystal(id, sample[id], bound=BOUND) for id in sample.ids[:: len(sample) // 80]]
 
 
-def renamed(item: Packed, id: str, number: int) -> Packed:
+def renamed(item: PackedCrystal, id: str, number: int) -> PackedCrystal:
     """The crystal under another id, with a geometry of its own, since equal ones would compress as real ones do not."""
     rng = np.random.default_rng(number)
     moved = np.array(item.row["frac_coords"]) + rng.normal(scale=1e-3, size=(item.row["natoms"], 3))
@@ -64,10 +64,10 @@ def renamed(item: Packed, id: str, number: int) -> Packed:
     described = json.loads(item.entries["zarr.json"])
     described["attributes"] |= told
     entries = item.entries | {"zarr.json": json.dumps(described, indent=2).encode()}
-    return Packed(entries, item.row | told)
+    return PackedCrystal(entries, item.row | told)
 
 
-def write(path: Path, ids: list[str], items: Iterator[Packed]) -> float:
+def write(path: Path, ids: list[str], items: Iterator[PackedCrystal]) -> float:
     """Seconds that writing took; nothing where the store is there."""
     if (path / INDEX).exists() and len(Store(path)) == len(ids):
         return 0.0
@@ -91,7 +91,7 @@ def saving(path: Path) -> float:
         return time.perf_counter() - started
 
 
-def hse_items(ids: list[str], shapes: dict[str, tuple[int, int, int]], wanted: int | None) -> Iterator[Packed]:
+def hse_items(ids: list[str], shapes: dict[str, tuple[int, int, int]], wanted: int | None) -> Iterator[PackedCrystal]:
     """A density on the real grid for each HSE id; only `wanted` distinct grids are computed."""
     distinct = sorted({shapes[id] for id in ids}, key=lambda shape: (int(np.prod(shape)), shape))
     chosen = (
@@ -99,12 +99,12 @@ def hse_items(ids: list[str], shapes: dict[str, tuple[int, int, int]], wanted: i
     )
     sizes = np.array([np.prod(shape) for shape in chosen])
     sample = open_store("hse")
-    made: dict[tuple[int, int, int], Packed] = {}
+    made: dict[tuple[int, int, int], PackedCrystal] = {}
     for id in ids:
         shape = chosen[int(np.abs(sizes - np.prod(shapes[id])).argmin())] if wanted else shapes[id]
         if shape not in made:
             rho: Density = sample[sample.ids[len(made) % len(sample)]].resample(shape)
-            made[shape] = packed(id, rho, bound=BOUND)
+            made[shape] = pack_crystal(id, rho, bound=BOUND)
         yield made[shape]
 
 
@@ -251,7 +251,7 @@ def main() -> None:
         server.shutdown()
     floor = 1e3 * min(process(FLOOR) for _ in range(TRIES))
     console.print(f"whole process: import, open, ids, first crystal; importing NumPy and Arrow alone: {floor:.0f} ms")
-    console.print(f"columns read when opening: {', '.join(PLACE)}; the simulated release is in {folder}")
+    console.print(f"columns read when opening: {', '.join(LOCATION_COLUMNS)}; the simulated release is in {folder}")
 
 
 if __name__ == "__main__":

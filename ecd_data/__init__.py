@@ -1,4 +1,7 @@
-"""Charge densities of crystals: files, stores, datasets and splits. Names load on first use, so importing is cheap."""
+"""Electron densities of crystals: files, stores, datasets and splits.
+
+Every public name is imported when it is first used, so that `import ecd_data` stays fast.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {  # the module that defines each public name
     "Crystal": "ecd_data.crystal",
     "Density": "ecd_data.density",
     "read": "ecd_data.formats",
@@ -61,16 +64,16 @@ __all__ = [
 ]
 
 
-import_module("ecd_data.hf.load_dataset_hook").install()  # for datasets.load_dataset("ecd", ...)
+import_module("ecd_data.hf.load_dataset_hook").install()  # so that datasets.load_dataset("ecd", ...) works
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_MODULES})

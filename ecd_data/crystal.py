@@ -1,4 +1,4 @@
-"""The crystal under a density: lattice, atomic numbers, fractional coordinates."""
+"""The crystal of a density: its lattice, atomic numbers and fractional coordinates."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SYMBOLS = (
 ATOMIC_NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 
 
-def frozen(array: ArrayLike, dtype: type, shape: tuple[int, ...] | None = None) -> NDArray:
-    """A read-only C-ordered array of `dtype` [shape]; copied unless it is read-only already."""
+def read_only_array(array: ArrayLike, dtype: type, shape: tuple[int, ...] | None = None) -> NDArray:
+    """A read-only array [shape] of `dtype` in C order; the input is copied unless it is read-only already."""
     result: NDArray = np.ascontiguousarray(array, dtype=dtype)
     if shape is not None:
         result = result.reshape(shape)
@@ -37,15 +37,23 @@ def frozen(array: ArrayLike, dtype: type, shape: tuple[int, ...] | None = None) 
 
 
 def _all_finite(array: Floats) -> bool:
-    return np.count_nonzero(np.isfinite(array)) == array.size  # half the time of .all() on a few atoms
+    return np.count_nonzero(np.isfinite(array)) == array.size  # takes half the time of .all() for a few atoms
 
 
 @dataclass(frozen=True, eq=False)
 class Crystal:
-    """Atoms in a periodic cell.
+    """Atoms in a periodic cell. The arrays are read-only.
 
-    lattice [3, 3]: rows are the lattice vectors in Å; numbers [n]: atomic numbers, 0 where a file names no element;
-    frac_coords [n, 3]; pbc: periodic along a, b, c.
+    Parameters
+    ----------
+    lattice [3, 3] : the lattice vectors as rows, in Å.
+    numbers [n] : the atomic numbers, 0 where a file names no element.
+    frac_coords [n, 3] : the fractional coordinates.
+    pbc : whether the cell is periodic along a, b and c.
+
+    Raises
+    ------
+    ValueError : a number is not finite, the lattice spans no volume, or an atomic number does not exist.
     """
 
     lattice: Floats
@@ -54,15 +62,15 @@ class Crystal:
     pbc: tuple[bool, bool, bool] = (True, True, True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lattice", frozen(self.lattice, np.float64, (3, 3)))
-        object.__setattr__(self, "numbers", frozen(self.numbers, np.int64).reshape(-1))
-        object.__setattr__(self, "frac_coords", frozen(self.frac_coords, np.float64, (len(self.numbers), 3)))
+        object.__setattr__(self, "lattice", read_only_array(self.lattice, np.float64, (3, 3)))
+        object.__setattr__(self, "numbers", read_only_array(self.numbers, np.int64).reshape(-1))
+        object.__setattr__(self, "frac_coords", read_only_array(self.frac_coords, np.float64, (len(self.numbers), 3)))
         object.__setattr__(self, "pbc", tuple(bool(p) for p in self.pbc))
         if not (_all_finite(self.lattice) and _all_finite(self.frac_coords)):
             raise ValueError("the crystal has a lattice vector or coordinate that is not finite")
         if self.volume < 1e-6:
             raise ValueError("the lattice vectors span no volume")
-        if np.count_nonzero(self.numbers.view(np.uint64) >= len(SYMBOLS)):  # negative ones are large there
+        if np.count_nonzero(self.numbers.view(np.uint64) >= len(SYMBOLS)):  # as uint64 a negative number is large
             raise ValueError(f"atomic numbers must lie in 0..{len(SYMBOLS) - 1}")
 
     def __len__(self) -> int:
@@ -73,12 +81,12 @@ class Crystal:
 
     @cached_property
     def volume(self) -> float:
-        """Cell volume in Å^3."""
+        """The volume of the cell in Å^3."""
         return float(abs(np.linalg.det(self.lattice)))
 
     @property
     def symbols(self) -> list[str]:
-        """Element symbols, "X" where unknown [n]."""
+        """The element symbols of the atoms [n], "X" for an unknown element."""
         return [SYMBOLS[z] for z in self.numbers]
 
     @property
@@ -88,12 +96,12 @@ class Crystal:
 
     @property
     def formula(self) -> str:
-        """Contents of the cell in alphabetical order, as in "Mg4O4"."""
+        """The formula of the cell with its elements in alphabetical order, as in "Mg4O4"."""
         return self._formula(1)
 
     @property
     def reduced_formula(self) -> str:
-        """The formula divided by its greatest common factor, in alphabetical order, as in "MgO"."""
+        """The formula divided by the greatest common divisor of its counts, as in "MgO"."""
         symbols = self.symbols
         return self._formula(gcd(*(symbols.count(s) for s in self.elements)) or 1)
 
@@ -104,17 +112,17 @@ class Crystal:
 
     @property
     def cart_coords(self) -> Floats:
-        """Cartesian positions in Å [n, 3]."""
+        """The Cartesian positions of the atoms in Å [n, 3]."""
         return self.frac_coords @ self.lattice
 
-    def wrapped(self) -> Crystal:
-        """The same crystal with every atom moved into the home cell."""
+    def wrap_atoms(self) -> Crystal:
+        """The same crystal with fractional coordinates in [0, 1)."""
         frac = self.frac_coords - np.floor(self.frac_coords)
-        frac[frac >= 1.0] = 0.0  # -1e-17 wraps to 1.0 exactly
+        frac[frac >= 1.0] = 0.0  # rounding turns -1e-17 into exactly 1.0
         return Crystal(self.lattice, self.numbers, frac, self.pbc)
 
     def to_record(self) -> dict[str, Any]:
-        """Lattice, numbers and fractional coordinates as JSON holds them."""
+        """The lattice, atomic numbers and fractional coordinates as lists, ready for JSON."""
         return {
             "lattice": self.lattice.tolist(),
             "numbers": self.numbers.tolist(),
@@ -129,7 +137,12 @@ class Crystal:
 
     @classmethod
     def from_pymatgen(cls, structure: Structure) -> Crystal:
-        """The crystal of a pymatgen `Structure`, dummy species as unknown; raises ValueError on partial occupancies."""
+        """The crystal of a pymatgen `Structure`; dummy species become unknown elements.
+
+        Raises
+        ------
+        ValueError : a site has partial occupancies.
+        """
         from pymatgen.core import DummySpecies
 
         if not structure.is_ordered:
@@ -138,7 +151,12 @@ class Crystal:
         return cls(structure.lattice.matrix, np.array(numbers), structure.frac_coords, structure.lattice.pbc)
 
     def to_ase(self) -> Atoms:
-        """An ASE `Atoms` with the same cell, atoms and periodicity; raises MissingDependencyError without ase."""
+        """The same crystal as an ASE `Atoms`.
+
+        Raises
+        ------
+        MissingDependencyError : ase is not installed.
+        """
         try:
             from ase import Atoms
         except ImportError as error:
@@ -149,7 +167,7 @@ class Crystal:
         return Atoms(numbers=self.numbers, cell=self.lattice, scaled_positions=self.frac_coords, pbc=self.pbc)
 
     def to_pymatgen(self) -> Structure:
-        """A pymatgen `Structure`; unknown elements become the dummy species "X"."""
+        """The same crystal as a pymatgen `Structure`; unknown elements become the dummy species "X"."""
         from pymatgen.core import DummySpecies, Lattice, Structure
 
         species = [DummySpecies("X") if s == "X" else s for s in self.symbols]

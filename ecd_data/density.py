@@ -1,4 +1,4 @@
-"""The one noun: an electron density on a periodic grid, with its crystal."""
+"""An electron density on the periodic grid of its crystal: the object that all other modules exchange."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ecd_data.arguments import fractional_points, grid_shape
-from ecd_data.crystal import Crystal, Floats, frozen
+from ecd_data.crystal import Crystal, Floats, read_only_array
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -22,9 +22,19 @@ if TYPE_CHECKING:
 class Density:
     """An electron density in e/Å^3 on the grid points (i/a, j/b, k/c) of its crystal's cell.
 
-    values [a, b, c]; magnetization: n_up - n_down [a, b, c], [3, a, b, c] when non-collinear, or None;
-    augmentation: the PAW occupancies of a CHGCAR as printed after each block, or None; meta: settings and provenance.
-    Arrays are read-only; changes make a new Density (`dataclasses.replace`).
+    The arrays are read-only: `dataclasses.replace` makes a changed Density.
+
+    Parameters
+    ----------
+    crystal : the crystal.
+    values [a, b, c] : the density in e/Å^3.
+    magnetization [a, b, c] : n_up - n_down in e/Å^3; [3, a, b, c] when non-collinear; None without spin.
+    augmentation : the text of the PAW occupancies that a CHGCAR prints after each grid, or None.
+    meta : the settings of the calculation and where the density comes from.
+
+    Raises
+    ------
+    ValueError : the values are not a grid, or the magnetization is on another grid.
     """
 
     crystal: Crystal
@@ -34,12 +44,12 @@ class Density:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        values = frozen(self.values, np.float64)
+        values = read_only_array(self.values, np.float64)
         if values.ndim != 3 or 0 in values.shape:
             raise ValueError(f"density values must be a grid [a, b, c], got shape {values.shape}")
         object.__setattr__(self, "values", values)
         if self.magnetization is not None:
-            magnetization = frozen(self.magnetization, np.float64)
+            magnetization = read_only_array(self.magnetization, np.float64)
             if magnetization.shape not in (values.shape, (3, *values.shape)):
                 raise ValueError(f"magnetization {magnetization.shape} is not on the density's grid {values.shape}")
             object.__setattr__(self, "magnetization", magnetization)
@@ -54,51 +64,51 @@ class Density:
         return f"Density({self.crystal.formula}, {grid}, {self.nelect:.4f} electrons{spin})"
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.array(self.values, dtype=dtype, copy=copy)  # torch and jax formats of `datasets` ask for it
+        return np.array(self.values, dtype=dtype, copy=copy)  # the torch and jax formats of `datasets` call this
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Grid points along a, b, c."""
+        """The numbers of grid points along a, b and c."""
         return self.values.shape
 
     @property
     def lattice(self) -> Floats:
-        """Lattice vectors as rows in Å [3, 3]."""
+        """The lattice vectors as rows in Å [3, 3]."""
         return self.crystal.lattice
 
     @property
     def numbers(self) -> NDArray[np.int64]:
-        """Atomic numbers [n]."""
+        """The atomic numbers [n]."""
         return self.crystal.numbers
 
     @property
     def frac_coords(self) -> Floats:
-        """Fractional coordinates of the atoms [n, 3]."""
+        """The fractional coordinates of the atoms [n, 3]."""
         return self.crystal.frac_coords
 
     @property
     def nelect(self) -> float:
-        """Number of electrons: the integral of the grid."""
+        """The number of electrons: the integral of the density over the cell."""
         return float(self.values.mean() * self.crystal.volume)
 
     @property
     def moment(self) -> float | list[float] | None:
-        """Total magnetic moment in Bohr magnetons, three components when non-collinear, None without spin."""
+        """The total magnetic moment in Bohr magnetons: three components when non-collinear, None without spin."""
         if self.magnetization is None:
             return None
         total = self.magnetization.mean(axis=(-3, -2, -1)) * self.crystal.volume
         return float(total) if total.ndim == 0 else total.tolist()
 
     def at(self, frac_points: ArrayLike) -> Floats:
-        """Density in e/Å^3 at fractional positions [n, 3], by the exact trigonometric interpolant of the grid [n]."""
-        from ecd_data.fourier import evaluate  # SciPy loads more slowly than a crystal is read
+        """The density in e/Å^3 [n] at fractional positions [n, 3], by Fourier interpolation of the grid."""
+        from ecd_data.fourier import evaluate  # imported here, since SciPy takes longer to load than a crystal to read
 
         return evaluate(self.values, fractional_points(frac_points))
 
     def resample(self, shape: tuple[int, int, int]) -> Density:
-        """The density on another grid by Fourier interpolation; the electron count is unchanged.
+        """The same density on a grid [a, b, c] of other size, by Fourier interpolation; the electron count stays.
 
-        Augmentation occupancies are dropped, since they belong to the original grid's CHGCAR.
+        The augmentation occupancies are dropped, since they belong to the CHGCAR of the original grid.
         """
         from ecd_data.fourier import resample
 
@@ -108,13 +118,13 @@ class Density:
         return replace(self, values=resample(self.values, shape), magnetization=spin, augmentation=None)
 
     def to_ase(self) -> Atoms:
-        """An ASE `Atoms` of the crystal."""
+        """The crystal as an ASE `Atoms`."""
         return self.crystal.to_ase()
 
     def to_pymatgen(self) -> Chgcar:
-        """A pymatgen `Chgcar`: rho * V, total and difference, augmentation occupancies as arrays by atom.
+        """The density as a pymatgen `Chgcar`, which holds density * volume and the augmentation occupancies by atom.
 
-        It has no room for the moments of the atoms, which VASP prints behind the occupancies.
+        A `Chgcar` cannot hold the moments of the atoms that VASP prints after the occupancies.
         """
         from ecd_data.formats.pymatgen import to_chgcar
 
@@ -124,8 +134,10 @@ class Density:
     def from_pymatgen(cls, chgcar: Chgcar) -> Density:
         """The density of a pymatgen `VolumetricData` such as `Chgcar`, with its augmentation occupancies.
 
-        Raises UsageError where it is another quantity (`Elfcar`, `Locpot`), FormatError where the occupancies are not
-        those of its atoms.
+        Raises
+        ------
+        UsageError : the object holds another quantity (`Elfcar`, `Locpot`).
+        FormatError : the occupancies do not fit the atoms.
         """
         from ecd_data.formats.pymatgen import fields_of_chgcar
 

@@ -1,4 +1,4 @@
-"""The benchmark's error of a density."""
+"""The error measure of the benchmark, eps_mae."""
 
 from __future__ import annotations
 
@@ -12,9 +12,17 @@ if TYPE_CHECKING:
 
 
 def eps_mae(guess: Density | ArrayLike, rho: Density | ArrayLike) -> float:
-    """sum|rho - guess| / sum|rho| over the grid, a fraction (eps_mae of the ECD paper, NMAPE of ChargE3Net / 100).
+    """The error sum|rho - guess| / sum|rho| over the grid, as a fraction.
 
-    Takes two densities or two arrays of one shape; raises ValueError when the grids differ.
+    This is eps_mae of the ECD paper, and a hundredth of ChargE3Net's NMAPE.
+
+    Parameters
+    ----------
+    guess, rho : the prediction and the reference, as two densities or two arrays of one shape.
+
+    Raises
+    ------
+    ValueError : the grids differ.
     """
     a = np.asarray(getattr(guess, "values", guess), dtype=np.float64)
     b = np.asarray(getattr(rho, "values", rho), dtype=np.float64)

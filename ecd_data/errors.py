@@ -1,33 +1,33 @@
-"""The errors that a user can meet: each message is one sentence with the file, the material and the remedy."""
+"""The errors that users see. Each message is one sentence that names the file or material and says what to do."""
 
 from __future__ import annotations
 
 
 class EcdError(Exception):
-    """Bad data or a failed run; the CLI prints the message alone and exits with code 1."""
+    """The data are bad or a run failed; the CLI prints only the message and exits with code 1."""
 
 
 class FormatError(EcdError, ValueError):
-    """A file that is not what its format says."""
+    """A file does not follow its format."""
 
 
 class StoreError(EcdError):
-    """A store that is incomplete, altered or not a store."""
+    """A store is incomplete or altered, or a folder is not a store."""
 
 
 class MovedError(StoreError):
-    """A part is missing or has other bytes than the index said: it was lost, or the store was written meanwhile."""
+    """A part is missing or has other bytes than the index says: it is lost, or another process wrote the store."""
 
 
 class UnknownIdError(EcdError, KeyError):
-    """A material id that does not exist; the message suggests near names."""
+    """A material id does not exist; the message suggests similar ids."""
 
     __str__ = Exception.__str__
 
 
 class UsageError(EcdError):
-    """A request that cannot be met as stated; the CLI exits with code 2."""
+    """The arguments of a call are wrong; the CLI exits with code 2."""
 
 
 class MissingDependencyError(EcdError, ImportError):
-    """An optional package or program that is not installed; the message says how to get it."""
+    """An optional package or program is not installed; the message says how to get it."""

@@ -1,4 +1,4 @@
-"""Periodic grids as trigonometric polynomials: regridding, shifted grids and values at any position."""
+"""Fourier interpolation of periodic grids: values on other grids and at any position."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ecd_data.crystal import Floats
 
 Complexes = NDArray[np.complex128]
 Shape = tuple[int, int, int]
-MAX_BLOCK_BYTES = 1 << 27  # bounds the phase tables of `Spectrum.at`
+MAX_BLOCK_BYTES = 1 << 27  # limits the memory of the phase tables in `Spectrum.at`
 
 
 def resample(values: Floats, shape: Shape) -> Floats:
-    """The trigonometric interpolant of a grid [a, b, c] on another grid [shape]; the mean is kept.
+    """The values of a grid [a, b, c] on another grid [shape], by Fourier interpolation; the mean stays the same.
 
-    A Nyquist coefficient is shared equally between +n/2 and -n/2, so that refining is exact at the old points
-    and coarsening is the Fourier truncation.
+    A Nyquist coefficient is divided equally between +n/2 and -n/2. So a finer grid has the old values at the old
+    points, and a coarser grid is the Fourier truncation.
     """
     return Spectrum.of_grid(values).grid(shape).astype(np.float64, copy=False)
 
 
 def evaluate(values: Floats, frac_points: Floats) -> Floats:
-    """The trigonometric interpolant of a grid [a, b, c] at fractional positions [n, 3], summed directly [n]."""
+    """The values [n] of a grid [a, b, c] at fractional positions [n, 3], by Fourier interpolation."""
     return Spectrum.of_grid(values).at(frac_points)
 
 
 def outer_share(values: Floats) -> float:
-    """The part of mean|values| that lies in the outermost tenth of the grid's frequencies.
+    """The fraction of mean|values| that lies in the outermost tenth of the grid's frequencies.
 
-    Valence densities leave it almost empty; cusps at nuclei and noise fill it.
+    It is almost zero for valence densities; cusps at nuclei and noise make it large.
     """
     coefficients = fft.rfftn(values)
     for axis, points in enumerate(values.shape):
@@ -44,21 +44,22 @@ def outer_share(values: Floats) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """A real trigonometric polynomial: coefficients of exp(2 pi i k.x) for |ka| <= A, |kb| <= B, 0 <= kc <= C.
+    """A real trigonometric polynomial: the coefficients of exp(2 pi i k.x) for |ka| <= A, |kb| <= B, 0 <= kc <= C.
 
-    block [2A+1, 2B+1, C+1]: frequencies 0, 1, ..., A, -A, ..., -1 along a and b; those with kc < 0 are conjugates.
+    block [2A+1, 2B+1, C+1] holds the frequencies 0, 1, ..., A, -A, ..., -1 along a and b. The coefficients with
+    kc < 0 are not stored, since they are complex conjugates.
     """
 
     block: Complexes
 
     @classmethod
     def of_grid(cls, values: Floats) -> Spectrum:
-        """The interpolant of a grid [a, b, c]."""
+        """The Fourier interpolant of a grid [a, b, c]."""
         return cls.of_half(fft.rfftn(values, norm="forward"), values.shape)
 
     @classmethod
     def of_half(cls, half: Complexes, shape: tuple[int, ...]) -> Spectrum:
-        """The interpolant whose grid [shape] has this `rfftn`, of which the outermost frequencies may be left out."""
+        """The interpolant of a grid [shape] from its `rfftn`, which may lack the highest frequencies."""
         for axis in (0, 1):
             if half.shape[axis] % 2 == 0:
                 half = _split_nyquist(half, axis)
@@ -67,19 +68,19 @@ class Spectrum:
         return cls(half)
 
     def grid(self, shape: Shape, dtype: DTypeLike = np.complex128) -> NDArray[np.floating]:
-        """Values on a grid [shape]; frequencies that it does not resolve are left out, as in `resample`."""
+        """The values on a grid [shape]; frequencies that the grid does not resolve are dropped, as in `resample`."""
         shape = tuple(int(n) for n in shape)  # type: ignore[assignment]
         if len(shape) != 3 or min(shape) < 1:
             raise ValueError(f"a grid needs three positive numbers of points, got {shape}")
         half = self.block.astype(dtype, copy=False)
-        half = self._trimmed(half, shape)
+        half = self._trim(half, shape)
         for axis in (0, 1):
             half = fft.ifft(_resize(half, axis, shape[axis]), axis=axis, norm="forward", overwrite_x=True)
         return fft.irfft(half, n=shape[2], axis=2, norm="forward", overwrite_x=True)
 
     @staticmethod
-    def _trimmed(half: NDArray[np.complexfloating], shape: Shape) -> NDArray[np.complexfloating]:
-        """Only what the last axis of the grid resolves; its Nyquist plane holds both signs."""
+    def _trim(half: NDArray[np.complexfloating], shape: Shape) -> NDArray[np.complexfloating]:
+        """The frequencies that the last axis of the grid resolves; its Nyquist plane holds both signs."""
         kept = half[:, :, : (shape[2] - 1) // 2 + 1]
         nyquist = shape[2] // 2
         if shape[2] % 2 or half.shape[2] <= nyquist:
@@ -87,7 +88,7 @@ class Spectrum:
         return np.concatenate([kept, 2 * half[:, :, nyquist : nyquist + 1]], axis=2)
 
     def at(self, frac_points: Floats) -> Floats:
-        """Values at fractional positions [n, 3], summed directly [n]."""
+        """The values [n] at fractional positions [n, 3], by a direct sum over the plane waves."""
         if frac_points.ndim != 2 or frac_points.shape[1] != 3:
             raise ValueError(f"positions must have shape [n, 3], got {frac_points.shape}")
         a, b, c = self.block.shape
@@ -101,20 +102,9 @@ class Spectrum:
             result[start : start + step] = np.einsum("abn,na,nb->n", inner, waves[0], waves[1], optimize=True).real
         return result
 
-    def moved(self, shift: Floats) -> Spectrum:
-        """The polynomial x -> f(x + shift), `shift` in fractional coordinates [3]."""
-        a, b, c = (_waves(shift[axis : axis + 1], n, axis == 2)[0] for axis, n in enumerate(self.block.shape))
-        return Spectrum(self.block * a[:, None, None] * b[:, None] * c)
-
-    @property
-    def smallest_shape(self) -> Shape:
-        """A small grid, quick to transform, that holds every frequency."""
-        a, b, c = self.block.shape
-        return (fft.next_fast_len(a), fft.next_fast_len(b), fft.next_fast_len(2 * c - 1, real=True))
-
 
 def _waves(coordinates: Floats, count: int, half: bool) -> Complexes:
-    """exp(2 pi i k x) for the frequencies of one axis of a block [n, count]."""
+    """The plane waves exp(2 pi i k x) [n, count] of one axis; `half`: of the axis without negative frequencies."""
     k = np.arange(count) if half else fft.fftfreq(count, 1 / count)
     return np.exp(2j * np.pi * np.outer(coordinates, k))
 
@@ -126,7 +116,7 @@ def _split_nyquist(half: Complexes, axis: int) -> Complexes:
 
 
 def _resize(half: NDArray[np.complexfloating], axis: int, points: int) -> NDArray[np.complexfloating]:
-    """The frequencies 0, 1, ..., -1 of one axis as a grid of `points` has them."""
+    """The same coefficients with as many frequencies along one axis as a grid of `points` has."""
     most = half.shape[axis] // 2
     kept = min(most, (points - 1) // 2)
     result = np.zeros((*half.shape[:axis], points, *half.shape[axis + 1 :]), dtype=half.dtype)

@@ -1,4 +1,4 @@
-"""Which extra of this package brings an optional package: what to install is told in one sentence."""
+"""The extras of this package (`pip install 'ecd-data[plot]'`) that install each optional package."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ EXTRAS = {
 
 
 def missing_extra(error: ImportError) -> MissingDependencyError | None:
-    """The error that names the extra to install, None where the package is none of the optional ones."""
+    """The error that names the extra to install; None where the missing package is not an optional one."""
     package = (error.name or "").partition(".")[0]
     if not isinstance(error, ModuleNotFoundError) or package not in EXTRAS:
         return None
-    return MissingDependencyError(f"{package} is not installed: pip install 'ecd-data[{EXTRAS[package]}]' brings it")
+    return MissingDependencyError(f"{package} is not installed: pip install 'ecd-data[{EXTRAS[package]}]' installs it")

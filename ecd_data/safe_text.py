@@ -1,33 +1,34 @@
-"""Text that came from files and names, made harmless where it is shown: no control characters, no escapes."""
+"""Safe display of text from files and file names: without control characters and terminal escapes."""
 
 from __future__ import annotations
 
 import logging
 
-HARMLESS = " \t"
+WHITESPACE = " \t"
 
 
 def printable(text: object) -> str:
-    r"""The text on one line, with what cannot be printed as \x1b, \n or \u202e: terminals and tables take it as text.
+    r"""The text on one line, with unprintable characters written as \x1b, \n or \u202e.
 
-    Control characters, terminal escapes, line breaks, marks that turn the direction of writing, bytes of no UTF-8.
+    This escapes control characters, terminal escapes, line breaks, marks that reverse the direction of writing, and
+    bytes that are not UTF-8, so that a terminal or a table shows them and does not obey them.
     """
     words = str(text)
     if words.isprintable():
         return words
-    return "".join(c if c.isprintable() or c in HARMLESS else _escaped(c) for c in words)
+    return "".join(c if c.isprintable() or c in WHITESPACE else _escape(c) for c in words)
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
 
 
 class PrintableFormatter(logging.Formatter):
-    """A formatter of log lines whose messages are printable; a traceback keeps its lines."""
+    """A log formatter that makes messages printable; a traceback keeps its lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The record's line."""
+        """The log line of a record."""
         return printable(super().formatMessage(record))

@@ -1,4 +1,4 @@
-"""Space-group symmetry on a grid: which points are equivalent."""
+"""Space-group symmetry of a crystal and of its grid points."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from ecd_data.crystal import Crystal
 
-IMAGES = 200_000  # of grid points, that are looked at together
-SYMPREC = 1e-5  # Å: a crystal that is symmetric only roughly has a density that is so only roughly
+MAX_IMAGES = 200_000  # images of grid points that are computed at once: limits memory
+SYMPREC = 1e-5  # Å: strict, since the density of a nearly symmetric crystal is only nearly symmetric
 
 
 class GridOrbits(NamedTuple):
-    """Grid points that symmetry makes equivalent.
+    """The sets of grid points that symmetry makes equivalent.
 
-    points [m]: flat index of one point of each orbit; orbit [a*b*c]: which of the m each point belongs to.
+    points [m]: the flat index of one point of each orbit; orbit [a*b*c]: the number of the orbit of each grid point.
     """
 
     points: NDArray[np.int64]
@@ -24,7 +24,7 @@ class GridOrbits(NamedTuple):
 
 
 def spacegroup(crystal: Crystal, symprec: float) -> int | None:
-    """The space group number of a crystal within `symprec` Å by spglib, None where there is none to find."""
+    """The space group number that spglib finds within `symprec` Å; None where it finds none."""
     import spglib
 
     if not len(crystal):
@@ -40,7 +40,13 @@ def spacegroup(crystal: Crystal, symprec: float) -> int | None:
 def grid_operations(
     crystal: Crystal, shape: tuple[int, int, int], symprec: float = SYMPREC
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """The symmetry operations that map the grid onto itself, as integer matrix and shift of grid indices."""
+    """The symmetry operations that map a grid onto itself, each as an integer matrix [3, 3] and shift [3] of indices.
+
+    Parameters
+    ----------
+    crystal : the crystal, whose space group is found within `symprec` Å.
+    shape : the numbers of grid points along a, b and c.
+    """
     import spglib
 
     cell: Any = (crystal.lattice, crystal.frac_coords, crystal.numbers)
@@ -56,35 +62,35 @@ def grid_operations(
 
 
 def grid_orbits(crystal: Crystal, shape: tuple[int, int, int], symprec: float = SYMPREC) -> GridOrbits:
-    """The orbits of a grid under those operations of the crystal's space group that map it onto itself.
+    """The orbits of a grid under the operations of the crystal's space group that map the grid onto itself.
 
-    Points are taken in their order, some at a time: the operations are applied only to those that no point before
-    has reached, and the lowest index among a point's images stands for its orbit.
+    The points are visited in their order, some at a time. The operations are applied only to points that are not in an
+    orbit yet, and the lowest index of an orbit represents it.
     """
     operations = grid_operations(crystal, shape, symprec)
     matrices, shifts = (np.array(part, dtype=np.int32) for part in zip(*operations, strict=True))
     size = int(np.prod(shape))
     orbit = np.full(size, -1, dtype=np.int64)
     points: list[NDArray[np.int64]] = []
-    found, step = 0, max(shape[2], min(size, IMAGES // len(operations)))
+    found, step = 0, max(shape[2], min(size, MAX_IMAGES // len(operations)))
     for start in range(0, size, step):
-        left = start + np.flatnonzero(orbit[start : start + step] < 0)
-        images = _images(left, shape, matrices, shifts)
-        first = images.min(axis=0) == left
-        points.append(left[first])
+        new = start + np.flatnonzero(orbit[start : start + step] < 0)
+        images = _map_points(new, shape, matrices, shifts)
+        first = images.min(axis=0) == new
+        points.append(new[first])
         orbit[images[:, first]] = found + np.arange(len(points[-1]))
         found += len(points[-1])
     return GridOrbits(np.concatenate(points), orbit)
 
 
-def _images(
+def _map_points(
     points: NDArray[np.int64], shape: tuple[int, int, int], matrices: NDArray[np.int32], shifts: NDArray[np.int32]
 ) -> NDArray[np.int64]:
-    """Where operations take grid points, as flat indices [operations, points]."""
+    """The images of grid points under each operation, as flat indices [operations, points]."""
     x = [part.astype(np.int32) for part in np.unravel_index(points, shape)]
     flat = np.zeros((len(matrices), len(points)), dtype=np.int64)
     for i, n in enumerate(shape):
         index = shifts[:, i, None] + sum(matrices[:, i, j, None] * x[j] for j in range(3))
-        index -= index // n * n  # numpy does this several times faster than a remainder
+        index -= index // n * n  # several times faster in NumPy than the operator %
         flat = flat * n + index
     return flat

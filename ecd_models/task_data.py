@@ -13,7 +13,7 @@ from ecd_data.hf.rows import rows_of
 from ecd_data.release.configurations import configuration, configurations, locate, official_split
 from ecd_data.release.data_origin import Origin, check_origin, origin_of, refuse_unofficial, split_hash, store_hash
 from ecd_data.release.own_splits import make_split, read_split
-from ecd_data.store.data_root import given_root, open_store
+from ecd_data.store.data_root import find_data_root, open_store
 from ecd_data.store.reader import Store
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def task_data(task: str, data_dir: str | None = None, sample: bool = False) -> T
     """
     name = configuration(task)
     if not sample:
-        refuse_unofficial(task, given_root(data_dir))
+        refuse_unofficial(task, find_data_root(data_dir))
     store = Store(locate(name, data_dir or None, sample))
     check_origin(task, store, sample)
     rows = rows_of(name, store)

@@ -28,7 +28,7 @@ import numpy as np
 from ecd_data import Store, open_store, write
 from ecd_data.download.plan import plan_fetch
 from ecd_data.store import StoreWriter, verify
-from ecd_data.work.process_pool import Lost, spread
+from ecd_data.work.process_pool import LostJob, run_jobs
 from tests import soak_hostile
 from tests.conftest import smooth_density
 from tests.data.bad_server import bad_server
@@ -187,8 +187,8 @@ def completed(verb: Verb, dest: Path, due: Any) -> str:
 def try_hostile(name: str, jobs: list[Any], attempt: Callable[[Any], str]) -> Row:
     """What came of hostile files, each read in a process that may die of it."""
     row = Row(name)
-    for _, loss in spread(attempt, jobs, workers=2):
-        row.add("it ends the process" if isinstance(loss, Lost) else loss)
+    for _, loss in run_jobs(attempt, jobs, workers=2):
+        row.add("it ends the process" if isinstance(loss, LostJob) else loss)
     return row
 
 

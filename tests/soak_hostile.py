@@ -13,7 +13,7 @@ import numpy as np
 from ecd_data import Store, open_store
 from ecd_data.errors import EcdError
 from ecd_data.store import StoreWriter
-from ecd_data.store.index import Index, save_index, table_of
+from ecd_data.store.index import Index, make_table, save_index
 from ecd_data.store.parts import PartWriter, read_entries
 from tests.conftest import smooth_density
 
@@ -100,7 +100,7 @@ def hostile_row(job: Job) -> str:
         table = Index(copy / "index.parquet").table()
         rows = table.to_pylist()
         rows[0] |= ROWS[job[1]]
-        save_index(table_of(rows), copy / "index.parquet")
+        save_index(make_table(rows), copy / "index.parquet")
 
     return altered(job, alter, trusted="id" not in ROWS[job[1]])
 
@@ -117,7 +117,7 @@ def hostile_payload(job: Job) -> str:
         entries[key] = spoilt(entries[key], rng)
         with PartWriter(part.with_name("part-00099.zarr.zip")) as writer:
             row |= {"part": "part-00099.zarr.zip", **vars(writer.add(row["id"], entries))}
-        save_index(table_of(rows), copy / "index.parquet")
+        save_index(make_table(rows), copy / "index.parquet")
 
     return altered(job, alter, trusted=False)
 

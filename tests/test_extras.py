@@ -83,8 +83,8 @@ for act in (lambda: open_store("pbe")["MgO_rs"].to_ase(), lambda: __import__("ec
     done = run_without({"torch", "ase"}, code, folder)
     assert done.returncode == 0, done.stderr
     assert [line.partition(": ")[2] for line in done.stdout.splitlines()] == [
-        "pip install 'ecd-data[ase]' brings it",
-        "pip install 'ecd-data[models]' brings it",
+        "pip install 'ecd-data[ase]' installs it",
+        "pip install 'ecd-data[models]' installs it",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Checks of the crystal: whether its atoms lie apart as atoms do."""
+"""Checks of the crystal: the distances of its atoms."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ecd_data.checks.report import Report, flag
 from ecd_data.density import Density
 from ecd_data.formats.structure import THINNEST, closest_pair
 
-NEAREST = 0.6  # Å; the shortest bond there is, H-H, has 0.74
+MIN_DISTANCE = 0.6  # Å: atoms that are nearer are flagged; the shortest bond, H-H, has 0.74
 
 
 def check_atoms(rho: Density) -> Iterator[Report]:
-    """The two atoms nearest to each other, images among them."""
+    """A flag where two atoms, periodic images included, are nearer than MIN_DISTANCE."""
     crystal = rho.crystal
     if not len(crystal):
         return
@@ -23,7 +23,8 @@ def check_atoms(rho: Density) -> Iterator[Report]:
         yield flag("close-atoms", f"the cell is {thickness.min():.2g} Å thick")
         return
     pair = closest_pair(crystal)
-    if pair is not None and pair[2] < NEAREST:
+    if pair is not None and pair[2] < MIN_DISTANCE:
         first, second, distance = pair
         names = f"{crystal.symbols[first]}{first + 1} and {crystal.symbols[second]}{second + 1}"
-        yield flag("close-atoms", f"{names} are {distance:.2f} Å apart: another unit, or one site of several elements")
+        reason = "the unit may be wrong, or several elements share a site"
+        yield flag("close-atoms", f"{names} are {distance:.2f} Å apart: {reason}")

@@ -1,4 +1,4 @@
-"""Checks of the grid: that of the run, that of the cutoff, and whether it fits the cell's axes in this order."""
+"""Checks of the grid against the run, the cutoff, and the order of the cell's axes."""
 
 from __future__ import annotations
 
@@ -11,35 +11,37 @@ from ecd_data.checks.report import Report, flag, problem
 from ecd_data.crystal import Floats
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
-from ecd_data.vasp_grid import Shape, fits_a_cutoff, vasp_fine_grid
+from ecd_data.vasp_grid import Shape, fits_some_cutoff, vasp_fine_grid
 
-UNEVEN = 1.6  # times the points per Å along another axis; FFT sizes are up to 1.5 apart in small cells
-EVEN = 1.35
+MAX_UNEVENNESS = 1.6  # ratio of the points per Å along two axes; rounding to FFT sizes gives up to 1.5 in small cells
+EVEN_ENOUGH = 1.35  # the same ratio, below which another order of the axes counts as even
 
 
 def check_grid(rho: Density) -> Iterator[Report]:
-    """The grid against the one that the run states, else against ENCUT and PREC, else against the cell alone."""
+    """Problems and flags of the grid, compared with that of the run, else ENCUT and PREC, else the cell."""
     settings = rho.meta.get("settings", {})
     stated = settings.get("fine_grid")
     if stated and not rho.meta.get("resampled"):
         if tuple(stated) != rho.shape:
-            yield _other_grid(rho.shape, tuple(stated), "the run states")
+            yield _report_other_grid(rho.shape, tuple(stated))
         return
-    expected = _of_cutoff(rho, settings)
+    expected = _grid_of_cutoff(rho, settings)
     if expected is not None and expected != rho.shape and sorted(expected) == sorted(rho.shape):
-        yield problem("axes-permuted", f"{_text(rho.shape)} points where the cutoff makes {_text(expected)}")
+        yield problem(
+            "axes-permuted", f"{_format_shape(rho.shape)} points where the cutoff makes {_format_shape(expected)}"
+        )
     elif expected is not None and expected != rho.shape:
-        yield flag("other-grid", f"{_text(rho.shape)} points where the cutoff makes {_text(expected)}")
+        yield flag("other-grid", f"{_format_shape(rho.shape)} points where the cutoff makes {_format_shape(expected)}")
     if expected is None:
         yield from _check_axes(rho.lattice, rho.shape)
 
 
-def _other_grid(shape: Shape, stated: Shape, who: str) -> Report:
+def _report_other_grid(shape: Shape, stated: Shape) -> Report:
     name = "axes-permuted" if sorted(stated) == sorted(shape) else "grid-mismatch"
-    return problem(name, f"{_text(shape)} points where {who} {_text(stated)}")
+    return problem(name, f"{_format_shape(shape)} points where the run states {_format_shape(stated)}")
 
 
-def _of_cutoff(rho: Density, settings: dict) -> Shape | None:
+def _grid_of_cutoff(rho: Density, settings: dict) -> Shape | None:
     if not settings.get("encut_eV") or not settings.get("prec"):
         return None
     try:
@@ -49,26 +51,28 @@ def _of_cutoff(rho: Density, settings: dict) -> Shape | None:
 
 
 def _check_axes(lattice: Floats, shape: Shape) -> Iterator[Report]:
-    """Whether the points are about as dense along each axis; no cutoff makes what a factor of 1.6 lies between."""
-    spread = _spread(lattice, shape)
-    if spread <= UNEVEN or fits_a_cutoff(lattice, shape):
+    """Reports where the density of points differs between the axes by more than any cutoff causes."""
+    spread = _unevenness(lattice, shape)
+    if spread <= MAX_UNEVENNESS or fits_some_cutoff(lattice, shape):
         return
-    orders = [o for o in permutations(range(3)) if _spread(lattice, _reordered(shape, o)) < EVEN]
+    orders = [o for o in permutations(range(3)) if _unevenness(lattice, _reorder(shape, o)) < EVEN_ENOUGH]
     if orders:
-        better = _reordered(shape, min(orders, key=lambda o: _spread(lattice, _reordered(shape, o))))
-        yield problem("axes-permuted", f"{_text(shape)} points do not fit the cell, {_text(better)} would")
+        better = _reorder(shape, min(orders, key=lambda o: _unevenness(lattice, _reorder(shape, o))))
+        yield problem(
+            "axes-permuted", f"{_format_shape(shape)} points do not fit the cell, {_format_shape(better)} would"
+        )
     else:
         yield flag("uneven-grid", f"the points along the axes are up to {spread:.1f} times as dense as along others")
 
 
-def _spread(lattice: Floats, shape: Shape) -> float:
+def _unevenness(lattice: Floats, shape: Shape) -> float:
     density = np.array(shape) / np.linalg.norm(lattice, axis=1)
     return float(density.max() / density.min())
 
 
-def _reordered(shape: Shape, order: tuple[int, ...]) -> Shape:
+def _reorder(shape: Shape, order: tuple[int, ...]) -> Shape:
     return shape[order[0]], shape[order[1]], shape[order[2]]
 
 
-def _text(shape: Shape) -> str:
+def _format_shape(shape: Shape) -> str:
     return "x".join(map(str, shape))

@@ -1,4 +1,4 @@
-"""What the reader of a file had to decide without being sure: its unit, its ends, its spin."""
+"""Flags for what the reader of a file had to guess: its unit, the ends of its grid, its spin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check found: problems, flags, and a sentence for each."""
+"""The result of a check: problems and flags, with a sentence for each."""
 
 from __future__ import annotations
 
@@ -7,50 +7,53 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FLAGS = {
-    "negative": "less than a hundredth of the charge is negative",
+    "negative": "less than 1 % of the charge is negative",
     "no-elements": "the header names no elements",
     "spin": "it has a magnetization",
     "non-collinear": "its magnetization is a vector",
-    "no-magnetization": "the run was spin-polarized, the file has no magnetization",
-    "all-electron": "it holds core electrons, or valence electrons with their cusps: AECCAR",
-    "pseudo-density": "it lacks the compensation charges of the atoms: GPAW's .gpw",
-    "unit-guessed": "the file leaves the unit open, and its electrons are possible in both",
-    "xsf-ends-guessed": "whether the last points of an XSF's grid repeat the first is not sure",
-    "spin-guessed": "which of its spins a grid is follows from its name alone, and is not sure",
-    "other-grid": "the grid is not the one that VASP takes for this cell, ENCUT and PREC",
-    "uneven-grid": "the spacing of the grid points differs by more than 1.6 between the axes",
-    "fractional-count": "no run states the electrons, and the grid does not integrate to a whole number of them",
-    "few-electrons": "no run states the electrons, and there is less than one for each atom heavier than H",
+    "no-magnetization": "the run was spin-polarized, but the file has no magnetization",
+    "all-electron": "it contains core electrons, or valence electrons with cusps at the nuclei (AECCAR)",
+    "pseudo-density": "it lacks the compensation charges of the atoms (GPAW's .gpw)",
+    "unit-guessed": "the file does not state its unit, and its electron count is possible in both units",
+    "xsf-ends-guessed": "the file does not say whether the last points of its XSF grid repeat the first",
+    "spin-guessed": "only the name of a grid says which spin it has",
+    "other-grid": "the grid is not the one that VASP chooses for this cell, ENCUT and PREC",
+    "uneven-grid": "the spacing of the grid points differs by more than a factor of 1.6 between the axes",
+    "fractional-count": "no run states the electron count, and the integral of the grid is not a whole number",
+    "few-electrons": "no run states the electron count, and it is less than one for each atom heavier than H",
     "close-atoms": "two atoms are nearer than 0.6 Å",
     "predicted": "a model made it",
     "charged": "NELECT is not the sum of the ions' valences",
-    "frozen-density": "the density was read and kept, so it is that of an earlier run",
-    "hse-with-u": "LDA+U together with a hybrid",
+    "frozen-density": "the run read the density and kept it, so it is that of an earlier run",
+    "hse-with-u": "LDA+U was used together with a hybrid functional",
     "not-converged": "the last electronic loop did not reach EDIFF",
-    "unfinished": "the run did not come to its end",
+    "unfinished": "the run did not finish",
     "relaxation": "the run moved the atoms",
-    "other-settings": "not the settings of the ECD release",
-    "run-not-used": "a run file beside it is of another crystal, or cannot be read",
+    "other-settings": "the settings are not those of the ECD release",
+    "run-not-used": "a run file in its folder belongs to another crystal or cannot be read",
     "duplicate": "another entry has the same crystal and the same density",
     "pair-grid": "the PBE density has another grid",
     "pair-missing": "there is no PBE density of this name to compare with",
 }
 PROBLEMS = {
-    "not-finite": "NaN or infinite values",
-    "electron-count": "the grid does not integrate to the electrons of the run, or to an impossible number",
-    "negative-charge": "more than a hundredth of the charge is negative",
-    "magnetization": "the magnetization exceeds the density, or is not the moment of the run",
-    "augmentation": "augmentation occupancies that do not fit the atoms and grids",
+    "not-finite": "some values are NaN or infinite",
+    "electron-count": "the integral of the grid is not the electron count of the run, or is impossible",
+    "negative-charge": "more than 1 % of the charge is negative",
+    "magnetization": "the magnetization exceeds the density, or its moment is not that of the run",
+    "augmentation": "the augmentation occupancies do not fit the atoms and grids",
     "grid-mismatch": "the grid is not the one that the run states",
     "axes-permuted": "the grid fits the cell in another order of the axes",
-    "pair-crystal": "the PBE density is of another crystal",
+    "pair-crystal": "the PBE density has another crystal",
     "pair-axes": "the PBE density has the same axes in another order",
     "unreadable": "the file or store entry cannot be read",
 }
 
 
 class Finding(str):
-    """A problem as a sentence, with its stable `name`."""
+    """The sentence of a problem, with the stable `name` of the problem.
+
+    Conversion writes these sentences into the store, so another wording changes the bytes of a store.
+    """
 
     name: str
 
@@ -65,9 +68,10 @@ class Finding(str):
 
 @dataclass(frozen=True)
 class Report:
-    """problems make a density unfit for the benchmark; flags are facts that a loader can filter by.
+    """The problems and flags of a density.
 
-    A problem is a sentence that knows its name; a flag is a name, and notes has a sentence for some of them.
+    problems: sentences, each with its name, of what makes the density unfit for the benchmark; flags: names of facts
+    that a loader can filter by; notes: a sentence for some of the flags, by name.
     """
 
     problems: tuple[Finding, ...] = ()
@@ -76,7 +80,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no problems."""
         return not self.problems
 
     def __add__(self, other: Report) -> Report:
@@ -84,7 +88,7 @@ class Report:
         return Report((*self.problems, *other.problems), flags, {**self.notes, **other.notes})
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: "ok", "problems" {name: sentence} and "flags" {name: sentence}."""
+        """The report as JSON holds it: "ok", "problems" {name: sentence} and "flags" {name: sentence}."""
         return {
             "ok": self.ok,
             "problems": {p.name: str(p) for p in self.problems},
@@ -102,6 +106,6 @@ def flag(name: str, note: str | None = None) -> Report:
     return Report((), (name,), {name: note} if note else {})
 
 
-def combined(reports: Iterable[Report]) -> Report:
-    """All of the reports as one."""
+def combine_reports(reports: Iterable[Report]) -> Report:
+    """One Report with the problems and flags of several."""
     return sum(reports, Report())

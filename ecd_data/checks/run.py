@@ -1,4 +1,4 @@
-"""Checks of the run that made a density: was it self-consistent, converged, finished, and with which settings."""
+"""Checks of the run that computed a density: self-consistency, convergence, its end, and its settings."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ecd_data.checks.report import Report, flag
 from ecd_data.density import Density
 from ecd_data.formats.vasp.settings import FIRST_FROZEN_ICHARG, is_hybrid, uses_u
 
-RELEASE_ENCUT, RELEASE_EDIFF = 520.0, 1e-4  # eV
+RELEASE_ENCUT, RELEASE_EDIFF = 520.0, 1e-4  # eV: the settings of the ECD release
 
 
 def check_run(rho: Density) -> Iterator[Report]:
-    """What meta["settings"] and meta["provenance"] say, as flags."""
+    """Flags from meta["settings"] and meta["provenance"]."""
     settings, run = rho.meta.get("settings", {}), rho.meta.get("provenance", {})
     if run.get("frozen_density"):
-        yield flag("frozen-density", _frozen(settings))
+        yield flag("frozen-density", _explain_frozen(settings))
     if is_hybrid(settings, rho.meta.get("functional")) and uses_u(settings):
         yield flag("hse-with-u", f"U = {settings.get('ldauu')} eV")
     if run.get("finished") is False:
@@ -25,26 +25,26 @@ def check_run(rho: Density) -> Iterator[Report]:
         yield flag("not-converged")
     if run.get("ionic_steps", 0) > 1:
         yield flag("relaxation", f"{run['ionic_steps']} ionic steps")
-    if run.get("engine") == "VASP" and (other := _other_settings(settings)):
+    if run.get("engine") == "VASP" and (other := _list_other_settings(settings)):
         yield flag("other-settings", "; ".join(other))
     if run.get("not_used"):
         yield flag("run-not-used", "; ".join(map(str, run["not_used"].values())))
 
 
-def _frozen(settings: Mapping[str, Any]) -> str:
+def _explain_frozen(settings: Mapping[str, Any]) -> str:
     icharg = settings.get("icharg", 0)
     if icharg >= FIRST_FROZEN_ICHARG:
-        return f"ICHARG = {icharg}: it is the density that the run started from"
+        return f"with ICHARG = {icharg} it is the density that the run started from"
     return "the OUTCAR says: charge density and potential remain constant during run"
 
 
-def _other_settings(settings: Mapping[str, Any]) -> list[str]:
-    found = []
+def _list_other_settings(settings: Mapping[str, Any]) -> list[str]:
+    others = []
     encut, ediff, prec = settings.get("encut_eV"), settings.get("ediff_eV"), str(settings.get("prec", "a")).lower()
     if encut is not None and encut != RELEASE_ENCUT:
-        found.append(f"ENCUT {encut:g} eV, not {RELEASE_ENCUT:g}")
+        others.append(f"ENCUT {encut:g} eV, not {RELEASE_ENCUT:g}")
     if not prec.startswith("a"):
-        found.append(f"PREC {prec}, not accurate")
+        others.append(f"PREC {prec}, not accurate")
     if ediff is not None and ediff > RELEASE_EDIFF * 1.001:
-        found.append(f"EDIFF {ediff:g} eV, above {RELEASE_EDIFF:g}")
-    return found
+        others.append(f"EDIFF {ediff:g} eV, above {RELEASE_EDIFF:g}")
+    return others

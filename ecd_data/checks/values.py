@@ -1,4 +1,4 @@
-"""Checks of the numbers: finite, the electrons of the run, little negative charge, spin within it, augmentation."""
+"""Checks of the numbers of a density: electron count, negative charge, magnetization, augmentation occupancies."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from ecd_data.formats.vasp.occupancies import AUGMENTATION
 from ecd_data.formats.vasp.settings import valence_electrons
 from ecd_data.io.density_names import PREDICTED_BY
 
-NEGATIVE_FRACTION = 1e-2  # PAW and pseudo densities dip below zero near cores; a hundredth of the charge is too much
-COUNT_TOLERANCE = 1e-3
-WHOLE, WHOLE_FRACTION = 1e-3, 2e-5  # electrons, and of them: texts of five digits are whole to 1e-6 of the count
-PARTIAL = {"all-electron": "all-electron", "pseudo": "pseudo-density"}  # meta["kind"] whose electrons are not counted
-MOMENT_TOLERANCE = 0.05  # Bohr magnetons; OUTCAR's is of the density before the last mixing
+NEGATIVE_FRACTION = 1e-2  # of the charge: PAW and pseudo densities are slightly negative near cores
+COUNT_TOLERANCE = 1e-3  # relative, and in electrons for small counts
+WHOLE_TOLERANCE = 1e-3  # electrons: a count that is nearer to a whole number is whole
+WHOLE_FRACTION = 2e-5  # of the count, for large ones: numbers of five digits give whole counts to 1e-6
+UNCOUNTED_KINDS = {"all-electron": "all-electron", "pseudo": "pseudo-density"}  # meta["kind"] -> flag: no count is due
+MOMENT_TOLERANCE = 0.05  # Bohr magnetons: the moment in OUTCAR belongs to the density before the last mixing
 
 
 def is_finite(rho: Density) -> bool:
-    """Whether the density and the magnetization hold no NaN and no infinity."""
+    """Whether all values of the density and the magnetization are finite."""
     return all(np.isfinite(grid).all() for grid in (rho.values, rho.magnetization) if grid is not None)
 
 
 def check_values(rho: Density) -> Iterator[Report]:
-    """What is wrong with the numbers, or worth knowing."""
+    """The problems and flags of the numbers of a density."""
     yield from check_electrons(rho)
     yield from _check_sign(rho)
     if (rho.numbers == 0).any():
@@ -37,43 +38,43 @@ def check_values(rho: Density) -> Iterator[Report]:
 
 
 def check_electrons(rho: Density) -> Iterator[Report]:
-    """The electron count against meta["nelect"], NELECT and ZVAL; without them, against what the nuclei hold."""
-    if rho.meta.get("kind") in PARTIAL:
-        yield flag(PARTIAL[rho.meta["kind"]])
+    """Problems and flags of the electron count, compared with meta["nelect"], NELECT and ZVAL, else the nuclei."""
+    if rho.meta.get("kind") in UNCOUNTED_KINDS:
+        yield flag(UNCOUNTED_KINDS[rho.meta["kind"]])
         return
     settings = rho.meta.get("settings", {})
     stated = {"meta": rho.meta.get("nelect"), "NELECT": settings.get("nelect"), "ZVAL": valence_electrons(settings)}
     if stated["NELECT"] is not None and stated["ZVAL"] is not None:
         charge = stated["ZVAL"] - stated["NELECT"]
         if abs(charge) > COUNT_TOLERANCE:
-            yield flag("charged", f"NELECT is {stated['NELECT']:g}, the valences make {stated['ZVAL']:g}")
+            yield flag("charged", f"NELECT is {stated['NELECT']:g}, the sum of the valences {stated['ZVAL']:g}")
         del stated["ZVAL"]
-    for due in stated.values():
-        if due is not None and abs(rho.nelect - due) > COUNT_TOLERANCE * max(1.0, abs(due)):
-            sentence = f"the grid integrates to {rho.nelect:.4f} electrons where {due:.4f} are stated"
+    for expected in stated.values():
+        if expected is not None and abs(rho.nelect - expected) > COUNT_TOLERANCE * max(1.0, abs(expected)):
+            sentence = f"the grid integrates to {rho.nelect:.4f} electrons where {expected:.4f} are stated"
             yield problem("electron-count", sentence)
             return
     if rho.nelect <= 0:
         yield problem("electron-count", f"the grid integrates to {rho.nelect:.4f} electrons")
     nuclear = int(rho.numbers.sum())
     if (rho.numbers > 0).all() and rho.nelect > nuclear * 1.05 + 1:
-        held = f"{rho.nelect:.2f} electrons are more than the nuclear charge {nuclear} holds"
-        yield problem("electron-count", f"{held}: not rho * V, or other axes")
+        sentence = f"{rho.nelect:.2f} electrons are more than the nuclear charge {nuclear} holds"
+        yield problem("electron-count", f"{sentence}: not rho * V, or other axes")
     if stated["NELECT"] is None and stated.get("ZVAL") is None and rho.nelect > 0:
-        yield from _check_unstated(rho)
+        yield from _check_count_alone(rho)
 
 
-def _check_unstated(rho: Density) -> Iterator[Report]:
-    """Whether a count that no run states can be that of a crystal: whole, and an electron for each heavier atom."""
-    missing = abs(rho.nelect - round(rho.nelect))
-    if missing > max(WHOLE, WHOLE_FRACTION * rho.nelect):
+def _check_count_alone(rho: Density) -> Iterator[Report]:
+    """Flags where a count that no run states is not a whole number, or below one for each atom heavier than H."""
+    fraction = abs(rho.nelect - round(rho.nelect))
+    if fraction > max(WHOLE_TOLERANCE, WHOLE_FRACTION * rho.nelect):
         yield flag(
             "fractional-count",
-            f"{rho.nelect:.4f} electrons: another unit, cell or quantity, or a part of the cell, unless the cell is"
-            " charged by a fraction or has partial occupancies or pseudo-hydrogen",
+            f"{rho.nelect:.4f} electrons are not a whole number: the unit, cell or quantity may be wrong, or it is a"
+            " part of the cell, unless the charge is fractional or there are partial occupancies or pseudo-hydrogen",
         )
     heavy = int((rho.numbers > 1).sum())
-    if rho.nelect < heavy - max(WHOLE, WHOLE_FRACTION * heavy):
+    if rho.nelect < heavy - max(WHOLE_TOLERANCE, WHOLE_FRACTION * heavy):
         yield flag("few-electrons", f"{rho.nelect:.4f} electrons for {heavy} atoms heavier than H")
 
 
@@ -87,7 +88,7 @@ def _check_sign(rho: Density) -> Iterator[Report]:
 
 def _check_spin(rho: Density) -> Iterator[Report]:
     if rho.magnetization is None:
-        if rho.meta.get("settings", {}).get("ispin") == 2 and rho.meta.get("kind") not in PARTIAL:
+        if rho.meta.get("settings", {}).get("ispin") == 2 and rho.meta.get("kind") not in UNCOUNTED_KINDS:
             yield flag("no-magnetization")
         return
     yield flag("spin" if rho.magnetization.ndim == 3 else "non-collinear")
@@ -111,8 +112,8 @@ def _check_augmentation(rho: Density) -> Iterator[Report]:
         return
     atoms = [len(AUGMENTATION.findall(block)) for block in rho.augmentation]
     if len(set(atoms)) > 1:
-        said = ", ".join(f"{count} atoms behind grid {number}" for number, count in enumerate(atoms, 1))
-        yield problem("augmentation", f"augmentation occupancies of {said}: some are missing")
+        counts = ", ".join(f"{count} atoms behind grid {number}" for number, count in enumerate(atoms, 1))
+        yield problem("augmentation", f"augmentation occupancies of {counts}: some are missing")
     elif atoms[0] % max(1, len(rho.crystal)):
         yield problem(
             "augmentation", f"augmentation occupancies of {max(atoms)} atoms where {len(rho.crystal)} are due"

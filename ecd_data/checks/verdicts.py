@@ -1,4 +1,4 @@
-"""Verdicts on many densities: files, folders, patterns and the entries of stores, one after the other."""
+"""Checks of many densities: files, folders, patterns and the entries of stores."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ecd_data.store.reader import Store
 
 @dataclass(frozen=True)
 class Entry:
-    """One density to check: what it is called, its id, and how to get it."""
+    """One density to check: its name in the output, its id, a function that loads it, and whether its unit is open."""
 
     name: str
     id: str
@@ -35,32 +35,51 @@ class Entry:
 Partner = Callable[[Entry, Density], Report]
 
 
-def entries(sources: Iterable[str | Path], unit: str | None = None) -> list[Entry]:
-    """The densities that are meant: files, folders, patterns, stores (path, URL, or pbe, hse, ...), `store::id`.
+def find_entries(sources: Iterable[str | Path], unit: str | None = None) -> list[Entry]:
+    """The densities in some sources.
 
-    A file that does not exist and a folder without densities are entries too, whose verdicts say so. unit: of the cubes
-    and XSFs among the files, see `read`; what states its own is read as it is. Raises StoreError for a damaged store,
-    UsageError for an unknown unit, and for one where no file is meant that leaves it open.
+    A file that does not exist and a folder without densities are entries too; their Reports say what is wrong.
+
+    Parameters
+    ----------
+    sources : files, folders, patterns, stores (a path, a URL, or pbe, hse, ...) and entries of stores, `store::id`.
+    unit : of the cubes and XSFs among the files, as for `read`; files that state their unit are read as they are.
+
+    Raises
+    ------
+    StoreError : a store is damaged.
+    UsageError : the unit is unknown, or no file leaves its unit open.
     """
-    found = [entry for source in sources for entry in _entries(str(source), unit)]
-    if unit is not None and not any(entry.open_unit for entry in found):
+    entries = [entry for source in sources for entry in _find_entries(str(source), unit)]
+    if unit is not None and not any(entry.open_unit for entry in entries):
         raise UsageError("none of these is a cube or XSF, which alone leave the unit open: leave --unit out")
-    return found
+    return entries
 
 
-def verdicts(found: Iterable[Entry], pbe: str | Path | None = None) -> Iterator[tuple[Entry, Report]]:
-    """Each entry with its Report, in order; what cannot be read has the problem "unreadable".
+def check_entries(found: Iterable[Entry], pbe: str | Path | None = None) -> Iterator[tuple[Entry, Report]]:
+    """Each entry with its Report, in the order of the entries.
 
-    Entries with the density of an earlier one are flagged "duplicate". pbe: a store or file with the PBE densities of
-    the same ids, with which each is compared by `check_pair`; one without a partner is flagged "pair-missing". Several
-    are decoded at a time, none is kept. Raises UsageError where no entry has a partner.
+    An entry that cannot be read has the problem "unreadable". An entry with the density of an earlier one has the flag
+    "duplicate". Several densities are decoded at a time; none is kept in memory.
+
+    Parameters
+    ----------
+    found : the entries.
+    pbe : a store or file with the PBE densities of the same ids. `check_pair` compares each entry with its PBE
+        density; an entry without one has the flag "pair-missing".
+
+    Raises
+    ------
+    UsageError : no entry has a PBE density.
     """
     found = list(found)
-    partner = _partner(pbe, found) if pbe is not None else None
+    partner = _find_partner(pbe, found) if pbe is not None else None
     seen: dict[bytes, str] = {}
-    pool = ThreadPoolExecutor(_cores())
+    pool = ThreadPoolExecutor(_count_cores())
     try:
-        for entry, (report, key) in zip(found, pool.map(lambda entry: _judged(entry, partner), found), strict=True):
+        for entry, (report, key) in zip(
+            found, pool.map(lambda entry: _check_entry(entry, partner), found), strict=True
+        ):
             first = seen.setdefault(key, entry.name) if key else entry.name
             if first != entry.name:
                 report += flag("duplicate", f"the same crystal and density as {first}")
@@ -69,61 +88,61 @@ def verdicts(found: Iterable[Entry], pbe: str | Path | None = None) -> Iterator[
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _judged(entry: Entry, partner: Partner | None) -> tuple[Report, bytes]:
-    """The verdict on one entry and the fingerprint of its density, b"" where it has none."""
+def _check_entry(entry: Entry, partner: Partner | None) -> tuple[Report, bytes]:
+    """The Report on one entry and the fingerprint of its density, b"" where it cannot be read."""
     try:
         rho = entry.load()
     except EcdError as error:
-        return problem("unreadable", _without_name(str(error), entry.name)), b""
+        return problem("unreadable", _strip_name(str(error), entry.name)), b""
     return check(rho) + (partner(entry, rho) if partner else Report()), fingerprint(rho)
 
 
-def _without_name(sentence: str, name: str) -> str:
-    """The sentence without the name in front of it, where that is a word of its own: not the dot of .hidden/CHGCAR."""
+def _strip_name(sentence: str, name: str) -> str:
+    """The sentence without the name at its start, which must be followed by a colon, comma or space."""
     rest = sentence.removeprefix(name)
     return rest.lstrip(":, ") if rest[:1] in (":", ",", " ") else sentence
 
 
 def fingerprint(rho: Density) -> bytes:
-    """A hash of the crystal and the density, equal where every number is."""
+    """A hash of the crystal and the density; equal hashes mean that every number is equal."""
     digest = hashlib.blake2b(digest_size=16)
     for array in (rho.lattice, rho.numbers, rho.frac_coords, rho.values):
         digest.update(array.data)
     return digest.digest()
 
 
-def as_json(results: Iterable[tuple[Entry, Report]]) -> str:
-    """{"ok": bool, "checked": n, "bad": n, "entries": {name: {"ok", "problems", "flags"}}}."""
+def report_json(results: Iterable[tuple[Entry, Report]]) -> str:
+    """The results as JSON: {"ok": bool, "checked": n, "bad": n, "entries": {name: {"ok", "problems", "flags"}}}."""
     by_name = {entry.name: report.as_dict() for entry, report in results}
     bad = sum(not one["ok"] for one in by_name.values())
     return json.dumps({"ok": not bad, "checked": len(by_name), "bad": bad, "entries": by_name}, indent=1)
 
 
-def _entries(source: str, unit: str | None) -> Iterator[Entry]:
+def _find_entries(source: str, unit: str | None) -> Iterator[Entry]:
     store, mark, id = source.rpartition("::")
     if _is_store(source):
         opened = open_store(source)
-        yield from (Entry(f"{source}::{id}", id, _getter(opened, id)) for id in opened.ids)
+        yield from (Entry(f"{source}::{id}", id, _load_from_store(opened, id)) for id in opened.ids)
     elif mark and not Path(source).exists() and _is_store(store):
-        yield Entry(source, id, _getter(open_store(store), id))
+        yield Entry(source, id, _load_from_store(open_store(store), id))
     elif Path(source).is_dir():
         try:
             found = find_sources(source, predictions=True)
             yield from (_file_entry(str(file), file.id, unit) for file in found)
         except UsageError as error:
-            yield Entry(source, "", _raiser(error))
+            yield Entry(source, "", _raise(error))
     else:
         matches = [] if Path(source).exists() else sorted(glob.glob(source, recursive=True))
         for path in matches or [source]:
-            if path != source and Path(path).is_dir():  # a run folder or a store that the pattern means
-                yield from _entries(path, unit)
+            if path != source and Path(path).is_dir():  # a run folder or a store that matches the pattern
+                yield from _find_entries(path, unit)
             else:
                 yield _file_entry(path, default_id(path), unit)
 
 
 def _file_entry(path: str, id: str, unit: str | None) -> Entry:
     stated = unit_for(path, unit)
-    return Entry(path, id, _reader(path, stated), stated is not None)
+    return Entry(path, id, _load_file(path, stated), stated is not None)
 
 
 def _is_store(source: str) -> bool:
@@ -133,23 +152,23 @@ def _is_store(source: str) -> bool:
     return source in CONFIGURATIONS or ("://" in source and "::" not in source)
 
 
-def _getter(store: Store, id: str) -> Callable[[], Density]:
+def _load_from_store(store: Store, id: str) -> Callable[[], Density]:
     return lambda: store[id]
 
 
-def _reader(path: str, unit: str | None) -> Callable[[], Density]:
+def _load_file(path: str, unit: str | None) -> Callable[[], Density]:
     return lambda: read_run(path, unit)
 
 
-def _raiser(error: EcdError) -> Callable[[], Density]:
+def _raise(error: EcdError) -> Callable[[], Density]:
     def load() -> Density:
         raise error
 
     return load
 
 
-def _partner(pbe: str | Path, found: list[Entry]) -> Partner:
-    """What compares an entry with the PBE density of its id, or with the only one there is."""
+def _find_partner(pbe: str | Path, found: list[Entry]) -> Partner:
+    """A function that compares an entry with the PBE density of its id, or with the density of a file."""
     source = str(pbe)
     if not _is_store(source):
         only = read_run(source)
@@ -158,7 +177,7 @@ def _partner(pbe: str | Path, found: list[Entry]) -> Partner:
     if found and not any(entry.id in store for entry in found):
         raise UsageError(
             f"none of the {len(found)} densities has a partner in {source}, which has no {found[0].id!r}: "
-            "name the store with the PBE densities of the same ids"
+            "give the store with the PBE densities of the same ids"
         )
 
     def compare(entry: Entry, rho: Density) -> Report:
@@ -170,6 +189,6 @@ def _partner(pbe: str | Path, found: list[Entry]) -> Partner:
     return compare
 
 
-def _cores() -> int:
-    """The processors that this process may use."""
+def _count_cores() -> int:
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

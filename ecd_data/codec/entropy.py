@@ -1,7 +1,7 @@
-"""Integers of slowly changing magnitude as bytes and back: an adaptive binary arithmetic coder without floating point.
+"""The entropy coder: an adaptive binary arithmetic coder for integers whose magnitude changes slowly.
 
-Every quantity is an integer, so that all machines write and read the same; docs/format.md says each step. The same
-source runs compiled where numba is installed.
+All its quantities are integers, so that every machine writes and reads the same bytes; docs/format.md describes each
+step. numba compiles the same source where it is installed.
 """
 
 from __future__ import annotations
@@ -18,31 +18,35 @@ from ecd_data.errors import FormatError
 
 Ints = NDArray[np.int64]
 
-SLOWNESS = 3e-5  # seconds of an integer without numba
-LARGEST = 1 << 30
-MOST_BYTES = 48  # of one integer
-FRACTION = 12  # bits of the running means behind the point
-CONTEXTS, UNARY = 112, 24  # half octaves of the running mean; steps of the unary part
-HALF, TOP = 1 << 15, 1 << 16
-PATIENCE, MEMORY = 6, 60  # a probability moves by 1/PATIENCE at first, by 1/(PATIENCE + MEMORY) in the end
+PYTHON_SECONDS = 3e-5  # what an integer takes without numba: decides whether loading numba pays
+LARGEST = 1 << 30  # magnitudes are below it: larger ones do not fit the Elias gamma code of 31 bits
+MAX_BYTES = 48  # of one integer: the size of the output buffer
+FRACTION = 12  # fractional bits of the running means
+CONTEXTS, UNARY = 112, 24  # half octaves of the running mean; bits of the unary part
+HALF, TOP = 1 << 15, 1 << 16  # chances are in parts of 65536
+PATIENCE, MEMORY = 6, 60  # a chance moves by 1/PATIENCE of its error at first, by 1/(PATIENCE + MEMORY) in the end
 
 
 def encode(values: Ints, start: int) -> bytes:
-    """The bytes of `values` [n], of which the first ones have a mean magnitude of about 2^(start/2 - FRACTION)."""
+    """The bytes of the integers `values` [n].
+
+    start: states the magnitude of the first values, about 2^(start/2 - FRACTION); `starting_scale` computes it. Raises
+    OverflowError for a magnitude of 2^30 or more.
+    """
     if len(values) == 0:
         return b""
     if np.abs(values).max() >= LARGEST:
-        raise OverflowError("integers beyond 2^30")
+        raise OverflowError("an integer is beyond 2^30")
     compiled = _compiled(len(values))
     if compiled is None:
-        out = bytearray(MOST_BYTES * (len(values) + 2))
+        out = bytearray(MAX_BYTES * (len(values) + 2))
         return bytes(out[: _encode(values.tolist(), start, out, *_state(list))])
-    array = np.empty(MOST_BYTES * (len(values) + 2), np.uint8)
+    array = np.empty(MAX_BYTES * (len(values) + 2), np.uint8)
     return array[: compiled[0](values, start, array, *_state(np.ndarray))].tobytes()
 
 
 def decode(data: bytes, count: int, start: int) -> Ints:
-    """The `count` integers of `encode`; raises FormatError where the bytes are none of its own."""
+    """The `count` integers that `encode` wrote with the same `start`; raises FormatError for damaged bytes."""
     if count == 0:
         return np.zeros(0, dtype=np.int64)
     compiled = _compiled(count)
@@ -54,18 +58,18 @@ def decode(data: bytes, count: int, start: int) -> Ints:
         values = np.zeros(count, dtype=np.int64)
         sound = compiled[1](np.frombuffer(data, np.uint8), start, values, *_state(np.ndarray))
     if not sound:
-        raise FormatError("damaged ecd.fourier stream (its integers are impossible)")
+        raise FormatError("the ecd.fourier stream is damaged: its integers are impossible")
     return values
 
 
 def starting_scale(values: Ints) -> int:
-    """`start` for these integers."""
+    """The `start` of `encode` for these integers."""
     mean = int(np.abs(values[:4]).sum() << FRACTION) // max(1, len(values[:4]))
     return min(2 * max(FRACTION - 5, mean.bit_length()), CONTEXTS - 1)
 
 
 def _state(kind: type) -> tuple[Any, Any, Any]:
-    """The model and coder at the start: chances of a stop, how often each was met, the interval and the place."""
+    """The state of the coder at its start: chances of a stop, how often each was used, interval and position."""
     if kind is list:
         stops = _first_chances()
         return list(stops), [0] * len(stops), [0, 0, 0, 0]
@@ -75,7 +79,7 @@ def _state(kind: type) -> tuple[Any, Any, Any]:
 
 @cache
 def _first_chances() -> tuple[int, ...]:
-    """For each context and step of the unary part, 65536 times the chance of a stop: that of a geometric magnitude."""
+    """The chance of a stop, times 65536, for each context and unary bit: that of a geometric distribution."""
     stops: list[int] = []
     for context in range(CONTEXTS):
         exponent, upper = context >> 1, context & 1
@@ -93,7 +97,7 @@ def _first_chances_array() -> Ints:
 
 
 def _compiled(count: int) -> tuple[Callable[..., int], Callable[..., bool]] | None:
-    jit = kernels.compiler(SLOWNESS * count)
+    jit = kernels.compiler(PYTHON_SECONDS * count)
     return None if jit is None else _compile(jit)
 
 
@@ -107,7 +111,7 @@ def _compile(jit: Callable[..., Any]) -> tuple[Callable[..., int], Callable[...,
 
 
 def _context(mean: int) -> int:
-    """Twice the exponent of a running mean, plus one where its next bit is set."""
+    """The context of a running mean: twice its exponent, plus one where the next lower bit is set."""
     exponent = 0
     while mean >> exponent > 1:
         exponent += 1
@@ -115,15 +119,16 @@ def _context(mean: int) -> int:
     return min(2 * exponent + upper, CONTEXTS - 1)
 
 
-def _learn(stops: Any, seen: Any, place: int, bit: int) -> None:
+def _learn(stops: Any, uses: Any, slot: int, bit: int) -> None:
     target = TOP if bit else 0
-    stops[place] += (target - stops[place]) // (PATIENCE + seen[place])
-    stops[place] = min(max(stops[place], 64), TOP - 64)
-    seen[place] = min(seen[place] + 1, MEMORY)
+    stops[slot] += (target - stops[slot]) // (PATIENCE + uses[slot])
+    stops[slot] = min(max(stops[slot], 64), TOP - 64)
+    uses[slot] = min(uses[slot] + 1, MEMORY)
 
 
 def _put(state: Any, out: Any, chance: int, bit: int) -> None:
-    """Narrow the interval state[0]..state[1] to the part of a bit that is one with chance/65536; write what is sure."""
+    """Narrow the interval state[0]..state[1] to the part of `bit`, which is one with chance/65536, and write bytes
+    that no later bit can change."""
     middle = state[0] + ((state[1] - state[0]) >> 16) * chance
     if bit:
         state[1] = middle
@@ -137,7 +142,7 @@ def _put(state: Any, out: Any, chance: int, bit: int) -> None:
 
 
 def _get(state: Any, data: Any, chance: int) -> int:
-    """The bit that `_put` wrote; state[3] is the window on the data, zeros follow its end."""
+    """The next bit that `_put` wrote; state[3] is the window on the data, which zeros follow."""
     middle = state[0] + ((state[1] - state[0]) >> 16) * chance
     bit = 1 if state[3] <= middle else 0
     if bit:
@@ -153,8 +158,8 @@ def _get(state: Any, data: Any, chance: int) -> int:
     return bit
 
 
-def _encode(values: Any, start: int, out: Any, stops: Any, seen: Any, state: Any) -> int:
-    """Fill `out`, return its length."""
+def _encode(values: Any, start: int, out: Any, stops: Any, uses: Any, state: Any) -> int:
+    """Fill `out` and return the number of bytes in it."""
     state[1] = 0xFFFFFFFF
     fast = slow = (2 + (start & 1)) << (start >> 1) >> 1
     for value in values:
@@ -164,10 +169,10 @@ def _encode(values: Any, start: int, out: Any, stops: Any, seen: Any, state: Any
         low = max(0, (context >> 1) - FRACTION - 2)
         high = size >> low
         for step in range(min(high + 1, UNARY)):
-            place = context * UNARY + step
+            slot = context * UNARY + step
             bit = 1 if step == high else 0
-            _put(state, out, stops[place], bit)
-            _learn(stops, seen, place, bit)
+            _put(state, out, stops[slot], bit)
+            _learn(stops, uses, slot, bit)
         rest, bits = size & ((1 << low) - 1), low
         if high >= UNARY:
             beyond = high - UNARY + 1
@@ -181,7 +186,7 @@ def _encode(values: Any, start: int, out: Any, stops: Any, seen: Any, state: Any
             _put(state, out, HALF, (rest >> shift) & 1)
         fast += ((size << FRACTION) - fast) >> 1
         slow += ((size << FRACTION) - slow) >> 3
-    if state[0] > 0:  # the shortest number in the interval, the rest of which the reader takes for zeros
+    if state[0] > 0:  # write the shortest number in the interval: the reader takes the missing bytes for zeros
         for shift in (24, 16, 8, 0):
             number = ((state[0] >> shift) + (1 if state[0] & ((1 << shift) - 1) else 0)) << shift
             if number <= state[1]:
@@ -192,8 +197,8 @@ def _encode(values: Any, start: int, out: Any, stops: Any, seen: Any, state: Any
     return state[2]
 
 
-def _decode(data: Any, start: int, values: Any, stops: Any, seen: Any, state: Any) -> bool:
-    """Fill `values`, return whether the data made sense."""
+def _decode(data: Any, start: int, values: Any, stops: Any, uses: Any, state: Any) -> bool:
+    """Fill `values` and return whether the data are a possible stream."""
     state[1] = 0xFFFFFFFF
     for _ in range(4):
         state[3] = (state[3] << 8) | (int(data[state[2]]) if state[2] < len(data) else 0)
@@ -204,9 +209,9 @@ def _decode(data: Any, start: int, values: Any, stops: Any, seen: Any, state: An
         low = max(0, (context >> 1) - FRACTION - 2)
         high = 0
         while high < UNARY:
-            place = context * UNARY + high
-            bit = _get(state, data, stops[place])
-            _learn(stops, seen, place, bit)
+            slot = context * UNARY + high
+            bit = _get(state, data, stops[slot])
+            _learn(stops, uses, slot, bit)
             if bit:
                 break
             high += 1

@@ -1,4 +1,7 @@
-"""The loops over stars, compiled where numba is installed. They touch integers only: the NumPy ways give the same."""
+"""The loops over stars, which numba compiles where it is installed.
+
+They use integers only, so that the NumPy versions in `stars` and `waves` give exactly the same.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,18 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-LOADING = 0.4  # seconds that importing numba takes
-_spent = 0.0
+NUMBA_IMPORT_SECONDS = 0.4  # less work than this is not worth importing numba
+_seconds_without_numba = 0.0
 
 
 def compiler(seconds: float) -> Callable[..., Any] | None:
-    """numba's compiler, None without numba or where all work so far, `seconds` more now, is less than loading it."""
-    global _spent
-    _spent += seconds
-    return None if _spent < LOADING and "numba" not in sys.modules else _compiler()
+    """numba's compiler; None without numba, or while all work so far has taken less time than importing numba.
+
+    seconds: the time that the coming work takes without numba.
+    """
+    global _seconds_without_numba
+    _seconds_without_numba += seconds
+    return None if _seconds_without_numba < NUMBA_IMPORT_SECONDS and "numba" not in sys.modules else _compiler()
 
 
 @cache
@@ -28,8 +34,8 @@ def _compiler() -> Callable[..., Any] | None:
     return jit
 
 
-def compiled(seconds: float) -> tuple[Callable[..., int], Callable[..., int]] | None:
-    """`representatives` and `waves`, None where `compiler` is; `seconds` is what NumPy would take."""
+def compiled_kernels(seconds: float) -> tuple[Callable[..., int], Callable[..., int]] | None:
+    """The compiled `representatives` and `waves`; None where `compiler` gives None."""
     jit = compiler(seconds)
     return None if jit is None else _compile(jit)
 
@@ -40,13 +46,13 @@ def _compile(jit: Callable[..., Any]) -> tuple[Callable[..., int], Callable[...,
 
 
 def representatives(
-    low: Any, high: Any, metric: Any, largest: int, rotations: Any, turns: Any, period: int, places: Any, middle: int,
+    low: Any, high: Any, metric: Any, largest: int, rotations: Any, turns: Any, period: int, offsets: Any, middle: int,
     k: Any, norm: Any, place: Any, size: Any, turn: Any,
 ) -> int:  # fmt: skip
-    """Fill k, norm, place, size and turn of the stars between frequencies low and high; return how many there are.
+    """Fill k, norm, place, size and turn of the stars between the frequencies low and high; return their number.
 
-    turns [h, 3]: shifts in parts of the period; places [3, .]: what frequency f of an axis, at `middle` + f, adds to
-    the position in the box.
+    turns [h, 3]: the shifts in parts of the period; places [3, .]: entry `middle` + f is what the frequency f of an
+    axis adds to the flat index in the box.
     """
     count, h = 0, rotations.shape[0]
     for a in range(low[0], high[0] + 1):
@@ -56,7 +62,7 @@ def representatives(
                 square += 2 * (metric[3] * b * c + metric[4] * a * c + metric[5] * a * b)
                 if square > largest:
                     continue
-                mine = places[0, middle + a] + places[1, middle + b] + places[2, middle + c]
+                mine = offsets[0, middle + a] + offsets[1, middle + b] + offsets[2, middle + c]
                 if mine == 0:
                     continue
                 fixed, turned, phase, first = 0, 0, 0, True
@@ -64,8 +70,8 @@ def representatives(
                     x = a * rotations[r, 0, 0] + b * rotations[r, 1, 0] + c * rotations[r, 2, 0]
                     y = a * rotations[r, 0, 1] + b * rotations[r, 1, 1] + c * rotations[r, 2, 1]
                     z = a * rotations[r, 0, 2] + b * rotations[r, 1, 2] + c * rotations[r, 2, 2]
-                    plus = places[0, middle + x] + places[1, middle + y] + places[2, middle + z]
-                    minus = places[0, middle - x] + places[1, middle - y] + places[2, middle - z]
+                    plus = offsets[0, middle + x] + offsets[1, middle + y] + offsets[2, middle + z]
+                    minus = offsets[0, middle - x] + offsets[1, middle - y] + offsets[2, middle - z]
                     if plus < mine or minus < mine:
                         first = False
                         break
@@ -89,15 +95,15 @@ def representatives(
 
 
 def waves(
-    k: Any, rotations: Any, turns: Any, period: int, signed: Any, middle: int, shape: Any, limits: Any, seen: Any,
+    k: Any, rotations: Any, turns: Any, period: int, signed: Any, middle: int, shape: Any, limits: Any, used: Any,
     index: Any, star: Any, turn: Any,
 ) -> int:  # fmt: skip
-    """Fill index, star and turn of the plane waves of all stars; return how many there are. See `Stars.waves`.
+    """Fill index, star and turn of the plane waves of all stars, as in `Waves`; return their number.
 
-    signed [3, .]: what frequency f of an axis, at `middle` + f, is within the grid; limits: A, B, C of the block,
-    filled instead where there is no room for anything else.
+    signed [3, .]: entry `middle` + f is the frequency of the grid that f is equal to; limits: A, B, C of the block,
+    which a first call with empty arrays fills.
     """
-    count, stars, measuring = 0, k.shape[0], seen.shape[0] == 0
+    count, stars, measuring = 0, k.shape[0], used.shape[0] == 0
     wide, deep = 2 * limits[1] + 1, limits[2] + 1
     for r in range(rotations.shape[0]):
         for s in range(stars):
@@ -119,8 +125,8 @@ def waves(
                 i = x + 2 * limits[0] + 1 if x < 0 else x
                 j = y + wide if y < 0 else y
                 place = (i * wide + j) * deep + z
-                if not seen[place]:
-                    seen[place] = True
+                if not used[place]:
+                    used[place] = True
                     index[count] = place
                     star[count] = s + side * stars
                     turn[count] = (period - steps) % period if side else steps

@@ -1,4 +1,4 @@
-"""A stream opened for use: the whole grid, any other grid, any points, a randomly shifted coarse grid."""
+"""The decoder: values of a stored grid, on the grid itself, on another grid, or at any points."""
 
 from __future__ import annotations
 
@@ -9,32 +9,38 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ecd_data.codec.atoms import structure_factors
-from ecd_data.codec.operations import Shape, generated_by
+from ecd_data.codec.operations import Shape, cached_group
 from ecd_data.codec.stars import Stars
-from ecd_data.codec.stream import Contents, Generator, unpack, unpack_integers
+from ecd_data.codec.stream import Contents, Generator, unpack_integers, unpack_stream
 from ecd_data.codec.wave_lengths import Metric, integer_metric
 from ecd_data.codec.waves import Complexes
 from ecd_data.crystal import Floats
 from ecd_data.errors import FormatError
 from ecd_data.fourier import Spectrum
 
-CACHED_STARS = 16
+CACHED_STARS = 16  # sets of stars that are kept, since crystals of one kind share them
 
 
 class FourierPayload:
     """The plane waves of one stored grid.
 
-    stream: the bytes of `ecd.fourier`; lattice [3, 3]: rows in Å. Raises FormatError where the bytes are not a stream,
-    damaged, or of another lattice.
+    Parameters
+    ----------
+    stream : the bytes of an `ecd.fourier` stream.
+    lattice [3, 3] : the lattice vectors as rows, in Å.
+
+    Raises
+    ------
+    FormatError : the bytes are not a stream, are damaged, or belong to another lattice.
     """
 
     def __init__(self, stream: bytes, lattice: ArrayLike) -> None:
         self._metric = integer_metric(np.asarray(lattice, dtype=np.float64))
-        self._contents = unpack(stream, self._metric)
+        self._contents = unpack_stream(stream, self._metric)
 
     @property
     def shape(self) -> Shape:
-        """The grid that was stored."""
+        """The numbers of grid points along a, b and c of the stored grid."""
         return self._contents.shape
 
     @property
@@ -44,45 +50,35 @@ class FourierPayload:
 
     @cached_property
     def stars(self) -> Stars:
-        """One plane wave of each star that is stored."""
+        """The stars whose amplitudes are stored."""
         contents = self._contents
-        return stars_of(contents.shape, _hashable(contents.generators), self._metric, contents.stars)
+        return find_stars(contents.shape, _generator_numbers(contents.generators), self._metric, contents.stars)
 
     @cached_property
     def spectrum(self) -> Spectrum:
-        """The plane waves, all of them, with the mean."""
+        """All plane waves and the mean, as a Spectrum."""
         return Spectrum(self._block(self.mean))
 
     def decode(self, shape: Shape | None = None) -> NDArray[np.float32]:
-        """Values on the stored grid or on any other [shape], in float32."""
+        """The values on the stored grid, or on another grid of this shape, in float32."""
         dtype = np.complex128 if self._contents.double else np.complex64
-        ripple = Spectrum(self._block(0.0, dtype)).grid(shape or self.shape, dtype)
-        values = np.empty(ripple.shape, np.float32)
-        return np.add(ripple, self.mean, dtype=np.float64, casting="same_kind", out=values)
+        deviation = Spectrum(self._block(0.0, dtype)).grid(shape or self.shape, dtype)
+        values = np.empty(deviation.shape, np.float32)
+        return np.add(deviation, self.mean, dtype=np.float64, casting="same_kind", out=values)
 
     def at(self, frac_points: ArrayLike) -> Floats:
-        """Values at fractional positions [n, 3], exact for the trigonometric interpolant of the stored grid [n]."""
+        """The values [n] at fractional positions [n, 3], by Fourier interpolation of the stored grid."""
         return self.spectrum.at(np.asarray(frac_points, dtype=np.float64))
-
-    def shifted(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], Floats]:
-        """Values on the smallest grid that holds every plane wave, randomly shifted, and the shift.
-
-        Value [i, j, k] of grid [a, b, c] is the density at fractional position (i/a, j/b, k/c) + shift, exactly.
-        """
-        shift = rng.random(3)
-        moved = self.spectrum.moved(shift)
-        dtype = np.complex128 if self._contents.double else np.complex64
-        return moved.grid(moved.smallest_shape, dtype).astype(np.float32, copy=False), shift
 
     def _block(self, mean: float, dtype: type = np.complex128) -> Any:
         if not self._contents.stars:
             return np.full((1, 1, 1), mean, dtype=dtype)
-        block = self.stars.block(amplitudes(self._contents, self.stars), dtype)
+        block = self.stars.block(decode_amplitudes(self._contents, self.stars), dtype)
         block[0, 0, 0] = mean
         return block
 
 
-def amplitudes(contents: Contents, stars: Stars) -> Complexes:
+def decode_amplitudes(contents: Contents, stars: Stars) -> Complexes:
     """The amplitudes of the stars of a stream [s]."""
     parts = np.where(stars.real, 1, 2)
     ends = np.cumsum(parts)
@@ -96,17 +92,17 @@ def amplitudes(contents: Contents, stars: Stars) -> Complexes:
     return contents.step * scaled
 
 
-def _hashable(generators: tuple[Generator, ...]) -> tuple[tuple[int, ...], ...]:
+def _generator_numbers(generators: tuple[Generator, ...]) -> tuple[tuple[int, ...], ...]:
     return tuple((*w.ravel().tolist(), *t.tolist()) for w, t in generators)
 
 
 @lru_cache(maxsize=CACHED_STARS)
-def stars_of(shape: Shape, generators: tuple[tuple[int, ...], ...], metric: Metric, count: int) -> Stars:
-    """The first `count` stars; kept, since many crystals share them."""
-    group = generated_by(shape, generators)
+def find_stars(shape: Shape, generators: tuple[tuple[int, ...], ...], metric: Metric, count: int) -> Stars:
+    """The first `count` stars of a group; recent ones are cached, since many crystals share them."""
+    group = cached_group(shape, generators)
     if group is None:
-        raise FormatError("damaged ecd.fourier stream (its operations are no group)")
+        raise FormatError("the ecd.fourier stream is damaged: its operations are not a group")
     stars = Stars.first(group, metric, count)
     if len(stars) != count:
-        raise FormatError("damaged ecd.fourier stream (more coefficients than the grid has)")
+        raise FormatError("the ecd.fourier stream is damaged: it has more coefficients than its grid")
     return stars

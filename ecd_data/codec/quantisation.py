@@ -1,4 +1,4 @@
-"""Fourier coefficients quantised at one step: the integers that a stream would hold, and about what they take."""
+"""The amplitudes of stars, rounded to multiples of one step: their integers, error and approximate number of bits."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from ecd_data.codec.operations import Ints
 from ecd_data.codec.stars import Stars
 from ecd_data.crystal import Floats
 
-DEAD_ZONE = 0.1  # a value becomes an integer from 0.6 of a step on: fewer bits for hardly more error
-EXACT_UP_TO = 2000
-BLOCK = 12  # integers over which the magnitude is taken for constant in an estimate of bits
+DEAD_ZONE = 0.1  # values are rounded up only from 0.6 of a step on: fewer bits for hardly more error
+MAX_EXACT = 2000  # integers: more of them are not encoded for an estimate of their bits
+BLOCK = 12  # integers whose magnitude an estimate of bits takes for constant
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
-    """Integers at one step and their mean square error."""
+class QuantisedStars:
+    """The amplitudes of stars as multiples of one step.
+
+    real, imag [s]: the two parts in units of the step; atoms: the prediction that was subtracted; square: the mean
+    square error.
+    """
 
     stars: Stars
     step: float
@@ -31,38 +35,41 @@ class Trial:
 
     @cached_property
     def count(self) -> int:
-        """Stars that the stream holds: all that the atoms predict, else up to the last one that is not zero."""
+        """The number of stars in the stream: all with atoms, which predict all of them, else up to the last nonzero."""
         if self.atoms is not None:
             return len(self.stars)
-        live = np.flatnonzero((self.real != 0) | (self.imag != 0))
-        return int(live[-1]) + 1 if len(live) else 1
+        nonzero = np.flatnonzero((self.real != 0) | (self.imag != 0))
+        return int(nonzero[-1]) + 1 if len(nonzero) else 1
 
     @property
     def integers(self) -> Ints:
-        """Both parts of every star in the stream, real ones without the second."""
+        """The integers of the stream: the real part of each star, and the imaginary one unless it is self-conjugate."""
         parts = np.stack([self.real, self.imag], axis=1)[: self.count]
-        kept = np.stack([np.ones(self.count, dtype=bool), ~self.stars.real[: self.count]], axis=1)
-        chosen = parts[kept]
+        stored = np.stack([np.ones(self.count, dtype=bool), ~self.stars.real[: self.count]], axis=1)
+        chosen = parts[stored]
         if not np.abs(chosen).max(initial=0) < entropy.LARGEST:
-            raise OverflowError("coefficients beyond the coder's range")
+            raise OverflowError("a coefficient is beyond the coder's range")
         return chosen.astype(np.int64)
 
     @property
     def bits(self) -> float:
-        """About how many bits the integers take."""
-        own = 0.0 if self.atoms is None else estimated_bits(self.atoms.integers.ravel()) + 40
-        return own + estimated_bits(self.integers)
+        """The approximate number of bits of the integers."""
+        own = 0.0 if self.atoms is None else estimate_bits(self.atoms.integers.ravel()) + 40
+        return own + estimate_bits(self.integers)
 
 
-def rounded_parts(x: Floats) -> Floats:
-    """Real or imaginary parts in units of the step as the integers they are stored as, in float64."""
+def round_parts(x: Floats) -> Floats:
+    """The integers, in float64, as which parts `x` in units of the step are stored."""
     size = np.floor(np.abs(x) + (0.5 - DEAD_ZONE))
     return np.copysign(size, x)
 
 
-def estimated_bits(integers: Ints) -> float:
-    """What the coder makes of integers; of many, the entropy if their magnitude is geometric and changes slowly."""
-    if len(integers) <= EXACT_UP_TO:
+def estimate_bits(integers: Ints) -> float:
+    """The number of bits that the coder needs for integers.
+
+    For many integers it is the entropy of geometric magnitudes that change slowly.
+    """
+    if len(integers) <= MAX_EXACT:
         return 8.0 * len(entropy.encode(integers, entropy.starting_scale(integers)))
     size = np.abs(np.pad(integers, (0, -len(integers) % BLOCK)))
     mean = size.reshape(-1, BLOCK).mean(axis=1) + 0.02

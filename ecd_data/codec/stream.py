@@ -1,6 +1,6 @@
-"""The bytes of an `ecd.fourier` stream, version 2: what it says, checked before anything is computed from it.
+"""The bytes of an `ecd.fourier` stream, version 2: writing them, and reading them with checks of every field.
 
-docs/format.md says it byte by byte, with a reader.
+docs/format.md describes every byte, with a reader in NumPy.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from ecd_data.codec.wave_lengths import Metric
 from ecd_data.errors import FormatError
 
 MAGIC, VERSION = b"ECDF", 2
-STARS, ATOMS, XZ, DOUBLE = 1, 2, 4, 8
-MAX_AXIS, MAX_POINTS = 1 << 15, 1 << 31
-MAX_KNOTS, MAX_SPECIES, MAX_ATOMS = 64, 128, 1 << 16
-TWENTY_FOURTHS = 24  # special positions are multiples of 1/24 of a lattice vector
-FINE = 1 << 31
+STARS, ATOMS, XZ, DOUBLE = 1, 2, 4, 8  # flags
+MAX_AXIS, MAX_POINTS = 1 << 15, 1 << 31  # larger grids in a stream are damage: refused before memory is taken
+MAX_KNOTS, MAX_SPECIES, MAX_ATOMS = 64, 128, 1 << 16  # the same for form factors and their atoms
+TWENTY_FOURTHS = 24  # special positions are multiples of 1/24 of a lattice vector and take one byte
+FULL_COORDINATE = 1 << 31  # marks a coordinate of four bytes, in units of 2^-31
 
 Generator = tuple[Ints, Ints]  # W in lattice coordinates [3, 3] and t in grid steps [3]
 
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What a stream says.
+    """The fields of a stream.
 
-    step: of the amplitudes times the square root of the star's size; stars: how many; integers: the real parts, each
-    followed by the imaginary part where the star is not self-conjugate; double: whether float32 is too coarse to decode
-    within the bound.
+    mean: of the grid; step: the unit of the amplitudes times the square root of the star's size; stars: their number;
+    generators: operations that make the symmetry group; atoms: the prediction, where there is one; body: the integers
+    (the real part of each star, then the imaginary part unless the star is self-conjugate); start: the `start` of the
+    entropy coder; xz: whether the body is an XZ stream; double: whether decoding needs float64 to keep the bound.
     """
 
     shape: Shape
@@ -50,13 +51,13 @@ class Contents:
     double: bool = False
 
 
-def representable(step: float) -> float:
-    """The largest step <= `step` of which a stream holds every bit: 12 bits of mantissa."""
+def round_step(step: float) -> float:
+    """The largest step <= `step` that a stream stores exactly, with a mantissa of 12 bits."""
     return float(np.frombuffer(b"\0\0\0\0\0" + struct.pack("<d", step)[5:], "<f8")[0])
 
 
-def pack(contents: Contents, metric: Metric) -> bytes:
-    """The stream."""
+def pack_stream(contents: Contents, metric: Metric) -> bytes:
+    """The bytes of a stream."""
     flags = (STARS if contents.stars else 0) | (ATOMS if contents.atoms else 0)
     flags |= (XZ if contents.xz else 0) | (DOUBLE if contents.double else 0)
     out = bytearray(MAGIC + bytes([VERSION, flags]))
@@ -70,51 +71,51 @@ def pack(contents: Contents, metric: Metric) -> bytes:
         if contents.atoms:
             out += _pack_atoms(contents.atoms)
         out += bytes([contents.start]) + contents.body
-    return bytes(out + struct.pack("<I", _check(bytes(out), metric)))
+    return bytes(out + struct.pack("<I", _checksum(bytes(out), metric)))
 
 
-def unpack(stream: bytes, metric: Metric) -> Contents:
-    """What a stream says; raises FormatError where it is not one of ours, damaged, or made for another lattice."""
+def unpack_stream(stream: bytes, metric: Metric) -> Contents:
+    """The contents of a stream; raises FormatError for other or damaged bytes, and for another lattice."""
     if len(stream) < 6 or stream[:4] != MAGIC:
-        raise FormatError("not an ecd.fourier stream, or one that is cut")
+        raise FormatError("the bytes are not an ecd.fourier stream, or are cut")
     if stream[4] != VERSION:
         old = "convert the source again" if stream[4] < VERSION else "update ecd-data"
-        raise FormatError(f"ecd.fourier stream of version {stream[4]}, this reader knows {VERSION}: {old}")
-    if _check(stream[:-4], metric) != struct.unpack("<I", stream[-4:])[0]:
-        raise FormatError("damaged ecd.fourier stream, or one made for another lattice (its checksum differs)")
+        raise FormatError(f"the ecd.fourier stream has version {stream[4]}, this reader reads {VERSION}: {old}")
+    if _checksum(stream[:-4], metric) != struct.unpack("<I", stream[-4:])[0]:
+        raise FormatError("the ecd.fourier stream is damaged or belongs to another lattice: its checksum differs")
     try:
-        return _read(_Reader(stream[5:-4]))
+        return _read_contents(_Reader(stream[5:-4]))
     except (IndexError, struct.error, ValueError) as error:
-        raise FormatError(f"damaged ecd.fourier stream ({error})") from error
+        raise FormatError(f"the ecd.fourier stream is damaged: {error}") from error
 
 
 def pack_xz(values: Ints) -> bytes:
-    """The body of a stream as xz makes it."""
-    planes = values.astype("<i4").view(np.uint8).reshape(-1, 4).T  # bytes of one significance lie together
+    """The integers as an XZ body."""
+    planes = values.astype("<i4").view(np.uint8).reshape(-1, 4).T  # the lowest bytes of all integers come first
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": max(4096, planes.size)}]
     return lzma.compress(planes.tobytes(), lzma.FORMAT_XZ, lzma.CHECK_NONE, filters=filters)
 
 
 def unpack_integers(contents: Contents, count: int) -> Ints:
-    """The `count` integers of a body; raises FormatError."""
+    """The `count` integers of a body; raises FormatError where they are damaged."""
     if not contents.xz:
         return entropy.decode(contents.body, count, contents.start)
     unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=1 << 28)
     try:
         planes = unpacker.decompress(contents.body, max_length=4 * count + 1)
     except (lzma.LZMAError, EOFError) as error:
-        raise FormatError(f"damaged ecd.fourier stream ({error})") from error
+        raise FormatError(f"the ecd.fourier stream is damaged: {error}") from error
     if len(planes) != 4 * count:
-        raise FormatError("damaged ecd.fourier stream (the coefficients do not match the header)")
+        raise FormatError("the ecd.fourier stream is damaged: its coefficients do not match its header")
     return np.frombuffer(planes, np.uint8).reshape(4, -1).T.copy().view("<i4").ravel().astype(np.int64)
 
 
-def _check(head: bytes, metric: Metric) -> int:
+def _checksum(head: bytes, metric: Metric) -> int:
     return zlib.crc32(struct.pack("<6q", *metric), zlib.crc32(head))
 
 
 def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; the high bit says that more follow."""
+    """The number in seven bits a byte, the lowest first; the high bit of a byte says that more bytes follow."""
     out = bytearray()
     while number >= 128:
         out.append(number & 127 | 128)
@@ -148,39 +149,39 @@ def _pack_coordinate(x: float) -> bytes:
     near = round(x * TWENTY_FOURTHS)
     if abs(x * TWENTY_FOURTHS - near) < 1e-4:
         return bytes([near % TWENTY_FOURTHS])
-    return struct.pack(">I", FINE | min(int(x % 1.0 * FINE), FINE - 1))
+    return struct.pack(">I", FULL_COORDINATE | min(int(x % 1.0 * FULL_COORDINATE), FULL_COORDINATE - 1))
 
 
-def stored_species(species: Species) -> Species:
-    """The species with coordinates as a stream keeps them."""
-    return tuple(tuple(_stored(orbit) for orbit in orbits) for orbits in species)
+def round_species(species: Species) -> Species:
+    """The species with their coordinates rounded as a stream stores them."""
+    return tuple(tuple(_round_orbit(orbit) for orbit in orbits) for orbits in species)
 
 
-def _stored(orbit: Orbit) -> Orbit:
-    x, y, z = (_Reader(_pack_coordinate(x)).coordinate() for x in orbit.frac_coords)
+def _round_orbit(orbit: Orbit) -> Orbit:
+    x, y, z = (_Reader(_pack_coordinate(x)).read_coordinate() for x in orbit.frac_coords)
     return Orbit((x, y, z), orbit.atoms)
 
 
 class _Reader:
-    """Takes fields off the front of the bytes."""
+    """Reads one field after the other; raises ValueError for an impossible one."""
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.place = data, 0
+        self.data, self.position = data, 0
 
-    def take(self, count: int) -> bytes:
-        piece = self.data[self.place : self.place + count]
+    def read_bytes(self, count: int) -> bytes:
+        piece = self.data[self.position : self.position + count]
         if len(piece) != count:
             raise ValueError("it is cut")
-        self.place += count
+        self.position += count
         return piece
 
-    def byte(self) -> int:
-        return self.take(1)[0]
+    def read_byte(self) -> int:
+        return self.read_bytes(1)[0]
 
-    def varint(self, most: int) -> int:
+    def read_varint(self, most: int) -> int:
         number = 0
         for position in range(0, 35, 7):
-            byte = self.byte()
+            byte = self.read_byte()
             number |= (byte & 127) << position
             if byte < 128:
                 break
@@ -188,64 +189,64 @@ class _Reader:
             raise ValueError(f"the number {number} is impossible")
         return number
 
-    def coordinate(self) -> float:
-        first = self.byte()
+    def read_coordinate(self) -> float:
+        first = self.read_byte()
         if first < 128:
             return first / TWENTY_FOURTHS
-        (rest,) = struct.unpack(">I", bytes([first]) + self.take(3))
-        return (rest - FINE) / FINE
+        (rest,) = struct.unpack(">I", bytes([first]) + self.read_bytes(3))
+        return (rest - FULL_COORDINATE) / FULL_COORDINATE
 
-    def generator(self, shape: Shape) -> Generator:
-        (code,) = struct.unpack("<H", self.take(2))
+    def read_generator(self, shape: Shape) -> Generator:
+        (code,) = struct.unpack("<H", self.read_bytes(2))
         moved, code = (code - 2 * 3**9, -1) if code >= 2 * 3**9 else divmod(code, 3**9)
         if code < 0:
-            rotation = np.frombuffer(self.take(9), np.int8).astype(np.int64)
+            rotation = np.frombuffer(self.read_bytes(9), np.int8).astype(np.int64)
         else:
             rotation = code // 3 ** np.arange(9) % 3 - 1
         if np.abs(rotation).max() > MAX_ENTRY or moved > 1:
             raise ValueError("an operation is impossible")
-        shift = [self.varint(n - 1) for n in shape] if moved else [0, 0, 0]
+        shift = [self.read_varint(n - 1) for n in shape] if moved else [0, 0, 0]
         return rotation.reshape(3, 3), np.array(shift)
 
     def atoms(self) -> FormFactors:
-        knots, exponent = struct.unpack("<Bb", self.take(2))
+        knots, exponent = struct.unpack("<Bb", self.read_bytes(2))
         if not 4 <= knots <= MAX_KNOTS:
             raise ValueError(f"{knots} knots are impossible")
         species = []
-        for _ in range(self.varint(MAX_SPECIES)):
+        for _ in range(self.read_varint(MAX_SPECIES)):
             orbits = []
-            for _ in range(self.varint(MAX_ATOMS)):
-                atoms = self.varint(MAX_ATOMS)
-                orbits.append(Orbit((self.coordinate(), self.coordinate(), self.coordinate()), atoms))
+            for _ in range(self.read_varint(MAX_ATOMS)):
+                atoms = self.read_varint(MAX_ATOMS)
+                orbits.append(Orbit((self.read_coordinate(), self.read_coordinate(), self.read_coordinate()), atoms))
             species.append(tuple(orbits))
-        start = self.byte()
-        integers = entropy.decode(self.take(self.varint(1 << 20)), knots * len(species), start)
+        start = self.read_byte()
+        integers = entropy.decode(self.read_bytes(self.read_varint(1 << 20)), knots * len(species), start)
         return FormFactors(tuple(species), integers.reshape(knots, len(species)), exponent)
 
 
-def _read(reader: _Reader) -> Contents:
-    flags = reader.byte()
+def _read_contents(reader: _Reader) -> Contents:
+    flags = reader.read_byte()
     if flags & ~(STARS | ATOMS | XZ | DOUBLE):
         raise ValueError("it has unknown flags")
-    shape = (reader.varint(MAX_AXIS), reader.varint(MAX_AXIS), reader.varint(MAX_AXIS))
+    shape = (reader.read_varint(MAX_AXIS), reader.read_varint(MAX_AXIS), reader.read_varint(MAX_AXIS))
     points = shape[0] * shape[1] * shape[2]
     if not 0 < points <= MAX_POINTS:
         raise ValueError(f"a grid {shape} is impossible")
-    (mean,) = struct.unpack("<d", reader.take(8))
+    (mean,) = struct.unpack("<d", reader.read_bytes(8))
     if not flags & STARS:
-        if reader.place != len(reader.data):
+        if reader.position != len(reader.data):
             raise ValueError("it is too long")
         return Contents(shape, mean)
-    (step,) = struct.unpack("<d", b"\0\0\0\0\0" + reader.take(3))
-    stars = reader.varint(points)
-    generators = tuple(reader.generator(shape) for _ in range(reader.byte()))
+    (step,) = struct.unpack("<d", b"\0\0\0\0\0" + reader.read_bytes(3))
+    stars = reader.read_varint(points)
+    generators = tuple(reader.read_generator(shape) for _ in range(reader.read_byte()))
     for rotation, _ in generators:
         _check_fits(rotation, shape)
     atoms = reader.atoms() if flags & ATOMS else None
-    start = reader.byte()
+    start = reader.read_byte()
     if start >= entropy.CONTEXTS:
         raise ValueError("its first magnitude is impossible")
-    body = reader.take(len(reader.data) - reader.place)
+    body = reader.read_bytes(len(reader.data) - reader.position)
     return Contents(shape, mean, step, stars, generators, atoms, body, start, bool(flags & XZ), bool(flags & DOUBLE))
 
 

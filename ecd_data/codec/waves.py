@@ -1,4 +1,4 @@
-"""Where the plane waves of stars lie in a block of coefficients."""
+"""The positions of the plane waves of stars in a block of Fourier coefficients."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Complexes = NDArray[np.complex128]
 
 @dataclass(frozen=True, eq=False)
 class Waves:
-    """Where the plane waves of stars lie in a block with frequencies up to `limits` (A, B, C), as in `Spectrum`.
+    """The positions of plane waves in a block of a `Spectrum` with frequencies up to `limits` (A, B, C).
 
-    index [w]: position in the block; star [w]: the star, or the number of stars plus the star where the coefficient is
-    the conjugate; turn [w]: the coefficient is that of the star times exp(2 pi i turn / period).
+    index [w]: the flat index in the block; star [w]: the number of the star, plus the number of all stars where the
+    coefficient is the conjugate; turn [w]: the coefficient is that of the star times exp(2 pi i turn / period).
     """
 
     limits: Shape
@@ -30,7 +30,7 @@ class Waves:
 
     @cached_property
     def symmorphic(self) -> bool:
-        """Whether all turns are zero."""
+        """Whether all turns are zero, so that no phases are needed."""
         return not self.turn.any()
 
     @cached_property
@@ -44,13 +44,14 @@ class Waves:
         return self.phases.astype(np.complex64)
 
 
-def _signed(k: Ints, shape: Shape) -> Ints:
-    """Frequencies [..., 3] as the grid has them: above -n/2, up to n/2."""
+def _sign_frequencies(k: Ints, shape: Shape) -> Ints:
+    """The frequencies [..., 3] modulo the grid, in the range -n/2 < k <= n/2."""
     n = np.array(shape)
     return (k + (n - 1) // 2) % n - (n - 1) // 2
 
 
-def compiled_waves(kernel: Callable[..., int], k: Ints, operations: Operations) -> Waves:
+def find_waves_compiled(kernel: Callable[..., int], k: Ints, operations: Operations) -> Waves:
+    """The plane waves of the stars with representatives k [s, 3], by the compiled kernel `waves`."""
     turns, period = operations.turns, operations.period
     shape = operations.shape
     middle = 9 * (max(shape) // 2 + 1)
@@ -67,9 +68,10 @@ def compiled_waves(kernel: Callable[..., int], k: Ints, operations: Operations) 
     return Waves((a, b, c), index[:count].copy(), star[:count].copy(), turn[:count].copy(), period)
 
 
-def numpy_waves(k: Ints, operations: Operations) -> Waves:
+def find_waves(k: Ints, operations: Operations) -> Waves:
+    """The plane waves of the stars with representatives k [s, 3], by NumPy."""
     turns, period = operations.turns, operations.period
-    plus = _signed(np.einsum("sj,hjk->hsk", k, operations.rotations), operations.shape)
+    plus = _sign_frequencies(np.einsum("sj,hjk->hsk", k, operations.rotations), operations.shape)
     minus = np.where(2 * plus == np.array(operations.shape), plus, -plus)
     x, y, z = np.moveaxis(np.stack([plus, minus], axis=2), -1, 0)  # [h, s, 2] each
     a, b, c = np.abs(plus).reshape(-1, 3).max(axis=0, initial=0).tolist()
@@ -79,6 +81,6 @@ def numpy_waves(k: Ints, operations: Operations) -> Waves:
     star = np.broadcast_to(np.arange(len(k))[:, None] + [0, len(k)], index.shape)
     up = z >= 0
     _, first = np.unique(index[up], return_index=True)
-    first.sort()  # the order of `compiled_waves`: sums, and so the bytes, must not depend on which of them it is
-    kept = [m[up][first].astype(np.int32) for m in (index, star, turn)]
-    return Waves((a, b, c), kept[0], kept[1], kept[2], period)
+    first.sort()  # the order of `find_waves_compiled`: the order of sums decides their last bits
+    columns = [m[up][first].astype(np.int32) for m in (index, star, turn)]
+    return Waves((a, b, c), columns[0], columns[1], columns[2], period)

@@ -12,7 +12,7 @@ from typing import Any
 from ecd_data.conversion.sources import content_is_density, is_density, why_left_out
 from ecd_data.errors import FormatError
 from ecd_data.formats import HEAD
-from ecd_data.io.compression import DAMAGE, MAX_BYTES, decompressed, read_bytes
+from ecd_data.io.compression import DAMAGE_ERRORS, MAX_BYTES, decompress_bytes, read_bytes
 
 try:  # inflates more than twice as fast
     _gzip: Any = import_module("isal.igzip")
@@ -40,7 +40,7 @@ def density_members(
                     yield member.name.removeprefix("./"), content
     except FormatError:
         raise
-    except (*DAMAGE, tarfile.TarError, OverflowError) as error:
+    except (*DAMAGE_ERRORS, tarfile.TarError, OverflowError) as error:
         raise FormatError(f"{path} is a damaged or cut tar archive ({error}): copy or download it again") from error
     if wanted is not None and not found:
         raise FormatError(f"{path} has no file {wanted!r}: list its files with `tar tf`")
@@ -87,4 +87,4 @@ def _is_data(name: str, head: bytes, member: str, left_out: dict[str, str]) -> b
 
 def plain(content: bytes, label: str) -> bytes:
     """A member's bytes, decompressed where they are compressed themselves."""
-    return decompressed(content, label)
+    return decompress_bytes(content, label)

@@ -22,12 +22,12 @@ from ecd_data.formats import parse, read_run, unit_for, unit_of
 from ecd_data.formats.units import unit_named
 from ecd_data.safe_text import printable
 from ecd_data.store.destination import refuse_file_name
-from ecd_data.store.packing import Packed, packed, refuse_id
+from ecd_data.store.packing import PackedCrystal, pack_crystal, refuse_id
 from ecd_data.store.reader import Store
 from ecd_data.store.writer import StoreWriter
 from ecd_data.work.interrupts import stop_between_steps
-from ecd_data.work.process_pool import Cluster, Lost, refuse_impossible, spread
-from ecd_data.work.progress import tracked
+from ecd_data.work.process_pool import Cluster, LostJob, refuse_worker_count, run_jobs
+from ecd_data.work.progress import track_progress
 
 log = logging.getLogger("ecd_data")
 
@@ -71,7 +71,7 @@ class _Outcome:
     id: str
     sha256: str = ""
     size: int = 0
-    item: Packed | None = None
+    item: PackedCrystal | None = None
     reason: str = ""
     told: tuple[str, ...] = ()
 
@@ -99,7 +99,7 @@ def convert(
     another id is in `repeated` and in the log.
     Raises UsageError where nothing is found, and for a `dest` that is the name of a file.
     """
-    refuse_impossible(workers)
+    refuse_worker_count(workers)
     refuse_file_name(dest)
     if cluster is not None and not hasattr(cluster, "get_executor"):
         raise UsageError(f"cluster= is a dask.distributed.Client, not {shown(cluster)}")
@@ -119,8 +119,10 @@ def convert(
         jobs = [replace(job, unit=unit) for job in _jobs(found, writer, journal, report)]
         if cluster is not None:  # its workers have another working folder
             jobs = [replace(job, source=replace(job.source, path=os.path.abspath(job.source.path))) for job in jobs]
-        results = spread(_converted, jobs, workers=workers, cluster=cluster, stopped=stopped)
-        for job, outcomes in tracked(results, len(jobs), "converting", progress, lambda pair: str(pair[0].source)):
+        results = run_jobs(_converted, jobs, workers=workers, cluster=cluster, stopped=stopped)
+        for job, outcomes in track_progress(
+            results, len(jobs), "converting", progress, lambda pair: str(pair[0].source)
+        ):
             _settle(job.source, outcomes, writer, journal, report)
         if stopped():
             raise KeyboardInterrupt
@@ -252,7 +254,7 @@ def _without_paths(rho: Density, path: str) -> Density:
     return replace(rho, meta={**rho.meta, "provenance": {**provenance, "not_used": reasons}})
 
 
-def _checked(job: _Job, id: str, rho: Density, source: str, digest: str) -> Packed:
+def _checked(job: _Job, id: str, rho: Density, source: str, digest: str) -> PackedCrystal:
     """The crystal, packed with the flags of `check`, the names of its problems among them."""
     report = check(rho)
     flags = dict.fromkeys([*rho.meta.get("flags", ()), *report.flags, *(problem.name for problem in report.problems)])
@@ -260,18 +262,18 @@ def _checked(job: _Job, id: str, rho: Density, source: str, digest: str) -> Pack
     if report.problems:
         meta["problems"] = {problem.name: str(problem) for problem in report.problems}
     options = {"bound": job.bound, "pipeline": job.pipeline}
-    return packed(id, replace(rho, meta=meta), source=printable(source), source_sha256=digest, **options)  # type: ignore[arg-type]
+    return pack_crystal(id, replace(rho, meta=meta), source=printable(source), source_sha256=digest, **options)  # type: ignore[arg-type]
 
 
 def _settle(
     source: Source,
-    outcomes: list[_Outcome] | Lost,
+    outcomes: list[_Outcome] | LostJob,
     writer: StoreWriter,
     journal: ConversionJournal,
     report: Conversion,
 ) -> None:
     """Write what came of a source, and write down what did not come."""
-    if isinstance(outcomes, Lost):
+    if isinstance(outcomes, LostJob):
         reason = "the system ended the process that read it, perhaps for lack of memory: convert it with fewer workers"
         outcomes = [_Outcome(str(source), source.id, reason=reason)]
     ids, failed = dict[str, str](), dict[str, str]()

@@ -15,7 +15,7 @@ from ecd_data.density import Density
 from ecd_data.errors import EcdError
 from ecd_data.formats import read
 from ecd_data.io.compression import ENDINGS
-from ecd_data.io.density_names import CHG, CHGCAR, DROPPED, names_no_crystal
+from ecd_data.io.density_names import CHG, CHGCAR, NAME_ENDINGS, names_no_crystal
 
 log = logging.getLogger("ecd_data")
 
@@ -188,7 +188,7 @@ def _folder(source: Source) -> str:
 
 
 def _bare(name: str) -> str:
-    while name.lower().endswith(DROPPED):
+    while name.lower().endswith(NAME_ENDINGS):
         name = name[: name.rfind(".")]
     return name
 

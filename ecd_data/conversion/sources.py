@@ -23,7 +23,15 @@ from ecd_data.errors import UsageError
 from ecd_data.formats import FORMATS, HEAD
 from ecd_data.io.archives import split_member
 from ecd_data.io.compression import CODECS
-from ecd_data.io.density_names import ARCHIVE, OTHER, VASP_NAMES, is_derived, is_part, is_predicted, other_quantity
+from ecd_data.io.density_names import (
+    ARCHIVE,
+    OTHER_VASP_FILES,
+    VASP_NAMES,
+    find_other_quantity,
+    is_derived,
+    is_part,
+    is_predicted,
+)
 
 __all__ = ["Source", "content_is_density", "default_id", "find_sources", "is_data", "is_density"]
 
@@ -53,7 +61,7 @@ def find_sources(given: str | Path | Iterable[str | Path], *, predictions: bool 
 
 def is_density(name: str) -> bool:
     """Whether a file that a search found is a density by its name."""
-    if name.startswith("._") or OTHER.fullmatch(name) or other_quantity(name):
+    if name.startswith("._") or OTHER_VASP_FILES.fullmatch(name) or find_other_quantity(name):
         return False
     by_name = any(f.names.search(name) for key, f in FORMATS.items() if key != "json")
     return by_name or CHGCAR.search(name) is not None or CHG.fullmatch(name) is not None
@@ -139,7 +147,7 @@ def why_left_out(name: str, head: bytes, predictions: bool = False) -> str | Non
     """
     vasp = any(word in name.lower() for word in VASP_NAMES)
     grid = vasp or any(f.names.search(name) for key, f in FORMATS.items() if key != "json") or content_is_density(head)
-    if grid and (quantity := other_quantity(name, head)):
+    if grid and (quantity := find_other_quantity(name, head)):
         return quantity
     if is_part(name) or ((is_density(name) or _looks_like_one(head, name)) and not is_data(name, head, predictions)):
         return ""
@@ -168,7 +176,7 @@ def _searched(folder: str, predictions: bool, left_out: dict[str, str]) -> Itera
             if ARCHIVE.search(name):
                 yield _named(path, expected=CHGCAR.search(name) is not None)
                 continue
-            head = b"" if name.startswith("._") or OTHER.fullmatch(name) else _head(path)
+            head = b"" if name.startswith("._") or OTHER_VASP_FILES.fullmatch(name) else _head(path)
             if name.startswith("._"):
                 continue
             if (quantity := why_left_out(name, head, predictions)) is not None:
@@ -197,7 +205,7 @@ def _head(path: str) -> bytes:
 
 def _looks_like_one(head: bytes, name: str) -> bool:
     """Whether the content says that it is a density, where the name says nothing."""
-    return not CHG.fullmatch(name) and not other_quantity(name, head) and content_is_density(head)
+    return not CHG.fullmatch(name) and not find_other_quantity(name, head) and content_is_density(head)
 
 
 def content_is_density(head: bytes) -> bool:

@@ -26,7 +26,7 @@ from ecd_data.dft.settings import Settings
 from ecd_data.errors import UsageError
 from ecd_data.formats import read
 from ecd_data.formats.espresso_density import read_charge_density
-from ecd_data.work.child_processes import Processes
+from ecd_data.work.child_processes import ChildProcesses
 
 INPUT = "pw.in"
 CALCULATION = {"relax": "vc-relax", "density": "scf", "restart": "scf", "bands": "nscf"}
@@ -42,7 +42,7 @@ class Espresso:
 
     def __init__(self, pwx: str, pseudo: Path, version: tuple[int, int] = (6, 7)) -> None:
         self.pwx, self.pseudo, self.version = pwx, pseudo, version
-        self._processes = Processes()
+        self._processes = ChildProcesses()
 
     def input_text(self, step: Step) -> str:
         """The text of a pw.x input, with pseudopotentials by name and hash and without a path of this machine."""

@@ -22,7 +22,7 @@ from ecd_data.dft.steps import Plan, density
 from ecd_data.dft.vasp_inputs import DENSE
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.safe_text import printable
-from ecd_data.work.progress import Progress, progress_of
+from ecd_data.work.progress import Progress, show_progress
 
 if TYPE_CHECKING:
     from ecd_data.store.writer import StoreWriter
@@ -200,7 +200,7 @@ def _compute(
         wanted = [job for job in jobs if job.id not in writer]
         with (
             terminable(),
-            progress_of(f"{one.mark}densities", len(wanted)) as progress,
+            show_progress(f"{one.mark}densities", len(wanted)) as progress,
             workers(engine, processes, cluster) as pool,
         ):
             futures = {pool.submit(density, engine, j, (one.work / j.id).absolute(), one.plan): j for j in wanted}

@@ -21,7 +21,7 @@ from ecd_data.dft.gpaw_setups import PawSetup, load_setups
 from ecd_data.dft.settings import Settings
 from ecd_data.errors import FormatError, UsageError
 from ecd_data.formats.bands import band_gaps
-from ecd_data.work.child_processes import Processes
+from ecd_data.work.child_processes import ChildProcesses
 
 RYDBERG = 13.605693122994  # eV
 MAX_MOVES = 100
@@ -39,7 +39,7 @@ class Gpaw:
 
     def __init__(self, python: str, folders: Sequence[Path]) -> None:
         self.python, self.folders = python, tuple(folders)
-        self._processes = Processes()
+        self._processes = ChildProcesses()
 
     def input_text(self, step: Step) -> str:
         """The JSON of a step, with setups by name and hash and without a path of this machine."""

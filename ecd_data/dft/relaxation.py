@@ -18,7 +18,7 @@ from ecd_data.dft.steps import Relaxed, relaxed
 from ecd_data.dft.vasp_inputs import DENSE
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.io.atomic_write import write_whole
-from ecd_data.work.progress import progress_of
+from ecd_data.work.progress import show_progress
 
 if TYPE_CHECKING:
     from ecd_data.work.process_pool import Cluster
@@ -68,7 +68,7 @@ def relax(
     report = RelaxReport(present=[job.id for job in jobs if job.id in records], failures=told(failed))
     engine = ready(engine, pwx, pseudo)
     wanted = [job for job in jobs if job.id not in records]
-    with terminable(), progress_of("cells", len(wanted)) as progress, workers(engine, processes, cluster) as pool:
+    with terminable(), show_progress("cells", len(wanted)) as progress, workers(engine, processes, cluster) as pool:
         futures = {pool.submit(relaxed, engine, job, (folder / job.id).absolute()): job.id for job in wanted}
         for future in as_completed(futures):
             id = futures[future]

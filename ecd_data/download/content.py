@@ -10,7 +10,7 @@ from ecd_data.density import Density
 from ecd_data.errors import EcdError
 from ecd_data.formats import parse
 from ecd_data.formats.run_files import with_run
-from ecd_data.io.archives import Unpacked, unpack
+from ecd_data.io.archives import UnpackedDensity, read_archive
 from ecd_data.release.formula import formula_in, reduced
 
 BESIDE = ".run-"
@@ -26,7 +26,7 @@ def density_in(body: Path, id: str, file: str, functional: str) -> Density:
     Raises FormatError where the file is damaged, UnfitError where it is another crystal than the formula in its name
     says or has problems in `check`.
     """
-    unpacked = unpack(body, file)
+    unpacked = read_archive(body, file)
     rho = parse(unpacked.data, unpacked.label)
     _same_crystal(rho, id, file)
     rho = _with_meta(_with_run(rho, unpacked, body.parent), {"functional": functional})
@@ -36,7 +36,7 @@ def density_in(body: Path, id: str, file: str, functional: str) -> Density:
     return _with_meta(rho, {"flags": [*rho.meta.get("flags", ()), *report.flags]})
 
 
-def _with_run(rho: Density, unpacked: Unpacked, folder: Path) -> Density:
+def _with_run(rho: Density, unpacked: UnpackedDensity, folder: Path) -> Density:
     """The Density with what the OUTCAR and POTCAR in its archive say; their readers want files, removed at once."""
     if not unpacked.companions:
         return rho

@@ -22,8 +22,8 @@ from ecd_data.download.plan import Plan
 from ecd_data.download.progress_line import Tally
 from ecd_data.download.transfer import Connection, Courtesy, Patience, Stopped
 from ecd_data.errors import EcdError, FormatError
-from ecd_data.store.packing import Packed, packed
-from ecd_data.work.process_pool import Lost, Workers
+from ecd_data.store.packing import PackedCrystal, pack_crystal
+from ecd_data.work.process_pool import LostJob, ProcessPool
 
 LEAVE_SECONDS = 2.0
 
@@ -46,7 +46,7 @@ class Outcome:
 
     id: str
     body: Body | None = None
-    item: Packed | None = None
+    item: PackedCrystal | None = None
     error: Exception | None = None
 
 
@@ -62,11 +62,11 @@ class _Job:
     pipeline: str
 
 
-def _packed(job: _Job) -> Packed:
+def _packed(job: _Job) -> PackedCrystal:
     """The crystal in a body, ready for the store."""
     density = density_in(job.body.path, job.id, job.file, job.functional)
     told = {"source": job.file, "source_sha256": job.body.sha256}
-    return packed(job.id, density, bound=job.bound, pipeline=job.pipeline, **told)
+    return pack_crystal(job.id, density, bound=job.bound, pipeline=job.pipeline, **told)
 
 
 class Crew:
@@ -81,7 +81,7 @@ class Crew:
         self._leaving = math.inf
         self._jobs = iter(jobs)
         self._lock = threading.Lock()
-        self._workers = Workers(manner.workers)
+        self._workers = ProcessPool(manner.workers)
         self._outcomes: queue.Queue[Outcome | None] = queue.Queue(maxsize=manner.connections)
         self._connections: queue.LifoQueue[Connection] = queue.LifoQueue()
         for _ in range(manner.connections):
@@ -196,11 +196,11 @@ class Crew:
                 self._courtesy.wait(self._manner.patience.pause)
         raise AssertionError("unreachable")
 
-    def _packed(self, id: str, body: Body) -> Packed:
+    def _packed(self, id: str, body: Body) -> PackedCrystal:
         manner, plan = self._manner, self._plan
         job = _Job(body, id, plan.file(id), plan.functional, manner.bound, manner.pipeline)
         item = self._workers.run(_packed, job)
-        if isinstance(item, Lost):
+        if isinstance(item, LostJob):
             raise EcdError(f"{job.file}: the system ended the process that read it, for lack of memory as a rule")
         return item
 

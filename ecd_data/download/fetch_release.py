@@ -15,10 +15,10 @@ from ecd_data.download.preview import preview_fetch
 from ecd_data.download.progress_line import Tally, tally
 from ecd_data.download.transfer import Patience
 from ecd_data.errors import EcdError, UsageError
-from ecd_data.store.packing import Packed
+from ecd_data.store.packing import PackedCrystal
 from ecd_data.store.writer import StoreWriter
 from ecd_data.work.interrupts import stop_between_steps
-from ecd_data.work.process_pool import refuse_impossible
+from ecd_data.work.process_pool import refuse_worker_count
 
 __all__ = ["Fetched", "fetch", "fetch_status", "preview_fetch"]
 
@@ -75,7 +75,7 @@ def fetch(
         raise UsageError(
             f"fetch opens 1 to {MOST_CONNECTIONS} connections, not {connections}: the servers are shared by everybody"
         )
-    refuse_impossible(workers)
+    refuse_worker_count(workers)
     manner = Manner(connections, workers, patience or Patience(), bound, pipeline, seed)
     report = Fetched(Path(dest), plan.set)
     with stop_between_steps() as stopped, StoreWriter(dest, bound=bound, pipeline=pipeline) as writer:
@@ -138,7 +138,7 @@ class _Keeper:
         self._in_vain = 0
         self._counts.finished(outcome.id, outcome.id not in self._report.changed)
 
-    def _store(self, item: Packed, body: Body) -> None:
+    def _store(self, item: PackedCrystal, body: Body) -> None:
         row = self._writer.put(item)
         version = body.version
         self._journal.note([Entry(item.id, DONE, None, body.size, body.sha256, version.etag, version.modified)])

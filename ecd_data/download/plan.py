@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 from ecd_data.errors import UnknownIdError, UsageError
 from ecd_data.release.split_files import ids_in, tasks_table
 from ecd_data.release.tasks import PARTS, UnknownTaskError, find_task, load_split, task_names
-from ecd_data.store.near_ids import near
+from ecd_data.store.near_ids import suggest_ids
 
 MIRROR = "ECD_MIRROR"
 ENDINGS = (".gz", ".tar", ".json", ".chgcar")
@@ -151,7 +151,7 @@ def _wild(word: str) -> bool:
 def _unknown(word: str, ids: list[str], where: str) -> UnknownIdError:
     if _wild(word):
         return UnknownIdError(f"{word!r} matches no id of {where}: see the ids with `ecd split TASK --part test`")
-    alike = near(word, list(dict.fromkeys(ids)))
+    alike = suggest_ids(word, list(dict.fromkeys(ids)))
     tasks = difflib.get_close_matches(word.lower().replace("-", "_"), [*task_names(strict=True)], n=2, cutoff=0.75)
     hint = f"near: {', '.join([*tasks, *alike])}" if alike or tasks else "see the ids with `ecd split TASK --part test`"
     return UnknownIdError(f"{word} is neither a task nor an id of {where}; {hint}")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ecd_data.work.progress import Progress, progress_of
+from ecd_data.work.progress import Progress, show_progress
 
 
 class Tally:
@@ -42,5 +42,5 @@ class Tally:
 @contextmanager
 def tally(total: int, progress: bool) -> Iterator[Tally]:
     """The Tally of a fetch of `total` files, which shows itself where `progress` is wanted."""
-    with progress_of("fetching", total, progress) as shown:
+    with show_progress("fetching", total, progress) as shown:
         yield Tally(total, shown)

@@ -74,8 +74,8 @@ def read(path: str | Path, unit: str | None = None, step: int = -1) -> Density:
     """
     file, member = archives.split_member(path_text(path, "what is read"))
     data, name = read_bytes(Path(file)), file
-    if archives.looks_like(data[:HEAD]):
-        data, name = archives.take(data, file, member)
+    if archives.is_tar(data[:HEAD]):
+        data, name = archives.read_member(data, file, member)
     elif member is not None:
         raise FormatError(f"{file} is not a tar archive: leave ::{member} out")
     rho = parse(data, name, unit, step)
@@ -139,8 +139,8 @@ def unit_for(path: str | Path, unit: str | None) -> str | None:
     try:
         file, member = archives.split_member(str(path))
         data = read_bytes(Path(file))
-        if archives.looks_like(data[:HEAD]):
-            data, file = archives.take(data, file, member)
+        if archives.is_tar(data[:HEAD]):
+            data, file = archives.read_member(data, file, member)
     except EcdError:  # reading it says why
         return None
     return unit_of(data, file, stated)

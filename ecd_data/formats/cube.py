@@ -12,7 +12,7 @@ from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats.fortran import parse_block
 from ecd_data.formats.units import BOHR, PER_ANGSTROM3, PER_BOHR3, UNIT_GUESSED, density_unit, doubt_unit
-from ecd_data.io.file_bytes import MAX_POINTS, Lines, Text, comment_line, floats, grid_points
+from ecd_data.io.file_bytes import MAX_POINTS, Lines, Text, comment_line, count_grid_points, parse_floats
 
 NUMBER = rb"[ \t]+[-+.\dEe]+"
 HEADER = re.compile(rb"[^\n]*\n[^\n]*\n(?:[ \t]*-?\d+(?:%s){3,4}[ \t]*\r?\n){4}" % NUMBER)
@@ -35,8 +35,8 @@ def parse(data: Text, name: str, unit: str | None = None) -> Density:
     comment = lines.comment()
     lines.comment()
     first = lines.next()
-    natoms, *origin = floats(first, 4)
-    if natoms < 0 or floats(first + " 1", 5)[4] != 1:
+    natoms, *origin = parse_floats(first, 4)
+    if natoms < 0 or parse_floats(first + " 1", 5)[4] != 1:
         raise FormatError(f"{name} holds orbitals or several fields: write the density alone into a cube")
     axes = np.array([lines.floats(4) for _ in range(3)])
     if np.abs(axes[:, 0]).max() > MAX_POINTS:
@@ -45,7 +45,7 @@ def parse(data: Text, name: str, unit: str | None = None) -> Density:
     if len(set(np.sign(counts))) != 1:
         raise FormatError(f"{name} has voxel counts of both signs: make them all positive (bohr) or negative (Å)")
     shape = (abs(int(counts[0])), abs(int(counts[1])), abs(int(counts[2])))
-    points = grid_points(shape, len(data), name)
+    points = count_grid_points(shape, len(data), name)
     if not 0 <= natoms <= len(data) or natoms % 1:
         raise FormatError(f"{name} states {natoms:g} atoms: repair its third line")
     atoms = np.array([lines.floats(5) for _ in range(int(natoms))]).reshape(-1, 5)

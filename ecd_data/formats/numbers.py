@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecd_data.crystal import Floats
-from ecd_data.io.file_bytes import Text, view
+from ecd_data.io.file_bytes import Text, view_bytes
 
 LIBRARY = Path(__file__).with_name("libnumbers.so")  # what hatch_build.py makes of numbers.c
 STEP = 1 << 18  # bytes of a file at a time, so that they stay in the cache
@@ -48,7 +48,7 @@ def parse_numbers(data: Text, start: int, out: Floats) -> int | None:
         left = count - done
         length = min(step, NUMBER * left + WORD, size - position)
         if not whole:
-            text = view(data, position, length, scratch)
+            text = view_bytes(data, position, length, scratch)
         place, first = (text, position) if whole else (text.ctypes.data, 0)
         got = library.parse(place, first, length, left, target + 8 * done, *library.powers, state, ODD)
         for odd in range(2, 2 + 2 * state[1], 2):

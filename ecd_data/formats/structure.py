@@ -109,7 +109,7 @@ def closest_pair(crystal: Crystal) -> tuple[int, int, float] | None:
     """The two atoms nearest to each other and their distance in Å, up to 1 Å; None where all are farther apart."""
     from scipy.spatial import cKDTree
 
-    home = crystal.wrapped().frac_coords
+    home = crystal.wrap_atoms().frac_coords
     thickness = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
     margin = REACH / thickness  # images that can come within reach lie in this shell around the cell
     shifts = np.stack(np.meshgrid(*(np.arange(-np.ceil(m), np.ceil(m) + 1) for m in margin)), axis=-1).reshape(-1, 3)

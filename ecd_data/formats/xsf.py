@@ -16,7 +16,7 @@ from ecd_data.formats.numbers import to_floats
 from ecd_data.formats.spin_channels import SPIN_GUESSED, density_and_spin
 from ecd_data.formats.units import TO_PER_ANGSTROM3, UNIT_GUESSED, density_unit
 from ecd_data.formats.xsf_ends import ENDS_GUESSED, decide_ends, without_ends
-from ecd_data.io.file_bytes import Lines, Text, floats, grid_points
+from ecd_data.io.file_bytes import Lines, Text, count_grid_points, parse_floats
 
 KEYWORD = re.compile(rb"^\s*(?:#[^\n]*\n\s*)*(?:CRYSTAL|PRIMVEC|BEGIN_BLOCK_DATAGRID_3D|SLAB|MOLECULE|ATOMS)\b")
 GRID = re.compile(rb"^[ \t]*(?:BEGIN_)?DATAGRID_3D_?([^\n]*)\n", re.MULTILINE)
@@ -98,7 +98,7 @@ def _grid(data: Text, start: re.Match[bytes], end: int, name: str) -> Grid:
     if len(words) != 3:
         raise FormatError(f"{name} has no three grid dimensions after DATAGRID_3D: it is damaged")
     shape = (words[0], words[1], words[2])
-    points = grid_points(shape, len(data), name)
+    points = count_grid_points(shape, len(data), name)
     origin = np.array(lines.floats(3))
     span = np.array([lines.floats(3) for _ in range(3)])
     numbers = to_floats(data[lines.position : end])
@@ -121,7 +121,7 @@ def _crystal(data: Text, name: str) -> Crystal:
     if max(map(len, places.values())) > 1:
         raise FormatError(f"{name} has several structures: write the one whose density this is")
     start_vectors, start_atoms = places["PRIMVEC"][0] + 1, places["PRIMCOORD"][0] + 1
-    lattice = np.array([floats(line, 3) for line in lines[start_vectors : start_vectors + 3]])
+    lattice = np.array([parse_floats(line, 3) for line in lines[start_vectors : start_vectors + 3]])
     count = int(lines[start_atoms].split()[0])
     atoms = [line.split() for line in lines[start_atoms + 1 : start_atoms + 1 + max(count, 0)]]
     if not 0 < count == len(atoms):
@@ -129,7 +129,7 @@ def _crystal(data: Text, name: str) -> Crystal:
     if _is_atom(lines[start_atoms + 1 + count : start_atoms + 2 + count]):
         raise FormatError(f"{name} states {count} atoms and lists more: repair the number below its PRIMCOORD")
     numbers = [_atomic_number(atom[0], name) for atom in atoms]
-    positions = np.array([floats(" ".join(atom[1:]), 3) for atom in atoms])
+    positions = np.array([parse_floats(" ".join(atom[1:]), 3) for atom in atoms])
     return Crystal(lattice, np.array(numbers), np.linalg.solve(lattice.T, positions.T).T)
 
 

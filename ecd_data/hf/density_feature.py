@@ -15,7 +15,7 @@ from datasets.table import array_cast
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
 from ecd_data.store import Store
-from ecd_data.store.live_index import Place, whereabouts_of
+from ecd_data.store.live_index import Location, shared_live_index
 from ecd_data.store.parts import Extent, read_density
 from ecd_data.store.probes.draw import ProbeReader
 
@@ -49,8 +49,8 @@ class Reference:
             _references[density] = Reference(self.root, url.rpartition("/")[2], self.id, **vars(at))
             return density
 
-        place = Place(self.part, Extent(self.offset, self.length, self.sha256))
-        return whereabouts_of(self.root).read(self.id, place, found)
+        place = Location(self.part, Extent(self.offset, self.length, self.sha256))
+        return shared_live_index(self.root).read(self.id, place, found)
 
 
 # `datasets` encodes a row again after `map`: the reference of a decoded density must be found from the density alone.

@@ -14,8 +14,8 @@ from ecd_data.hub.card import card
 from ecd_data.hub.croissant import croissant
 from ecd_data.hub.parquet_files import write_shard, written
 from ecd_data.hub.plan import DECODED, Shard, chosen, shards_of, subset_of, subset_of_store, subsets_at_hand
-from ecd_data.work.process_pool import Lost, refuse_impossible, spread
-from ecd_data.work.progress import tracked
+from ecd_data.work.process_pool import LostJob, refuse_worker_count, run_jobs
+from ecd_data.work.progress import track_progress
 
 log = logging.getLogger("ecd_data")
 
@@ -64,7 +64,7 @@ def export_hub(
     """
     if decoded not in DECODED or shard_mb < 1 or (limit is not None and limit < 1):
         raise UsageError(f"decoded is {' or '.join(DECODED)}, shard_mb and limit at least 1: {decoded!r}, {shard_mb=}")
-    refuse_impossible(workers)
+    refuse_worker_count(workers)
     if store is not None and configurations:
         raise UsageError("export a store or configurations, not both")
     subsets = [subset_of_store(str(store))] if store is not None else []
@@ -98,11 +98,11 @@ def _refuse_others(folder: Path, shards: Sequence[Shard]) -> None:
 def _write_all(folder: Path, shards: Sequence[Shard], workers: int, progress: bool) -> None:
     _refuse_full(folder, sum(shard.bytes for shard in shards), any(shard.decoded != "none" for shard in shards))
     tasks = [(shard, folder / shard.path) for shard in shards]
-    with closing(spread(_write, tasks, workers=min(workers, max(1, len(tasks))))) as results:
-        for (_, path), failure in tracked(
+    with closing(run_jobs(_write, tasks, workers=min(workers, max(1, len(tasks))))) as results:
+        for (_, path), failure in track_progress(
             results, len(tasks), "writing Parquet files", progress, lambda done: str(done[0][1])
         ):
-            if isinstance(failure, Lost):
+            if isinstance(failure, LostJob):
                 raise StoreError(f"{path}: {LOST}")
             if failure is not None:
                 raise failure

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from ecd_data.density import Density
 from ecd_data.hub.plan import Shard, extra_columns
-from ecd_data.store.crystal_group import unpack
-from ecd_data.store.live_index import Place, whereabouts_of
+from ecd_data.store.crystal_group import unpack_density
+from ecd_data.store.live_index import Location, shared_live_index
 from ecd_data.store.parts import Extent, entries_in, read_group
 
 GROUP_BYTES = 1 << 25  # of a row group: what a reader has to take in for one row
@@ -31,7 +31,7 @@ class Grids(NamedTuple):
 
 def density_of_row(row: dict[str, Any]) -> Density:
     """The Density of a row of an export, from its columns id, payload and sha256; raises StoreError if altered."""
-    return unpack(entries_in(row["payload"], "of an exported row", row["sha256"], row["id"]))
+    return unpack_density(entries_in(row["payload"], "of an exported row", row["sha256"], row["id"]))
 
 
 def written(path: Path, shard: Shard) -> bool:
@@ -95,10 +95,10 @@ def _read(row: dict[str, Any], shard: Shard) -> Grids:
     def found(url: str, at: Extent) -> Grids:
         data = read_group(url, at, id)
         entries = entries_in(data, url, at.sha256, id)
-        return Grids(data, None if shard.decoded == "none" else unpack(entries))
+        return Grids(data, None if shard.decoded == "none" else unpack_density(entries))
 
-    place = Place(row["part"], Extent(row["offset"], row["length"], row["sha256"]))
-    return whereabouts_of(shard.subset.store.root).read(id, place, found, same=True)
+    place = Location(row["part"], Extent(row["offset"], row["length"], row["sha256"]))
+    return shared_live_index(shard.subset.store.root).read(id, place, found, same=True)
 
 
 def _blocks(density: Density) -> int:

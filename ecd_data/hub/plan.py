@@ -17,7 +17,7 @@ from ecd_data.hf.rows import rows_of
 from ecd_data.release.configurations import GAP, PROBES, configuration, locate
 from ecd_data.release.tasks import PARTS
 from ecd_data.store import Store
-from ecd_data.store.data_root import EMBEDDED, embedded
+from ecd_data.store.data_root import SAMPLE_STORES, sample_store
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -41,7 +41,7 @@ class Subset:
     @property
     def sample(self) -> bool:
         """Whether it is the embedded sample, which is ours to give away."""
-        return self.store.root in {str(Path(embedded(name)).resolve()) for name in EMBEDDED}
+        return self.store.root in {str(Path(sample_store(name)).resolve()) for name in SAMPLE_STORES}
 
     def parts(self) -> Iterator[tuple[str, DataFrame]]:
         """The splits that have rows."""

@@ -1,1 +1,1 @@
-"""Bytes from disks, archives and the web: compression, archives, locations, byte ranges, locks."""
+"""Reading and writing bytes: compression, archives, paths and URLs, byte ranges, atomic writes, locks, file names."""

@@ -1,4 +1,4 @@
-"""One density in a tar archive, taken out in memory: nothing is ever unpacked to the disk."""
+"""Tar archives that hold one density. Members are read into memory; nothing is unpacked to the disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from ecd_data.errors import FormatError
-from ecd_data.io.compression import DAMAGE, MAX_BYTES, STEP, decompressed
+from ecd_data.io.compression import DAMAGE_ERRORS, MAX_BYTES, STEP_BYTES, decompress_bytes
 from ecd_data.io.density_names import is_derived
 from ecd_data.io.file_bytes import Text
 
@@ -23,74 +23,82 @@ try:
 except ImportError:
     _gzip = import_module("gzip")
 
-DENSITY = re.compile(r"chgcar|(^|[/_.])chg($|[_.])|aeccar|\.cube|\.xsf|\.json", re.IGNORECASE)
-BEST = re.compile(r"chgcar", re.IGNORECASE)
-COMPANION = re.compile(r"(?:.*[._-])?(OUTCAR|POTCAR|vasprun\.xml)(?:\.gz)?", re.IGNORECASE)
-PLAIN = {name.lower(): name for name in ("OUTCAR", "POTCAR", "vasprun.xml")}
-LISTED = 5
-MAX_MEMBERS = 1000
-MAX_COMPANION = 1 << 27
-MAX_RATIO = 100  # CHGCAR text shrinks 3 to 10 times; a bomb some 1,000 times
-FREE = 1 << 24  # bytes below which any ratio is harmless
-GZIP, MARK = b"\x1f\x8b", slice(257, 262)
+DENSITY_NAME = re.compile(r"chgcar|(^|[/_.])chg($|[_.])|aeccar|\.cube|\.xsf|\.json", re.IGNORECASE)
+CHGCAR_NAME = re.compile(r"chgcar", re.IGNORECASE)
+COMPANION_NAME = re.compile(r"(?:.*[._-])?(OUTCAR|POTCAR|vasprun\.xml)(?:\.gz)?", re.IGNORECASE)
+COMPANIONS = {name.lower(): name for name in ("OUTCAR", "POTCAR", "vasprun.xml")}
+MAX_LISTED = 5  # names in a message
+MAX_MEMBERS = 1000  # files of an archive: more are not one calculation
+MAX_COMPANION = 1 << 27  # bytes of an OUTCAR or the like: larger ones are skipped to save memory
+MAX_RATIO = 100  # expansion: CHGCAR text shrinks 3 to 10 times, a decompression bomb some 1,000 times
+ALLOWED_BYTES = 1 << 24  # any file may expand to this size, whatever its ratio
+GZIP, TAR_MARK = b"\x1f\x8b", slice(257, 262)  # the first bytes of gzip; where a tar header says "ustar"
 
 
 @dataclass(frozen=True)
-class Unpacked:
-    """The text of a density, what errors call it, and the calculation's other files beside it, by their plain names."""
+class UnpackedDensity:
+    """The bytes of a density file, its name in messages, and the calculation's other files by their plain names."""
 
     data: bytes
     label: str
     companions: dict[str, bytes] = field(default_factory=dict)
 
 
-def looks_like(head: bytes) -> bool:
-    """Whether a file that begins so is a tar archive."""
-    return head[MARK] == b"ustar"
+def is_tar(head: bytes) -> bool:
+    """Whether a file with these first bytes is a tar archive."""
+    return head[TAR_MARK] == b"ustar"
 
 
-def unpack(path: Path, name: str) -> Unpacked:
-    """The density in a file that is plain, .gz or .tar.gz, read in one pass; `name` is what errors call it.
+def read_archive(path: Path, name: str) -> UnpackedDensity:
+    """The density in a file that is plain, .gz or .tar.gz, read in one pass.
 
-    Of an archive only the density and its companions (OUTCAR, POTCAR, vasprun.xml) are kept, in memory. Members that
-    are links or devices, or whose path is absolute or leads out of the archive, are never read. Raises FormatError for
-    a file that is cut or damaged, has no density or several, or expands as no density does.
+    Of an archive only the density and its companions (OUTCAR, POTCAR, vasprun.xml) are kept, in memory. Links, devices
+    and members whose path is absolute or leads out of the archive are never read.
+
+    Parameters
+    ----------
+    path : the file.
+    name : the name of the file in messages.
+
+    Raises
+    ------
+    FormatError : the file is cut or damaged, has no density or several, or expands more than a density does.
     """
     try:
-        with _expanded(path) as stream:
-            if looks_like(stream.head):
+        with _open_bounded(path) as stream:
+            if is_tar(stream.head):
                 return _unpack_archive(stream, name)
-            return Unpacked(stream.read_all(), name)
+            return UnpackedDensity(stream.read_all(), name)
     except FormatError as error:
         raise FormatError(f"{name}: {error}") from error
-    except (*DAMAGE, tarfile.TarError, OverflowError) as error:
+    except (*DAMAGE_ERRORS, tarfile.TarError, OverflowError) as error:
         raise FormatError(f"{name} is damaged or cut ({error}): download it again") from error
 
 
 class _Bounded:
-    """A stream that ends in an error where more comes out than `packed` bytes of a density expand to."""
+    """A stream that raises FormatError once it has given more than `packed` bytes of a density expand to."""
 
     def __init__(self, inner: IO[bytes], packed: int) -> None:
-        self._inner, self._left = inner, min(MAX_BYTES, max(FREE, MAX_RATIO * packed))
-        self._again = b""
-        self.head = self._again = self.read(tarfile.BLOCKSIZE)
+        self._inner, self._left = inner, min(MAX_BYTES, max(ALLOWED_BYTES, MAX_RATIO * packed))
+        self._unread = b""
+        self.head = self._unread = self.read(tarfile.BLOCKSIZE)
 
     def read(self, size: int) -> bytes:
-        again, self._again = self._again[:size], self._again[size:]
-        if again:
-            return again
+        unread, self._unread = self._unread[:size], self._unread[size:]
+        if unread:
+            return unread
         data = self._inner.read(size)
         self._left -= len(data)
         if self._left < 0:
-            raise FormatError("it expands to more than a density does and was not read further")
+            raise FormatError("it expands to more than any density has, so reading was stopped")
         return data
 
     def read_all(self) -> bytes:
-        return b"".join(iter(lambda: self.read(STEP), b""))
+        return b"".join(iter(lambda: self.read(STEP_BYTES), b""))
 
 
 @contextmanager
-def _expanded(path: Path) -> Iterator[_Bounded]:
+def _open_bounded(path: Path) -> Iterator[_Bounded]:
     with path.open("rb") as file:
         compressed = file.read(2) == GZIP
         file.seek(0)
@@ -98,52 +106,53 @@ def _expanded(path: Path) -> Iterator[_Bounded]:
         yield _Bounded(inner, path.stat().st_size)
 
 
-def _unpack_archive(stream: _Bounded, name: str) -> Unpacked:
-    found: dict[str, bytes] = {}
+def _unpack_archive(stream: _Bounded, name: str) -> UnpackedDensity:
+    densities: dict[str, bytes] = {}
     companions: dict[str, bytes] = {}
     others: dict[str, bytes | None] = {}
     refused: list[str] = []
     with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
         for count, member in enumerate(tar, 1):
             if count > MAX_MEMBERS:
-                raise FormatError(f"it has more than {MAX_MEMBERS} files: it is no archive of one calculation")
+                raise FormatError(f"it has more than {MAX_MEMBERS} files, so it is not the archive of one calculation")
             base = PurePosixPath(member.name).name
-            beside = COMPANION.fullmatch(base)
-            if not _harmless(member):
+            companion = COMPANION_NAME.fullmatch(base)
+            if not _is_harmless(member):
                 refused += [member.name] if not member.isdir() else []
-            elif DENSITY.search(base) and not base.startswith("._"):
-                found[member.name] = _content(tar, member)
-                _keep_best(found)
-            elif beside and member.size <= MAX_COMPANION:
-                companions[PLAIN[beside[1].lower()]] = _inflated(_content(tar, member))
-            else:  # a density under a name of its own, if it is alone
-                others[member.name] = None if others else _content(tar, member)
-    stream.read_all()  # to the end, where gzip has its checksum
-    if not found and len(others) == 1:
-        found = {n: data for n, data in others.items() if data}
-    if len(found) != 1:
-        what = f"holds {len(found)} densities ({_listed(list(found))})" if found else "holds no density"
-        links = f"; links, devices and paths out of it are not read ({_listed(refused)})" if refused else ""
+            elif DENSITY_NAME.search(base) and not base.startswith("._"):
+                densities[member.name] = _read_content(tar, member)
+                _keep_best(densities)
+            elif companion and member.size <= MAX_COMPANION:
+                companions[COMPANIONS[companion[1].lower()]] = _inflate(_read_content(tar, member))
+            else:  # it may be the density, if it is the only file
+                others[member.name] = None if others else _read_content(tar, member)
+    stream.read_all()  # up to the checksum of gzip, which is at the end
+    if not densities and len(others) == 1:
+        densities = {n: data for n, data in others.items() if data}
+    if len(densities) != 1:
+        names = _list_names(list(densities))
+        what = f"holds {len(densities)} densities ({names})" if densities else "holds no density"
+        links = f"; links, devices and paths out of it are not read ({_list_names(refused)})" if refused else ""
         raise FormatError(f"the archive {what}{links}")
-    ((member_name, data),) = found.items()
+    ((member_name, data),) = densities.items()
     label = f"{name}::{member_name}"
-    return Unpacked(_inflated(data), label, companions)
+    return UnpackedDensity(_inflate(data), label, companions)
 
 
-def _inflated(data: bytes) -> bytes:
+def _inflate(data: bytes) -> bytes:
     if not data.startswith(GZIP):
         return data
     return _Bounded(_gzip.GzipFile(fileobj=io.BytesIO(data), mode="rb"), len(data)).read_all()
 
 
-def _harmless(member: tarfile.TarInfo) -> bool:
+def _is_harmless(member: tarfile.TarInfo) -> bool:
     path = PurePosixPath(member.name.replace("\\", "/"))
     return member.isreg() and not member.issparse() and not path.is_absolute() and ".." not in path.parts
 
 
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+def _read_content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     if member.size > MAX_BYTES:
-        raise FormatError(f"its file {member.name} is larger than any density")
+        raise FormatError(f"its file {member.name} is larger than any density can be")
     stream = tar.extractfile(member)
     content = stream.read() if stream else b""
     if len(content) != member.size or not content:
@@ -151,35 +160,43 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return content
 
 
-def _keep_best(found: dict[str, bytes]) -> None:
-    """Drop CHG, AECCAR and the like where there is a CHGCAR, and CHGCAR_sum and the like where that is not all."""
-    best = [n for n in found if BEST.search(PurePosixPath(n).name)]
-    whole = [n for n in best if not is_derived(n)]
-    for other in [n for n in found if best and n not in (whole or best)]:
-        del found[other]
+def _keep_best(densities: dict[str, bytes]) -> None:
+    """Drop other densities (CHG, AECCAR) where there is a CHGCAR, and a CHGCAR_sum where there is a plain CHGCAR."""
+    chgcars = [n for n in densities if CHGCAR_NAME.search(PurePosixPath(n).name)]
+    plain = [n for n in chgcars if not is_derived(n)]
+    for other in [n for n in densities if chgcars and n not in (plain or chgcars)]:
+        del densities[other]
 
 
 def split_member(path: str) -> tuple[str, str | None]:
-    """The file and the member that `archive.tar::member` means; None as the member where the path is a file itself.
+    """The file and the member of `archive.tar::member`; the member is None where the path is a file itself.
 
-    A path may have `::` in its own name: it is parted where a file lies before the mark, else at the first mark.
+    A path may contain `::` in its own name: it is split where a file exists before the mark, else at the first mark.
     """
     if "::" not in path or os.path.exists(path):
         return path, None
     marks = [match.start() for match in re.finditer("::", path)]
-    place = next((mark for mark in marks if os.path.exists(path[:mark])), marks[0])
-    return path[:place], path[place + 2 :]
+    position = next((mark for mark in marks if os.path.exists(path[:mark])), marks[0])
+    return path[:position], path[position + 2 :]
 
 
-def take(data: Text, name: str, member: str | None) -> tuple[bytes, str]:
-    """The bytes of a member and what errors call it; without `member`, of the only density there is.
+def read_member(data: Text, name: str, member: str | None) -> tuple[bytes, str]:
+    """The bytes of a member and its name in messages; without `member` those of the only density.
 
-    Raises FormatError where the archive is damaged, has no such member, or has several densities.
+    Parameters
+    ----------
+    data : the bytes of the archive, decompressed.
+    name : the name of the archive in messages.
+    member : the name of the member.
+
+    Raises
+    ------
+    FormatError : the archive is damaged, has no such member, or several densities and no `member` was given.
     """
     try:
         with tarfile.open(fileobj=io.BytesIO(data[:]), mode="r:") as tar:
             files = {m.name: m for m in tar.getmembers() if m.isreg() and not m.issparse() and m.size <= len(data)}
-            chosen = _choose(list(files), name, member)
+            chosen = _choose_member(list(files), name, member)
             stream = tar.extractfile(files[chosen])
             content = stream.read() if stream else b""
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
@@ -189,22 +206,23 @@ def take(data: Text, name: str, member: str | None) -> tuple[bytes, str]:
     label = f"{name}::{chosen}"
     if len(content) != files[chosen].size or not content:
         raise FormatError(f"{label} is empty or cut: copy or download the archive again")
-    return decompressed(content, label), label
+    return decompress_bytes(content, label), label
 
 
-def _choose(names: list[str], archive: str, member: str | None) -> str:
+def _choose_member(names: list[str], archive: str, member: str | None) -> str:
     if member is not None:
         if member in names or f"./{member}" in names:
             return member if member in names else f"./{member}"
-        raise FormatError(f"{archive} has no file {member!r}: it has {_listed(names)}")
-    found = [n for n in names if DENSITY.search(PurePosixPath(n).name)] or names
-    found = [n for n in found if not is_derived(n)] or found
-    if len(found) != 1:
+        raise FormatError(f"{archive} has no file {member!r}: it has {_list_names(names)}")
+    candidates = [n for n in names if DENSITY_NAME.search(PurePosixPath(n).name)] or names
+    candidates = [n for n in candidates if not is_derived(n)] or candidates
+    if len(candidates) != 1:
         raise FormatError(
-            f"{archive} has {len(found)} files that may be meant ({_listed(found)}): add ::name to the path"
+            f"{archive} has {len(candidates)} files that may be the density ({_list_names(candidates)}): add ::name to"
+            " the path"
         )
-    return found[0]
+    return candidates[0]
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+def _list_names(names: list[str]) -> str:
+    return ", ".join(names[:MAX_LISTED]) + (f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else "")

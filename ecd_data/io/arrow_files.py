@@ -1,7 +1,7 @@
-"""Files that Arrow reads: its own ones and memory of its own, never objects of Python.
+"""Parquet files at paths and URLs, read from Arrow's own files and memory, never from Python objects.
 
-Arrow's threads let go of what they read a moment after the reading call has returned. Where that is a Python object, as
-the bytes that an `open` file gave, they need the interpreter for it; a program that ends in this moment is aborted.
+Arrow's threads release their buffers a moment after a read call has returned. To release a Python object, such as the
+bytes of an `open` file, they need the interpreter, and a program that ends at that moment is aborted.
 """
 
 from __future__ import annotations
@@ -14,80 +14,88 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecd_data.errors import StoreError
-from ecd_data.io.locations import open_url, path_of
+from ecd_data.io.locations import local_path, open_url
 
-TAIL = 1 << 16  # bytes: the footer of an index is mostly shorter
-GAP = 1 << 16  # bytes that cost less to read than another request
-MAGIC, LEAST = b"PAR1", 12  # bytes, of the two marks and the length between them
+TAIL_BYTES = 1 << 16  # of the file's end that the first request reads: the footer of an index is mostly shorter
+GAP_BYTES = 1 << 16  # between two ranges that one request reads: they cost less than a second request
+MAGIC, MIN_BYTES = b"PAR1", 12  # the mark at both ends of a file; the size of the two marks and the footer's length
 
 
 class ParquetSource:
-    """A Parquet file at a path or fsspec URL, of which only the columns that are asked for are read.
+    """A Parquet file at a path or fsspec URL, of which only the requested columns are read.
 
-    small: a file at a URL that has at most so many bytes comes whole. Raises FileNotFoundError where there is none,
-    StoreError where the place cannot be reached, and what Arrow raises for a damaged file.
+    Parameters
+    ----------
+    url : the path or URL.
+    small : a file at a URL with at most this many bytes is read whole, by one request.
+
+    Raises
+    ------
+    FileNotFoundError : there is no such file.
+    StoreError : the file cannot be read.
+    OSError, ValueError, pa.ArrowException : the file is damaged.
     """
 
     def __init__(self, url: str, small: int) -> None:
-        self._pieces: _Pieces | None = None
-        if (path := path_of(url)) is not None:
-            source = _local(path)
+        self._pieces: _PartialFile | None = None
+        if (path := local_path(url)) is not None:
+            source = _open_local(path)
         else:
             opened = open_url(url, small)
             if isinstance(opened, bytes):
-                source = in_memory(opened)
+                source = memory_file(opened)
             else:
-                self._pieces = _Pieces(opened)
+                self._pieces = _PartialFile(opened)
                 source = pa.BufferReader(self._pieces.buffer)
         self.file = pq.ParquetFile(source, pre_buffer=True)
 
     def read(self, names: Sequence[str]) -> pa.Table:
-        """The columns `names`; of a file elsewhere those that lie side by side come in one request."""
+        """The columns `names`; at a URL one request reads columns that are adjacent in the file."""
         if self._pieces is not None:
-            self._pieces.fetch(_extents(self.file.metadata, set(names)))
+            self._pieces.fetch(_column_ranges(self.file.metadata, set(names)))
         return self.file.read(list(names))
 
 
-def in_memory(data: bytes) -> pa.BufferReader:
-    """A file of these bytes, in memory of Arrow's."""
+def memory_file(data: bytes) -> pa.BufferReader:
+    """A file with these bytes, in memory that Arrow owns."""
     buffer = pa.allocate_buffer(len(data))
     memoryview(buffer).cast("B")[:] = data
     return pa.BufferReader(buffer)
 
 
-def _local(path: str) -> pa.NativeFile:
+def _open_local(path: str) -> pa.NativeFile:
     try:
         return pa.OSFile(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(path) from error
     except OSError as error:
-        raise StoreError(f"{path} cannot be read ({error.strerror or error}): check the place") from error
+        raise StoreError(f"{path} cannot be read ({error.strerror or error}): check the path and the disk") from error
 
 
-class _Pieces:
-    """Memory of a file's size in which what was read of it lies at its place; the rest costs no memory."""
+class _PartialFile:
+    """A buffer of a file's size that holds the ranges read so far at their offsets; the rest uses no memory."""
 
     def __init__(self, file: IO[bytes] | io.RawIOBase) -> None:
         self._source: Any = file
         self._size = file.seek(0, io.SEEK_END)
-        if self._size < LEAST:
+        if self._size < MIN_BYTES:
             raise pa.ArrowInvalid("it is too short for a Parquet file")
         self.buffer = pa.allocate_buffer(self._size)
-        self._here: set[tuple[int, int]] = set()
-        self.fetch([(self._size - min(TAIL, max(8, self._size // 4)), self._size)])
+        self._present: set[tuple[int, int]] = set()
+        self.fetch([(self._size - min(TAIL_BYTES, max(8, self._size // 4)), self._size)])
         end = self.buffer.slice(self._size - 8).to_pybytes()
         if end[4:] != MAGIC:
-            raise pa.ArrowInvalid("it does not end as a Parquet file")
+            raise pa.ArrowInvalid("it does not end like a Parquet file")
         footer = max(0, self._size - 8 - int.from_bytes(end[:4], "little"))
         self.fetch([(footer, self._size)])
 
     def fetch(self, extents: Sequence[tuple[int, int]]) -> None:
-        """Read these stretches of the file, neighbours by one request, but for those that are here."""
+        """Read those of the ranges that are missing; one request reads ranges that are near each other."""
         wanted: list[tuple[int, int]] = []
         for start, stop in sorted(set(extents)):
-            if any(first <= start and stop <= last for first, last in self._here):
+            if any(first <= start and stop <= last for first, last in self._present):
                 continue
-            if wanted and start - wanted[-1][1] <= GAP:
+            if wanted and start - wanted[-1][1] <= GAP_BYTES:
                 wanted[-1] = (wanted[-1][0], max(stop, wanted[-1][1]))
             else:
                 wanted.append((start, stop))
@@ -95,18 +103,18 @@ class _Pieces:
             self._source.seek(start)
             data = self._source.read(stop - start)
             if len(data) != stop - start:
-                raise pa.ArrowInvalid("it is shorter than when it was opened")
+                raise pa.ArrowInvalid("it became shorter while it was read")
             memoryview(self.buffer).cast("B")[start:stop] = data
-            self._here.add((start, stop))
+            self._present.add((start, stop))
 
 
-def _extents(metadata: pq.FileMetaData, names: set[str]) -> list[tuple[int, int]]:
-    """Where the columns `names` lie in the file: first byte, byte after the last."""
-    found = []
+def _column_ranges(metadata: pq.FileMetaData, names: set[str]) -> list[tuple[int, int]]:
+    """The byte ranges of the columns `names` in the file: first byte and byte after the last."""
+    ranges = []
     for group in range(metadata.num_row_groups):
         for number in range(metadata.num_columns):
             column = metadata.row_group(group).column(number)
             if column.path_in_schema.split(".")[0] in names:
                 starts = [column.data_page_offset, column.dictionary_page_offset or column.data_page_offset]
-                found.append((min(starts), min(starts) + column.total_compressed_size))
-    return found
+                ranges.append((min(starts), min(starts) + column.total_compressed_size))
+    return ranges

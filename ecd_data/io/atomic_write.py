@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written under another name beside their place, then renamed."""
+"""Atomic writes: a file is written under a temporary name in its folder and then renamed."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from pathlib import Path
 
 @contextmanager
 def write_whole(path: str | Path, durable: bool = False) -> Iterator[Path]:
-    """The path of an empty file beside `path` that replaces it when the block ends, and is removed when it fails.
+    """The path of an empty temporary file, which replaces `path` when the block ends and is removed when it fails.
 
     Parameters
     ----------
-    path : the file that is to appear; its folder must exist. Two writers at once leave the file of one of them, whole.
-    durable : write the bytes through to the disk first, for files without which others are lost.
+    path : the file to write; its folder must exist. Of two writers at once the last one wins, with a whole file.
+    durable : whether to write the bytes through to the disk first, for files that others depend on.
 
     Raises
     ------
-    OSError : the folder cannot be written to, or the disk is full; an older file at `path` is then as it was.
+    OSError : the folder cannot be written to, or the disk is full; an older file at `path` is then unchanged.
     """
     path = Path(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}-", suffix=".writing")
     os.close(handle)
-    aside = Path(name)
+    temporary = Path(name)
     try:
-        yield aside
+        yield temporary
         if durable:
-            _flush(aside)
-        aside.chmod(0o644)  # mkstemp lets the owner alone read
-        os.replace(aside, path)
+            _flush_to_disk(temporary)
+        temporary.chmod(0o644)  # mkstemp makes files that only the owner can read
+        os.replace(temporary, path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+def _flush_to_disk(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""The bytes of a file, decompressed by what its first bytes say."""
+"""Compressed files: the first bytes of a file decide how it is read, the end of its name how it is written."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from ecd_data.errors import FormatError, MissingDependencyError
+from ecd_data.io.atomic_write import write_whole
 from ecd_data.io.file_bytes import MappedFile, Text
 
-try:  # inflates more than twice as fast
+try:  # decompresses more than twice as fast as zlib
     _zlib: Any = import_module("isal.isal_zlib")
 except ImportError:
     _zlib = zlib
 
-MAX_BYTES = 1 << 36  # what no density needs: a bomb
-STEP = 1 << 24  # bytes at a time
-SMALL = 1 << 20  # below this, mapping a file costs more than reading it
-DAMAGE = (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError, _zlib.error)
+MAX_BYTES = 1 << 36  # of a decompressed file: no density needs as many, so it is a decompression bomb
+STEP_BYTES = 1 << 24  # that are decompressed at a time
+SMALL_FILE = 1 << 20  # bytes: it takes longer to map a smaller file than to read it
+DAMAGE_ERRORS = (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError, _zlib.error)
 
 
-def _members(start: Callable[[], Any]) -> Callable[[bytes], bytes]:
-    """A decompressor of streams that follow each other, zero padding between them, up to MAX_BYTES in all."""
+def _stream_decompressor(start: Callable[[], Any]) -> Callable[[bytes], bytes]:
+    """A decompressor of files with several streams, with zero padding between them, up to MAX_BYTES in all."""
 
     def decompress(data: bytes) -> bytes:
         pieces: list[bytes] = []
@@ -36,7 +37,7 @@ def _members(start: Callable[[], Any]) -> Callable[[bytes], bytes]:
             room = MAX_BYTES - sum(map(len, pieces))
             pieces.append(stream.decompress(data, room + 1))
             if len(pieces[-1]) > room:
-                raise ValueError("it is larger than any density")
+                raise ValueError("it is larger than any density can be")
             if not stream.eof:
                 raise EOFError("it ends too early")
             data = stream.unused_data.lstrip(b"\0")
@@ -45,8 +46,8 @@ def _members(start: Callable[[], Any]) -> Callable[[bytes], bytes]:
     return decompress
 
 
-def _arrow(codec: str) -> Callable[[bytes], bytes]:
-    """A decompressor of pyarrow's, which is always there, if not with every codec."""
+def _arrow_decompressor(codec: str) -> Callable[[bytes], bytes]:
+    """A decompressor by pyarrow, which is always installed, though some builds lack a codec."""
 
     def decompress(data: bytes) -> bytes:
         import pyarrow as pa
@@ -58,15 +59,15 @@ def _arrow(codec: str) -> Callable[[bytes], bytes]:
         pieces: list[bytes] = []
         with pa.CompressedInputStream(pa.BufferReader(data), codec) as stream:
             while not pieces or pieces[-1]:
-                pieces.append(stream.read(STEP))
-                if len(pieces) * STEP > MAX_BYTES:
-                    raise ValueError("it is larger than any density")
+                pieces.append(stream.read(STEP_BYTES))
+                if len(pieces) * STEP_BYTES > MAX_BYTES:
+                    raise ValueError("it is larger than any density can be")
         return b"".join(pieces)
 
     return decompress
 
 
-def _compress_arrow(codec: str) -> Callable[[bytes], bytes]:
+def _arrow_compressor(codec: str) -> Callable[[bytes], bytes]:
     def compress(data: bytes) -> bytes:
         import pyarrow as pa
 
@@ -85,66 +86,67 @@ STREAMS: dict[bytes, tuple[str, Callable[[], Any]]] = {
     b"BZh": ("bzip2", bz2.BZ2Decompressor),
 }
 CODECS = {b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
-OPENERS: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
-    **{magic: (kind, _members(start)) for magic, (kind, start) in STREAMS.items()},
-    **{magic: (codec, _arrow(codec)) for magic, codec in CODECS.items()},
+DECOMPRESSORS: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
+    **{magic: (kind, _stream_decompressor(start)) for magic, (kind, start) in STREAMS.items()},
+    **{magic: (codec, _arrow_decompressor(codec)) for magic, codec in CODECS.items()},
 }
-WRITERS: dict[str, Callable[[bytes], bytes]] = {
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": lambda data: gzip.compress(data, compresslevel=6, mtime=0),
     ".xz": lzma.compress,
     ".bz2": bz2.compress,
-    ".zst": _compress_arrow("zstd"),
-    ".lz4": _compress_arrow("lz4"),
+    ".zst": _arrow_compressor("zstd"),
+    ".lz4": _arrow_compressor("lz4"),
 }
-ENDINGS = tuple(WRITERS)
+ENDINGS = tuple(COMPRESSORS)
 
 
 def read_bytes(path: Path) -> Text:
-    """The content of a file, decompressed where it is gzip, xz, bzip2, zstd or lz4.
+    """The content of a file, decompressed if it is gzip, xz, bzip2, zstd or lz4.
 
-    Raises FormatError for a missing, empty or damaged file.
+    A plain file above 1 MiB is mapped into memory and not read yet.
+
+    Raises
+    ------
+    FormatError : the file is missing, empty or damaged.
     """
     try:
         with open(path, "rb", buffering=0) as file:
-            if os.fstat(file.fileno()).st_size > SMALL:
+            if os.fstat(file.fileno()).st_size > SMALL_FILE:
                 head = file.read(8)
-                if not any(head.startswith(magic) for magic in OPENERS):
+                if not any(head.startswith(magic) for magic in DECOMPRESSORS):
                     return MappedFile.open(path)
                 file.seek(0)
             data = file.read()
     except FileNotFoundError as error:
         raise FormatError(f"{path} does not exist: check the path") from error
     except IsADirectoryError as error:
-        raise FormatError(f"{path} is a folder: name a file in it, or use `ecd convert` for folders") from error
+        raise FormatError(f"{path} is a folder: give a file in it, or use `ecd convert` for folders") from error
     except OSError as error:
         raise FormatError(f"{path} cannot be read ({error.strerror}): check its permissions and the disk") from error
     if not data:
         raise FormatError(f"{path} is empty: copy or download it again")
-    return decompressed(data, str(path))
+    return decompress_bytes(data, str(path))
 
 
-def decompressed(data: bytes, name: str) -> bytes:
-    """`data`, decompressed where it is compressed; raises FormatError where it is damaged."""
-    for magic, (kind, decompress) in OPENERS.items():
+def decompress_bytes(data: bytes, name: str) -> bytes:
+    """The bytes, decompressed if they are compressed; raises FormatError where they are damaged."""
+    for magic, (kind, decompress) in DECOMPRESSORS.items():
         if data.startswith(magic):
             try:
                 return decompress(data)
             except MissingDependencyError:
                 raise
-            except DAMAGE as error:
+            except DAMAGE_ERRORS as error:
                 raise FormatError(f"{name} is damaged or cut {kind} data: copy or download it again") from error
     return data
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` under `path`, compressed as the ending says, all at once or not at all."""
-    compress = WRITERS.get(path.suffix)
-    aside = path.with_name(f".{path.name}.writing")
+    """Write `data` to `path` atomically, compressed as the end of the name says; raises OSError that names `path`."""
+    compress = COMPRESSORS.get(path.suffix)
     try:
-        aside.write_bytes(compress(data) if compress else data)
-        aside.replace(path)
-    except BaseException as error:
-        aside.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = str(path)  # a full disk names no file
+        with write_whole(path) as temporary:
+            temporary.write_bytes(compress(data) if compress else data)
+    except OSError as error:
+        error.filename = str(path)  # the error of a full disk names no file
         raise

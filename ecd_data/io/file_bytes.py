@@ -1,4 +1,4 @@
-"""The bytes of a file: in memory, or a plain file that stays on the disk until a part of it is wanted."""
+"""The bytes of a file, in memory or mapped from the disk, and the lines and numbers in them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 
 from ecd_data.errors import FormatError
 
-MAX_POINTS = 1 << 31
+MAX_POINTS = 1 << 31  # of a grid: a header that states more is damaged
 LATIN_1 = "latin-1"
 
 
 class MappedFile(mmap.mmap):
-    """A file that is searched and sliced like bytes, and whose long blocks are read with `view`."""
+    """A file on the disk that can be searched and sliced like bytes; `view_bytes` reads its long blocks."""
 
     fd: int
 
     @classmethod
     def open(cls, path: Path) -> MappedFile:
-        """The file `path`, which must not be empty."""
+        """The mapped file at `path`, which must not be empty."""
         fd = os.open(path, os.O_RDONLY)
         try:
             mapped = cls(fd, 0, access=mmap.ACCESS_READ)
@@ -43,32 +43,32 @@ class MappedFile(mmap.mmap):
 Text = bytes | MappedFile
 
 
-def view(data: Text, start: int, count: int, scratch: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The bytes [count] from `start`, in `scratch` where they come from the disk.
+def view_bytes(data: Text, start: int, count: int, scratch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The `count` bytes from `start` on; bytes from the disk are read into `scratch`.
 
-    Reading them into memory that is in the cache already costs a fifth of mapping their pages, and a disk that fails
-    is an OSError here and a crash there.
+    Reading into memory that is in the cache takes a fifth of the time of mapping pages, and a disk that fails raises
+    OSError here, where mapped memory would crash the program.
     """
     if isinstance(data, bytes) or not hasattr(os, "preadv"):
         return np.frombuffer(data, dtype=np.uint8, count=count, offset=start)
     got = os.preadv(data.fd, [scratch[:count].data], start)
     if got != count:
-        raise OSError(f"the file ended at {start + got} while it was read")
+        raise OSError(f"the file became shorter while it was read: it ends at byte {start + got}")
     return scratch[:count]
 
 
 class Lines:
-    """The lines of a text one by one, from `position` on."""
+    """The lines of a text, read one by one from `position` on."""
 
     def __init__(self, data: Text, position: int = 0) -> None:
         self.data, self.position = data, position
 
     def next(self) -> str:
-        """The next line; raises ValueError at the end."""
+        """The next line as text; raises ValueError at the end of the file."""
         return self.next_bytes().decode()
 
     def next_bytes(self) -> bytes:
-        """The next line as it is; raises ValueError at the end."""
+        """The next line as bytes; raises ValueError at the end of the file."""
         if self.position >= len(self.data):
             raise ValueError("the file ends")
         end = self.data.find(b"\n", self.position)
@@ -78,9 +78,9 @@ class Lines:
         return line
 
     def comment(self) -> dict[str, str]:
-        """The next line, which may say anything in any encoding, as a Density's meta holds it; see `comment_line`.
+        """The next line as the comment in a Density's meta, which `comment_line` turns back into the same bytes.
 
-        What is no UTF-8 is taken for Latin-1, where every byte is a character, and "comment_encoding" says so.
+        A line that is not UTF-8 is read as Latin-1, where every byte is a character, and "comment_encoding" says so.
         """
         line = self.next_bytes().strip()
         try:
@@ -90,33 +90,33 @@ class Lines:
 
     def floats(self, count: int) -> list[float]:
         """The first `count` numbers of the next line."""
-        return floats(self.next(), count)
+        return parse_floats(self.next(), count)
 
 
 def comment_line(meta: Mapping[str, Any], default: str) -> bytes:
-    """The comment in a Density's meta as one line without its end, byte for byte as it was read."""
+    """The comment of a Density's meta as one line, with the bytes that were read; `default` where there is none."""
     text = re.sub(r"[\r\n]+", " ", str(meta.get("comment") or default)).strip(" ")
     for encoding in (str(meta.get("comment_encoding", "utf-8")), "utf-8"):
         try:
             return text.encode(encoding, "surrogateescape")
-        except (UnicodeEncodeError, LookupError):  # of another comment, which was put in its place
+        except (UnicodeEncodeError, LookupError):  # the comment was replaced, but its encoding was not
             continue
     return text.encode(errors="replace")
 
 
-def floats(line: str, count: int) -> list[float]:
+def parse_floats(line: str, count: int) -> list[float]:
     """The first `count` numbers of a line; raises ValueError where there are fewer or not finite."""
     words = line.split()
     if len(words) < count:
-        raise ValueError(f"{line.strip()[:80]!r} where {count} numbers are due")
+        raise ValueError(f"{line.strip()[:80]!r} where {count} numbers are expected")
     numbers = [float(w) for w in words[:count]]
     if not all(map(math.isfinite, numbers)):
-        raise ValueError(f"{line.strip()[:80]!r} is not finite")
+        raise ValueError(f"{line.strip()[:80]!r} has a number that is not finite")
     return numbers
 
 
-def grid_points(shape: Sequence[int], size: int, name: str) -> int:
-    """The number of points of a grid; raises FormatError where a file of `size` bytes cannot hold them."""
+def count_grid_points(shape: Sequence[int], size: int, name: str) -> int:
+    """The number of points of a grid; raises FormatError where a file of `size` bytes is too short for them."""
     points = 1
     for n in shape:
         points *= int(n)

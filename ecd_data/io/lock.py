@@ -1,4 +1,7 @@
-"""One writer a store: a lock on its folder that ends with the process."""
+"""The lock that lets only one process write a folder; it ends with the process.
+
+It locks the folder itself, where filelock would leave a lock file in every store.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,14 @@ from pathlib import Path
 from ecd_data.errors import StoreError
 
 
-def lock(folder: Path, owner: object) -> Callable[[], object]:
-    """A function that releases the lock on `folder`, which also ends with `owner` or the process.
+def lock_folder(folder: Path, owner: object) -> Callable[[], object]:
+    """A function that releases the lock on `folder`; the lock also ends with `owner` and with the process.
 
-    Raises StoreError where another process holds it. Systems without flock get no lock.
+    Systems and network file systems without flock get no lock.
+
+    Raises
+    ------
+    StoreError : another process holds the lock.
     """
     try:
         import fcntl
@@ -25,7 +32,7 @@ def lock(folder: Path, owner: object) -> Callable[[], object]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         release()
-        raise StoreError(f"{folder.parent} is being written by another process: wait, or name another store") from error
-    except OSError:  # some network file systems know no locks
+        raise StoreError(f"another process writes {folder.parent}: wait for it, or give another store") from error
+    except OSError:  # some network file systems have no locks
         pass
     return release

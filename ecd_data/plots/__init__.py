@@ -1,1 +1,1 @@
-"""Pictures of densities: planes of the grid and their colours."""
+"""Pictures of densities: a plane of the grid, its atoms, and the colours of its values."""

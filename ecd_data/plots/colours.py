@@ -1,4 +1,4 @@
-"""Which value has which colour in a picture of a density, and what is beyond the colours."""
+"""The colours of values in a picture of a density, and a description of values outside their range."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap, Normalize
 
 SCALES = ("auto", "linear", "log")
-PEAKED = 100.0  # largest value over the median, from which a linear scale shows the peaks alone
-DECADES = 1e-4  # of the largest value: the least that a logarithmic scale shows
-NOISE = 5e-4  # of the largest value: negative values up to there are not told
-LEAST = 1e-9  # of the largest value: below it a signed scale is linear, whatever the typical value is
-ROOM = 1.05  # colours go that much beyond the values, so that one as large as the reference is not marked
-SIGNED = 1e-2  # of the largest value: negative values from which a density is a difference, not noise around zero
+PEAK_RATIO = 100.0  # largest value / median: above it the scale is logarithmic, since a linear one shows only peaks
+LOG_RANGE = 1e-4  # of the largest value: a logarithmic scale shows nothing smaller
+NOISE_SHARE = 5e-4  # of the largest value: smaller negative values are noise and are not mentioned
+MIN_LINEAR = 1e-9  # of the largest value: a signed scale is linear at least below it
+HEADROOM = 1.05  # factor of the range: a value slightly above that of the reference is not marked
+SIGNED_SHARE = 1e-2  # of the largest value: larger negative values make a density a difference, smaller ones are noise
 
 
 @dataclass(frozen=True)
 class Colours:
-    """The range of a scale in e/Å^3: `low` to `high`, by the logarithm or not; a `signed` one from -high to high.
+    """The scale of colours: from `low` to `high` in e/Å^3, linear or logarithmic (`log`).
 
-    A signed logarithmic scale is linear between -linear and linear.
+    A `signed` scale goes from -high to high; if it is logarithmic, it is linear between -linear and linear.
     """
 
     low: float
@@ -37,60 +37,68 @@ class Colours:
 
     @property
     def label(self) -> str:
-        """What stands at the colour bar."""
+        """The label of the colour bar."""
         return "e/Å$^3$" + (", logarithmic" if self.log else "")
 
     def norm(self) -> Normalize:
-        """Matplotlib's map from values to 0 .. 1."""
+        """Matplotlib's map from values to the range 0 .. 1."""
         from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 
         if self.signed and self.log:
             return SymLogNorm(self.linear, vmin=-self.high, vmax=self.high)
         return LogNorm(self.low, self.high) if self.log else Normalize(self.low, self.high)
 
-    def map(self) -> Colormap:
-        """Matplotlib's colours, which mark what is beyond: red above, magenta below, grey below a logarithmic range."""
+    def colour_map(self) -> Colormap:
+        """Matplotlib's colours, with marks for values outside: red above, magenta below, grey below a log range."""
         from matplotlib import colormaps
 
         if self.signed:
             return colormaps["RdBu_r"].with_extremes(over="black", under="black")
         return colormaps["viridis"].with_extremes(over="red", under="dimgrey" if self.log else "magenta", bad="dimgrey")
 
-    def extend(self, values: Floats) -> Literal["neither", "min", "max", "both"]:
-        """At which ends of the colour bar an arrow says that there is more."""
+    def bar_ends(self, values: Floats) -> Literal["neither", "min", "max", "both"]:
+        """The ends of the colour bar that get an arrow, since values are outside the range there."""
         above, below = bool((values > self.high).any()), bool((values < self.low).any())
         return "both" if above and below else "max" if above else "min" if below else "neither"
 
-    def beyond(self, values: Floats) -> str:
-        """What is to be told of values beyond the colours, empty where there are none, or only small ones of a log."""
-        told = []
+    def describe_clipped(self, values: Floats) -> str:
+        """Sentences about values outside the range; "" where there are none but noise around zero."""
+        notes = []
         if (values > self.high).any():
             share = 100 * float((values > self.high).mean())
-            told.append(f"{share:.2g} % of the plane is above the colours, up to {values.max():.4g} e/Å^3")
-        least = self.low if self.signed else -NOISE * self.high  # around 0 there is noise everywhere
+            notes.append(f"{share:.2g} % of the plane is above the colours, up to {values.max():.4g} e/Å^3")
+        least = self.low if self.signed else -NOISE_SHARE * self.high
         if (values < least).any():
             share, than = 100 * float((values < least).mean()), "the colours" if self.signed else "0"
-            told.append(f"{share:.2g} % of the plane is below {than}, down to {values.min():.4g} e/Å^3")
-        return "; ".join(told)
+            notes.append(f"{share:.2g} % of the plane is below {than}, down to {values.min():.4g} e/Å^3")
+        return "; ".join(notes)
 
 
-def colours_of(values: Floats, scale: str = "auto", signed: bool = False) -> Colours:
-    """The Colours in which all of the values can be seen; raises UsageError for another scale than SCALES.
+def choose_colours(values: Floats, scale: str = "auto", signed: bool = False) -> Colours:
+    """The Colours that show all values of a plane.
 
-    Values that are negative in earnest make a signed scale. "auto" is logarithmic where they are strongly peaked.
+    Parameters
+    ----------
+    values [n, m] : the values of the plane in e/Å^3.
+    scale : "linear", "log", or "auto", which is logarithmic where the largest value is over 100 times the median.
+    signed : whether the scale goes from -high to high, as it does for values with large negative ones.
+
+    Raises
+    ------
+    UsageError : there is no such scale.
     """
     if scale not in SCALES:
-        raise UsageError(f"a scale is one of {', '.join(SCALES)}, not {scale!r}")
+        raise UsageError(f"there is no scale {scale!r}: give one of {', '.join(SCALES)}")
     size = np.abs(values)
     largest = float(size.max()) or 1e-9
-    high = ROOM * largest
-    signed = signed or float(values.min()) < -SIGNED * largest
-    log = scale == "log" or (scale == "auto" and largest > PEAKED * float(np.median(size)) and bool(size.any()))
+    high = HEADROOM * largest
+    signed = signed or float(values.min()) < -SIGNED_SHARE * largest
+    log = scale == "log" or (scale == "auto" and largest > PEAK_RATIO * float(np.median(size)) and bool(size.any()))
     if signed:
-        typical = float(np.median(size))  # what most of the plane shows, however high a few peaks are
-        return Colours(-high, high, log, True, min(max(typical, LEAST * high), high / PEAKED))
+        typical = float(np.median(size))  # that of most of the plane, however high a few peaks are
+        return Colours(-high, high, log, True, min(max(typical, MIN_LINEAR * high), high / PEAK_RATIO))
     if not log:
         return Colours(0.0, high, False, False)
     positive = values[values > 0]
     least = float(positive.min()) if positive.size else high
-    return Colours(min(max(least / 2, DECADES * high), high / 10), high, True, False)
+    return Colours(min(max(least / 2, LOG_RANGE * high), high / 10), high, True, False)

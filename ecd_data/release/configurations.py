@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ecd_data.errors import UsageError
 from ecd_data.release.tasks import Split, UnknownTaskError, find_task, load_split, set_of, task_names, unknown
-from ecd_data.store.data_root import resolve
+from ecd_data.store.data_root import find_store
 
 PROBES = "probes-"
 OWN = "store"  # the configuration of a store of one's own
@@ -49,7 +49,7 @@ def locate(configuration: str, data_dir: str | Path | None, sample: bool = False
 
     Raises UsageError where there is no data for it.
     """
-    return absolute(resolve(set_name(configuration), data_dir, sample))
+    return absolute(find_store(set_name(configuration), data_dir, sample))
 
 
 def official_split(configuration: str) -> Split:

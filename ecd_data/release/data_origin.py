@@ -74,10 +74,10 @@ def _hash(lines: Iterable[str]) -> str:
 
 
 def _sample_hashes(task: str) -> list[str]:
-    if set_name(task) not in data_root.EMBEDDED:
+    if set_name(task) not in data_root.SAMPLE_STORES:
         return []
     try:
-        return [store_hash(Store(data_root.embedded(set_name(task))))]
+        return [store_hash(Store(data_root.sample_store(set_name(task))))]
     except StoreError:  # a sample that is not installed
         return []
 
@@ -90,7 +90,7 @@ def named_officially(name: str) -> bool:
 def refuse_unofficial(name: str, given: str | None) -> None:
     """Raise UsageError for an official task without a data root, for which only the sample would be left."""
     if named_officially(name) and not given:
-        there = set_name(configuration(name)) in data_root.EMBEDDED
+        there = set_name(configuration(name)) in data_root.SAMPLE_STORES
         other = ", or say --sample (sample=True) for the embedded sample, and the result says so" if there else ""
         raise UsageError(
             f"{name} is a task of the benchmark, and its data are not here: set ECD_ROOT (or --data, data_dir=) to the "

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from ecd_data.crystal import ATOMIC_NUMBERS
 from ecd_data.errors import UnknownIdError, UsageError
 from ecd_data.release.tasks import load_split
-from ecd_data.store.copy import Copy, copy
+from ecd_data.store.copy import CopyReport, copy_crystals
 from ecd_data.store.data_root import open_store
-from ecd_data.store.near_ids import near
+from ecd_data.store.near_ids import suggest_ids
 from ecd_data.store.reader import Store
 
 log = logging.getLogger("ecd_data")
@@ -28,7 +28,7 @@ Mask = NDArray[np.bool_]
 ALL: Span = (None, None)
 
 
-def subset(store: str | Path | Store, dest: str | Path, *, progress: bool = False, **conditions: Any) -> Copy:
+def subset(store: str | Path | Store, dest: str | Path, *, progress: bool = False, **conditions: Any) -> CopyReport:
     """What was done in copying the crystals that meet all `conditions` of `select` into the store `dest`.
 
     Copied byte for byte; `store` may be a URL, where one request reads what lies side by side. A second call continues.
@@ -38,7 +38,7 @@ def subset(store: str | Path | Store, dest: str | Path, *, progress: bool = Fals
     chosen = select(opened, **conditions)
     if not len(chosen):
         raise UsageError(f"none of the {len(opened)} crystals of {opened.root} meets all conditions: drop one of them")
-    return copy([(opened, pa.array(chosen))], dest, what="copying", progress=progress)
+    return copy_crystals([(opened, pa.array(chosen))], dest, what="copying", progress=progress)
 
 
 def select(
@@ -96,7 +96,7 @@ def _named(store: Store, words: Sequence[str]) -> Mask:
     for word in words:
         found = [word] if word in store else fnmatch.filter(store.ids, word) if any(c in word for c in "*?[") else []
         if not found:
-            alike = near(word, store.ids)
+            alike = suggest_ids(word, store.ids)
             hint = f"; near: {', '.join(alike)}" if alike else ""
             raise UnknownIdError(f"{word} is not in {store.root}{hint}")
         chosen.update(found)

@@ -1,4 +1,8 @@
-"""The store: many densities in a few immutable ZIP parts of Zarr arrays and one Parquet index."""
+"""The store: a folder with many densities in a few ZIP files of Zarr arrays, the parts, and one Parquet index.
+
+docs/format.md describes the files. Names are imported when they are first used, since a reader needs no writer. This is
+our own code, as in `ecd_data`: lazy_loader cannot take a name from outside its package, and would save a few lines.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
     from ecd_data.store.verify_store import verify
     from ecd_data.store.writer import StoreWriter
 
-_HOMES = {  # loaded on first use: a reader needs no writer
+_MODULES = {  # the module that defines each public name
     "Store": "ecd_data.store.reader",
     "StoreWriter": "ecd_data.store.writer",
     "convert": "ecd_data.conversion.convert_files",
@@ -30,8 +34,8 @@ __all__ = ["Store", "StoreWriter", "convert", "merge", "open_store", "read_densi
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value

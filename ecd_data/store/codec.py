@@ -1,4 +1,4 @@
-"""The zarr codec "ecd.fourier": one periodic grid, one chunk; `ecd_data.codec` makes and reads its bytes."""
+"""The zarr codec "ecd.fourier", so that plain zarr reads stores: a chunk is a whole periodic grid."""
 
 from __future__ import annotations
 
@@ -19,17 +19,22 @@ if TYPE_CHECKING:
     from zarr.core.buffer import Buffer, NDBuffer
 
 NAME = "ecd.fourier"
-TINY = 1e-38  # an empty grid has no scale
-ROUNDING = 2.0**-24  # what float32 may have cost before: the bound holds against the original, too
+EMPTY_TOLERANCE = 1e-38  # for a grid of zeros, whose scale is zero
+FLOAT32_ROUNDING = 2.0**-24  # of a value: subtracted, so that the bound holds against the original before its rounding
 
 
 @dataclass(frozen=True)
 class FourierCodec(ArrayBytesCodec):
-    """Array-to-bytes codec whose mean absolute error is at most bound * scale, checked while encoding.
+    """An array-to-bytes codec whose mean absolute error is at most bound * scale; encoding checks it.
 
-    bound: eps_mae; scale: mean|density| in e/Å^3 that the bound refers to, the chunk's own when None (magnetisation is
-    kept to the density's scale); lattice: rows in Å, nine numbers, the cube of the grid's shape when None. Through zarr
-    alone nothing is known of the crystal: the store's own streams, with its symmetry and atoms, are shorter.
+    The store encodes its grids by `ecd_data.codec.encode` directly: with the symmetry and atoms of the crystal, which
+    zarr does not know, the streams are shorter. This class then decodes them.
+
+    Parameters
+    ----------
+    bound : eps_mae.
+    scale : mean|density| in e/Å^3, to which the bound refers, also for a magnetization; that of the chunk when None.
+    lattice : nine numbers, the lattice vectors as rows in Å; a box with the shape of the grid when None.
     """
 
     is_fixed_size = False
@@ -40,7 +45,7 @@ class FourierCodec(ArrayBytesCodec):
 
     @classmethod
     def from_dict(cls, data: dict[str, JSON]) -> Self:
-        """The codec of a zarr.json entry."""
+        """The codec that an entry of zarr.json describes."""
         _, configuration = parse_named_configuration(data, NAME, require_configuration=False)
         options = dict(configuration or {})
         if options.get("lattice") is not None:
@@ -48,7 +53,7 @@ class FourierCodec(ArrayBytesCodec):
         return cls(**options)  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, JSON]:
-        """The zarr.json entry of the codec."""
+        """The entry of zarr.json that describes the codec."""
         lattice = None if self.lattice is None else list(self.lattice)
         return {"name": NAME, "configuration": {"bound": self.bound, "scale": self.scale, "lattice": lattice}}
 
@@ -57,17 +62,17 @@ class FourierCodec(ArrayBytesCodec):
 
     def _encode_sync(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer | None:
         values = np.asarray(chunk_array.as_numpy_array(), dtype=np.float64)
-        values = values.reshape(values.shape[-3:])  # a leading axis of one is a component of a vector
+        values = values.reshape(values.shape[-3:])  # drops the axis of the component of a vector
         scale = float(np.abs(values).mean()) if self.scale is None else self.scale
-        tolerance = self.bound * scale - ROUNDING * float(np.abs(values).mean())
-        stream = encode(values, self._lattice(values.shape), tolerance if values.any() else TINY)
+        tolerance = self.bound * scale - FLOAT32_ROUNDING * float(np.abs(values).mean())
+        stream = encode(values, self._lattice(values.shape), tolerance if values.any() else EMPTY_TOLERANCE)
         return chunk_spec.prototype.buffer.from_bytes(stream)
 
     def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
         shape = tuple(chunk_spec.shape[-3:])
         payload = FourierPayload(chunk_bytes.to_bytes(), self._lattice(shape))
         if payload.shape != shape:
-            raise FormatError(f"ecd.fourier stream of a grid {payload.shape} where {shape} is due")
+            raise FormatError(f"the ecd.fourier stream has the grid {payload.shape}, not {shape}")
         values = payload.decode().astype(chunk_spec.dtype.to_native_dtype())
         return chunk_spec.prototype.nd_buffer.from_numpy_array(values.reshape(chunk_spec.shape))
 
@@ -78,11 +83,11 @@ class FourierCodec(ArrayBytesCodec):
         return self._decode_sync(chunk_bytes, chunk_spec)
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
-        """Not known before encoding."""
+        """Raise NotImplementedError, since the size is not known before encoding."""
         raise NotImplementedError
 
     def resolve_metadata(self, chunk_spec: ArraySpec) -> ArraySpec:
-        """The spec unchanged: the codec keeps shape and type."""
+        """The spec unchanged, since the codec keeps shape and type."""
         return chunk_spec
 
 

@@ -1,4 +1,4 @@
-"""One crystal as a Zarr v3 group: a Density to keys and bytes, and back."""
+"""One crystal of a store: a Density as the keys and bytes of a Zarr v3 group, and back."""
 
 from __future__ import annotations
 
@@ -16,64 +16,78 @@ from ecd_data.density import Density
 from ecd_data.errors import StoreError
 from ecd_data.fourier import outer_share
 
-if TYPE_CHECKING:  # loaded where it is used: it takes longer than all else that reading a crystal needs
+if TYPE_CHECKING:  # imported where it is used, since that takes longer than reading a crystal
     import zarr
 
 log = logging.getLogger("ecd_data")
 
 PIPELINES = ("fourier", "real")
-CHUNK = 64
-CUSPS_FROM = 1e-2  # outer_share: 3e-2 in all-electron files, below 3e-3 in coarse CHGCARs, 1e-5 in ordinary ones
+CHUNK = 64  # grid points along each axis of a chunk of the real pipeline
+MAX_OUTER_SHARE = 1e-2  # `outer_share`: 3e-2 in all-electron files, 3e-3 in coarse CHGCARs, 1e-5 in others
 ARRAYS = ("density", "magnetization", "augmentation")
 
-SLACK = 1e-3  # of the bound, for the exact electron count that `unpack` restores
+BOUND_RESERVE = 1e-3  # of the bound: for the error that restoring the exact electron count may add
 
 Entries = dict[str, bytes]
 
 
-def pack(density: Density, bound: float, pipeline: str, attributes: dict[str, Any]) -> tuple[Entries, str]:
-    """The keys and bytes of a crystal's group, and the pipeline that was used.
+def pack_density(density: Density, bound: float, pipeline: str, attributes: dict[str, Any]) -> tuple[Entries, str]:
+    """The keys and bytes of a crystal's group, and the name of the pipeline that was used.
 
-    `fourier` turns into `real`, with a log line, where it does not pay (cusps of all-electron densities) or cannot keep
-    the bound. Raises StoreError for values that are not finite in float32.
+    `fourier` changes to `real`, with a log line, where the stream would be large (all-electron densities have cusps) or
+    cannot keep the bound.
+
+    Parameters
+    ----------
+    density : the density and its magnetization in e/Å^3.
+    bound : eps_mae of the `fourier` pipeline.
+    pipeline : "fourier" or "real" (lossless float32).
+    attributes : the attributes of the group, with its "id".
+
+    Raises
+    ------
+    StoreError : some values are not finite in float32.
     """
     for grid in (density.values, density.magnetization):
         if grid is not None and not np.abs(grid).max() <= np.finfo(np.float32).max:
-            raise StoreError(f"{attributes['id']}: the density holds NaN, infinite or absurd values; compute it again")
+            reason = "the density has values that are NaN, infinite or beyond float32"
+            raise StoreError(f"{attributes['id']}: {reason}; compute it again")
     if pipeline == "fourier":
         share = outer_share(density.values)
-        if share < CUSPS_FROM or density.values.size < CHUNK**2:
+        if share < MAX_OUTER_SHARE or density.values.size < CHUNK**2:
             try:
-                return _fourier_entries(density, bound, attributes | {"bound": bound}), "fourier"
+                return _encode_fourier(density, bound, attributes | {"bound": bound}), "fourier"
             except BoundError as error:
                 reason = str(error)
         else:
-            reason = f"{100 * share:.1f} % of it is finer than the Fourier form pays for, as in all-electron densities"
+            reason = f"{100 * share:.1f} % of it has the shortest wavelengths, as in all-electron densities"
         log.warning("%s: stored in real space, since %s", attributes["id"], reason)
-    return _real_entries(density, attributes | {"bound": 0.0}), "real"
+    return _encode_real(density, attributes | {"bound": 0.0}), "real"
 
 
-def _fourier_entries(density: Density, bound: float, attributes: dict[str, Any]) -> Entries:
-    from ecd_data.store.codec import TINY, FourierCodec
+def _encode_fourier(density: Density, bound: float, attributes: dict[str, Any]) -> Entries:
+    from ecd_data.store.codec import EMPTY_TOLERANCE, FourierCodec
 
     scale = float(np.abs(density.values).mean())
     codec = FourierCodec(bound=bound, scale=scale, lattice=tuple(density.lattice.ravel().tolist()))
     options = {"chunks": density.shape, "serializer": codec, "compressors": None}
-    entries = _entries(density, attributes, options, filled=False)
+    entries = _encode_group(density, attributes, options, filled=False)
     for name, grid in _grids(density).items():
         for chunk, values in zip(_chunks(grid.shape), grid.reshape(-1, *density.shape), strict=True):
-            tolerance = (1 - SLACK) * bound * scale if values.any() else TINY
+            tolerance = (1 - BOUND_RESERVE) * bound * scale if values.any() else EMPTY_TOLERANCE
             entries[f"{name}/{chunk}"] = encode(values, density.lattice, tolerance, density.crystal)
     return dict(sorted(entries.items()))
 
 
-def _real_entries(density: Density, attributes: dict[str, Any]) -> Entries:
+def _encode_real(density: Density, attributes: dict[str, Any]) -> Entries:
     from zarr.codecs import BloscCodec
 
     chunks = tuple(min(CHUNK, n) for n in density.shape)
     shards = tuple(-(-n // c) * c for n, c in zip(density.shape, chunks, strict=True))
     compressors = BloscCodec(cname="zstd", clevel=7, shuffle="shuffle")
-    return _entries(density, attributes, {"chunks": chunks, "shards": shards, "compressors": compressors}, filled=True)
+    return _encode_group(
+        density, attributes, {"chunks": chunks, "shards": shards, "compressors": compressors}, filled=True
+    )
 
 
 def _grids(density: Density) -> dict[str, NDArray[np.float64]]:
@@ -82,12 +96,12 @@ def _grids(density: Density) -> dict[str, NDArray[np.float64]]:
 
 
 def _chunks(shape: Sequence[int]) -> list[str]:
-    """The keys of an array's grids, each one chunk."""
+    """The keys of the grids of an array, each of which is one chunk."""
     return [f"c/{i}/0/0/0" for i in range(shape[0])] if len(shape) == 4 else ["c/0/0/0"]
 
 
-def _entries(density: Density, attributes: dict[str, Any], options: dict[str, Any], filled: bool) -> Entries:
-    """The group with its arrays' metadata, and with their values where they are to be `filled`."""
+def _encode_group(density: Density, attributes: dict[str, Any], options: dict[str, Any], filled: bool) -> Entries:
+    """The keys and bytes of the group with the metadata of its arrays; `filled`: with their values, too."""
     import zarr
     from zarr.codecs import ZstdCodec
     from zarr.core.buffer import default_buffer_prototype
@@ -115,15 +129,22 @@ def _new_array(group: zarr.Group, name: str, shape: tuple[int, ...], options: di
     return group.create_array(name, shape=shape, dtype="float32", fill_value=None, **options)
 
 
-def payload(entries: Entries, name: str = "density", component: int = 0) -> FourierPayload:
-    """The plane waves of a grid of a crystal's group: values at any points, on any grid, without the whole one.
+def grid_payload(entries: Entries, name: str = "density", component: int = 0) -> FourierPayload:
+    """The plane waves of one grid of a crystal's group, which give values at any points without the whole grid.
 
-    component: 0, 1, 2 of a non-collinear magnetization. Raises StoreError where the crystal is stored in real space or
-    has no such grid.
+    Parameters
+    ----------
+    entries : the keys and bytes of the group.
+    name : "density" or "magnetization".
+    component : 0, 1 or 2 of a non-collinear magnetization.
+
+    Raises
+    ------
+    StoreError : the grid is stored in real space, or the group has no such grid.
     """
     described = entries.get(f"{name}/zarr.json")
     if described is None:
-        raise StoreError(f"there is no {name} in the stored group")
+        raise StoreError(f"the stored crystal has no {name}")
     metadata = json.loads(described)
     if [codec["name"] for codec in metadata["codecs"]] != ["ecd.fourier"]:
         raise StoreError(f"the {name} is stored in real space: read the whole grid")
@@ -131,16 +152,18 @@ def payload(entries: Entries, name: str = "density", component: int = 0) -> Four
     return FourierPayload(entries[f"{name}/{_chunks(metadata['shape'])[component]}"], np.reshape(lattice, (3, 3)))
 
 
-def unpack(entries: Entries) -> Density:
-    """The Density of a crystal's group; raises StoreError where arrays or attributes are missing."""
+def unpack_density(entries: Entries) -> Density:
+    """The Density of a crystal's group; raises StoreError where arrays or attributes are missing or damaged."""
     try:
         attributes = json.loads(entries["zarr.json"])["attributes"]
-        return _density(attributes, {name: _read(entries, name) for name in ARRAYS if f"{name}/zarr.json" in entries})
+        return _build_density(
+            attributes, {name: _read_array(entries, name) for name in ARRAYS if f"{name}/zarr.json" in entries}
+        )
     except (KeyError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise StoreError(f"the stored group is damaged or of a newer ecd-data ({error})") from error
 
 
-def _density(attributes: Mapping[str, Any], arrays: dict[str, NDArray[Any]]) -> Density:
+def _build_density(attributes: Mapping[str, Any], arrays: dict[str, NDArray[Any]]) -> Density:
     meta = dict(attributes)
     pbc = meta.pop("pbc")
     crystal = Crystal(
@@ -152,19 +175,19 @@ def _density(attributes: Mapping[str, Any], arrays: dict[str, NDArray[Any]]) -> 
     text = arrays.get("augmentation")
     augmentation = None if text is None else tuple(text.tobytes().decode().split("\0"))
     values = arrays["density"].astype(np.float64)
-    if meta.get("bound"):  # the rounding to float32 moved the mean by some 1e-9 of it
+    if meta.get("bound"):  # rounding to float32 has changed the mean by some 1e-9 of it
         values += meta["nelect"] / crystal.volume - values.mean()
     return Density(crystal, values, arrays.get("magnetization"), augmentation, meta)
 
 
-def _read(entries: Entries, name: str) -> NDArray[Any]:
-    """One array; what is written by default is decoded at once, since zarr's event loop costs more than that."""
+def _read_array(entries: Entries, name: str) -> NDArray[Any]:
+    """The values of one array. What the store writes by default is decoded directly: zarr's event loop takes longer."""
     described = json.loads(entries[f"{name}/zarr.json"])
     shape, codecs = described["shape"], [codec["name"] for codec in described["codecs"]]
     if codecs == ["ecd.fourier"]:
-        components = [payload(entries, name, i) for i in range(len(_chunks(shape)))]
+        components = [grid_payload(entries, name, i) for i in range(len(_chunks(shape)))]
         if any(component.shape != tuple(shape[-3:]) for component in components):
-            raise StoreError(f"the stored {name} is of another grid")
+            raise StoreError(f"the stored {name} has another grid than its metadata say")
         return np.stack([component.decode() for component in components]).reshape(shape)
     if codecs == ["bytes", "zstd"] and described["chunk_grid"]["configuration"]["chunk_shape"] == shape:
         from numcodecs.zstd import Zstd

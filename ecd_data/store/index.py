@@ -1,4 +1,4 @@
-"""The index: one Parquet file with a row a crystal, read by the columns that are asked for."""
+"""The index of a store: a Parquet file with one row for each crystal, of which only requested columns are read."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ecd_data.io.atomic_write import write_whole
 
 INDEX = "index.parquet"
 FORMAT = b"1"
-WHOLE = 1 << 21  # bytes: a smaller index costs less in one request than in ranges
+SMALL_INDEX = 1 << 21  # bytes: a smaller index is read whole, since further requests take longer
 
-PART = re.compile(r"[\w-][\w.-]{0,199}")  # in the folder of parts, and nowhere else
-PLACE = ("id", "part", "offset", "length", "sha256")  # first and side by side: one range of the file has them all
+PART_NAME = re.compile(r"[\w-][\w.-]{0,199}")  # without slashes, so that it cannot lead out of the folder of parts
+LOCATION_COLUMNS = ("id", "part", "offset", "length", "sha256")  # the first columns, so that one range has them all
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -51,67 +51,70 @@ REMEDY = "restore it, or remove it and run `ecd convert` again, which makes it n
 Row = dict[str, Any]
 
 
-def table_of(rows: list[Row]) -> pa.Table:
-    """The rows as a table: the columns of SCHEMA, then one for each further number that any row has."""
+def make_table(rows: list[Row]) -> pa.Table:
+    """The rows as a table: the columns of SCHEMA, then one column for each further key of any row."""
     table = pa.Table.from_pylist([{name: row.get(name) for name in SCHEMA.names} for row in rows], schema=SCHEMA)
     for name in {key: None for row in rows for key in row if key not in SCHEMA.names}:
         table = table.append_column(name, pa.array([row.get(name) for row in rows]))
     return table
 
 
-def joined(tables: list[pa.Table]) -> pa.Table:
-    """The rows of several tables in one, with the columns of all; raises StoreError where a column's kinds differ."""
+def join_tables(tables: list[pa.Table]) -> pa.Table:
+    """One table with the rows and columns of several; raises StoreError where a column has different types."""
     try:
         whole = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
         raise StoreError(
-            f"a property has numbers in one crystal and text in another ({error}): name them apart"
+            f"a property is a number in one crystal and text in another ({error}): give the two different names"
         ) from error
     return whole.replace_schema_metadata(SCHEMA.metadata)
 
 
 def save_index(table: pa.Table, path: Path) -> None:
-    """Replace the index at `path` by this table, all at once; the same rows give the same bytes."""
+    """Replace the index at `path` atomically by this table; the same rows give the same bytes."""
     names = [*SCHEMA.names, *sorted(set(table.column_names) - set(SCHEMA.names))]
     with write_whole(path, durable=True) as aside:
         pq.write_table(table.select(names).combine_chunks(), aside, compression="zstd")
 
 
 class Index:
-    """An index at a path or fsspec URL: opening reads the schema and the number of rows, columns come when asked for.
+    """An index at a path or fsspec URL. Opening it reads the schema and the row count; columns are read on request.
 
-    All columns are of the same crystals in the same order, also where the index is replaced at its URL meanwhile.
-    Raises FileNotFoundError where there is none, StoreError where it is damaged or cannot be reached, or no longer has
-    all these crystals.
+    All columns have the same crystals in the same order, also when the file is replaced in the meantime.
+
+    Raises
+    ------
+    FileNotFoundError : there is no index.
+    StoreError : the index is damaged, cannot be reached, or was replaced by one that lacks some of the crystals.
     """
 
     def __init__(self, url: str | Path) -> None:
         self.url = str(url)
         self._columns: dict[str, pa.ChunkedArray] = {}
-        self._order: pa.Array | None = None  # rows of the file in the order of the columns, where it was replaced
-        self._source = self._opened()
+        self._order: pa.Array | None = None  # after the file was replaced: its rows in the order of the first file
+        self._source = self._open_source()
 
     def __len__(self) -> int:
         return int(self._source.file.metadata.num_rows) if self._order is None else len(self._order)
 
     @cached_property
     def names(self) -> list[str]:
-        """The columns."""
+        """The names of the columns."""
         return list(self._source.file.schema_arrow.names)
 
     def table(self, *names: str) -> pa.Table:
-        """The columns `names`, all without; each is read once."""
-        wanted = list(names) or self.names
-        if absent := [name for name in wanted if name not in self.names]:
+        """The columns `names`, or all columns without names; each column is read once and kept."""
+        requested = list(names) or self.names
+        if absent := [name for name in requested if name not in self.names]:
             raise StoreError(f"{self.url} has no column {absent[0]!r}; it has {', '.join(self.names)}")
-        if missing := [name for name in wanted if name not in self._columns]:
+        if missing := [name for name in requested if name not in self._columns]:
             try:
                 read = self._read(missing)
             except StoreError:
                 self._open_again()
                 read = self._read(missing)
             self._columns |= {name: read[name] for name in missing}
-        return pa.table({name: self._columns[name] for name in wanted})
+        return pa.table({name: self._columns[name] for name in requested})
 
     def _read(self, names: list[str]) -> pa.Table:
         try:
@@ -120,25 +123,25 @@ class Index:
             raise
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             raise StoreError(f"{self.url} is damaged or was replaced while it was read; {REMEDY}") from error
-        if wrong := _impossible(read):
+        if wrong := _find_impossible(read):
             raise StoreError(f"{self.url} is damaged, {wrong}; {REMEDY}")
         return read if self._order is None else read.take(self._order)
 
     def _open_again(self) -> None:
-        """Go on with what is at the URL by now, for the same crystals."""
-        self._source, self._order = self._opened(), None
+        """Open the file that is at the URL now, and find the same crystals in it."""
+        self._source, self._order = self._open_source(), None
         if not self._columns:
             return
         if "id" in self._columns:
-            import pyarrow.compute as pc  # takes longer to load than all of an index to read
+            import pyarrow.compute as pc  # imported here, since that takes longer than reading an index
 
             self._order = pc.index_in(self._columns["id"], value_set=self._read(["id"])["id"]).combine_chunks()
         if self._order is None or self._order.null_count:
             raise StoreError(f"{self.url} was replaced while it was read: open the store again")
 
-    def _opened(self) -> ParquetSource:
+    def _open_source(self) -> ParquetSource:
         try:
-            source = ParquetSource(self.url, WHOLE)
+            source = ParquetSource(self.url, SMALL_INDEX)
         except EcdError:
             raise
         except (OSError, ValueError, pa.ArrowException) as error:
@@ -152,19 +155,19 @@ class Index:
         version = (file.schema_arrow.metadata or {}).get(b"ecd.format", FORMAT)
         if version != FORMAT:
             raise StoreError(
-                f"{self.url} is of store format {version.decode()}, this reader knows {FORMAT.decode()}: update"
+                f"{self.url} has store format {version.decode()}, this ecd-data reads {FORMAT.decode()}: update it"
             )
         if missing := sorted(set(SCHEMA.names) - set(file.schema_arrow.names)):
-            raise StoreError(f"{self.url} is not the index of a store, it has no column {missing[0]!r}; {REMEDY}")
+            raise StoreError(f"{self.url} is not the index of a store: it has no column {missing[0]!r}; {REMEDY}")
 
 
-def _impossible(read: pa.Table) -> str:
-    """What no writer puts into the columns that say where crystals lie; nothing where all is possible."""
-    for name in set(PLACE) & set(read.column_names):
+def _find_impossible(read: pa.Table) -> str:
+    """What is impossible in the columns that locate the crystals, as a phrase; "" where nothing is."""
+    for name in set(LOCATION_COLUMNS) & set(read.column_names):
         if read[name].null_count:
             return f"a crystal has no {name}"
         if name in ("offset", "length") and min(read[name].to_pylist(), default=1) < (name == "length"):
             return f"a crystal has an impossible {name}"
-        if name == "part" and (odd := [part for part in set(read[name].to_pylist()) if not PART.fullmatch(part)]):
-            return f"{odd[0][:100]!r} is no name of a part"
+        if name == "part" and (odd := [part for part in set(read[name].to_pylist()) if not PART_NAME.fullmatch(part)]):
+            return f"{odd[0][:100]!r} is not the name of a part"
     return ""

@@ -1,8 +1,8 @@
-"""Where the crystals of a store lie, also while another process adds to it, merges its parts or encodes it again.
+"""The locations of crystals in a store that another process may be writing.
 
-Parts never change and their names are not used again, but a writer removes the small ones that it merged. Who holds a
-place from before finds nothing there, or other bytes than the hash says: then the index is read again, and it says
-where the crystal lies by now. Only where it still says the same is the part really lost.
+Parts never change and their names are not used again, but a writer removes small parts after it has merged them. A
+reader with an old location then finds no file, or bytes with another hash. It reads the index again, which has the new
+location. Only where the location is the same as before is the part really lost.
 """
 
 from __future__ import annotations
@@ -12,97 +12,110 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from ecd_data.errors import MovedError, StoreError, UnknownIdError
-from ecd_data.io.locations import State, file_state
-from ecd_data.store.index import INDEX, PLACE, Index
+from ecd_data.io.locations import FileState, file_state
+from ecd_data.store.index import INDEX, LOCATION_COLUMNS, Index
 from ecd_data.store.parts import Extent
 
-AGAIN = 20  # times that a crystal may move on while it is read
-REPLACED = "was replaced by other content meanwhile: run the same command again"
+MAX_MOVES = 20  # of a crystal while it is read: ends a loop that would never succeed
+REPLACED = "was replaced by another density in the meantime: run the same command again"
 
 Result = TypeVar("Result")
 
 
-class Place(NamedTuple):
-    """The part of a crystal and where in it."""
+class Location(NamedTuple):
+    """The location of a crystal: the name of its part, and the byte range in it."""
 
     part: str
     extent: Extent
 
 
-class Whereabouts:
-    """The places of a store's crystals, by what its index said when it was last read: by `index`, or not read yet."""
+class LiveIndex:
+    """The locations of a store's crystals, as of the last time that the index was read.
+
+    root: the path or URL of the store; index: an index that is open already, else none is read until it is needed.
+    """
 
     def __init__(self, root: str, index: Index | None = None) -> None:
         self.root = root
-        self._state: State | None = None
-        self._table = None if index is None else _Table(index)
+        self._state: FileState | None = None
+        self._table = None if index is None else _LocationTable(index)
 
     def __contains__(self, id: object) -> bool:
         return self._table is not None and id in self._table.rows
 
-    def place(self, id: str) -> Place | None:
-        """Where a crystal lay when the index was last read; None for an id that it did not have."""
+    def locate(self, id: str) -> Location | None:
+        """The location of a crystal when the index was last read; None for an id that was not in it."""
         table = self._table
-        return None if table is None or id not in table.rows else table.place(id)
+        return None if table is None or id not in table.rows else table.locate(id)
 
-    def look_again(self) -> None:
-        """Read the index again, unless it is a file that has not changed since; raises StoreError where it is gone."""
+    def refresh(self) -> None:
+        """Read the index again, unless its file has not changed; raises StoreError where it is missing."""
         url = f"{self.root}/{INDEX}"
         state = file_state(url)
         if state is not None and state == self._state:
             return
         try:
-            self._table = _Table(Index(url))
+            self._table = _LocationTable(Index(url))
         except FileNotFoundError as error:
-            raise StoreError(f"{self.root} has no {INDEX} any more; restore it") from error
+            raise StoreError(f"{self.root} has lost its {INDEX}; restore it") from error
         self._state = state
 
-    def read(self, id: str, place: Place, act: Callable[[str, Extent], Result], *, same: bool = False) -> Result:
-        """What `act` gives for the part's URL and the extent of a crystal that lay at `place`, wherever it is by now.
+    def read(self, id: str, place: Location, act: Callable[[str, Extent], Result], *, same: bool = False) -> Result:
+        """The result of `act` for the URL of the part and the byte range of a crystal, at its present location.
 
-        same: with these bytes and no others. Raises what `act` raises where the index says the same place still,
-        UnknownIdError where it no longer has the crystal, StoreError where other bytes are there and `same` is asked.
+        Parameters
+        ----------
+        id : the crystal.
+        place : its location when the caller read the index.
+        act : the function that reads the bytes; it raises MovedError where they are not there.
+        same : whether the crystal must still have the same bytes.
+
+        Raises
+        ------
+        MovedError : the crystal is lost: the index still has the same location for it.
+        UnknownIdError : the index does not have the crystal any more.
+        StoreError : the crystal has other bytes now, and `same` is True.
         """
-        known = self.place(id)
-        if known is not None and known.extent.sha256 == place.extent.sha256:
-            place = known
-        for attempt in range(AGAIN):
+        latest = self.locate(id)
+        if latest is not None and latest.extent.sha256 == place.extent.sha256:
+            place = latest
+        for attempt in range(MAX_MOVES):
             try:
                 return act(f"{self.root}/parts/{place.part}", place.extent)
             except MovedError as error:
-                newer = self._newer(id, place, error)
-                if newer == place or attempt == AGAIN - 1:
+                newer = self._locate_again(id, place, error)
+                if newer == place or attempt == MAX_MOVES - 1:
                     raise
                 if same and newer.extent.sha256 != place.extent.sha256:
                     raise StoreError(f"{id}: it {REPLACED}") from error
                 place = newer
         raise AssertionError("not reached")
 
-    def _newer(self, id: str, place: Place, error: MovedError) -> Place:
+    def _locate_again(self, id: str, place: Location, error: MovedError) -> Location:
         try:
-            self.look_again()
-        except StoreError:  # the first error says more
+            self.refresh()
+        except StoreError:  # the error of the part says more than that of the index
             raise error from None
-        newer = self.place(id)
+        newer = self.locate(id)
         if newer is None:
-            raise UnknownIdError(f"{id} is no longer in {self.root}: its index was replaced meanwhile") from error
+            raise UnknownIdError(f"{id} is no longer in {self.root}: its index was replaced in the meantime") from error
         return newer
 
 
-class _Table:
-    """The places of an index."""
+class _LocationTable:
+    """The locations in an index."""
 
     def __init__(self, index: Index) -> None:
-        self._columns = index.table(*PLACE)
+        self._columns = index.table(*LOCATION_COLUMNS)
         self.rows = {id: row for row, id in enumerate(self._columns["id"].to_pylist())}
 
-    def place(self, id: str) -> Place:
+    def locate(self, id: str) -> Location:
         row = self.rows[id]
         _, part, *extent = (column[row].as_py() for column in self._columns.columns)
-        return Place(part, Extent(*extent))
+        return Location(part, Extent(*extent))
 
 
 @lru_cache(maxsize=8)
-def whereabouts_of(root: str) -> Whereabouts:
-    """The places of the store at `root` in this process, for those who know places and hold no Store."""
-    return Whereabouts(root)
+def shared_live_index(root: str) -> LiveIndex:
+    """The LiveIndex of the store at `root` that all callers in this process share."""
+    return LiveIndex(root)

@@ -1,4 +1,4 @@
-"""Several stores in one."""
+"""Merging several stores into one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ecd_data.errors import StoreError, UsageError
-from ecd_data.store.copy import Copy, copy
+from ecd_data.store.copy import CopyReport, copy_crystals
 from ecd_data.store.data_root import open_store
 from ecd_data.store.reader import Store
 
@@ -17,26 +17,36 @@ DUPLICATES = ("error", "first", "last")
 
 def merge(
     stores: Sequence[str | Path | Store], dest: str | Path, *, duplicates: str = "error", progress: bool = False
-) -> Copy:
-    """What was done in copying all crystals of `stores`, in their order, into the store `dest`, byte for byte.
+) -> CopyReport:
+    """The report of copying all crystals of `stores`, in their order and byte for byte, into the store `dest`.
 
-    An id that several stores have with the same bytes is taken once. With other bytes: duplicates="error" refuses
-    before anything is written, "first" and "last" say which store's is taken. A second call continues. Raises
-    StoreError for ids that differ, UsageError for no stores or another rule.
+    An id that several stores have with the same bytes is copied once. A second call continues an interrupted one.
+
+    Parameters
+    ----------
+    stores : the stores to merge.
+    dest : the folder of the new store.
+    duplicates : for an id with different bytes in two stores: "error" refuses, "first" or "last" takes that store's.
+    progress : whether a bar is shown.
+
+    Raises
+    ------
+    StoreError : an id has different bytes in two stores and `duplicates` is "error"; nothing is written.
+    UsageError : there are no stores, or the rule for duplicates is unknown.
     """
     if duplicates not in DUPLICATES:
-        raise UsageError(f"the rule for duplicates is {', '.join(DUPLICATES)}, not {duplicates!r}")
+        raise UsageError(f"there is no rule {duplicates!r} for duplicates: give one of {', '.join(DUPLICATES)}")
     opened = [store if isinstance(store, Store) else open_store(store) for store in stores]
     if not opened:
-        raise UsageError("name the stores to merge and, last, the one to write")
-    taken = _taken(opened, duplicates)
+        raise UsageError("there are no stores to merge: give at least one, and then the store to write")
+    taken = _choose_stores(opened, duplicates)
     rows = [[row for row, id in enumerate(store.ids) if taken[id] == place] for place, store in enumerate(opened)]
     chosen = [(store, pa.array(numbers, pa.int64())) for store, numbers in zip(opened, rows, strict=True)]
-    return copy(chosen, dest, what="merging", progress=progress)
+    return copy_crystals(chosen, dest, what="merging", progress=progress)
 
 
-def _taken(stores: list[Store], duplicates: str) -> dict[str, int]:
-    """Which store each id is taken from."""
+def _choose_stores(stores: list[Store], duplicates: str) -> dict[str, int]:
+    """The number of the store that each id is taken from."""
     taken: dict[str, int] = {}
     digests: dict[str, str] = {}
     different: dict[str, int] = {}
@@ -52,6 +62,6 @@ def _taken(stores: list[Store], duplicates: str) -> dict[str, int]:
         id, place = next(iter(different.items()))
         raise StoreError(
             f"{id}{f' and {len(different) - 1} more ids' if len(different) > 1 else ''} differ between "
-            f"{stores[place].root} and another store: say which to take, duplicates='first' or 'last'"
+            f"{stores[place].root} and another store: choose one of them by duplicates='first' or 'last'"
         )
     return taken

@@ -1,26 +1,26 @@
-"""A crystal ready for a part: its bytes and its index row, made anywhere and written by whoever writes the store."""
+"""A crystal as bytes and index row: any process can pack it, and the writer of the store adds it to a part."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import spglib  # noqa: F401 - here and not where they are used: a Ctrl-C while they load would end in an ImportError
+import spglib  # noqa: F401 - imported at the start, since a Ctrl-C during a later import would end in an ImportError
 import zarr  # noqa: F401
 
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
-from ecd_data.store.crystal_group import Entries, pack
+from ecd_data.store.crystal_group import Entries, pack_density
 from ecd_data.store.index import Row
 from ecd_data.symmetry import spacegroup
 
-SYMPREC = 1e-3  # Å
-LONGEST_ID = 200  # bytes: an id becomes the name of a folder, and of files with endings of their own
+SYMPREC = 1e-3  # Å: of the space group in the index
+LONGEST_ID = 200  # bytes: an id is the name of a folder, and of files with further endings; systems allow 255
 
 
 @dataclass(frozen=True)
-class Packed:
-    """The keys and bytes of a crystal's group, and its index row without the place."""
+class PackedCrystal:
+    """The keys and bytes of a crystal's group, and its index row without its location."""
 
     entries: Entries
     row: Row
@@ -31,7 +31,7 @@ class Packed:
         return str(self.row["id"])
 
 
-def packed(
+def pack_crystal(
     id: str,
     density: Density,
     *,
@@ -39,37 +39,48 @@ def packed(
     pipeline: str = "fourier",
     source: str | None = None,
     source_sha256: str | None = None,
-) -> Packed:
-    """The bytes and the index row of a density, as StoreWriter.put takes them.
+) -> PackedCrystal:
+    """The bytes and the index row of a density, ready for StoreWriter.put.
 
-    meta["flags"] and the numbers under meta["properties"] go into the row. Raises UsageError for an id that cannot name
-    a folder, StoreError for values that are not finite.
+    meta["flags"] and the numbers in meta["properties"] become columns of the row.
+
+    Parameters
+    ----------
+    id : the material id, which becomes the name of a folder.
+    density : the density in e/Å^3.
+    bound, pipeline : as for StoreWriter.
+    source, source_sha256 : the name and hash of the file that the density comes from.
+
+    Raises
+    ------
+    UsageError : the id cannot be the name of a folder.
+    StoreError : some values are not finite.
     """
     refuse_id(id)
     meta = dict(density.meta)
     if source is not None:
         meta |= {"source": source, "source_sha256": source_sha256}
     density = Density(density.crystal, density.values, density.magnetization, density.augmentation, meta)
-    entries, used = pack(density, bound, pipeline, attributes(id, density))
-    return Packed(entries, row_of(id, density, pipeline=used, bound=bound))
+    entries, used = pack_density(density, bound, pipeline, make_attributes(id, density))
+    return PackedCrystal(entries, make_row(id, density, pipeline=used, bound=bound))
 
 
 def refuse_id(id: str) -> None:
-    """Raises UsageError for an id that cannot name a folder, with the reason."""
+    """Raise UsageError, with the reason, for an id that cannot be the name of a folder."""
     size = len(id.encode(errors="surrogatepass"))
     if size > LONGEST_ID:
         reason, id = f"it has {size} bytes, and an id at most {LONGEST_ID}", f"{id[:40]}..."
     elif not id.isprintable():
         reason = "it has characters that cannot be printed"
     elif not id or id[0] in ". " or "/" in id or "\\" in id or id == "zarr.json":
-        reason = "an id is not empty, has no slash, and begins with neither a dot nor a space"
+        reason = "an id must not be empty, have a slash, or begin with a dot or a space"
     else:
         return
     raise UsageError(f"{id!a} cannot be an id: {reason}; rename the file, or give an id in a list (@LIST)")
 
 
-def row_of(id: str, density: Density, *, pipeline: str, bound: float) -> Row:
-    """The index row of a crystal without its place; numbers under meta["properties"] become columns of their own."""
+def make_row(id: str, density: Density, *, pipeline: str, bound: float) -> Row:
+    """The index row of a crystal without its location; each number in meta["properties"] becomes a column."""
     crystal, meta = density.crystal, density.meta
     row: Row = {
         "id": id,
@@ -93,8 +104,8 @@ def row_of(id: str, density: Density, *, pipeline: str, bound: float) -> Row:
     return dict(meta.get("properties", {})) | row
 
 
-def attributes(id: str, density: Density) -> dict[str, Any]:
-    """The attributes of a crystal's group: its crystal, its electrons and its meta."""
+def make_attributes(id: str, density: Density) -> dict[str, Any]:
+    """The attributes of a crystal's group: its meta, the crystal and the electron count."""
     crystal = density.crystal
     return {
         **density.meta,

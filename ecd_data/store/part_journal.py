@@ -1,4 +1,4 @@
-"""The part under way: a journal of rows beside its file, from which the next writer goes on after anything."""
+"""The part that is being written, with a journal of its rows, so that another writer can continue it after a crash."""
 
 from __future__ import annotations
 
@@ -10,66 +10,69 @@ from pathlib import Path
 from typing import Any
 
 from ecd_data.store.index import Row
-from ecd_data.store.packing import Packed
-from ecd_data.store.parts import PartWriter, aside
+from ecd_data.store.packing import PackedCrystal
+from ecd_data.store.parts import PartWriter, unfinished_path
 
 JOURNAL = ".rows.jsonl"
 
 
 class OpenPart:
-    """A part under way and its rows: a crystal that was added survives the process, also one that is killed."""
+    """A part that is being written, and its rows. A crystal that was added is kept even if the process is killed.
+
+    path: the name that the part will have; rows: the rows of a part that another writer left unfinished.
+    """
 
     def __init__(self, path: Path, rows: list[Row] | None = None) -> None:
         self.path, self.rows = path, rows or []
-        self._part = PartWriter(path, resume=_end(self.rows))
-        self._journal = open(journal_of(path), "w", encoding="utf-8")  # noqa: SIM115 - closed by leave()
-        self._note(self.rows)
+        self._part = PartWriter(path, resume=_end_of_rows(self.rows))
+        self._journal = open(journal_path(path), "w", encoding="utf-8")  # noqa: SIM115 - closed by leave()
+        self._write_rows(self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def add(self, item: Packed) -> Row:
-        """The row of a crystal that was written, with its place."""
+    def add(self, item: PackedCrystal) -> Row:
+        """Write a crystal and return its row with its location."""
         extent = self._part.add(item.id, item.entries)
         row = item.row | {"part": self.path.name, **vars(extent)}
-        self._note([row])
+        self._write_rows([row])
         self.rows.append(row)
         return row
 
     def complete(self) -> None:
-        """Move the part into place; the journal stays until `settle`, when the index has its rows."""
+        """Give the part its name; the journal stays until the index has the rows and `remove_journal` is called."""
         self._part.close()
 
-    def settle(self) -> None:
-        """Remove the journal: the index names the part."""
+    def remove_journal(self) -> None:
+        """Remove the journal, after the index has the rows of the part."""
         self._journal.close()
-        journal_of(self.path).unlink(missing_ok=True)
+        journal_path(self.path).unlink(missing_ok=True)
 
-    def leave(self) -> None:
-        """Let go of the part as it is: the next writer goes on with it."""
-        self._part.leave()
-        with contextlib.suppress(OSError):  # a full disk refuses what is still buffered
+    def release(self) -> None:
+        """Close the files of the unfinished part, so that the next writer can continue it."""
+        self._part.release()
+        with contextlib.suppress(OSError):  # on a full disk the buffered bytes cannot be written
             self._journal.close()
 
-    def _note(self, rows: list[Row]) -> None:
-        self._journal.writelines(json.dumps(row, default=_plain) + "\n" for row in rows)
+    def _write_rows(self, rows: list[Row]) -> None:
+        self._journal.writelines(json.dumps(row, default=_to_plain) + "\n" for row in rows)
         self._journal.flush()
 
 
-def journal_of(path: Path) -> Path:
-    """The journal of a part under way."""
+def journal_path(path: Path) -> Path:
+    """The path of the journal of a part."""
     return path.with_name(f".{path.name}{JOURNAL}")
 
 
-def left_parts(folder: Path) -> Iterator[tuple[Path, list[Row]]]:
-    """The parts that a writer left under way in `folder`, each with the rows whose bytes are there."""
+def find_unfinished_parts(folder: Path) -> Iterator[tuple[Path, list[Row]]]:
+    """The unfinished parts in `folder`, each with those of its rows whose bytes are complete."""
     for journal in sorted(folder.glob(f".part-*{JOURNAL}")):
         path = folder / journal.name.removeprefix(".").removesuffix(JOURNAL)
-        file = path if path.exists() else aside(path)
-        yield path, list(_sound(file, journal)) if file.exists() else []
+        file = path if path.exists() else unfinished_path(path)
+        yield path, list(_read_intact_rows(file, journal)) if file.exists() else []
 
 
-def _sound(file: Path, journal: Path) -> Iterator[Row]:
+def _read_intact_rows(file: Path, journal: Path) -> Iterator[Row]:
     with file.open("rb") as part, journal.open(encoding="utf-8") as lines:
         for line in lines:
             try:
@@ -82,10 +85,10 @@ def _sound(file: Path, journal: Path) -> Iterator[Row]:
             yield row
 
 
-def _end(rows: list[Row]) -> int:
+def _end_of_rows(rows: list[Row]) -> int:
     return max((row["offset"] + row["length"] for row in rows), default=0)
 
 
-def _plain(value: Any) -> Any:
-    """What JSON has no type for: numbers and arrays of NumPy."""
+def _to_plain(value: Any) -> Any:
+    """A NumPy number or array as a type that JSON has."""
     return value.tolist()

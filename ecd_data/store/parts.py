@@ -1,4 +1,4 @@
-"""Parts: uncompressed ZIP files of crystal groups, of which any one is read by a single range request."""
+"""Parts: uncompressed ZIP files of crystal groups. One range request reads any one crystal."""
 
 from __future__ import annotations
 
@@ -23,45 +23,45 @@ if TYPE_CHECKING:
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 ROOT = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {"ecd": "1"}}).encode()
-EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for all, so that the same crystals give the same bytes
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the date of all members, so that the same crystals give the same bytes
 
 
 @dataclass(frozen=True)
 class Extent:
-    """Where a crystal's group lies in a part, and the hash of those bytes."""
+    """The byte range of a crystal's group in a part, and the hash of its bytes."""
 
     offset: int
     length: int
     sha256: str
 
 
-def aside(path: Path) -> Path:
-    """Where a part is written until it is complete."""
+def unfinished_path(path: Path) -> Path:
+    """The path of a part until it is complete."""
     return path.with_name(f".{path.name}.writing")
 
 
 class PartWriter:
-    """Writes one part aside and moves it into place when it is complete.
+    """Writes one part under a temporary name and renames it when it is complete.
 
-    resume: go on behind these first bytes of what another process left aside, whole crystals.
+    path: the name of the complete part; resume: the number of bytes, of whole crystals, to keep of an unfinished part.
     """
 
     def __init__(self, path: Path, resume: int = 0) -> None:
         self.path = path
-        self._aside = aside(path)
+        self._unfinished = unfinished_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._aside, "r+b" if resume else "w+b")  # noqa: SIM115 - closed by close() or discard()
-        self._members = _members(self._file, resume)
+        self._file = open(self._unfinished, "r+b" if resume else "w+b")  # noqa: SIM115 - closed by close() or discard()
+        self._members = _read_members(self._file, resume)
         self._end = resume
         if not resume:
             self._append({"zarr.json": ROOT})
 
     def add(self, id: str, entries: Entries) -> Extent:
-        """Where the group of `id` was written."""
+        """Write the group of `id` and return its byte range."""
         return self._append({f"{id}/{key}": entries[key] for key in sorted(entries)})
 
     def _append(self, files: Entries) -> Extent:
-        """Write the members at the end; what an interruption leaves behind is overwritten by the next ones."""
+        """Write the members after the last complete ones, over what an interrupted write has left there."""
         start, members, chunks = self._end, list[zipfile.ZipInfo](), list[bytes]()
         for name, data in files.items():
             member = zipfile.ZipInfo(name, EPOCH)
@@ -79,7 +79,7 @@ class PartWriter:
         return Extent(start, len(data), hashlib.sha256(data).hexdigest())
 
     def close(self) -> None:
-        """Complete the part under its name: the archive's directory is written and everything is on the disk."""
+        """Write the archive's directory, flush everything to the disk, and give the part its name."""
         self._file.truncate(self._end)
         with zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED) as archive:
             archive.filelist += self._members
@@ -87,17 +87,17 @@ class PartWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        self._aside.replace(self.path)
+        self._unfinished.replace(self.path)
 
-    def leave(self) -> None:
-        """Let go of the part as it is, aside."""
-        with contextlib.suppress(OSError):  # a full disk refuses what is still buffered
+    def release(self) -> None:
+        """Close the unfinished part and keep its file."""
+        with contextlib.suppress(OSError):  # on a full disk the buffered bytes cannot be written
             self._file.close()
 
     def discard(self) -> None:
-        """Remove what was written."""
-        self.leave()
-        self._aside.unlink(missing_ok=True)
+        """Close and remove the unfinished part."""
+        self.release()
+        self._unfinished.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -106,7 +106,7 @@ class PartWriter:
         self.discard() if kind else self.close()
 
 
-def _members(file: IO[bytes], end: int) -> list[zipfile.ZipInfo]:
+def _read_members(file: IO[bytes], end: int) -> list[zipfile.ZipInfo]:
     """The directory entries of the members in the first `end` bytes of a part."""
     members, position = list[zipfile.ZipInfo](), 0
     while position < end:
@@ -122,23 +122,23 @@ def _members(file: IO[bytes], end: int) -> list[zipfile.ZipInfo]:
 
 
 def read_density(url: str, offset: int, length: int, sha256: str, id: str) -> Density:
-    """The density of `id` by one range request to the part at `url`; raises StoreError where the bytes changed."""
-    from ecd_data.store.crystal_group import unpack
+    """The density of `id` in the part at `url`, read by one range request; raises StoreError where bytes changed."""
+    from ecd_data.store.crystal_group import unpack_density
 
     entries = read_entries(url, offset, length, sha256, id)
     try:
-        return unpack(entries)
+        return unpack_density(entries)
     except StoreError as error:
         raise StoreError(f"{id}: {error} in the part {url}; update ecd-data, or convert its file again") from error
 
 
 def read_entries(url: str, offset: int, length: int, sha256: str, id: str) -> Entries:
-    """The checked keys and bytes of the group of `id` in the part at `url`."""
+    """The keys and bytes of the group of `id` in the part at `url`; raises MovedError where their hash differs."""
     return entries_in(read_group(url, Extent(offset, length, sha256), id), url, sha256, id)
 
 
 def read_group(url: str, at: Extent, id: str) -> bytes:
-    """The bytes of the group of `id` in the part at `url`, not checked yet; raises MovedError where it is missing."""
+    """The bytes of the group of `id` in the part at `url`, without a check; raises MovedError for a missing part."""
     try:
         data = read_url(url, at.offset, at.offset + at.length)
     except FileNotFoundError as error:
@@ -148,17 +148,20 @@ def read_group(url: str, at: Extent, id: str) -> bytes:
 
 
 def entries_in(data: bytes, url: str, sha256: str, id: str) -> Entries:
-    """The checked keys and bytes of the group of `id`, whose bytes in the part at `url` are `data`."""
+    """The keys and bytes of the group of `id` from its bytes `data`; raises MovedError where their hash differs.
+
+    url: the part, for the message.
+    """
     if hashlib.sha256(data).hexdigest() != sha256:
         raise MovedError(f"{id}: the part {url} is cut or altered; restore it or convert its files again")
     try:
-        return _parse(data, f"{id}/")
+        return _parse_members(data, f"{id}/")
     except (ValueError, struct.error) as error:
         raise MovedError(f"{id}: the part {url} is not a part of this store ({error}); convert it again") from error
 
 
-def _parse(data: bytes, prefix: str) -> Entries:
-    """The members of a run of ZIP local entries, without the archive's directory."""
+def _parse_members(data: bytes, prefix: str) -> Entries:
+    """The members in adjacent ZIP local entries, read without the archive's directory."""
     entries: Entries = {}
     position = 0
     while position < len(data):
@@ -166,7 +169,7 @@ def _parse(data: bytes, prefix: str) -> Entries:
         start = position + LOCAL_HEADER.size
         name = data[start : start + names].decode()
         if signature != b"PK\3\4" or method != 0 or not name.startswith(prefix):
-            raise FormatError("the index points at other bytes")
+            raise FormatError("the index points to other bytes")
         position = start + names + extra + size
         entries[name.removeprefix(prefix)] = data[position - size : position]
     return entries

@@ -1,4 +1,4 @@
-"""Reading a store from a folder or any fsspec URL."""
+"""Reading a store in a folder or at any fsspec URL."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, overload
 
 from ecd_data.arguments import names_of, whole_number
 from ecd_data.errors import StoreError, UnknownIdError
-from ecd_data.io.locations import path_of
-from ecd_data.store.index import INDEX, PLACE, Index
-from ecd_data.store.live_index import Place, Whereabouts
-from ecd_data.store.near_ids import near
+from ecd_data.io.locations import local_path
+from ecd_data.store.index import INDEX, LOCATION_COLUMNS, Index
+from ecd_data.store.live_index import LiveIndex, Location
+from ecd_data.store.near_ids import suggest_ids
 from ecd_data.store.parts import Extent, read_density, read_entries
 from ecd_data.store.probes.draw import ProbeReader, Probes
 
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """A read-only mapping from material id to Density, also while another process writes the store.
+    """A read-only mapping from material id to Density, which also works while another process writes the store.
 
-    `ids`, `index`, `columns` and the length stay those of the index when it was first read, so that they agree with
-    each other. A crystal that was moved or encoded again since is found all the same, one that was added by its id.
+    `ids`, `index`, `columns` and the length remain those of the index when it was first read, so that they agree with
+    each other. Crystals that were moved or encoded again since then are still found, and crystals that were added can
+    be read by their ids.
+
+    root: the path or fsspec URL of the store.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -48,31 +51,31 @@ class Store:
         try:
             return Index(f"{self.root}/{INDEX}")
         except FileNotFoundError as error:
-            path = path_of(self.root)
-            gone = path is not None and not os.path.lexists(path)
-            why = "there is nothing of this name" if gone else f"it has no {INDEX}"
+            path = local_path(self.root)
+            missing = path is not None and not os.path.lexists(path)
+            why = "there is nothing of this name" if missing else f"it has no {INDEX}"
             raise StoreError(
-                f"{self.root} is not a store, {why}: check the path, or make one with `ecd convert`"
+                f"{self.root} is not a store, {why}: check the path, or make a store with `ecd convert`"
             ) from error
 
     @cached_property
     def index(self) -> pd.DataFrame:
-        """A row a crystal: id, formula, natoms, elements, functional, shape, nelect, ..., part and byte range."""
+        """One row for each crystal: id, formula, natoms, elements, functional, shape, nelect, ..., part, byte range."""
         return self._index.table().to_pandas()
 
     def columns(self, *names: str) -> pa.Table:
-        """Some columns of the index as an Arrow table: all that is read of it."""
+        """The columns `names` of the index as an Arrow table, or all without names; only they are read."""
         return self._index.table(*names)
 
     @cached_property
     def ids(self) -> list[str]:
         """The material ids in the order of the index."""
-        ids: list[str] = self.columns(*PLACE)["id"].to_pylist()
+        ids: list[str] = self.columns(*LOCATION_COLUMNS)["id"].to_pylist()
         return ids
 
     @cached_property
-    def _whereabouts(self) -> Whereabouts:
-        return Whereabouts(self.root, self._index)
+    def _live_index(self) -> LiveIndex:
+        return LiveIndex(self.root, self._index)
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -85,58 +88,66 @@ class Store:
         return iter(self.ids)
 
     def __contains__(self, id: object) -> bool:
-        return id in self._rows or id in self._whereabouts
+        return id in self._rows or id in self._live_index
 
-    def _known(self, id: str) -> Place:
-        """Where a crystal lay when the index was last read, which is done again for an id that it does not have."""
+    def _locate(self, id: str) -> Location:
+        """The location of a crystal; for an id that is not in the index, the index is read again."""
         if not isinstance(id, str):
             raise UnknownIdError(f"{id!r} is not in {self.root}: ids are texts, such as {self.ids[:1]}")
-        if id not in self._whereabouts:
-            with suppress(StoreError):  # the index is gone: what was read of it holds
-                self._whereabouts.look_again()
-        place = self._whereabouts.place(id)
+        if id not in self._live_index:
+            with suppress(StoreError):  # without the file, what was read of the index remains valid
+                self._live_index.refresh()
+        place = self._live_index.locate(id)
         if place is None:
-            alike = near(id, self.ids)
+            alike = suggest_ids(id, self.ids)
             hint = f"; near: {', '.join(alike)}" if alike else f"; see the {len(self)} ids in its index"
             raise UnknownIdError(f"{id} is not in {self.root}{hint}")
         return place
 
     def row(self, id: str) -> pd.Series:
-        """The index row of a material; raises UnknownIdError, a KeyError, that suggests near ids."""
+        """The index row of a material; raises UnknownIdError, a KeyError, that suggests similar ids."""
         if id not in self._rows:
-            self._known(id)
-            return Store(self.root).row(id)  # added since the index was read
+            self._locate(id)
+            return Store(self.root).row(id)  # the crystal was added after the index was read
         return self.index.iloc[self._rows[id]]
 
     def place(self, id: str) -> tuple[str, Extent]:
-        """The URL of the part that holds a material, and where in it; raises UnknownIdError."""
-        part, extent = self._known(id)
+        """The URL of the part of a material, and the byte range in it; raises UnknownIdError."""
+        part, extent = self._locate(id)
         return f"{self.root}/parts/{part}", extent
 
     def __getitem__(self, id: str) -> Density:
-        return self._whereabouts.read(
-            id, self._known(id), lambda url, at: read_density(url, at.offset, at.length, at.sha256, id)
+        return self._live_index.read(
+            id, self._locate(id), lambda url, at: read_density(url, at.offset, at.length, at.sha256, id)
         )
 
     def payload(self, id: str, name: str = "density", component: int = 0) -> FourierPayload:
-        """The plane waves of a stored density: values at any points, on any grid or a shifted one, without the whole.
+        """The plane waves of a stored density, which give values at any points or on any grid without the whole grid.
 
-        name: "density" or "magnetization", of which `component` is one of three where it is non-collinear. Raises
-        StoreError where the crystal is stored in real space or has no such grid.
+        Parameters
+        ----------
+        id : the material.
+        name : "density" or "magnetization".
+        component : 0, 1 or 2 of a non-collinear magnetization.
+
+        Raises
+        ------
+        UnknownIdError : the store does not have the id.
+        StoreError : the crystal is stored in real space or has no such grid.
         """
-        from ecd_data.store.crystal_group import payload  # loads what only decoding needs
+        from ecd_data.store.crystal_group import grid_payload  # imported here, since only decoding needs it
 
         def entries(url: str, at: Extent) -> Entries:
             return read_entries(url, at.offset, at.length, at.sha256, id)
 
         try:
-            return payload(self._whereabouts.read(id, self._known(id), entries), name, component)
+            return grid_payload(self._live_index.read(id, self._locate(id), entries), name, component)
         except StoreError as error:
             raise StoreError(f"{id}: {error}") from error
 
     @cached_property
     def probe_reader(self) -> ProbeReader:
-        """What draws probes, from the extract of `ecd probes` where the store has one, else by decoding."""
+        """The ProbeReader of the store, which reads the extract of `ecd probes` or decodes densities."""
         return ProbeReader(self.root, self.__getitem__)
 
     @overload
@@ -152,11 +163,23 @@ class Store:
     def probes(
         self, ids: str | Sequence[str], n: int = 200, *, seed: int = 0, epoch: int = 0, magnetization: bool = False
     ) -> Probes | list[Probes]:
-        """n independent, uniformly distributed grid points of one crystal, or of each of several, with the density.
+        """The density at n random grid points of one crystal, or of each of several crystals.
 
-        The same for the same (seed, epoch, id), in any process. Of K probes a crystal (16,384, or what the extract
-        has) no point comes twice in K // n successive epochs; then they come again, in samples cut elsewhere. Raises
-        UnknownIdError for an id that the store lacks, UsageError where n exceeds what the extract has.
+        The points are uniformly distributed, and the same for the same (seed, epoch, id) in any process. A crystal has
+        K points (16,384, or as many as the extract has), of which none is drawn twice in K // n successive epochs. Then
+        the points are used again, in other combinations.
+
+        Parameters
+        ----------
+        ids : an id, or a sequence of ids, which gives a list.
+        n : the number of points of each crystal.
+        seed, epoch : decide which points are drawn.
+        magnetization : whether the magnetization is read, too.
+
+        Raises
+        ------
+        UnknownIdError : the store does not have an id.
+        UsageError : n is larger than the number of points in the extract.
         """
         n, seed, epoch = whole_number(n, "n", 1), whole_number(seed, "seed", 0), whole_number(epoch, "epoch", 0)
         if isinstance(ids, str):

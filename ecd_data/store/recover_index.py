@@ -1,4 +1,4 @@
-"""The index of parts that have none, read from the parts themselves."""
+"""Making the index of a store again from its parts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import zipfile
 from pathlib import Path
 
 from ecd_data.errors import StoreError
-from ecd_data.store.crystal_group import unpack
+from ecd_data.store.crystal_group import unpack_density
 from ecd_data.store.index import Row
-from ecd_data.store.packing import row_of
+from ecd_data.store.packing import make_row
 from ecd_data.store.parts import LOCAL_HEADER
 
 
@@ -32,7 +32,7 @@ def _row(part: Path, archive: zipfile.ZipFile, id: str, members: list[zipfile.Zi
     with open(part, "rb") as file:
         file.seek(start)
         digest = hashlib.sha256(file.read(end - start)).hexdigest()
-    density = unpack(entries)
+    density = unpack_density(entries)
     bound = density.meta.get("bound", 0.0)
     place = {"part": part.name, "offset": start, "length": end - start, "sha256": digest}
-    return row_of(id, density, pipeline="fourier" if bound else "real", bound=bound) | place
+    return make_row(id, density, pipeline="fourier" if bound else "real", bound=bound) | place

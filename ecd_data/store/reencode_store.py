@@ -1,4 +1,4 @@
-"""A store again at a looser bound: smaller, with a bound that still holds against the original densities."""
+"""Encoding a store again at a looser bound, which makes it smaller and still holds against the original densities."""
 
 from __future__ import annotations
 
@@ -10,54 +10,71 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from ecd_data.errors import EcdError, StoreError, UsageError
-from ecd_data.store.copy import UNPLACED, Copy, Run, runs
-from ecd_data.store.crystal_group import pack, unpack
+from ecd_data.store.copy import LOCATION_FIELDS, CopyReport, ReadRequest, plan_requests
+from ecd_data.store.crystal_group import pack_density, unpack_density
 from ecd_data.store.data_root import open_store
 from ecd_data.store.index import Row
-from ecd_data.store.packing import Packed, attributes
+from ecd_data.store.packing import PackedCrystal, make_attributes
 from ecd_data.store.reader import Store
 from ecd_data.store.writer import StoreWriter
 from ecd_data.work.interrupts import stop_between_steps
-from ecd_data.work.process_pool import Lost, refuse_impossible, spread
-from ecd_data.work.progress import tracked
+from ecd_data.work.process_pool import LostJob, refuse_worker_count, run_jobs
+from ecd_data.work.progress import track_progress
 
-ROUNDING = 2.0**-24  # what float32 may have cost the real pipeline
+FLOAT32_ROUNDING = 2.0**-24  # relative error of float32, the bound of the real pipeline
 
 
 @dataclass(frozen=True)
 class _Job:
-    run: Run
+    request: ReadRequest
     bound: float
 
 
 def reencode(
     store: str | Path | Store, dest: str | Path, bound: float, *, workers: int = 1, progress: bool = False
-) -> Copy:
-    """What was done in writing all crystals of `store` into the store `dest` with eps_mae at most `bound`.
+) -> CopyReport:
+    """The report of writing all crystals of `store` into the store `dest` with eps_mae at most `bound`.
 
-    Errors add up: a crystal stored at 1e-5 is encoded at what is left of `bound`, so that it holds against the original
-    density. What is at that bound already, does not shrink, or does not suit the Fourier form is copied as it is. A
-    second call continues. Raises UsageError where the store's own bound is looser than `bound`.
+    Errors add up. So a crystal that is stored at 1e-5 is encoded at the remaining part of `bound`, which then holds
+    against the original density. A crystal that has this bound already, would not become smaller, or does not suit the
+    Fourier pipeline is copied unchanged. A second call continues an interrupted one.
+
+    Parameters
+    ----------
+    store : a path, a URL, a configuration name or a Store.
+    dest : the folder of the new store.
+    bound : eps_mae against the original densities, a fraction.
+    workers : the number of processes.
+    progress : whether a bar is shown.
+
+    Raises
+    ------
+    UsageError : the bound of `store` is looser than `bound`, or `dest` is the same store.
     """
     source = store if isinstance(store, Store) else open_store(store)
-    refuse_impossible(workers)
+    refuse_worker_count(workers)
     if not 0 < bound < 1:
-        raise UsageError(f"the bound is a fraction between 0 and 1 such as 1e-4, not {bound}")
+        raise UsageError(f"the bound {bound} is not a fraction between 0 and 1: give one such as 1e-4")
     loosest = pc.max(source.columns("bound")["bound"]).as_py() or 0.0
-    if max(loosest, ROUNDING) > bound:
+    stored = max(loosest, FLOAT32_ROUNDING)
+    if stored > bound:
         raise UsageError(
-            f"{source.root} holds densities to {max(loosest, ROUNDING):g} and errors add up: {bound:g} cannot be kept; "
-            "give a looser bound, or convert the original files again"
+            f"{source.root} has densities with errors up to {stored:g}, and errors add up, so the bound {bound:g}"
+            " cannot be kept: give a looser bound, or convert the original files again"
         )
     if Path(dest).resolve() == Path(source.root).resolve():
-        raise UsageError(f"{dest} is read and written at once: name a new store")
-    report = Copy(Path(dest))
+        raise UsageError(f"{dest} cannot be read and written at once: give a new store")
+    report = CopyReport(Path(dest))
     with stop_between_steps() as stopped, StoreWriter(dest, bound=bound) as writer:
-        jobs = [_Job(Run(run.root, [row]), bound) for run in runs(source.root, source.columns()) for row in run.rows]
-        report.skipped = [job.run.rows[0]["id"] for job in jobs if job.run.rows[0]["id"] in writer]
-        jobs = [job for job in jobs if job.run.rows[0]["id"] not in writer]
-        results = spread(_reencoded, jobs, workers=workers, stopped=stopped)
-        for item in tracked(_made(results), len(jobs), "encoding", progress, lambda item: item.id):
+        jobs = [
+            _Job(ReadRequest(request.root, [row]), bound)
+            for request in plan_requests(source.root, source.columns())
+            for row in request.rows
+        ]
+        report.skipped = [job.request.rows[0]["id"] for job in jobs if job.request.rows[0]["id"] in writer]
+        jobs = [job for job in jobs if job.request.rows[0]["id"] not in writer]
+        results = run_jobs(_reencode, jobs, workers=workers, stopped=stopped)
+        for item in track_progress(_packed_crystals(results), len(jobs), "encoding", progress, lambda item: item.id):
             writer.put(item)
             report.added.append(item.id)
         if stopped():
@@ -65,29 +82,30 @@ def reencode(
     return report
 
 
-def _made(results: Iterator[tuple[_Job, Packed | Lost]]) -> Iterator[Packed]:
+def _packed_crystals(results: Iterator[tuple[_Job, PackedCrystal | LostJob]]) -> Iterator[PackedCrystal]:
     for job, item in results:
-        if isinstance(item, Lost):
-            raise StoreError(f"{job.run.rows[0]['id']}: the system ended its process, perhaps for lack of memory")
+        if isinstance(item, LostJob):
+            raise StoreError(f"{job.request.rows[0]['id']}: the system ended its process, perhaps for lack of memory")
         yield item
 
 
-def _reencoded(job: _Job) -> Packed:
-    (row,) = job.run.rows
-    entries = job.run.entries(job.run.read(), row)
-    kept = Packed(entries, {name: value for name, value in row.items() if name not in UNPLACED})
-    before = row["bound"] if row["pipeline"] == "fourier" else ROUNDING
+def _reencode(job: _Job) -> PackedCrystal:
+    (row,) = job.request.rows
+    entries = job.request.entries(job.request.read(), row)
+    unchanged = PackedCrystal(entries, {name: value for name, value in row.items() if name not in LOCATION_FIELDS})
+    before = row["bound"] if row["pipeline"] == "fourier" else FLOAT32_ROUNDING
     if row["pipeline"] == "fourier" and before == job.bound:
-        return kept
-    left = (job.bound - before) / (1 + before)  # mean|density| itself is known to 1 + before only
+        return unchanged
+    # the stored mean|density|, to which a bound refers, is itself off by up to a factor 1 + before
+    remaining = (job.bound - before) / (1 + before)
     try:
-        density = unpack(entries)
-        encoded, used = pack(density, left, "fourier", attributes(row["id"], density))
+        density = unpack_density(entries)
+        encoded, used = pack_density(density, remaining, "fourier", make_attributes(row["id"], density))
     except EcdError as error:
         raise StoreError(f"{row['id']}: {error}") from error
     if used != "fourier" or _size(encoded) >= _size(entries):
-        return kept
-    return Packed(_claiming(encoded, job.bound, before), _row(kept.row, job.bound))
+        return unchanged
+    return PackedCrystal(_state_bound(encoded, job.bound, before), _row(unchanged.row, job.bound))
 
 
 def _size(entries: dict[str, bytes]) -> int:
@@ -98,8 +116,8 @@ def _row(row: Row, bound: float) -> Row:
     return row | {"pipeline": "fourier", "bound": bound}
 
 
-def _claiming(entries: dict[str, bytes], bound: float, before: float) -> dict[str, bytes]:
-    """The group with the bound against the original, of which the codec's own is a part."""
+def _state_bound(entries: dict[str, bytes], bound: float, before: float) -> dict[str, bytes]:
+    """The group with the bound against the original density in its attributes, and the bound that it had before."""
     described = json.loads(entries["zarr.json"])
     described["attributes"] |= {"bound": bound, "reencoded_from": before}
     return entries | {"zarr.json": json.dumps(described, indent=2).encode()}

@@ -1,4 +1,4 @@
-"""Writing a store: parts appear complete or not at all, and the index names only complete parts."""
+"""Writing a store: a part gets its name when it is complete, and the index has only complete parts."""
 
 from __future__ import annotations
 
@@ -16,28 +16,39 @@ import pyarrow.compute as pc
 from ecd_data.arguments import real_number
 from ecd_data.density import Density
 from ecd_data.errors import StoreError, UsageError
-from ecd_data.io.lock import lock
+from ecd_data.io.lock import lock_folder
 from ecd_data.store.crystal_group import PIPELINES
 from ecd_data.store.destination import refuse_file_name
-from ecd_data.store.index import INDEX, PLACE, SCHEMA, Index, Row, joined, save_index, table_of
-from ecd_data.store.packing import Packed, packed
-from ecd_data.store.part_journal import OpenPart, journal_of, left_parts
+from ecd_data.store.index import INDEX, LOCATION_COLUMNS, SCHEMA, Index, Row, join_tables, make_table, save_index
+from ecd_data.store.packing import PackedCrystal, pack_crystal
+from ecd_data.store.part_journal import OpenPart, find_unfinished_parts, journal_path
 from ecd_data.store.parts import PartWriter, read_entries
 from ecd_data.store.recover_index import recover_rows
 
 log = logging.getLogger("ecd_data")
 
-PART_SIZE = 1000
-NO_ROOM = (ENOSPC, EDQUOT, EFBIG)
+PART_SIZE = 1000  # crystals of a part
+NO_ROOM = (ENOSPC, EDQUOT, EFBIG)  # errors of a full disk, a used quota, and a limit of file sizes
 
 
 class StoreWriter:
-    """Opens a new store or continues an existing one, in a local folder.
+    """A writer of a new or an existing store in a local folder, to be used as a context manager.
 
-    bound: eps_mae of the `fourier` pipeline; pipeline: "fourier" or "real"; part_size: crystals a part. Use it as a
-    context manager: on leaving, also by an error or Ctrl-C, what was added is completed and small parts are merged. One
-    process writes a store at a time. What was added survives also kill -9 and a full disk: the next writer goes on with
-    the part that was under way. Parts without an index get a new one.
+    When the block ends, also by an error or Ctrl-C, the last part is completed and small parts are merged. After
+    kill -9 or a full disk the crystals that were added are kept, and the next writer continues the unfinished part. One
+    process writes a store at a time. A lost index is made again from the parts.
+
+    Parameters
+    ----------
+    path : the folder of the store.
+    bound : eps_mae of the `fourier` pipeline.
+    pipeline : "fourier", or "real" for lossless float32.
+    part_size : the number of crystals of a part.
+
+    Raises
+    ------
+    UsageError : the path is a URL, a file or a folder with other files, or another argument is wrong.
+    StoreError : another process writes the store.
     """
 
     def __init__(
@@ -46,33 +57,33 @@ class StoreWriter:
         if "://" in str(path):
             raise UsageError(f"{path}: stores are written to a local folder; copy the folder there afterwards")
         if pipeline not in PIPELINES:
-            raise UsageError(f"the pipeline is {' or '.join(PIPELINES)}, not {pipeline!r}")
+            raise UsageError(f"there is no pipeline {pipeline!r}: give {' or '.join(PIPELINES)}")
         if not 0 < real_number(bound, "the bound", "1e-5") < 1:
-            raise UsageError(f"the bound is a fraction between 0 and 1 such as 1e-5, not {bound}")
+            raise UsageError(f"the bound {bound} is not a fraction between 0 and 1: give one such as 1e-5")
         self.path, self.bound, self.pipeline, self.part_size = Path(path), bound, pipeline, part_size
         self._refuse_other_folders()
         self._parts.mkdir(parents=True, exist_ok=True)
-        self._release = lock(self._parts, self)
-        for left in self.path.glob(".index*"):
-            left.unlink()  # by a process that was killed: nothing refers to it
-        self._table = self._existing()
+        self._release = lock_folder(self._parts, self)
+        for leftover in self.path.glob(".index*"):
+            leftover.unlink()  # a process that was killed has left it
+        self._table = self._load_table()
         self._sources: dict[str, str | None] = dict(
             zip(self._table["id"].to_pylist(), self._table["source_sha256"].to_pylist(), strict=True)
         )
         self._by_source: dict[str, str] | None = None
         self._open: OpenPart | None = None
-        self._go_on()
+        self._resume()
 
     @staticmethod
     def is_there(path: str | Path) -> bool:
-        """Whether there is a store at a path, or what a writer left of one."""
+        """Whether a store, or an unfinished one, exists at a path."""
         return (Path(path) / INDEX).exists() or (Path(path) / "parts").is_dir()
 
     @staticmethod
     def remove_empty(path: str | Path, *others: str) -> None:
-        """Remove a store without crystals, with the files `others` in it; nothing where another writer goes on."""
+        """Remove a store without crystals, with the files `others` in it; a store with parts is not changed."""
         folder = Path(path)
-        with suppress(OSError):  # parts that are there stay, and with them the rest
+        with suppress(OSError):  # a folder of parts that is not empty cannot be removed, and then nothing is
             (folder / "parts").rmdir()
             for name in (INDEX, *others):
                 (folder / name).unlink(missing_ok=True)
@@ -84,47 +95,47 @@ class StoreWriter:
 
     def _refuse_other_folders(self) -> None:
         if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path} is a file: name a folder for the store")
+            raise UsageError(f"{self.path} is a file: give a folder for the store")
         refuse_file_name(self.path)
         if self.path.is_dir() and not (self.path / INDEX).exists() and not self._parts.is_dir():
             others = [p.name for p in self.path.iterdir() if not p.name.startswith(".")]
             if others:
-                raise UsageError(f"{self.path} holds other files and no {INDEX}: name a new folder for the store")
+                raise UsageError(f"{self.path} has other files and no {INDEX}: give a new folder for the store")
 
-    def _existing(self) -> pa.Table:
+    def _load_table(self) -> pa.Table:
         index = self.path / INDEX
         if index.exists():
             return Index(index).table()
-        parts = [part for part in sorted(self._parts.glob("part-*.zarr.zip")) if not journal_of(part).exists()]
+        parts = [part for part in sorted(self._parts.glob("part-*.zarr.zip")) if not journal_path(part).exists()]
         rows = [row for part in parts for row in recover_rows(part)]
-        table = table_of(rows)
+        table = make_table(rows)
         if rows:
-            log.warning("%s has no %s: made again from its parts, %d crystals", self.path, INDEX, len(rows))
+            log.warning("%s had no %s: it was made again from the parts, with %d crystals", self.path, INDEX, len(rows))
             save_index(table, index)
         return table
 
-    def _go_on(self) -> None:
-        """Take up what another writer left: a part without its rows in the index, or a part under way."""
-        for path, rows in left_parts(self._parts):
+    def _resume(self) -> None:
+        """Continue what another writer left: a complete part that is not in the index, or an unfinished part."""
+        for path, rows in find_unfinished_parts(self._parts):
             rows = [row for row in rows if row["id"] not in self._sources]
             if path.exists():
-                self._take(rows)
-                journal_of(path).unlink()
+                self._add_to_index(rows)
+                journal_path(path).unlink()
             elif rows and self._open is None:
                 self._open = OpenPart(path, rows)
                 self._sources |= {row["id"]: row["source_sha256"] for row in rows}
-                log.info("%s: going on behind %d crystals of an interrupted run", self.path, len(rows))
+                log.info("%s: continuing after %d crystals of an interrupted run", self.path, len(rows))
             else:
-                journal_of(path).unlink()
-        under_way = self._open and self._open.path.name
-        for left in self._parts.glob(".part-*.writing"):
-            if left.name != f".{under_way}.writing":
-                left.unlink()
+                journal_path(path).unlink()
+        current = self._open and self._open.path.name
+        for leftover in self._parts.glob(".part-*.writing"):
+            if leftover.name != f".{current}.writing":
+                leftover.unlink()
 
-    def _take(self, rows: list[Row]) -> None:
-        """Name these rows of a complete part in the index."""
+    def _add_to_index(self, rows: list[Row]) -> None:
+        """Add the rows of a complete part to the index."""
         if rows:
-            self._table = joined([self._table, table_of(rows)])
+            self._table = join_tables([self._table, make_table(rows)])
             self._sources |= {row["id"]: row["source_sha256"] for row in rows}
             save_index(self._table, self.path / INDEX)
 
@@ -135,43 +146,55 @@ class StoreWriter:
         return len(self._sources)
 
     def row(self, id: str) -> Row:
-        """The index row of an id that the store has."""
+        """The index row of an id; raises KeyError where the store does not have it."""
         for row in self._open.rows if self._open else ():
             if row["id"] == id:
                 return row
-        place = pc.index(self._table["id"], id).as_py()
-        if place < 0:
+        number = pc.index(self._table["id"], id).as_py()
+        if number < 0:
             raise KeyError(id)
-        return dict(self._table.slice(place, 1).to_pylist()[0])
+        return dict(self._table.slice(number, 1).to_pylist()[0])
 
     def source_sha256(self, id: str) -> str | None:
-        """The hash of the file that an id of the store came from."""
+        """The hash of the file that an id of the store comes from."""
         return self._sources[id]
 
     def id_from(self, sha256: str) -> str | None:
-        """The id that came from a file with this hash, None where the store has none."""
+        """The id that comes from a file with this hash; None where there is none."""
         if self._by_source is None:
             self._by_source = {digest: id for id, digest in reversed(self._sources.items()) if digest}
         return self._by_source.get(sha256)
 
     def digests(self) -> dict[str, str]:
         """The hash of the stored bytes of every id."""
-        under_way = {row["id"]: row["sha256"] for row in self._open.rows} if self._open else {}
-        return dict(zip(*(self._table[n].to_pylist() for n in ("id", "sha256")), strict=True)) | under_way
+        unfinished = {row["id"]: row["sha256"] for row in self._open.rows} if self._open else {}
+        return dict(zip(*(self._table[n].to_pylist() for n in ("id", "sha256")), strict=True)) | unfinished
 
     def add(self, id: str, density: Density, source: str | None = None, source_sha256: str | None = None) -> Row:
-        """The index row of a density that was added; ids are unique and become folder names in the part."""
+        """Add a density and return its index row.
+
+        Parameters
+        ----------
+        id : the material id, which must be new in the store and possible as the name of a folder.
+        density : the density in e/Å^3.
+        source, source_sha256 : the name and hash of the file that the density comes from.
+
+        Raises
+        ------
+        StoreError : the store has the id already, or some values are not finite.
+        UsageError : the id cannot be the name of a folder.
+        """
         if id in self:
             raise StoreError(f"{id} is in {self.path} already: give another id or another store")
         options: dict[str, Any] = {"source": source, "source_sha256": source_sha256}
-        return self.put(packed(id, density, bound=self.bound, pipeline=self.pipeline, **options))
+        return self.put(pack_crystal(id, density, bound=self.bound, pipeline=self.pipeline, **options))
 
-    def put(self, item: Packed) -> Row:
-        """The index row of a crystal that was packed elsewhere, by `packed` or from another store."""
+    def put(self, item: PackedCrystal) -> Row:
+        """Add a crystal that `pack_crystal` has packed, or from another store, and return its index row."""
         if item.id in self:
             raise StoreError(f"{item.id} is in {self.path} already: give another id or another store")
         if self._open is None:
-            self._open = OpenPart(self._new_part())
+            self._open = OpenPart(self._next_part())
         row = self._open.add(item)
         self._sources[item.id] = row["source_sha256"]
         if self._by_source is not None and row["source_sha256"]:
@@ -180,32 +203,32 @@ class StoreWriter:
             self.flush()
         return row
 
-    def _new_part(self) -> Path:
+    def _next_part(self) -> Path:
         names = {*pc.unique(self._table["part"]).to_pylist(), *(p.name for p in self._parts.glob("part-*.zarr.zip"))}
         used = {int(m[1]) for name in names if (m := re.search(r"part-(\d+)", name))}
         return self._parts / f"part-{max(used, default=-1) + 1:05d}.zarr.zip"
 
     def flush(self) -> None:
-        """Complete the open part and the index: readers see all that was added so far."""
+        """Complete the open part and the index, so that readers see all crystals that were added so far."""
         if self._open is not None:
             if self._open.rows:
                 self._open.complete()
-                self._table = joined([self._table, table_of(self._open.rows)])
+                self._table = join_tables([self._table, make_table(self._open.rows)])
             save_index(self._table, self.path / INDEX)
-            self._open.settle()
+            self._open.remove_journal()
             self._open = None
         elif not (self.path / INDEX).exists():
             save_index(self._table, self.path / INDEX)
 
     def compact(self) -> None:
-        """Merge parts that are less than half full, byte for byte, and remove parts that the index no longer names."""
+        """Merge parts that are less than half full, byte for byte, and remove parts that the index does not have."""
         counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(self._table["part"]).to_pylist()}
         small = [part for part, count in counts.items() if count < self.part_size / 2]
         if len(small) > 1:
             try:
-                self._table = self._merged(small)
+                self._table = self._merge_parts(small)
             except StoreError as error:
-                log.warning("parts are not merged: %s", error)
+                log.warning("the small parts were not merged: %s", error)
                 return
             save_index(self._table, self.path / INDEX)
         named = set(pc.unique(self._table["part"]).to_pylist())
@@ -213,20 +236,20 @@ class StoreWriter:
             if path.name not in named:
                 path.unlink()
 
-    def _merged(self, small: list[str]) -> pa.Table:
-        """The table with new places for the crystals of the parts `small`, whose bytes were copied there."""
-        places = self._table.select(PLACE).to_pylist()
-        moving = [row for row in places if row["part"] in set(small)]
+    def _merge_parts(self, small: list[str]) -> pa.Table:
+        """Copy the crystals of the parts `small` into new parts, and return the table with their new locations."""
+        rows = self._table.select(LOCATION_COLUMNS).to_pylist()
+        moving = [row for row in rows if row["part"] in set(small)]
         for start in range(0, len(moving), self.part_size):
-            with PartWriter(self._new_part()) as part:
+            with PartWriter(self._next_part()) as part:
                 for row in moving[start : start + self.part_size]:
                     extent = part.add(row["id"], self._read(row))
                     row |= {"part": part.path.name, **vars(extent)}
-        moved = pa.Table.from_pylist(places, schema=pa.schema([SCHEMA.field(name) for name in PLACE]))
-        rest = [name for name in self._table.column_names if name not in PLACE]
+        table = pa.Table.from_pylist(rows, schema=pa.schema([SCHEMA.field(name) for name in LOCATION_COLUMNS]))
+        rest = [name for name in self._table.column_names if name not in LOCATION_COLUMNS]
         for name in rest:
-            moved = moved.append_column(self._table.schema.field(name), self._table[name])
-        return moved
+            table = table.append_column(self._table.schema.field(name), self._table[name])
+        return table
 
     def _read(self, row: Row) -> dict[str, bytes]:
         return read_entries(str(self._parts / row["part"]), row["offset"], row["length"], row["sha256"], row["id"])
@@ -238,7 +261,7 @@ class StoreWriter:
         self, kind: type[BaseException] | None, cause: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if not isinstance(cause, OSError):  # a full or vanished disk cannot take more; the next writer goes on
+            if not isinstance(cause, OSError):  # a full or lost disk takes no more; the next writer continues
                 self.flush()
                 self.compact()
         except OSError as error:
@@ -248,5 +271,5 @@ class StoreWriter:
             if isinstance(cause, OSError) and cause.errno in NO_ROOM and cause.filename is None:
                 cause.filename = str(self.path)
             if self._open is not None:
-                self._open.leave()
+                self._open.release()
             self._release()

@@ -1,1 +1,1 @@
-"""Long work: one process pool, one progress display, interrupts, child processes."""
+"""Long work: the process pool, the progress display, interrupts, and programs that run as child processes."""

@@ -1,4 +1,4 @@
-"""The programs that an engine has under way in several threads, so that they end together."""
+"""Programs that run as child processes, started from several threads and ended together."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # several programs run at a time, one on each core
 
 
-class Processes:
-    """Processes of one thread each; a copy in another process or on another machine begins without any."""
+class ChildProcesses:
+    """Child processes of one thread each; a copy in another process or on another machine starts with none."""
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen] = set()
@@ -21,12 +21,20 @@ class Processes:
         self._stopped = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Processes, ()
+        return ChildProcesses, ()
 
     def run(
         self, command: Sequence[str], folder: Path, environment: Mapping[str, str], output: IO[str] | None = None
     ) -> tuple[int, str]:
-        """The exit status of a command run in `folder`, and its errors where `output` does not take them."""
+        """The exit status and error output of a command, after it has ended.
+
+        Parameters
+        ----------
+        command : the program and its arguments.
+        folder : the folder that it runs in.
+        environment : variables in addition to those of this process.
+        output : a file for both outputs; the error output that is returned is then empty.
+        """
         process = subprocess.Popen(
             command,
             cwd=folder,
@@ -36,7 +44,7 @@ class Processes:
             env={**os.environ, **environment, **ONE_THREAD},
             text=True,
             errors="replace",
-            start_new_session=True,  # Ctrl-C goes to us; we end the engine
+            start_new_session=True,  # Ctrl-C must reach only this process, which then ends the program by `stop`
         )
         with self._lock:
             self._running = {p for p in self._running if p.poll() is None} | {process}
@@ -46,7 +54,7 @@ class Processes:
         return process.returncode, errors or ""
 
     def stop(self) -> None:
-        """Ends the processes under way; later ones end at once."""
+        """End the processes that run; later ones are ended as soon as they start."""
         with self._lock:
             self._stopped = True
             for process in self._running:

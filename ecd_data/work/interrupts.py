@@ -1,4 +1,4 @@
-"""Ctrl-C for work in steps: the step under way ends, then the work."""
+"""Ctrl-C for work in steps: the current step is completed, then the work ends."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from contextlib import contextmanager
 
 @contextmanager
 def stop_between_steps() -> Iterator[Callable[[], bool]]:
-    """A function that says whether Ctrl-C or SIGTERM came, which inside end nothing by themselves; a second one does.
+    """A function that says whether Ctrl-C or SIGTERM was received.
 
-    A step that an exception cuts in two could not be resumed exactly, and an exception that meets a destructor is lost.
+    Inside the block the first signal only makes the function true, so that the caller completes its step; a second one
+    raises KeyboardInterrupt. An exception in the middle of a step would make exact resuming impossible, and Python
+    ignores an exception inside a destructor. In other threads than the main one nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    came: list[int] = []
+    signals: list[int] = []
 
-    def note(number: int, frame: object) -> None:
-        if came:
+    def record(number: int, frame: object) -> None:
+        if signals:
             raise KeyboardInterrupt
-        came.append(number)
+        signals.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(came)
+        yield lambda: bool(signals)
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

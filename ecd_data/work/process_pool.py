@@ -1,4 +1,8 @@
-"""One function over many jobs, in this process, in others, or on a cluster: results come in the order of the jobs."""
+"""One function applied to many jobs, in this process, in others, or on a cluster; results keep the jobs' order.
+
+concurrent.futures notices a dead worker, as loky does. A pebble pool fails for good when an idle worker is killed, so
+with either library the code here that runs the other jobs again would remain.
+"""
 
 from __future__ import annotations
 
@@ -18,145 +22,164 @@ from typing import Any, Protocol, TypeVar
 from ecd_data.arguments import whole_number
 from ecd_data.errors import MissingDependencyError, UsageError
 
-AHEAD = 4  # jobs a worker that may be done or waiting while the oldest is not
+JOBS_PER_WORKER = 4  # that may be finished or wait while the oldest job runs: limits memory, keeps workers busy
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-class Lost(Exception):
-    """A job whose worker the system ended."""
+class LostJob(Exception):
+    """The worker process of a job was ended by the system, for example for lack of memory."""
 
 
 class Cluster(Protocol):
-    """What of dask.distributed.Client is used."""
+    """The methods of dask.distributed.Client that are used here."""
 
     def get_executor(self, **options: Any) -> Executor: ...
     def scheduler_info(self) -> dict[str, Any]: ...
 
 
-def spread(
+def run_jobs(
     function: Callable[[Job], Result],
     jobs: Iterable[Job],
     *,
     workers: int = 1,
     cluster: Cluster | None = None,
     stopped: Callable[[], bool] = lambda: False,
-) -> Generator[tuple[Job, Result | Lost], None, None]:
-    """Each job with its result, in the order of the jobs whatever the number of workers.
+) -> Generator[tuple[Job, Result | LostJob], None, None]:
+    """Each job with its result, in the order of the jobs.
 
-    workers: processes, 1 for this one; cluster: a dask.distributed.Client instead. At most AHEAD jobs a worker are
-    under way, so that the memory does not grow with their number. A job that ends its worker, for lack of memory say,
-    is Lost and the rest goes on. Ends early once `stopped` says so.
+    A job whose worker dies, for example for lack of memory, has a LostJob as its result, and the other jobs go on. Only
+    a few jobs are submitted at a time, so that memory does not grow with the number of jobs.
+
+    Parameters
+    ----------
+    function : the function, which worker processes must be able to import.
+    jobs : its arguments.
+    workers : the number of processes; 1 means this process.
+    cluster : a dask.distributed.Client to use in place of processes on this machine.
+    stopped : the work ends early once this function returns True.
+
+    Raises
+    ------
+    UsageError : `workers` is below 1.
     """
-    refuse_impossible(workers)
+    refuse_worker_count(workers)
     if cluster is not None:
         threads = sum(worker["nthreads"] for worker in cluster.scheduler_info()["workers"].values())
         executor = cluster.get_executor(pure=False)
-        return in_order(lambda: executor, function, jobs, AHEAD * max(1, threads), stopped, remote=True)
+        return run_in_order(lambda: executor, function, jobs, JOBS_PER_WORKER * max(1, threads), stopped, remote=True)
     if workers == 1:
-        return _here(function, jobs, stopped)
-    return in_order(lambda: _processes(workers), function, jobs, AHEAD * workers, stopped)
+        return _run_here(function, jobs, stopped)
+    return run_in_order(lambda: _start_processes(workers), function, jobs, JOBS_PER_WORKER * workers, stopped)
 
 
-class Workers:
-    """Processes to which threads give jobs, so many at a time; one worker is this process."""
+class ProcessPool:
+    """A number of processes that several threads submit jobs to; with one worker the jobs run in this process."""
 
     def __init__(self, workers: int) -> None:
-        refuse_impossible(workers)
+        refuse_worker_count(workers)
         self._workers, self._closed = workers, False
         self._executor: ProcessPoolExecutor | None = None
         self._lock, self._turn = threading.Lock(), threading.Lock()
 
-    def run(self, function: Callable[[Job], Result], job: Job) -> Result | Lost:
-        """The result of a job, when a worker was free for it; raises what the function does.
+    def run(self, function: Callable[[Job], Result], job: Job) -> Result | LostJob:
+        """The result of a job, after waiting for a free worker; raises the errors of the function.
 
-        A job that ends its worker, for lack of memory say, is Lost, and others under way are done again. Raises
-        CancelledError for a job that was not begun before `close`.
+        A job whose worker dies, for example for lack of memory, gives a LostJob; other jobs that ran then are repeated.
+
+        Raises
+        ------
+        CancelledError : the job had not started when `close` was called.
         """
         if self._workers == 1:
-            return self._in_turn(lambda: function(job))
+            return self._run_in_turn(lambda: function(job))
         with self._lock:
             if self._closed:
                 raise CancelledError
-            executor = self._executor = self._executor or _processes(self._workers)
+            executor = self._executor = self._executor or _start_processes(self._workers)
         try:
             return executor.submit(function, job).result()
-        except BrokenExecutor:  # by this job or another
+        except BrokenExecutor:  # this job or another one ended its worker
             with self._lock:
                 if self._executor is executor:
                     self._executor = None
-            return self._in_turn(lambda: _alone(function, job))
+            return self._run_in_turn(lambda: _run_alone(function, job))
 
-    def _in_turn(self, act: Callable[[], Result | Lost]) -> Result | Lost:
+    def _run_in_turn(self, act: Callable[[], Result | LostJob]) -> Result | LostJob:
         with self._turn:
             if self._closed:
                 raise CancelledError
             return act()
 
     def close(self) -> None:
-        """Begin no further job; those under way are not waited for."""
+        """Start no more jobs; running jobs are not waited for."""
         with self._lock:
             self._closed = True
             if self._executor is not None:
                 self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-def refuse_impossible(workers: int) -> None:
-    """Raise UsageError for a number of workers that nobody can have, before anything is written."""
+def refuse_worker_count(workers: int) -> None:
+    """Raise UsageError for fewer workers than one; called before anything is written."""
     whole_number(workers, "the number of workers", 1)
 
 
-def _here(
+def _run_here(
     function: Callable[[Job], Result], jobs: Iterable[Job], stopped: Callable[[], bool]
-) -> Generator[tuple[Job, Result | Lost], None, None]:
+) -> Generator[tuple[Job, Result | LostJob], None, None]:
     for job in jobs:
         if stopped():
             return
         yield job, function(job)
 
 
-def in_order(
+def run_in_order(
     start: Callable[[], Executor],
     function: Callable[[Job], Result],
     jobs: Iterable[Job],
     window: int,
     stopped: Callable[[], bool],
     remote: bool = False,
-) -> Generator[tuple[Job, Result | Lost], None, None]:
-    """Each job with its result in the order of the jobs, `window` of them under way in what `start` gives."""
-    left = iter(jobs)
+) -> Generator[tuple[Job, Result | LostJob], None, None]:
+    """Each job with its result, in the order of the jobs, with at most `window` jobs submitted at a time.
+
+    start: makes the executor, again after a job has ended a worker; remote: the executor is a cluster, whose errors
+    mean that the job was lost. The other parameters are those of `run_jobs`.
+    """
+    remaining = iter(jobs)
     executor = start()
     waiting: deque[tuple[Job, Future[Result]]] = deque()
     try:
         while not stopped():
-            waiting += [(job, executor.submit(function, job)) for job in islice(left, window - len(waiting))]
+            new = islice(remaining, window - len(waiting))
+            waiting += [(job, executor.submit(function, job)) for job in new]
             if not waiting:
                 return
             job, future = waiting.popleft()
-            result: Result | Lost
-            if not _finished(future, stopped):
+            result: Result | LostJob
+            if not _wait_for_result(future, stopped):
                 return
             try:
                 result = future.result()
-            except BrokenExecutor:  # one of those under way ended its process: the oldest alone, the others again
+            except BrokenExecutor:  # one of the jobs ended its process: run the oldest alone, submit the others again
                 executor.shutdown(wait=False)
-                result = _alone(function, job)
+                result = _run_alone(function, job)
                 executor = start()
                 waiting = deque((other, executor.submit(function, other)) for other, _ in waiting)
             except Exception as error:
                 if not remote:
                     raise
-                result = Lost(str(error))  # dask gave it up: its workers died, or cannot be reached
+                result = LostJob(str(error))  # dask gave up the job: its workers died or cannot be reached
             yield job, result
     finally:
         for _, future in waiting:
             future.cancel()
-        executor.shutdown(wait=not remote)  # a cluster forgets what is under way
+        executor.shutdown(wait=not remote)  # a cluster drops the running jobs
 
 
-def _finished(future: Future[Result], stopped: Callable[[], bool]) -> bool:
-    """Wait for a result; False where the work was stopped before."""
+def _wait_for_result(future: Future[Result], stopped: Callable[[], bool]) -> bool:
+    """Whether the result is there, after waiting for it; False where the work was stopped first."""
     while not future.done():
         if stopped():
             return False
@@ -164,21 +187,21 @@ def _finished(future: Future[Result], stopped: Callable[[], bool]) -> bool:
     return True
 
 
-def _alone(function: Callable[[Job], Result], job: Job) -> Result | Lost:
-    with _processes(1) as executor:
+def _run_alone(function: Callable[[Job], Result], job: Job) -> Result | LostJob:
+    with _start_processes(1) as executor:
         try:
             return executor.submit(function, job).result()
         except BrokenExecutor as error:
-            return Lost(str(error))
+            return LostJob(str(error))
 
 
-def _processes(workers: int) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")  # a fork would copy zarr's and Arrow's threads in mid-air
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare)
+def _start_processes(workers: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of running zarr and Arrow threads
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
 
 
-def _prepare() -> None:
-    """A worker leaves Ctrl-C to its parent, and ends when its parent is killed."""
+def _prepare_worker() -> None:
+    """Let a worker ignore Ctrl-C, which its parent handles, and end when its parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -186,10 +209,18 @@ def _prepare() -> None:
 
 
 @contextmanager
-def cluster_at(address: str | None, workers: int) -> Iterator[Any]:
-    """A dask.distributed.Client for "local", the address of a scheduler, or its scheduler file; None for None.
+def connect_cluster(address: str | None, workers: int) -> Iterator[Any]:
+    """A dask.distributed.Client; None where `address` is None.
 
-    Raises MissingDependencyError without dask, UsageError where no scheduler answers.
+    Parameters
+    ----------
+    address : "local" for a cluster of processes on this machine, the address of a scheduler, or its scheduler file.
+    workers : the number of processes of a local cluster.
+
+    Raises
+    ------
+    MissingDependencyError : dask is not installed.
+    UsageError : no scheduler answers at the address.
     """
     if address is None:
         yield None

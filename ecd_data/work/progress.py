@@ -1,4 +1,7 @@
-"""How far long work is: a bar on a terminal, and a line an item elsewhere, as in the log file of a batch job."""
+"""The progress of long work: rich's bar on a terminal, and a line for each item elsewhere, as in a job's log file.
+
+The lines are our own, since rich and tqdm redraw a bar, which fills a log file with control characters.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from ecd_data.safe_text import printable
 
 Item = TypeVar("Item")
 
-MANY = 1000  # items; of more, those that come within PAUSE_SECONDS of the last line get none, so that a log stays short
+MANY_ITEMS = 1000  # from this number of items on a log gets at most one line in PAUSE_SECONDS
 PAUSE_SECONDS = 1.0
-SILENCE_SECONDS = 30.0  # after which a line is due although no item has ended
+SILENCE_SECONDS = 30.0  # after this time without a line one is printed although no item was completed
 
 
 class Progress:
-    """How far one work is; this one counts and shows nothing, which is what a quiet call gets.
+    """The progress of one work. This class counts and shows nothing, for a quiet call.
 
     on_terminal: whether a bar is shown. All methods may be called from any thread.
     """
@@ -31,22 +34,22 @@ class Progress:
         self._lock = threading.Lock()
 
     def advance(self, name: str = "", count: int = 1) -> None:
-        """Note that `count` items are done, the last one of this name."""
+        """Count `count` more items as done; `name` is that of the last one."""
         with self._lock:
             self.done += count
             self._show(name)
 
-    def show(self, done: int, told: str = "", total: int | None = None) -> None:
-        """Note how many items are done in all and what is to be told of them; `total` where it is known only now."""
+    def show(self, done: int, note: str = "", total: int | None = None) -> None:
+        """Set the number of items done, and show a note; `total` sets the number of all items."""
         with self._lock:
             self.done, self.total = done, self.total if total is None else total
-            self._show(told)
+            self._show(note)
 
     def say(self, line: str) -> None:
-        """Print a line, above the bar where there is one, also in a quiet call: for what went wrong."""
+        """Print a line about a failure, above the bar where there is one; a quiet call prints it too."""
         print(printable(line), file=sys.stderr, flush=True)
 
-    def _show(self, told: str) -> None:
+    def _show(self, note: str) -> None:
         pass
 
 
@@ -58,13 +61,13 @@ class _Lines(Progress):
         if total:
             self.say(f"{what}: 0 of {total:,}")
 
-    def _show(self, told: str) -> None:
+    def _show(self, note: str) -> None:
         since = time.monotonic() - self._last
-        many = (self.total or 0) > MANY and self.done != self.total
+        many = (self.total or 0) > MANY_ITEMS and self.done != self.total
         if (self.done != self._printed and not (many and since < PAUSE_SECONDS)) or since >= SILENCE_SECONDS:
             self._printed, self._last = self.done, time.monotonic()
             of = "" if self.total is None else f" of {self.total:,}"
-            self.say(f"{self.what}: {self.done:,}{of}" + (f", {told}" if told else ""))
+            self.say(f"{self.what}: {self.done:,}{of}" + (f", {note}" if note else ""))
 
 
 class _Bar(Progress):
@@ -72,18 +75,25 @@ class _Bar(Progress):
 
     def __init__(self, what: str, total: int | None, bar: Any) -> None:
         super().__init__(what, total)
-        self._bar, self._task = bar, bar.add_task(what, total=total, told="")
+        self._bar, self._task = bar, bar.add_task(what, total=total, note="")
 
     def say(self, line: str) -> None:
         self._bar.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
-    def _show(self, told: str) -> None:
-        self._bar.update(self._task, completed=self.done, total=self.total, told=printable(told))
+    def _show(self, note: str) -> None:
+        self._bar.update(self._task, completed=self.done, total=self.total, note=printable(note))
 
 
 @contextmanager
-def progress_of(what: str, total: int | None, wanted: bool = True) -> Iterator[Progress]:
-    """The Progress of a work of `total` items (None: not known yet), shown on stderr where it is wanted."""
+def show_progress(what: str, total: int | None, wanted: bool = True) -> Iterator[Progress]:
+    """The Progress of a work, shown on stderr.
+
+    Parameters
+    ----------
+    what : what is done, as in "verifying".
+    total : the number of items; None while it is unknown.
+    wanted : whether anything is shown.
+    """
     if not wanted:
         yield Progress(what, total)
         return
@@ -96,15 +106,18 @@ def progress_of(what: str, total: int | None, wanted: bool = True) -> Iterator[P
     from rich.progress import Progress as Bars
 
     columns = TextColumn(escape(what)), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    with Bars(*columns, TextColumn("{task.fields[told]}", markup=False), console=Console(stderr=True)) as bar:
+    with Bars(*columns, TextColumn("{task.fields[note]}", markup=False), console=Console(stderr=True)) as bar:
         yield _Bar(what, total, bar)
 
 
-def tracked(
+def track_progress(
     items: Iterable[Item], total: int, what: str, wanted: bool, name: Callable[[Item], str] = lambda item: ""
 ) -> Iterator[Item]:
-    """The items, each noted as done when the next one is asked for; `name` is what a line calls it."""
-    with progress_of(what, total, wanted) as progress:
+    """The items, each counted as done when the next one is requested; `name` gives the name of an item in a line.
+
+    The other parameters are those of `show_progress`.
+    """
+    with show_progress(what, total, wanted) as progress:
         for item in items:
             yield item
             progress.advance(name(item))

@@ -30,7 +30,7 @@ def info(
 ) -> None:
     """Say what a density file, the OUTCAR or vasprun.xml of a run, or a store holds."""
     from ecd_data.io.archives import split_member
-    from ecd_data.io.locations import path_of
+    from ecd_data.io.locations import local_path
     from ecd_data.store.data_root import CONFIGURATIONS, open_store
 
     if id is None and Path(split_member(source)[0]).is_file():
@@ -48,7 +48,7 @@ def info(
         return
     if unit is not None:
         raise UsageError(f"{source} is no file: --unit states the unit in a cube or XSF, leave it out")
-    if source not in CONFIGURATIONS and path_of(source) is not None and not Path(source).exists():
+    if source not in CONFIGURATIONS and local_path(source) is not None and not Path(source).exists():
         raise not_found(source)
     store = open_store(source)
     if id is not None:
@@ -91,15 +91,15 @@ def check(
     unit: Unit = None,
 ) -> None:
     """Give a verdict on each density; exit code 1 when one is bad. docs/checks.md lists the problems and flags."""
-    from ecd_data.checks.verdicts import as_json, entries, verdicts
+    from ecd_data.checks.verdicts import check_entries, find_entries, report_json
 
     results = []
-    for entry, report in verdicts(entries(sources, unit), pair):
+    for entry, report in check_entries(find_entries(sources, unit), pair):
         results.append((entry, report))
         if not json and not (bad and report.ok):
             print(f"{entry.name}: {_verdict(report)}", flush=True)
     if json:
-        print_lines(as_json(results))
+        print_lines(report_json(results))
     elif len(results) > FEW:
         print(_tally(results))
     raise typer.Exit(0 if all(report.ok for _, report in results) else 1)

@@ -54,7 +54,7 @@ def relax(
     """Relax cells and atoms with PBE into a JSON of crystals for `ecd dft run`; a second call continues."""
     from ecd_data.dft import relax
     from ecd_data.dft.hubbard import load_hubbard_u
-    from ecd_data.work.process_pool import cluster_at
+    from ecd_data.work.process_pool import connect_cluster
 
     if len(crystals) < 2 or crystals[-1].suffix != ".json":
         raise UsageError(
@@ -62,7 +62,7 @@ def relax(
         )
     writable(crystals[-1].absolute())
     table = None if u is None else load_hubbard_u(u)
-    with cluster_at(dask, processes) as cluster:
+    with connect_cluster(dask, processes) as cluster:
         report = relax(
             crystals[:-1],
             crystals[-1],
@@ -102,12 +102,12 @@ def run(
     """Compute the densities of crystals into a store; a second call continues."""
     from ecd_data.dft import run
     from ecd_data.dft.hubbard import load_hubbard_u
-    from ecd_data.work.process_pool import cluster_at
+    from ecd_data.work.process_pool import connect_cluster
 
     if len(crystals) < 2:
         raise UsageError("ecd dft run wants structure files and, last, the store to write: ecd dft run Si.cif my.ecd")
     table = None if u is None else load_hubbard_u(u)
-    with cluster_at(dask, processes) as cluster:
+    with connect_cluster(dask, processes) as cluster:
         report = run(
             crystals[:-1],
             crystals[-1],

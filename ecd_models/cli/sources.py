@@ -60,9 +60,9 @@ def looks_like_file(source: str) -> bool:
 
 def not_found(source: str) -> StoreError:
     """The error that says that there is nothing of this name, with what is alike beside it."""
-    from ecd_data.store.near_ids import near
+    from ecd_data.store.near_ids import suggest_ids
 
     folder = Path(source).parent
-    beside = near(Path(source).name, [path.name for path in folder.iterdir()]) if folder.is_dir() else []
+    beside = suggest_ids(Path(source).name, [path.name for path in folder.iterdir()]) if folder.is_dir() else []
     hint = f"; near: {', '.join(beside)}" if beside else "" if folder.is_dir() else f"; there is no folder {folder}"
     return StoreError(f"{source} was not found: there is no such file or folder here{hint}")

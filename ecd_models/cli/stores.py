@@ -12,7 +12,7 @@ from ecd_models.cli.options import Quiet, Unit
 from ecd_models.cli.terminal import print
 
 if TYPE_CHECKING:
-    from ecd_data.store.copy import Copy
+    from ecd_data.store.copy import CopyReport
 
 SHOWN = 20  # failures; a longer list is in the journal
 Workers = Annotated[int, typer.Option("--workers", "-j", help="Processes; the result does not depend on it.")]
@@ -32,12 +32,12 @@ def convert(
 ) -> None:
     """Turn density files into a store; a second call continues."""
     from ecd_data import convert
-    from ecd_data.work.process_pool import cluster_at
+    from ecd_data.work.process_pool import connect_cluster
 
     if len(sources) < 2:
         raise UsageError("ecd convert wants sources and, last, the store to write: ecd convert run1/CHGCAR my.ecd")
     options = {"bound": bound, "pipeline": pipeline, "unit": unit, "workers": workers, "progress": not quiet}
-    with cluster_at(dask, workers) as cluster:
+    with connect_cluster(dask, workers) as cluster:
         report = convert(sources[:-1], sources[-1], cluster=cluster, **options)  # type: ignore[arg-type]
     for file, reason in list(report.failed.items())[:SHOWN]:
         print(f"left out: {file}: {reason.removeprefix(file).lstrip(':, ')}", file=sys.stderr)
@@ -132,7 +132,7 @@ def verify(
     raise typer.Exit(0 if report.ok else 1)
 
 
-def _say(report: Copy) -> None:
+def _say(report: CopyReport) -> None:
     from ecd_data.store import Store
 
     size = sum(Store(report.store).columns("length")["length"].to_pylist())

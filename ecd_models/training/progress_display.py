@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ecd_data.work.progress import SILENCE_SECONDS, progress_of
+from ecd_data.work.progress import SILENCE_SECONDS, show_progress
 
 if TYPE_CHECKING:
     from ecd_models.training.loop import Progress
@@ -23,7 +23,7 @@ def training_progress(steps: int, shown: bool = True) -> Iterator[Callable[[Prog
     pace = Pace()
     last: list[float | None] = [None]
     said = [time.monotonic()]
-    with progress_of("training", steps, sys.stderr.isatty()) as bar:
+    with show_progress("training", steps, sys.stderr.isatty()) as bar:
 
         def told(p: Progress) -> None:
             speed = pace(p)
@@ -74,7 +74,7 @@ def evaluation_progress(shown: bool = True) -> Iterator[Callable[[int, int, str,
     if not shown:
         yield None
         return
-    with progress_of("evaluating", None) as bar:
+    with show_progress("evaluating", None) as bar:
         yield lambda done, total, id, error: bar.show(done, f"{id}: {100 * error:.3f} %", total)
 
 
@@ -84,7 +84,7 @@ def counting(what: str, total: int, shown: bool = True) -> Iterator[Callable[[in
     if not shown:
         yield None
         return
-    with progress_of(what, total, sys.stderr.isatty()) as bar:
+    with show_progress(what, total, sys.stderr.isatty()) as bar:
         yield (lambda count: bar.advance(count=count)) if bar.on_terminal else None
     if not bar.on_terminal:
         bar.say(f"{what}: {total:,} grid points predicted")

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ecd_data.errors import StoreError
-from ecd_data.io.arrow_files import ParquetSource, in_memory
+from ecd_data.io.arrow_files import ParquetSource, memory_file
 from ecd_data.store import index as index_module
-from ecd_data.store.data_root import embedded
+from ecd_data.store.data_root import sample_store
 from ecd_data.store.index import Index, save_index
 
 TABLE = pa.table(
@@ -44,13 +44,13 @@ def test_any_columns_come_from_anywhere(tmp_path, source, names, group):
 
 @pytest.mark.parametrize("keep", [0, 3, 9, 2000, -3])
 def test_a_cut_file_is_an_error_wherever_it_lies(tmp_path, served, monkeypatch, keep):
-    whole = (Index(f"{embedded('pbe')}/index.parquet")).table()
+    whole = (Index(f"{sample_store('pbe')}/index.parquet")).table()
     save_index(whole, tmp_path / "index.parquet")
     path = tmp_path / "index.parquet"
     path.write_bytes(path.read_bytes()[:keep])
     url = served(tmp_path)
     for place, small in ((path, 1 << 30), (f"{url}/index.parquet", 1 << 30), (f"{url}/index.parquet", 1)):
-        monkeypatch.setattr(index_module, "WHOLE", small)
+        monkeypatch.setattr(index_module, "SMALL_INDEX", small)
         with pytest.raises(StoreError, match="damaged"):
             Index(place)
 
@@ -58,7 +58,7 @@ def test_a_cut_file_is_an_error_wherever_it_lies(tmp_path, served, monkeypatch, 
 def test_nothing_of_pythons_is_given_to_arrows_threads():
     """They would need the interpreter to let go of it, and abort a program that has ended by then."""
     before = sys.getrefcount(content := bytes(range(200)))
-    held = in_memory(content)
+    held = memory_file(content)
     assert sys.getrefcount(content) == before
     assert held.read() == content
 
@@ -66,5 +66,5 @@ def test_nothing_of_pythons_is_given_to_arrows_threads():
 @pytest.mark.slow
 def test_programs_that_end_at_once_end_well():
     command = [sys.executable, "-c", "import sys; from ecd_data.store.index import Index; Index(sys.argv[1]).table()"]
-    ends = {subprocess.run([*command, f"{embedded('pbe')}/index.parquet"]).returncode for _ in range(60)}
+    ends = {subprocess.run([*command, f"{sample_store('pbe')}/index.parquet"]).returncode for _ in range(60)}
     assert ends == {0}

@@ -71,7 +71,7 @@ def sample(tmp_path, monkeypatch):
         write_store(tmp_path / f"{name}.ecd", ["MgO_rs", "NaCl_rs", "NaCl_rs-d1", "KCl_rs", "MgO_rs-d1"])
     (tmp_path / "splits.json").write_text(json.dumps({"pbe": SAMPLE_PARTS, "hse": SAMPLE_PARTS}))
     monkeypatch.setattr(tasks, "SAMPLE", tmp_path / "splits.json")
-    monkeypatch.setattr(data_root, "embedded", lambda name: str(tmp_path / f"{data_root.EMBEDDED[name]}.ecd"))
+    monkeypatch.setattr(data_root, "sample_store", lambda name: str(tmp_path / f"{data_root.SAMPLE_STORES[name]}.ecd"))
     return tmp_path
 
 
@@ -455,7 +455,7 @@ def test_what_is_absent_is_said(root, caplog):
 
 @pytest.mark.parametrize("name", ["pbe", "hse", "ecd_pbe", "ecd_hse", "ecd_pbe_hse_tuning"])
 def test_the_sample_serves_with_its_own_split(sample, name, caplog):
-    data_root._say_once.cache_clear()
+    data_root._warn_of_sample.cache_clear()
     with caplog.at_level(logging.INFO, "ecd_data"):
         loaded = load_dataset("ecd", name)
     assert {split: sorted(rows) for split, rows in ids(loaded).items()} == {

@@ -12,7 +12,7 @@ import pytest
 
 from ecd_data import Crystal, Density, check, convert, open_store, read, write
 from ecd_data.checks import FLAGS, PROBLEMS, Report, check_pair
-from ecd_data.checks.verdicts import as_json, entries, verdicts
+from ecd_data.checks.verdicts import check_entries, find_entries, report_json
 from ecd_data.errors import UsageError
 from ecd_data.formats import read_run
 from ecd_data.vasp_grid import vasp_fine_grid
@@ -207,7 +207,7 @@ def test_a_count_of_a_large_cell_may_be_off_by_more(tmp_path):
     write(convert_one, rho)
     convert(convert_one, tmp_path / "my.ecd")
     assert "fractional-count" in open_store(tmp_path / "my.ecd").row("x")["flags"]
-    [(_, report)] = verdicts(entries([tmp_path / "my.ecd"]))  # whose own count is not what a run stated
+    [(_, report)] = check_entries(find_entries([tmp_path / "my.ecd"]))  # whose own count is not what a run stated
     assert "fractional-count" in report.flags
 
 
@@ -268,21 +268,21 @@ def test_files_folders_stores_and_their_entries(tmp_path):
     (tmp_path / "cut_CHGCAR").write_bytes((tmp_path / "b_CHGCAR").read_bytes()[:999])
     store = tmp_path / "my.ecd"
     convert([tmp_path / "a_CHGCAR", tmp_path / "b_CHGCAR", tmp_path / "sub"], store)
-    found = entries([tmp_path / "*_CHGCAR", tmp_path / "sub", store, tmp_path / "nothing"])
-    results = {entry.name: report for entry, report in verdicts(found)}
+    found = find_entries([tmp_path / "*_CHGCAR", tmp_path / "sub", store, tmp_path / "nothing"])
+    results = {entry.name: report for entry, report in check_entries(found)}
     assert list(results) == [
         *(str(tmp_path / f"{name}_CHGCAR") for name in ("a", "b", "cut")),
         str(tmp_path / "sub" / "CHGCAR"),
         *(f"{store}::{id}" for id in ("a", "b", "sub")),
         str(tmp_path / "nothing"),
     ]
-    assert [entry.id for entry in entries([f"{store}::b"])] == ["b"]
+    assert [entry.id for entry in find_entries([f"{store}::b"])] == ["b"]
     bad = {name: names(report) for name, report in results.items() if not report.ok}
     assert bad == {str(tmp_path / name): ["unreadable"] for name in ("cut_CHGCAR", "nothing")}
     assert "does not exist" in results[str(tmp_path / "nothing")].problems[0]
     assert "duplicate" in results[str(tmp_path / "sub" / "CHGCAR")].flags
     assert "duplicate" in results[f"{store}::sub"].flags
-    report = json.loads(as_json((entry, results[entry.name]) for entry in found))
+    report = json.loads(report_json((entry, results[entry.name]) for entry in found))
     assert (report["ok"], report["checked"], report["bad"]) == (False, 8, 2)
     assert report["entries"][f"{store}::a"] == {"ok": True, "problems": {}, "flags": {}}
 
@@ -298,15 +298,15 @@ def test_pairs_of_stores(tmp_path):
     pbe, hse = tmp_path / "pbe.ecd", tmp_path / "hse.ecd"
     convert(str(tmp_path / "*_CHGCAR"), pbe)
     convert(tmp_path / "hse", hse)
-    results = {entry.id: report for entry, report in verdicts(entries([hse]), pbe)}
+    results = {entry.id: report for entry, report in check_entries(find_entries([hse]), pbe)}
     assert results["good"].flags == ()
     assert results["frozen"].flags == ("frozen-density", "duplicate")
     assert results["alone"].ok
     assert results["alone"].flags[0] == "pair-missing"
     assert str(pbe) in str(results["alone"].notes)
     with pytest.raises(UsageError, match=r"none of the 1 densities .*'alone'"):
-        list(verdicts(entries([f"{hse}::alone"]), pbe))
-    [(_, report)] = verdicts(entries([tmp_path / "hse" / "frozen_CHGCAR"]), tmp_path / "frozen_CHGCAR")
+        list(check_entries(find_entries([f"{hse}::alone"]), pbe))
+    [(_, report)] = check_entries(find_entries([tmp_path / "hse" / "frozen_CHGCAR"]), tmp_path / "frozen_CHGCAR")
     assert report.flags == ("frozen-density",)
 
 
@@ -328,6 +328,6 @@ def test_flags_of_a_published_run_land_in_the_index(shared, tmp_path):
     assert row["functional"] == "HSE06+U"
     assert row["gap_eV"] == 0
     assert store["PrN"].meta["settings"]["icharg"] == 11
-    [(_, report)] = verdicts(entries([tmp_path / "my.ecd"]))
+    [(_, report)] = check_entries(find_entries([tmp_path / "my.ecd"]))
     assert report.ok
     assert set(report.flags) == set(row["flags"])

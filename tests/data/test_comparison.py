@@ -20,7 +20,7 @@ def moved(crystal: Crystal, **changes: object) -> Crystal:
 
 def test_a_density_and_itself():
     found = compare(RHO, RHO)
-    assert (found.eps_mae, found.largest, found.mean_absolute, found.apart) == (0, 0, 0, 0)
+    assert (found.eps_mae, found.largest, found.mean_absolute, found.atom_displacement) == (0, 0, 0, 0)
     assert found.notes == []
 
 
@@ -95,8 +95,8 @@ def test_other_crystals_are_refused(other, words):
 def test_atoms_a_little_apart_are_told():
     near = replace(RHO.crystal, frac_coords=RHO.frac_coords + [[0.005, 0, 0], [0, 0, 0], [0, 0, 0]])
     found = compare(Density(near, RHO.values), RHO)
-    assert found.apart == pytest.approx(0.005 * np.linalg.norm(RHO.lattice[0]))
-    assert any("0.021 Å apart" in note for note in found.notes)
+    assert found.atom_displacement == pytest.approx(0.005 * np.linalg.norm(RHO.lattice[0]))
+    assert any("by up to 0.021 Å" in note for note in found.notes)
 
 
 def test_magnetizations_are_compared_where_both_have_one():

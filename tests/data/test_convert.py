@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from ecd_data import Store, check, convert, read, write
-from ecd_data.checks.verdicts import entries, verdicts
+from ecd_data.checks.verdicts import check_entries, find_entries
 from ecd_data.conversion.sources import default_id, find_sources
 from ecd_data.errors import StoreError, UsageError
 from tests.conftest import smooth_density
@@ -149,7 +149,7 @@ def test_a_file_and_its_compressed_copy_are_one(tmp_path, caplog, names):
     report = convert(tmp_path / "runs", tmp_path / "a.ecd")
     assert (len(report.added), report.failed) == (2, {})
     assert "hold the same density" in caplog.text
-    results = list(verdicts(entries([tmp_path / "runs"])))
+    results = list(check_entries(find_entries([tmp_path / "runs"])))
     assert len(results) == 2
     write(tmp_path / "runs" / names[1], replace(rho, values=2 * rho.values))
     report = convert(tmp_path / "runs", tmp_path / "b.ecd")
@@ -181,7 +181,7 @@ def test_nothing_to_convert(tmp_path):
 def test_a_store_path_that_is_a_file_or_another_folder(files, tmp_path):
     before = (files / "MgO" / "CHGCAR").read_bytes()
     for place in (files / "MgO" / "CHGCAR", files):
-        with pytest.raises(UsageError, match="name a"):
+        with pytest.raises(UsageError, match="give a"):
             convert(files, place)
     assert (files / "MgO" / "CHGCAR").read_bytes() == before
     assert not (files / "parts").exists()
@@ -327,11 +327,11 @@ def test_the_store_does_not_depend_on_the_number_of_workers(many, tmp_path, monk
 
 def test_the_store_does_not_depend_on_a_dask_cluster(files, tmp_path, monkeypatch):
     pytest.importorskip("dask.distributed", reason="pip install 'ecd-data[cluster]'")
-    from ecd_data.work.process_pool import cluster_at
+    from ecd_data.work.process_pool import connect_cluster
 
     monkeypatch.chdir(files)
     convert(".", tmp_path / "1.ecd")
-    with cluster_at("local", 1) as cluster:
+    with connect_cluster("local", 1) as cluster:
         report = convert(".", tmp_path / "dask.ecd", cluster=cluster)
     assert len(report.added) == 4
     assert bytes_of(tmp_path / "1.ecd") == bytes_of(tmp_path / "dask.ecd")
@@ -339,26 +339,26 @@ def test_the_store_does_not_depend_on_a_dask_cluster(files, tmp_path, monkeypatc
 
 def test_no_scheduler_is_one_sentence():
     pytest.importorskip("dask.distributed", reason="pip install 'ecd-data[cluster]'")
-    from ecd_data.work.process_pool import cluster_at
+    from ecd_data.work.process_pool import connect_cluster
 
-    with pytest.raises(UsageError, match="no Dask scheduler answers at nonsense"), cluster_at("nonsense", 1):
+    with pytest.raises(UsageError, match="no Dask scheduler answers at nonsense"), connect_cluster("nonsense", 1):
         pass
 
 
 def test_a_job_that_ends_its_process_is_lost_alone():
-    from ecd_data.work.process_pool import Lost, spread
+    from ecd_data.work.process_pool import LostJob, run_jobs
 
     jobs = ["0", "1", "__import__('os').kill(__import__('os').getpid(), 9)", "3"]  # as the system kills for memory
-    results = list(spread(eval, jobs, workers=2))
+    results = list(run_jobs(eval, jobs, workers=2))
     assert [job for job, _ in results] == jobs
-    assert [r for _, r in results if not isinstance(r, Lost)] == [0, 1, 3]
-    assert isinstance(results[2][1], Lost)
+    assert [r for _, r in results if not isinstance(r, LostJob)] == [0, 1, 3]
+    assert isinstance(results[2][1], LostJob)
 
 
 def test_what_is_under_way_does_not_grow_with_the_number_of_jobs():
     from concurrent.futures import ThreadPoolExecutor
 
-    from ecd_data.work.process_pool import in_order
+    from ecd_data.work.process_pool import run_in_order
 
     taken = 0
 
@@ -369,7 +369,7 @@ def test_what_is_under_way_does_not_grow_with_the_number_of_jobs():
             yield taken
 
     with ThreadPoolExecutor(2) as threads:
-        results = in_order(lambda: threads, float, endless(), 5, lambda: False)
+        results = run_in_order(lambda: threads, float, endless(), 5, lambda: False)
         for number in range(1, 50):
             assert next(results) == (number, number)
             assert taken <= number + 5

@@ -141,7 +141,7 @@ def test_formulas():
 
 def test_wrapping_moves_atoms_into_the_home_cell():
     crystal = Crystal(np.eye(3) * 4, np.array([1, 1]), np.array([[-0.25, 1.5, -1e-18], [2.0, 0.1, 0.9]]))
-    wrapped = crystal.wrapped()
+    wrapped = crystal.wrap_atoms()
     assert (wrapped.frac_coords >= 0).all()
     assert (wrapped.frac_coords < 1).all()
     np.testing.assert_allclose((wrapped.frac_coords - crystal.frac_coords) % 1 % 1, 0, atol=1e-12)

@@ -425,14 +425,14 @@ def test_offline_fetch_says_so_and_leaves_nothing(tmp_path: Path, monkeypatch: p
 def test_real_engine_repeats_itself_and_the_sample(tmp_path: Path) -> None:
     from ecd_data.density_error import eps_mae
     from ecd_data.sample.cells import structures
-    from ecd_data.store.data_root import embedded
+    from ecd_data.store.data_root import sample_store
 
     once, twice = (tmp_path / name for name in ("once.ecd", "twice.ecd"))
     for store in (once, twice):
         report = run({"Si_diamond": structures()["Si_diamond"]}, store, pwx="pw.x")
         assert report.done == ["Si_diamond"], report.failures
     mine, again = open_store(once)["Si_diamond"], open_store(twice)["Si_diamond"]
-    shipped = open_store(embedded("pbe"))["Si_diamond"]
+    shipped = open_store(sample_store("pbe"))["Si_diamond"]
     assert mine.shape == shipped.shape
     assert mine.nelect == pytest.approx(8, abs=1e-5)
     assert eps_mae(mine, again) < 1e-5

@@ -182,13 +182,13 @@ def test_worker_processes_give_the_same_crystals_and_failures(server, bodies, tm
 
 
 def test_a_worker_that_the_system_ends_loses_its_job_only():
-    from ecd_data.work.process_pool import Lost, Workers
+    from ecd_data.work.process_pool import LostJob, ProcessPool
 
-    workers = Workers(2)
-    assert isinstance(workers.run(os._exit, 1), Lost)
+    workers = ProcessPool(2)
+    assert isinstance(workers.run(os._exit, 1), LostJob)
     assert workers.run(abs, -1) == 1
     workers.close()
-    for closed in (workers, Workers(1)):
+    for closed in (workers, ProcessPool(1)):
         closed.close()
         with pytest.raises(CancelledError):
             closed.run(abs, -1)

@@ -31,17 +31,6 @@ def test_the_interpolant_goes_through_every_point_of_any_grid(shape):
     np.testing.assert_allclose(resample(resample(values, tuple(2 * n for n in shape)), shape), values, atol=1e-12)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_moved_polynomial_takes_the_values_of_moved_points(shape):
-    rng = np.random.default_rng(1)
-    spectrum = Spectrum.of_grid(rng.normal(size=shape))
-    shift, points = rng.random(3), rng.random((9, 3))
-    np.testing.assert_allclose(spectrum.moved(shift).at(points), spectrum.at(points + shift), atol=1e-11)
-    grid = spectrum.moved(shift).grid(spectrum.smallest_shape)
-    at = np.stack(np.meshgrid(*(np.arange(n) / n for n in grid.shape), indexing="ij"), axis=-1).reshape(-1, 3) + shift
-    np.testing.assert_allclose(grid.ravel(), spectrum.at(at), atol=1e-11)
-
-
 def test_impossible_grids_and_points_are_refused():
     spectrum = Spectrum.of_grid(smooth_density().values)
     for shape in ((0, 1, 1), (2, 2), (-1, 3, 3)):

@@ -10,7 +10,7 @@ import pytest
 
 from ecd_data.errors import StoreError
 from ecd_data.io import locations, web_files
-from ecd_data.io.locations import exists, open_url, path_of, read_url
+from ecd_data.io.locations import local_path, open_url, read_url, url_exists
 from tests.data.bad_server import bad_server
 
 DATA = np.random.default_rng(0).bytes(5000)
@@ -32,10 +32,10 @@ def test_paths_and_urls_of_files_are_the_same_place(tmp_path):
         assert read_url(place) == DATA
         assert read_url(place, 10, 30) == DATA[10:30]
         assert read_url(place, 4990) == DATA[4990:]
-        assert exists(place)
+        assert url_exists(place)
         with pytest.raises(FileNotFoundError):
             read_url(f"{place}b")
-    assert [path_of(url) for url in ("a/b", "s3://a/b", "zip://a::b.zip")] == ["a/b", None, None]
+    assert [local_path(url) for url in ("a/b", "s3://a/b", "zip://a::b.zip")] == ["a/b", None, None]
 
 
 @pytest.mark.parametrize("fault", ["busy", "error", "reset", "drop"])
@@ -47,7 +47,7 @@ def test_a_server_that_fails_for_a_moment_is_asked_again(server, fault):
 
 def test_a_server_that_keeps_failing_is_one_sentence(server):
     server.faults["/base/a"] = ["busy"] * 9
-    with pytest.raises(StoreError, match=r"/base/a cannot be read \(the server answers 503 .*\): check the place") as e:
+    with pytest.raises(StoreError, match=r"/base/a cannot be read \(the server answers 503 .*\): check the URL") as e:
         read_url(f"{server.url}/a")
     assert "\n" not in str(e.value)
     with pytest.raises(FileNotFoundError):
@@ -89,7 +89,7 @@ def test_an_open_file_of_a_server_reads_what_a_disk_does(monkeypatch):
         told = {"Content-Range": f"bytes {start}-{stop}/{len(DATA)}", "ETag": tag[0]}
         return SimpleNamespace(data=DATA[start : stop + 1], headers=told)
 
-    monkeypatch.setattr(web_files, "_asked", asked)
+    monkeypatch.setattr(web_files, "_request", asked)
     file, disk = web_files.WebFile("http://x.org/a", len(DATA), DATA[:100], (str(len(DATA)), "v1")), io.BytesIO(DATA)
     rng = np.random.default_rng(1)
     for _ in range(200):

@@ -11,8 +11,8 @@ import pytest
 
 from ecd_data import Crystal, Density
 from ecd_data.errors import MissingDependencyError, UsageError
-from ecd_data.plots.colours import colours_of
-from ecd_data.plots.plane import plane_of
+from ecd_data.plots.colours import choose_colours
+from ecd_data.plots.plane import choose_plane
 from tests.conftest import smooth_density
 
 pytest.importorskip("matplotlib")
@@ -67,7 +67,7 @@ def test_pictures_to_print(tmp_path, ending):
 )
 def test_what_is_beyond_the_colours_is_told_and_marked(tmp_path, change, words):
     rho = smooth_density()
-    plane = plane_of(rho).index
+    plane = choose_plane(rho).index
     values = rho.values.copy()
     values[:, :, plane] = change(values[:, :, plane])
     [note] = plot_slices(rho, replace(rho, values=values), tmp_path / "x.png")
@@ -79,31 +79,31 @@ def test_what_is_beyond_the_colours_is_told_and_marked(tmp_path, change, words):
 def test_a_scale_is_logarithmic_where_it_must_be():
     flat, peaked = np.linspace(0.2, 1, 100).reshape(10, 10), np.full((10, 10), 1e-3)
     peaked[5, 5] = 30.0
-    assert not colours_of(flat).log
-    assert colours_of(peaked).log
-    assert colours_of(flat, "log").log
-    assert not colours_of(peaked, "linear").log
+    assert not choose_colours(flat).log
+    assert choose_colours(peaked).log
+    assert choose_colours(flat, "log").log
+    assert not choose_colours(peaked, "linear").log
     for values in (flat, peaked, -peaked, peaked - 1, np.zeros((4, 4)), np.full((4, 4), 1e-30)):
         for scale in ("auto", "linear", "log"):
-            colours = colours_of(values, scale)
-            assert colours.beyond(values) == ""
+            colours = choose_colours(values, scale)
+            assert colours.describe_clipped(values) == ""
             assert np.isfinite(np.ma.filled(colours.norm()(values), 0.0)).all()
-    assert "logarithmic" in colours_of(peaked).label
-    assert "e/Å" in colours_of(flat).label
+    assert "logarithmic" in choose_colours(peaked).label
+    assert "e/Å" in choose_colours(flat).label
 
 
 def test_a_difference_density_has_a_signed_scale(tmp_path):
     rho = smooth_density()
     difference = replace(rho, values=rho.values - rho.values.mean())
-    assert colours_of(difference.values[:, :, 0]).signed
-    assert not colours_of(np.array([[1.0, -1e-3]])).signed  # noise around zero
+    assert choose_colours(difference.values[:, :, 0]).signed
+    assert not choose_colours(np.array([[1.0, -1e-3]])).signed  # noise around zero
     assert plot_density(difference, tmp_path / "x.png") == []
 
 
 def test_atoms_are_drawn_where_they_are():
     lattice = np.array([[4.0, 0, 0], [1.0, 5.0, 0], [0.7, -0.4, 6.0]])
     crystal = Crystal(lattice, [14, 8, 1], [[0.25, 0.5, 0.5], [0.0, 0.0, 0.55], [0.1, 0.1, 0.9]])
-    plane = plane_of(Density(crystal, np.ones((8, 8, 10))))
+    plane = choose_plane(Density(crystal, np.ones((8, 8, 10))))
     assert plane.name == "plane c = 0.5"
     atoms = list(plane.atoms())
     assert {symbol for symbol, _, _ in atoms} == {"Si", "O"}
@@ -122,8 +122,8 @@ def test_atoms_are_drawn_where_they_are():
 @pytest.mark.parametrize("axis", "abc")
 def test_the_corners_span_two_cells_each_way(axis):
     rho = smooth_density((6, 8, 10))
-    plane = plane_of(rho, axis, 0.5)
-    x, y = plane.corners(plane.cut(rho.values).shape)
+    plane = choose_plane(rho, axis, 0.5)
+    x, y = plane.corners(plane.slice_values(rho.values).shape)
     sides = [rho.lattice["abc".index(other)] for other in "abc" if other != axis]
     area = 4 * np.linalg.norm(np.cross(*sides))
     one = np.array([x[-1, 0] - x[0, 0], y[-1, 0] - y[0, 0]])
@@ -133,17 +133,17 @@ def test_the_corners_span_two_cells_each_way(axis):
 
 def test_the_plane_is_chosen_by_axis_and_place():
     rho = smooth_density((6, 8, 10))
-    assert plane_of(rho, "b", 0.5).index == 4
+    assert choose_plane(rho, "b", 0.5).index == 4
     for outside in (-0.5, 1.01, 7.5, float("nan"), "x"):
         with pytest.raises(UsageError, match="position is a"):
-            plane_of(rho, "a", outside)
-    assert plane_of(rho, "a", 1.0).index == 0
-    assert np.array_equal(plane_of(rho, "b", 0.5).cut(rho.values)[:6, :10], rho.values[:, 4, :])
+            choose_plane(rho, "a", outside)
+    assert choose_plane(rho, "a", 1.0).index == 0
+    assert np.array_equal(choose_plane(rho, "b", 0.5).slice_values(rho.values)[:6, :10], rho.values[:, 4, :])
     for axis, at in (("x", None), ("c", float("nan"))):
         with pytest.raises(UsageError):
-            plane_of(rho, axis, at)
+            choose_plane(rho, axis, at)
     with pytest.raises(UsageError, match="auto, linear, log"):
-        colours_of(rho.values, "ln")
+        choose_colours(rho.values, "ln")
 
 
 def test_other_grids_are_refused(tmp_path):

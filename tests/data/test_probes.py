@@ -17,7 +17,7 @@ from ecd_data.errors import StoreError, UnknownIdError, UsageError
 from ecd_data.store import Store, StoreWriter
 from ecd_data.store.probes import extract as probes_extract
 from ecd_data.store.probes.extract import extract_probes
-from ecd_data.store.probes.permutation import keys_of, permuted, start_of
+from ecd_data.store.probes.permutation import permute, round_keys, start_position
 from tests.conftest import smooth_density
 
 SHAPES = [(12, 10, 15), (9, 10, 11), (16, 16, 16), (8, 9, 7), (10, 10, 10), (3, 4, 5)]
@@ -39,7 +39,7 @@ def path(written, tmp_path):
 
 
 def order(size, seed=0, id="crystal"):
-    return permuted(np.arange(size)[None], [size], keys_of(seed, id))[0]
+    return permute(np.arange(size)[None], [size], round_keys(seed, id))[0]
 
 
 @pytest.mark.parametrize("size", [*range(1, 40), 97, 1000, 4096, 12345])
@@ -50,7 +50,7 @@ def test_every_grid_point_has_one_position(size):
 def test_crystals_are_permuted_together_as_alone():
     sizes, ids = [60, 4096, 12345], ["a", "b", "c"]
     positions = np.arange(150).reshape(3, 50)
-    together = permuted(positions, sizes, [keys_of(1, id) for id in ids])
+    together = permute(positions, sizes, [round_keys(1, id) for id in ids])
     for row, (size, id) in enumerate(zip(sizes, ids, strict=True)):
         assert np.array_equal(together[row], order(size, 1, id)[positions[row] % size][:50])
 
@@ -119,7 +119,7 @@ def test_no_probe_comes_twice_until_they_are_used_up(path):
 
 
 def test_samples_of_an_epoch_start_anywhere():
-    starts = [start_of(0, 0, f"c{k}", 200, 16384) for k in range(4000)]
+    starts = [start_position(0, 0, f"c{k}", 200, 16384) for k in range(4000)]
     assert stats.kstest(np.array(starts) / 16384, "uniform").pvalue > SIGNIFICANCE
 
 
@@ -190,7 +190,7 @@ def test_fewer_probes_than_asked_for_are_refused(path):
     store = Store(path)
     assert len(store.probes("c0", 100)) == 100
     assert len(store.probes("c5", 200)) == 200  # the whole grid of 60 is there
-    with pytest.raises(UsageError, match="c0: the extract has 100 probes of it and 101 were asked"):
+    with pytest.raises(UsageError, match="c0: the extract has 100 probes of it, fewer than 101"):
         store.probes("c0", 101)
     with pytest.raises(UnknownIdError, match="c9 is not in"):
         store.probes("c9")
@@ -225,7 +225,7 @@ def test_a_second_call_continues_and_renews_what_changed(path):
 
 def test_other_settings_are_refused(path):
     extract_probes(path, per_crystal=64)
-    with pytest.raises(UsageError, match="has 64 probes a crystal of seed 0"):
+    with pytest.raises(UsageError, match="has 64 probes of each crystal with seed 0"):
         extract_probes(path, per_crystal=32)
     with pytest.raises(UsageError, match="written to a local store"):
         extract_probes("https://example.org/some.ecd")
@@ -258,12 +258,12 @@ KILLED = """
 import sys, time
 from ecd_data.store.probes import extract as probes_extract
 probes_extract.FILE_CRYSTALS = 2
-draw = probes_extract.pool_of
+draw = probes_extract.make_pool
 def slow(*arguments):
     print("drawn", flush=True)
     time.sleep(0.05)
     return draw(*arguments)
-probes_extract.pool_of = slow
+probes_extract.make_pool = slow
 probes_extract.extract_probes(sys.argv[1])
 """
 
@@ -286,10 +286,10 @@ def test_what_was_complete_survives_a_kill(path, written, tmp_path, signal_sent)
 
 
 def test_two_writers_are_kept_apart(path):
-    from ecd_data.io.lock import lock
+    from ecd_data.io.lock import lock_folder
 
     (path / "probes").mkdir()
-    release = lock(path / "probes", test_two_writers_are_kept_apart)
+    release = lock_folder(path / "probes", test_two_writers_are_kept_apart)
     try:
         with pytest.raises(StoreError, match="another process"):
             extract_probes(path)
@@ -311,7 +311,7 @@ def test_damage_is_told(path):
     with pytest.raises(StoreError, match=r"index\.parquet is damaged"):
         Store(path).probes("c0")
     pq.write_table(pq.read_table(path / "index.parquet"), index)
-    with pytest.raises(StoreError, match="no index of probes"):
+    with pytest.raises(StoreError, match="not an index of probes"):
         Store(path).probes("c0")
 
 
@@ -359,5 +359,5 @@ def test_the_verb_says_what_it_did(path, capsys):
     assert _run(["probes", str(path), "--per-crystal", "128", "--quiet"]) == 0
     assert "6 added" in capsys.readouterr().out
     assert _run(["probes", str(path), "--per-crystal", "64"]) == 2
-    assert "has 128 probes a crystal" in capsys.readouterr().err
+    assert "has 128 probes of each crystal" in capsys.readouterr().err
     assert _run(["probes", str(path / "nothing")]) == 1

@@ -11,7 +11,7 @@ from ecd_data import convert, merge, reencode, subset, verify, write
 from ecd_data.hub.export import export_hub
 from ecd_data.store.probes.extract import extract_probes
 from ecd_data.work import progress as module
-from ecd_data.work.progress import progress_of, tracked
+from ecd_data.work.progress import show_progress, track_progress
 from ecd_models.training.progress_display import counting, evaluation_progress
 from tests.conftest import smooth_density
 
@@ -74,7 +74,7 @@ def test_files_of_an_export_are_named(files, capsys):
 
 
 def test_of_very_many_items_a_log_stays_short_and_tells_the_end(capsys):
-    for _ in tracked(range(50_000), 50_000, "counting", True, str):
+    for _ in track_progress(range(50_000), 50_000, "counting", True, str):
         pass
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) < 100
@@ -83,7 +83,7 @@ def test_of_very_many_items_a_log_stays_short_and_tells_the_end(capsys):
 
 def test_silence_is_broken_although_no_item_ends(capsys, monkeypatch):
     monkeypatch.setattr(module, "SILENCE_SECONDS", 0.0)
-    with progress_of("fetching", 2) as shown:
+    with show_progress("fetching", 2) as shown:
         shown.show(0, "3.0 MB")
     assert capsys.readouterr().err.splitlines() == ["fetching: 0 of 2", "fetching: 0 of 2, 3.0 MB"]
 
@@ -103,7 +103,7 @@ def test_an_evaluation_and_a_prediction_have_their_lines(capsys):
 
 def test_names_with_brackets_do_not_disturb_the_bar(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with progress_of("[red]run[/blue]", 1) as shown:
+    with show_progress("[red]run[/blue]", 1) as shown:
         shown.advance("[/b]Si[1]")
         shown.say("left out: [x]: [/nothing]")
     assert "left out: [x]: [/nothing]" in capsys.readouterr().err

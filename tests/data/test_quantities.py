@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from ecd_data import Store, convert, read, write
-from ecd_data.checks.verdicts import entries, verdicts
+from ecd_data.checks.verdicts import check_entries, find_entries
 from ecd_data.conversion.sources import default_id, find_sources
 from ecd_data.errors import FormatError, UsageError
-from ecd_data.io.density_names import is_derived, is_predicted, other_quantity
+from ecd_data.io.density_names import find_other_quantity, is_derived, is_predicted
 from tests.conftest import smooth_density
 
 RHO = smooth_density((6, 5, 7))
@@ -74,7 +74,7 @@ def test_a_potential_as_pymatgen_writes_it(tmp_path):
     ["CHGCAR", "POTCAR_CHGCAR", "pot_CHGCAR", "total_density.cube", "rho.xsf", "x.tar::b/CHGCAR", "LOCPOT.tar::CHGCAR"],
 )
 def test_names_of_densities(name):
-    assert other_quantity(name) is None
+    assert find_other_quantity(name) is None
     assert not is_derived(name)
     assert not is_predicted(name)
 
@@ -122,8 +122,8 @@ def test_a_prediction_under_another_name_is_known_by_its_comment(tmp_path, caplo
     report = convert(tmp_path / "NaCl.cube", tmp_path / "x.ecd")
     assert "predicted" in Store(tmp_path / "x.ecd").row("NaCl")["flags"]
     assert report.added == ["NaCl"]
-    assert len(entries([tmp_path / "KCl_CHGCAR.xz", tmp_path / "x"])) == 2  # a verdict is given on predictions too
-    assert all(report.ok for _, report in verdicts(entries([tmp_path / "x"])))
+    assert len(find_entries([tmp_path / "KCl_CHGCAR.xz", tmp_path / "x"])) == 2  # a verdict is given on predictions too
+    assert all(report.ok for _, report in check_entries(find_entries([tmp_path / "x"])))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_pattern_of_folders_means_their_densities(tmp_path):
     for pattern in ("run1d*", "run3?"):
         with pytest.raises(UsageError, match=r"holds no file|does not exist"):
             convert(str(tmp_path / pattern), tmp_path / "none.ecd")
-    assert len(entries([str(tmp_path / "run1[a-c]")])) == 3
+    assert len(find_entries([str(tmp_path / "run1[a-c]")])) == 3
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def test_paths_with_two_colons(tmp_path):
     assert read(f"{tmp_path}/a::b/x::y.tar::in/CHGCAR").shape == RHO.shape
     report = convert([file, f"{tmp_path}/a::b/x::y.tar::in/CHGCAR"], tmp_path / "my.ecd")
     assert (report.added, report.failed) == (["Mg::O", "in"], {})
-    assert [entry.id for entry in entries([file, f"{tmp_path}/my.ecd::in"])] == ["Mg::O", "in"]
-    assert all(report.ok for _, report in verdicts(entries([file, f"{tmp_path}/a::b/x::y.tar::in/CHGCAR"])))
+    assert [entry.id for entry in find_entries([file, f"{tmp_path}/my.ecd::in"])] == ["Mg::O", "in"]
+    assert all(report.ok for _, report in check_entries(find_entries([file, f"{tmp_path}/a::b/x::y.tar::in/CHGCAR"])))
 
 
 def test_one_file_under_two_ids_is_said(tmp_path, caplog):
@@ -213,9 +213,9 @@ def test_hidden_folders_keep_their_dot(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     place(tmp_path / ".hidden" / "cut_CHGCAR").write_text("cut")
     (tmp_path / ".empty").mkdir()
-    [(entry, report)] = verdicts(entries(["."]))
+    [(entry, report)] = check_entries(find_entries(["."]))
     assert entry.name == "./.hidden/cut_CHGCAR"
-    [(_, report)] = verdicts(entries([".empty"]))
+    [(_, report)] = check_entries(find_entries([".empty"]))
     assert "holds no file" in report.problems[0]
     with tarfile.open("x.tar", "w") as tar:
         tar.add(place(tmp_path / "CHGCAR"), arcname=".hidden/CHGCAR")

@@ -27,7 +27,7 @@ from ecd_data.sample.recipe import records_of
 from ecd_data.sample.split import HELD_OUT, MANIFEST, OOD, PARTS, Cell, manifest, parts_sha256, sample_cells, splits_of
 from ecd_data.sample.table import HERE, STORES, sample_formation_energies, tables
 from ecd_data.store import open_store
-from ecd_data.store.data_root import embedded
+from ecd_data.store.data_root import sample_store
 
 SPLITS = manifest()
 CELLS = sample_cells()
@@ -36,19 +36,19 @@ CELLS = sample_cells()
 @pytest.fixture(scope="module")
 def pbe():
     """The embedded PBE store."""
-    return open_store(embedded("pbe"))
+    return open_store(sample_store("pbe"))
 
 
 @pytest.fixture(scope="module")
 def hse():
     """The embedded HSE06 store."""
-    return open_store(embedded("hse"))
+    return open_store(sample_store("hse"))
 
 
 @pytest.fixture(scope="module")
 def ood():
     """The embedded store of unseen element pairs and structure types."""
-    return open_store(embedded("ood"))
+    return open_store(sample_store("ood"))
 
 
 def test_sample_holds_what_is_promised(pbe, ood, hse) -> None:

@@ -8,7 +8,7 @@ from scipy import fft
 
 from ecd_data import Crystal
 from ecd_data.codec import kernels
-from ecd_data.codec.operations import Operations, generated
+from ecd_data.codec.operations import Operations, generate_group
 from ecd_data.codec.stars import Stars
 from ecd_data.codec.wave_lengths import integer_metric
 from ecd_data.fourier import Spectrum
@@ -42,7 +42,7 @@ def symmetric(operations: Operations, seed: int = 0) -> np.ndarray:
 @pytest.fixture(params=["compiled", "numpy"])
 def way(request, monkeypatch):
     if request.param == "numpy":
-        monkeypatch.setattr(kernels, "compiled", lambda _: None)
+        monkeypatch.setattr(kernels, "compiled_kernels", lambda _: None)
     else:
         pytest.importorskip("numba")
 
@@ -69,7 +69,7 @@ def test_both_ways_to_find_stars_agree(monkeypatch, name):
     metric = integer_metric(CRYSTALS[name].lattice)
     one = Stars.within(operations, metric)
     waves = one.waves
-    monkeypatch.setattr(kernels, "compiled", lambda _: None)
+    monkeypatch.setattr(kernels, "compiled_kernels", lambda _: None)
     other = Stars.within(operations, metric)
     for field in ("k", "norm", "size", "turn"):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
@@ -91,7 +91,7 @@ def test_the_first_stars_are_those_of_the_whole_order(name):
 def test_a_few_generators_make_the_group(name, shape):
     operations = Operations.of_crystal(CRYSTALS[name], shape)
     chosen = operations.generators()
-    made = generated(shape, chosen)
+    made = generate_group(shape, chosen)
     assert made is not None
     assert set(made.keys) == set(operations.keys)
     assert len(chosen) <= 4
@@ -103,16 +103,16 @@ def test_operations_that_the_values_violate_are_dropped_and_a_group_remains():
     operations = Operations.of_crystal(DIAMOND, (8, 8, 8))
     assert len(operations) == 48
     values = symmetric(operations)
-    assert len(operations.kept_by(values, 1e-9)) == 48
+    assert len(operations.select_by_change(values, 1e-9)) == 48
     part = Operations(operations.shape, operations.rotations[:1], operations.shifts[:1])
     for extra in range(1, 48):
-        trial = generated(operations.shape, [(operations.rotations[extra], operations.shifts[extra])])
+        trial = generate_group(operations.shape, [(operations.rotations[extra], operations.shifts[extra])])
         if trial is not None and len(trial) == 4:
             part = trial
     assert len(part) == 4
-    kept = operations.kept_by(symmetric(part, seed=1), 1e-9)
+    kept = operations.select_by_change(symmetric(part, seed=1), 1e-9)
     assert set(kept.keys) == set(part.keys)
-    assert len(operations.kept_by(np.random.default_rng(0).normal(size=(8, 8, 8)), 1e-3)) == 1
+    assert len(operations.select_by_change(np.random.default_rng(0).normal(size=(8, 8, 8)), 1e-3)) == 1
 
 
 def test_the_integer_metric_does_not_depend_on_scale_and_keeps_the_order_of_lengths():

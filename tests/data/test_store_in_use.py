@@ -290,7 +290,7 @@ def test_files_of_an_extract_that_was_made_anew_are_not_taken_for_the_old_ones(t
 
 
 def test_an_index_that_is_replaced_while_its_columns_are_read_keeps_its_crystals(tmp_path, monkeypatch):
-    monkeypatch.setattr(index_module, "WHOLE", 0)  # read by ranges, as one of megabytes is
+    monkeypatch.setattr(index_module, "SMALL_INDEX", 0)  # read by ranges, as one of megabytes is
     path, server = made(tmp_path / "s.ecd"), FolderServer(tmp_path)
     try:
         store = open_store(f"{server.url}/s.ecd")
@@ -316,7 +316,7 @@ def test_a_worker_that_the_system_ends_is_an_error_and_no_wait(tmp_path, monkeyp
 
     path = made(tmp_path / "s.ecd", IDS[:2])
     if verb == "probes":
-        monkeypatch.setattr(probes_extract, "_pool", end_at_once)
+        monkeypatch.setattr(probes_extract, "_load_pool", end_at_once)
         report = extract_probes(path, workers=2)
         assert set(report.failed) == set(IDS[:2])
         assert all("the system ended the process" in reason for reason in report.failed.values())

@@ -32,7 +32,7 @@ def test_orbits_partition_the_grid_and_their_sizes_divide_the_group():
 @pytest.mark.parametrize("images", [1, 500, 200_000])
 @pytest.mark.parametrize("shape", [(12, 12, 12), (12, 12, 8), (10, 8, 6), (9, 9, 9)])
 def test_orbits_are_what_all_operations_make_of_a_point(shape, images, monkeypatch):
-    monkeypatch.setattr(symmetry, "IMAGES", images)
+    monkeypatch.setattr(symmetry, "MAX_IMAGES", images)
     corners = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
     diamond = Crystal(5.4 * np.eye(3), np.full(8, 14), np.concatenate([corners, corners + 0.25]))
     orbits = grid_orbits(diamond, shape)

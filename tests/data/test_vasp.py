@@ -12,7 +12,7 @@ import pytest
 
 from ecd_data import Crystal, Density, check, read, write
 from ecd_data.errors import EcdError, FormatError
-from ecd_data.io.compression import WRITERS
+from ecd_data.io.compression import COMPRESSORS
 from tests.conftest import smooth_density
 
 REAL = ["Al_atomate", "LiH_scan", "Si_static", "aiida_converge", "mv_NiO_SOC", "pmg_nospin", "pmg_spin", "pyiron_spin"]
@@ -238,7 +238,7 @@ def test_a_real_file_in_other_wrappings_gives_the_same_numbers(shared, tmp_path,
     elif shutil.which(tool := {".zst": "zstd", ".lz4": "lz4"}.get(ending, "")):
         path.write_bytes(subprocess.run([tool, "-c"], input=text, capture_output=True, check=True).stdout)
     else:
-        path.write_bytes(WRITERS[ending](text))
+        path.write_bytes(COMPRESSORS[ending](text))
     rho, again = read(source), read(path)
     np.testing.assert_array_equal(again.values, rho.values)
     np.testing.assert_array_equal(again.magnetization, rho.magnetization)

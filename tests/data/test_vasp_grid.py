@@ -11,7 +11,7 @@ import pytest
 
 from ecd_data import read
 from ecd_data.errors import UsageError
-from ecd_data.vasp_grid import fits_a_cutoff, vasp_coarse_grid, vasp_fine_grid
+from ecd_data.vasp_grid import fits_some_cutoff, vasp_coarse_grid, vasp_fine_grid
 
 LATTICE = re.compile(rb"direct lattice vectors.*\n((?:.*\n){3})")
 GRID = re.compile(rb"NGXF= *(\d+) NGYF= *(\d+) NGZF= *(\d+)")
@@ -78,7 +78,7 @@ def test_grids_of_cutoffs_fit_and_permuted_ones_do_not():
     rng = np.random.default_rng(0)
     for _ in range(50):
         cell, prec = np.diag(rng.uniform(3, 20, size=3)), str(rng.choice(["accurate", "normal", "single"]))
-        assert fits_a_cutoff(cell, vasp_fine_grid(cell, rng.uniform(200, 900), prec))
+        assert fits_some_cutoff(cell, vasp_fine_grid(cell, rng.uniform(200, 900), prec))
     cell = np.diag([4.6, 4.6, 12.5])
-    assert fits_a_cutoff(cell, (72, 72, 196))
-    assert not fits_a_cutoff(cell, (196, 72, 72))
+    assert fits_some_cutoff(cell, (72, 72, 196))
+    assert not fits_some_cutoff(cell, (196, 72, 72))

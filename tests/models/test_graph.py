@@ -90,7 +90,7 @@ def test_a_supercell_has_the_same_surroundings() -> None:
 def test_atoms_outside_the_cell_keep_their_neighbours() -> None:
     points = np.random.default_rng(1).random((300, 3))
     assert_same(probe_graph(ROCKSALT, points, CUTOFF), brute_force(ROCKSALT, points, reach=4))
-    assert_same(probe_graph(ROCKSALT, points, CUTOFF), probe_graph(ROCKSALT.wrapped(), points, CUTOFF))
+    assert_same(probe_graph(ROCKSALT, points, CUTOFF), probe_graph(ROCKSALT.wrap_atoms(), points, CUTOFF))
 
 
 @pytest.mark.skipif(not REFERENCE.is_file(), reason="edges of the published code are not here")

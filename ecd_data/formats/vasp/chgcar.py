@@ -18,7 +18,7 @@ from ecd_data.formats.fortran import last_is_whole, parse_grid
 from ecd_data.formats.vasp.header import read_header
 from ecd_data.formats.vasp.number_text import format_block
 from ecd_data.formats.vasp.occupancies import check_tail
-from ecd_data.io.file_bytes import Text, comment_line, grid_points
+from ecd_data.io.file_bytes import Text, comment_line, count_grid_points
 
 DIMENSIONS = re.compile(rb"^[ \t]*(\d+)[ \t]+(\d+)[ \t]+(\d+)[ \t]*\r?$", re.MULTILINE)
 COORDINATES = re.compile(rb"\s*[DdCcKkSs]")  # what stands behind the counts of a header, which can look like dimensions
@@ -69,7 +69,7 @@ def _read_step(data: Text, start: int, name: str) -> _Step:
     if place is None or data[header.end : place.start()].strip():
         raise FormatError(f"{name} has no line of three grid dimensions after its atoms: it is cut or not a CHGCAR")
     shape: tuple[int, int, int] = tuple(int(n) for n in place.groups())  # type: ignore[assignment]
-    grid_points(shape, len(data), name)
+    count_grid_points(shape, len(data), name)
     again = re.compile(rb"\n[ \t]*%d[ \t]+%d[ \t]+%d[ \t]*\r?$" % shape, re.MULTILINE)
     header_lines = data[start : place.start()].count(b"\n")
     grids: list[Floats] = []

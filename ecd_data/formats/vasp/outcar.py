@@ -12,7 +12,7 @@ import numpy as np
 from ecd_data.errors import FormatError
 from ecd_data.formats.bands import band_gaps
 from ecd_data.formats.vasp.settings import FIRST_FROZEN_ICHARG, NO_NAME, SPECIES_TAGS, TAGS, functional_of
-from ecd_data.io.text_streams import LastSection, Marks, pieces
+from ecd_data.io.text_streams import LastLines, LastSection, read_pieces
 
 HEADER_LIMIT = 1 << 26
 ITERATION, NUMBER = b" Iteration ", b"number of electron "
@@ -36,10 +36,10 @@ def read_outcar(path: str | Path) -> dict[str, Any]:
     there, with provenance["finished"] False. Raises FormatError where it cannot be read or is no OUTCAR.
     """
     path = Path(path)
-    marks = Marks((ITERATION, NUMBER, REACHED, NOT_REACHED, ENERGY, FREE_ENERGY, CPU, WALL, DONE, FROZEN))
+    marks = LastLines((ITERATION, NUMBER, REACHED, NOT_REACHED, ENERGY, FREE_ENERGY, CPU, WALL, DONE, FROZEN))
     bands, cell = LastSection(FERMI, RULE), LastSection(LATTICE, b"length of vectors")
     start, in_header = b"", True
-    for piece in pieces(path):
+    for piece in read_pieces(path):
         marks.feed(piece)
         bands.feed(piece)
         cell.feed(piece)
@@ -104,10 +104,10 @@ def _lattice(header: str) -> list[list[float]] | None:
     return [[float(x) for x in row] for row in rows]
 
 
-def _provenance(header: str, marks: Marks, settings: dict[str, Any], path: Path) -> dict[str, Any]:
+def _provenance(header: str, marks: LastLines, settings: dict[str, Any], path: Path) -> dict[str, Any]:
     version = re.search(r"vasp\.(\S+)", header[:2000])
     ionic, last = _iteration(marks.lines.get(ITERATION, ""))
-    finished = marks.places[DONE] >= 0
+    finished = marks.positions[DONE] >= 0
     return {
         "engine": "VASP",
         "engine_version": version[1] if version else None,
@@ -119,9 +119,9 @@ def _provenance(header: str, marks: Marks, settings: dict[str, Any], path: Path)
     }
 
 
-def _converged(marks: Marks, settings: dict[str, Any], steps: int, finished: bool) -> bool:
+def _converged(marks: LastLines, settings: dict[str, Any], steps: int, finished: bool) -> bool:
     """Whether the last electronic loop ended because EDIFF was reached; VASP 5 says nothing where it was not."""
-    said = marks.places[REACHED] > max(marks.places[ITERATION], marks.places[NOT_REACHED])
+    said = marks.positions[REACHED] > max(marks.positions[ITERATION], marks.positions[NOT_REACHED])
     silent = marks.counts[REACHED] == marks.counts[NOT_REACHED] == 0
     return said or (silent and finished and 0 < steps < settings.get("nelm", 0))
 
@@ -132,7 +132,7 @@ def _iteration(line: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def _properties(marks: Marks, bands: bytes, settings: dict[str, Any]) -> dict[str, Any]:
+def _properties(marks: LastLines, bands: bytes, settings: dict[str, Any]) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "energy_eV": _last_number(marks.lines.get(ENERGY, "")),
         "free_energy_eV": _last_number(marks.lines.get(FREE_ENERGY, "")),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ecd_data.errors import FormatError
-from ecd_data.io.text_streams import pieces
+from ecd_data.io.text_streams import read_pieces
 
 LINE = re.compile(rb"TITEL *= *(\S[^\n]*)|ZVAL *= *([\d.]+) +mass and valenz")
 
@@ -20,7 +20,7 @@ def read_potcar(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     titles: list[str] = []
     zval: list[float] = []
-    for piece in pieces(path):
+    for piece in read_pieces(path):
         for title, valence in LINE.findall(piece):
             if title:
                 titles.append(" ".join(title.decode("latin-1").split()))

@@ -12,7 +12,7 @@ import numpy as np
 from ecd_data.errors import FormatError
 from ecd_data.formats.bands import band_gaps
 from ecd_data.formats.vasp.settings import FIRST_FROZEN_ICHARG, NO_NAME, SPECIES_TAGS, TAGS, functional_of, logical
-from ecd_data.io.text_streams import LastSection, Marks, pieces
+from ecd_data.io.text_streams import LastLines, LastSection, read_pieces
 
 HEADER_LIMIT = 1 << 26
 CALCULATION, STEP, DONE = b"<calculation>", b"<scstep>", b"</modeling>"
@@ -33,10 +33,10 @@ def read_vasprun(path: str | Path) -> dict[str, Any]:
     provenance["finished"] False. Raises FormatError where it cannot be read or is no vasprun.xml.
     """
     path = Path(path)
-    marks = Marks((CALCULATION, STEP, ENERGY, FREE_ENERGY, FERMI, DONE))
+    marks = LastLines((CALCULATION, STEP, ENERGY, FREE_ENERGY, FERMI, DONE))
     bands, cell = LastSection(b"<eigenvalues>", b"</eigenvalues>"), LastSection(BASIS, b"</varray>")
     start, in_header, steps = b"", True, 0
-    for piece in pieces(path):
+    for piece in read_pieces(path):
         marks.feed(piece)
         bands.feed(piece)
         cell.feed(piece)
@@ -92,7 +92,7 @@ def _lattice(text: bytes) -> list[list[float]] | None:
     return rows if place >= 0 and [len(row) for row in rows] == [3, 3, 3] else None
 
 
-def _provenance(header: str, marks: Marks, settings: dict[str, Any], steps: int, path: Path) -> dict[str, Any]:
+def _provenance(header: str, marks: LastLines, settings: dict[str, Any], steps: int, path: Path) -> dict[str, Any]:
     version = re.search(r'name="version"[^>]*>([^<]*)<', header)
     return {
         "engine": "VASP",
@@ -105,7 +105,7 @@ def _provenance(header: str, marks: Marks, settings: dict[str, Any], steps: int,
     }
 
 
-def _properties(marks: Marks, bands: LastSection) -> dict[str, Any]:
+def _properties(marks: LastLines, bands: LastSection) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "energy_eV": _number(marks.lines.get(ENERGY, "")),
         "free_energy_eV": _number(marks.lines.get(FREE_ENERGY, "")),

@@ -19,7 +19,7 @@ from ecd_data.formats.labels import element_of_label
 from ecd_data.formats.vasp.header import scale_factor
 from ecd_data.formats.vasp.occupancies import print_atom
 from ecd_data.io.compression import read_bytes
-from ecd_data.io.file_bytes import Text, grid_points
+from ecd_data.io.file_bytes import Text, count_grid_points
 
 STRUCTURES = ("structure/positions", "locpot/position", "results/positions", "input/poscar")
 CHARGE = "charge/charge"
@@ -36,7 +36,7 @@ def parse(data: Text, name: str) -> Density:
         blocks = file.array(CHARGE, "f")
         if len(grid) != 3 or blocks.ndim != 4 or blocks.shape[1:] != grid[::-1] or len(blocks) not in (1, 2, 4):
             raise FormatError(f"{name} has a charge of shape {blocks.shape} on a grid {grid}: it is damaged")
-        grid_points(grid, 2 * len(data), name)
+        count_grid_points(grid, 2 * len(data), name)
         augmentation = _augmentation(file, len(blocks), len(crystal))
     if not np.isfinite(blocks).all():
         raise FormatError(f"{name} holds NaN or infinite values: the calculation failed, run it again")

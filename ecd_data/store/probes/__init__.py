@@ -1,1 +1,1 @@
-"""Probes: random grid points of stored densities, drawn without decoding whole grids."""
+"""Probes: the density at random grid points of stored crystals, read without decoding whole grids."""

@@ -1,4 +1,4 @@
-"""Independent uniform probes of stored densities: some hundred grid points of a crystal for one small read."""
+"""Drawing probes: uniformly distributed grid points of stored crystals, some hundred of them by one small read."""
 
 from __future__ import annotations
 
@@ -19,21 +19,27 @@ from ecd_data.density import Density
 from ecd_data.errors import MovedError, StoreError, UsageError
 from ecd_data.io.byte_ranges import RangeReader
 from ecd_data.io.locations import file_state
-from ecd_data.store.probes.index import FOLDER, INDEX, Place, ProbeIndex, Settings, load_index
-from ecd_data.store.probes.permutation import keys_of, permuted, start_of
+from ecd_data.store.probes.index import FOLDER, INDEX, ProbeIndex, ProbeLocation, Settings, load_index
+from ecd_data.store.probes.permutation import permute, round_keys, start_position
 
-AGAIN = 5  # times that the extract may be renewed while one sample is drawn
-CACHED = 2048  # crystals without an extract whose permuted values are kept, 64 KiB each
+MAX_RENEWALS = 5  # of the extract while one sample is drawn: ends a loop that would never succeed
+MAX_DECODED = 2048  # crystals without an extract whose permuted values stay in memory, 64 KiB each
 Draw = tuple[int, str]  # epoch and id
-Load = Callable[[str], Density]
+Load = Callable[[str], Density]  # loads the density of an id
 
 
 @dataclass(frozen=True, eq=False)
 class Probes:
-    """Grid points of one crystal and the density there.
+    """Grid points of one crystal and the density at them.
 
-    index [n]: flat, C order, on the grid `shape`; frac_coords [n, 3]; values [n] float32 in e/Å^3; magnetization:
-    n_up - n_down [n] float32, [n, 3] when non-collinear, None without spin or where it was not asked for.
+    Attributes
+    ----------
+    id, crystal, shape : the material, its crystal and its grid.
+    index [n] : the flat indices of the points in the grid, in C order.
+    frac_coords [n, 3] : the fractional positions of the points.
+    values [n] : the density in e/Å^3, float32.
+    magnetization [n] : n_up - n_down in e/Å^3, float32; [n, 3] when non-collinear; None without spin or when it was
+        not requested.
     """
 
     id: str
@@ -50,33 +56,33 @@ class Probes:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """The first `place.count` points of a crystal's permutation: where their values lie, or the values themselves."""
+    """The first `place.count` points of a crystal's permutation, with the location of their values or the values."""
 
     id: str
     crystal: Crystal
-    place: Place
+    place: ProbeLocation
     seed: int
     values: NDArray[np.float32] | None = None
 
     @property
     def size(self) -> int:
-        """Points of the crystal's grid."""
+        """The number of points of the crystal's grid."""
         a, b, c = self.place.shape
         return a * b * c
 
 
-def pool_of(id: str, density: Density, settings: Settings) -> Pool:
-    """The pool of a density, with the values of its points [1 + components, count] as float32."""
+def make_pool(id: str, density: Density, settings: Settings) -> Pool:
+    """The Pool of a density, with the values [1 + components, count] at its points as float32."""
     grids = [density.values]
     if density.magnetization is not None:
         grids += list(density.magnetization.reshape(-1, *density.shape))
     count = min(settings.per_crystal, density.values.size)
-    flat = permuted(np.arange(count)[None], [density.values.size], keys_of(settings.seed, id))[0]
+    flat = permute(np.arange(count)[None], [density.values.size], round_keys(settings.seed, id))[0]
     values = np.stack([grid.ravel()[flat].astype(np.float32) for grid in grids])
-    return Pool(id, density.crystal, Place("", 0, count, len(grids) - 1, density.shape), settings.seed, values)
+    return Pool(id, density.crystal, ProbeLocation("", 0, count, len(grids) - 1, density.shape), settings.seed, values)
 
 
-def draw(
+def draw_probes(
     pools: Sequence[Pool],
     epochs: Sequence[int],
     n: int,
@@ -84,28 +90,39 @@ def draw(
     magnetization: bool = False,
     ranges: RangeReader | None = None,
 ) -> list[Probes]:
-    """The n probes of every pool in its epoch; `ranges` reads what the pools do not hold.
+    """n probes of each pool in its epoch.
 
-    Raises UsageError where n is more than an extract has of a crystal; of a grid that is smaller than n, every point
-    comes equally often, give or take one.
+    Of a grid with fewer than n points, every point is drawn equally often, plus or minus once.
+
+    Parameters
+    ----------
+    pools, epochs : the pools, and the epoch of each.
+    n : the number of points of each pool.
+    seed : decides, with the epoch and the id, which points are drawn.
+    magnetization : whether the magnetization is read, too.
+    ranges : reads the values of pools that have only their location.
+
+    Raises
+    ------
+    UsageError : n is below 1 or larger than the number of points in the extract, or a seed or epoch is negative.
     """
     if n < 1 or seed < 0 or min(epochs, default=0) < 0:
-        raise UsageError(f"at least one probe, and no negative seed or epoch: {n=}, {seed=}")
+        raise UsageError(f"give at least one probe, and no negative seed or epoch: {n=}, {seed=}")
     for pool in pools:
         if pool.place.count < min(n, pool.size):
             raise UsageError(
-                f"{pool.id}: the extract has {pool.place.count} probes of it and {n} were asked for; ask for fewer, or "
+                f"{pool.id}: the extract has {pool.place.count} probes of it, fewer than {n}; draw fewer, or "
                 f"remove the store's folder {FOLDER} and run `ecd probes --per-crystal {n}`"
             )
     counts = np.array([[pool.place.count] for pool in pools])
-    starts = [start_of(seed, e, p.id, n, p.place.count) for p, e in zip(pools, epochs, strict=True)]
+    starts = [start_position(seed, e, p.id, n, p.place.count) for p, e in zip(pools, epochs, strict=True)]
     positions = (np.array(starts)[:, None] + np.arange(n)) % counts
-    flat = permuted(positions, [pool.size for pool in pools], np.array([keys_of(p.seed, p.id) for p in pools]))
-    values = _values(pools, positions, magnetization, ranges)
-    return [_probes(*each, magnetization) for each in zip(pools, flat, values, strict=True)]
+    flat = permute(positions, [pool.size for pool in pools], np.array([round_keys(p.seed, p.id) for p in pools]))
+    values = _read_values(pools, positions, magnetization, ranges)
+    return [_make_probes(*each, magnetization) for each in zip(pools, flat, values, strict=True)]
 
 
-def _probes(pool: Pool, flat: NDArray[np.int64], values: NDArray[np.float32], magnetization: bool) -> Probes:
+def _make_probes(pool: Pool, flat: NDArray[np.int64], values: NDArray[np.float32], magnetization: bool) -> Probes:
     shape = pool.place.shape
     frac_coords = np.stack(np.unravel_index(flat, shape), axis=-1) / np.array(shape)
     spin = None
@@ -114,23 +131,23 @@ def _probes(pool: Pool, flat: NDArray[np.int64], values: NDArray[np.float32], ma
     return Probes(pool.id, pool.crystal, shape, flat, frac_coords, values[0], spin)
 
 
-def _values(
+def _read_values(
     pools: Sequence[Pool], positions: NDArray[np.int64], magnetization: bool, ranges: RangeReader | None
 ) -> list[NDArray[np.float32]]:
-    """The values [1 or 1 + components, n] of every pool at its positions; all that lies in files is one request."""
-    wanted: list[tuple[str, int, int]] = []
+    """The values [1 or 1 + components, n] of each pool at its positions; one request reads all that is in files."""
+    requests: list[tuple[str, int, int]] = []
     owners: list[int] = []
     rows = [1 + pool.place.components if magnetization else 1 for pool in pools]
     for number, pool in enumerate(pools):
         if pool.values is None:
-            spans = _spans(int(positions[number, 0]), positions.shape[1], pool.place.count)
+            spans = _split_circle(int(positions[number, 0]), positions.shape[1], pool.place.count)
             for row in range(rows[number]):
                 base = pool.place.offset + 4 * row * pool.place.count
-                wanted += [(pool.place.file, base + 4 * start, base + 4 * stop) for start, stop in spans]
+                requests += [(pool.place.file, base + 4 * start, base + 4 * stop) for start, stop in spans]
                 owners += [number] * len(spans)
     read: dict[int, list[bytes]] = {}
-    if wanted and ranges is not None:
-        for number, data in zip(owners, ranges.read(wanted), strict=True):
+    if requests and ranges is not None:
+        for number, data in zip(owners, ranges.read(requests), strict=True):
             read.setdefault(number, []).append(data)
     return [
         pool.values[:count, positions[number]]
@@ -140,8 +157,8 @@ def _values(
     ]
 
 
-def _spans(start: int, n: int, count: int) -> list[tuple[int, int]]:
-    """The stretches of a circle of `count` that n positions from `start` on cover."""
+def _split_circle(start: int, n: int, count: int) -> list[tuple[int, int]]:
+    """The ranges that n positions from `start` on cover, where position 0 follows position `count` - 1."""
     spans = []
     while n:
         taken = min(n, count - start)
@@ -151,9 +168,9 @@ def _spans(start: int, n: int, count: int) -> list[tuple[int, int]]:
 
 
 class ProbeReader:
-    """Probes of the crystals of a store, from its extract; those without one are decoded, with the same result.
+    """Draws probes of the crystals of a store from its extract; others are decoded, which gives the same probes.
 
-    load: the density of an id, asked for where the extract lacks it.
+    root: the path or URL of the store; load: loads the density of an id that the extract does not have.
     """
 
     def __init__(self, root: str, load: Load) -> None:
@@ -164,23 +181,23 @@ class ProbeReader:
         self._open()
 
     def _open(self) -> None:
-        """Take up the extract as it is now."""
+        """Use the extract as it is now."""
         self.__dict__.pop("index", None)
         self._state = file_state(f"{self.root}/{INDEX}")
-        self._ranges = RangeReader(f"{self.root}/{FOLDER}", self._holds)
+        self._ranges = RangeReader(f"{self.root}/{FOLDER}", self._is_current)
 
-    def _holds(self) -> bool:
+    def _is_current(self) -> bool:
         return file_state(f"{self.root}/{INDEX}") == self._state
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "_load": self._load}  # workers read the index themselves
+        return {"root": self.root, "_load": self._load}  # each worker reads the index itself
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["root"], state["_load"])  # type: ignore[misc]
 
     @cached_property
     def index(self) -> ProbeIndex | None:
-        """The extract's index, None where the store has no extract."""
+        """The index of the extract; None where the store has no extract."""
         index = load_index(self.root)
         if index is not None:
             if self._settings not in (None, index.settings):
@@ -190,14 +207,14 @@ class ProbeReader:
 
     @property
     def remote(self) -> bool:
-        """Whether reading waits for a network."""
+        """Whether reading waits for a network, so that it pays to read ahead."""
         return self._ranges.remote
 
     def pool(self, id: str, n: int, load: Load | None = None) -> Pool:
-        """The pool of a crystal for samples of n, in the extract or decoded.
+        """The Pool of a crystal, in the extract or from its decoded density.
 
-        Without an extract it has 16,384 points, or n where that is more. Raises UnknownIdError for an id that the store
-        lacks.
+        Without an extract the pool has 16,384 points, or n where that is more. `load` replaces the function that loads
+        a density. Raises UnknownIdError for an id that the store does not have.
         """
         index = self.index
         if index is not None and id in index:
@@ -207,29 +224,29 @@ class ProbeReader:
                 self._decoded.move_to_end(id)
                 return self._decoded[id]
         settings = self._settings or Settings(max(n, Settings().per_crystal))
-        pool = pool_of(id, (load or self._load)(id), settings)
+        pool = make_pool(id, (load or self._load)(id), settings)
         with self._guard:
             self._decoded[id] = pool
-            while len(self._decoded) > CACHED:
+            while len(self._decoded) > MAX_DECODED:
                 self._decoded.popitem(last=False)
         return pool
 
     def draw(
         self, draws: Sequence[Draw], n: int, seed: int, magnetization: bool = False, load: Load | None = None
     ) -> list[Probes]:
-        """The probes of every (epoch, id), all reads in one round; `load` decodes in place of the store."""
-        for attempt in range(AGAIN):
+        """The probes of each (epoch, id), with all values read at once; the arguments are those of `draw_probes`."""
+        for attempt in range(MAX_RENEWALS):
             index, ranges = self.index, self._ranges
             try:
                 pools = [self.pool(id, n, load) for _, id in draws]
-                return draw(pools, [epoch for epoch, _ in draws], n, seed, magnetization, ranges)
-            except MovedError:  # of the extract, which `ecd probes` may have renewed
-                if index is None or attempt == AGAIN - 1 or not self._renewed(index):
+                return draw_probes(pools, [epoch for epoch, _ in draws], n, seed, magnetization, ranges)
+            except MovedError:  # `ecd probes` may have renewed the extract
+                if index is None or attempt == MAX_RENEWALS - 1 or not self._renewed(index):
                     raise
         raise AssertionError("not reached")
 
     def _renewed(self, index: ProbeIndex) -> bool:
-        """Whether the extract's index, read again, is another than `index`."""
+        """Whether the index of the extract has changed since `index` was read."""
         with self._guard:
             if self.index is index:
                 self._open()
@@ -238,18 +255,18 @@ class ProbeReader:
     def stream(
         self, draws: Iterable[Draw], n: int, seed: int, magnetization: bool = False, group: int = 32, ahead: int = 8
     ) -> Iterator[Probes]:
-        """The probes of every (epoch, id) in order; `ahead` groups of `group` crystals wait for a network."""
-        left = iter(draws)
+        """The probes of each (epoch, id) in order; at a URL, `ahead` groups of `group` crystals are read in advance."""
+        remaining = iter(draws)
         if not self.remote:
-            while chunk := list(islice(left, group)):
+            while chunk := list(islice(remaining, group)):
                 yield from self.draw(chunk, n, seed, magnetization)
             return
-        _ = self.index  # before threads ask for it
+        _ = self.index  # read it once, before the threads need it
         pending: deque[Future[list[Probes]]] = deque()
         with ThreadPoolExecutor(ahead) as threads:
             try:
                 while True:
-                    while len(pending) < ahead and (chunk := list(islice(left, group))):
+                    while len(pending) < ahead and (chunk := list(islice(remaining, group))):
                         pending.append(threads.submit(self.draw, chunk, n, seed, magnetization))
                     if not pending:
                         return

@@ -1,4 +1,4 @@
-"""Making the extract: the values of K random grid points of every crystal of a store, in the order they are drawn."""
+"""Writing the extract: the values at K random grid points of each crystal of a store, in the order of drawing."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ import pyarrow as pa
 
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
-from ecd_data.io.lock import lock
-from ecd_data.store.live_index import Place, whereabouts_of
+from ecd_data.io.lock import lock_folder
+from ecd_data.store.live_index import Location, shared_live_index
 from ecd_data.store.parts import Extent, read_density
-from ecd_data.store.probes.draw import Pool, pool_of
+from ecd_data.store.probes.draw import Pool, make_pool
 from ecd_data.store.probes.index import FOLDER, SCHEMA, Settings, load_table, save_index
 from ecd_data.store.reader import Store
 from ecd_data.work.interrupts import stop_between_steps
-from ecd_data.work.process_pool import Lost, refuse_impossible, spread
-from ecd_data.work.progress import Progress, progress_of
+from ecd_data.work.process_pool import LostJob, refuse_worker_count, run_jobs
+from ecd_data.work.progress import Progress, show_progress
 
-FILE_CRYSTALS = 2048  # 134 MB of densities
+FILE_CRYSTALS = 2048  # crystals of a file: 134 MB of densities
 ENDING = ".f32"
 NAME = re.compile(r"part-(\d+)")
-HASHED = 16  # hex digits of the SHA-256 of a file that its name has
-LOST = "the system ended the process that decoded it, perhaps for lack of memory: run it again with fewer workers"
+HASH_DIGITS = 16  # of a file's SHA-256 in its name
+LOST_REASON = "the system ended the process that decoded it, perhaps for lack of memory: give fewer workers"
 
 
 @dataclass
 class Extraction:
-    """What an extraction did: the settings, crystals added, those there already, and id -> reason of those left out."""
+    """The report of an extraction: the numbers of crystals added and skipped, and id -> reason of failed ones."""
 
     folder: Path
     settings: Settings
@@ -46,11 +46,11 @@ class Extraction:
 
 
 class Group(NamedTuple):
-    """Where a crystal of the store lies."""
+    """A crystal of the store and its location."""
 
     id: str
     root: str
-    place: Place
+    place: Location
 
 
 def extract_probes(
@@ -61,73 +61,87 @@ def extract_probes(
     workers: int = 1,
     progress: bool = False,
 ) -> Extraction:
-    """What was done in writing the folder `probes` of a local store: K probes a crystal, from which training reads.
+    """The report of writing the folder `probes` of a local store, with K probes of each crystal for training.
 
-    per_crystal: K, 16,384 when None, or that of the extract which is there; seed of the permutations, 0 when None.
-    Crystals whose probes are there already are skipped, those that changed in the store or left it are renewed or
-    dropped, so a second call continues. The values do not depend on `workers`, the number of processes. Raises
-    UsageError for a URL or other settings than those of the extract.
+    Crystals whose probes are in the extract are skipped; crystals that changed in the store are renewed, and those that
+    the store does not have any more are dropped. So a second call continues an interrupted one.
+
+    Parameters
+    ----------
+    store : the folder of the store.
+    per_crystal : K; when None, that of the existing extract or 16,384.
+    seed : of the permutations; when None, that of the existing extract or 0.
+    workers : the number of processes; the values do not depend on it.
+    progress : whether a bar is shown.
+
+    Raises
+    ------
+    UsageError : the store is a URL, or the settings are not those of the existing extract.
     """
-    refuse_impossible(workers)
+    refuse_worker_count(workers)
     if "://" in str(store):
         raise UsageError(f"{store}: an extract is written to a local store; copy the folder there afterwards")
     opened = Store(store)
-    groups = _groups(opened)
+    groups = _list_groups(opened)
     folder = Path(store) / FOLDER
     folder.mkdir(exist_ok=True)
     before, made_with = load_table(opened.root) or (SCHEMA.empty_table(), None)
-    settings = _settings(folder, made_with, per_crystal, seed)
+    settings = _choose_settings(folder, made_with, per_crystal, seed)
     report = Extraction(folder, settings)
-    release = lock(folder, report)
+    release = lock_folder(folder, report)
     try:
         for left in [*folder.glob(".part-*"), *folder.glob(".index*")]:
-            left.unlink()  # by a process that was killed: nothing refers to them
-        kept = _kept(folder, before, groups)
-        named = set(before["file"].to_pylist())  # also of files that are lost: readers may know the names
-        _write(folder, settings, groups, kept, named, report, workers, progress)
+            left.unlink()  # a process that was killed has left it
+        kept = _select_unchanged(folder, before, groups)
+        named = set(before["file"].to_pylist())  # with the names of lost files, which readers may still use
+        _write_files(folder, settings, groups, kept, named, report, workers, progress)
     finally:
         release()
     return report
 
 
-def _groups(store: Store) -> dict[str, Group]:
+def _list_groups(store: Store) -> dict[str, Group]:
     columns = store.columns("id", "part", "offset", "length", "sha256").to_pydict().values()
     rows = zip(*columns, strict=True)
-    groups = (Group(id, store.root, Place(part, Extent(*extent))) for id, part, *extent in rows)
+    groups = (Group(id, store.root, Location(part, Extent(*extent))) for id, part, *extent in rows)
     return {group.id: group for group in groups}
 
 
-def _settings(folder: Path, before: Settings | None, per_crystal: int | None, seed: int | None) -> Settings:
+def _choose_settings(folder: Path, before: Settings | None, per_crystal: int | None, seed: int | None) -> Settings:
     default = before or Settings()
     wanted = Settings(
         default.per_crystal if per_crystal is None else per_crystal, default.seed if seed is None else seed
     )
     if wanted.per_crystal < 1 or wanted.seed < 0:
-        raise UsageError(f"at least one probe a crystal and no negative seed: {tuple(wanted)}")
+        raise UsageError(
+            f"give at least one probe for each crystal and no negative seed, not {wanted.per_crystal} probes and seed"
+            f" {wanted.seed}"
+        )
     if before is not None and wanted != before:
         raise UsageError(
-            f"{folder} has {before.per_crystal} probes a crystal of seed {before.seed}: ask for the same, or remove it"
+            f"{folder} has {before.per_crystal} probes of each crystal with seed {before.seed}: give the same, or"
+            " remove the folder"
         )
     return wanted
 
 
-def _kept(folder: Path, table: pa.Table, groups: dict[str, Group]) -> pa.Table:
-    """The rows whose crystal is unchanged in the store and whose file is there in full."""
+def _select_unchanged(folder: Path, table: pa.Table, groups: dict[str, Group]) -> pa.Table:
+    """The rows whose crystals are unchanged in the store and whose files are complete."""
     sizes = {path.name: path.stat().st_size for path in folder.glob(f"part-*{ENDING}")}
     columns = (table[name].to_pylist() for name in ("id", "group_sha256", "file", "offset", "count", "components"))
     current = {id: group.place.extent.sha256 for id, group in groups.items()}
     kept = [
-        current.get(id) == sha256 and offset + _length(count, components) <= sizes.get(file, 0)
+        current.get(id) == sha256 and offset + _byte_length(count, components) <= sizes.get(file, 0)
         for id, sha256, file, offset, count, components in zip(*columns, strict=True)
     ]
     return table.filter(pa.array(kept, pa.bool_()))
 
 
-def _length(count: int, components: int) -> int:
+def _byte_length(count: int, components: int) -> int:
     return 4 * count * (1 + components)
 
 
-def _write(
+def _write_files(
     folder: Path,
     settings: Settings,
     groups: dict[str, Group],
@@ -137,15 +151,15 @@ def _write(
     workers: int,
     progress: bool,
 ) -> None:
-    """Write file after file, the index renewed after each; an interrupt completes the file under way."""
+    """Write the files one by one and the index after each; an interrupt completes the current file first."""
     there = set(kept["id"].to_pylist())
     left = [group for id, group in groups.items() if id not in there]
     report.skipped = len(there)
     table = kept.cast(SCHEMA)
     with (
         stop_between_steps() as stopped,
-        closing(_pools(left, settings, workers, stopped)) as pools,
-        progress_of("drawing probes", len(left), progress) as shown,
+        closing(_make_pools(left, settings, workers, stopped)) as pools,
+        show_progress("drawing probes", len(left), progress) as shown,
     ):
         for number in range(0, len(left), FILE_CRYSTALS):
             rows = _write_file(folder, pools, left[number : number + FILE_CRYSTALS], report, stopped, named, shown)
@@ -170,9 +184,9 @@ def _write_file(
     named: set[str],
     shown: Progress,
 ) -> list[dict[str, Any]]:
-    """The index rows of the crystals of one new file, which appears when it is complete under a name never `named`.
+    """Write one new file and return its index rows; the file gets its name, none of `named`, when it is complete.
 
-    Its hash is in the name: a reader that has an index of before, at a URL say, finds the file that the index means or
+    The name has the hash of the file: a reader with an older index finds either the file that the index means, or
     none, also where the folder was removed and made again.
     """
     used = [
@@ -185,14 +199,14 @@ def _write_file(
         with open(aside, "wb") as file:
             for group in groups:
                 pool = next(pools, None)
-                if pool is None:  # stopped
+                if pool is None:  # the work was stopped
                     break
                 shown.advance(group.id)
                 if isinstance(pool, str):
                     report.failed[group.id] = pool
                     continue
                 values = pool.values.astype("<f4").tobytes()  # type: ignore[union-attr]
-                rows.append(_row(pool, file.tell(), group))
+                rows.append(_make_row(pool, file.tell(), group))
                 file.write(values)
                 digest.update(values)
                 report.added += 1
@@ -201,11 +215,11 @@ def _write_file(
             report.bytes += file.tell()
             file.flush()
             os.fsync(file.fileno())
-        name = f"{stem}-{digest.hexdigest()[:HASHED]}{ENDING}"
+        name = f"{stem}-{digest.hexdigest()[:HASH_DIGITS]}{ENDING}"
         if rows:
             aside.replace(folder / name)
     except OSError as error:
-        error.filename = error.filename or str(folder)  # a full disk names no file
+        error.filename = error.filename or str(folder)  # the error of a full disk names no file
         raise
     finally:
         with contextlib.suppress(OSError):
@@ -213,7 +227,7 @@ def _write_file(
     return [row | {"file": name} for row in rows]
 
 
-def _row(pool: Pool, offset: int, group: Group) -> dict[str, Any]:
+def _make_row(pool: Pool, offset: int, group: Group) -> dict[str, Any]:
     crystal, place = pool.crystal, pool.place
     return {
         "id": pool.id,
@@ -229,23 +243,23 @@ def _row(pool: Pool, offset: int, group: Group) -> dict[str, Any]:
     }
 
 
-def _pools(
+def _make_pools(
     groups: Sequence[Group], settings: Settings, workers: int, stopped: Callable[[], bool]
 ) -> Generator[Pool | str, None, None]:
-    """The pool of every crystal in order, or why it has none; ends early once `stopped` says so."""
+    """The Pool of each crystal in order, or the reason why it failed; ends early once `stopped` returns True."""
     tasks = ((group, settings) for group in groups)
-    with closing(spread(_pool, tasks, workers=min(workers, max(1, len(groups))), stopped=stopped)) as results:
+    with closing(run_jobs(_load_pool, tasks, workers=min(workers, max(1, len(groups))), stopped=stopped)) as results:
         for _, pool in results:
-            yield LOST if isinstance(pool, Lost) else pool
+            yield LOST_REASON if isinstance(pool, LostJob) else pool
 
 
-def _pool(task: tuple[Group, Settings]) -> Pool | str:
+def _load_pool(task: tuple[Group, Settings]) -> Pool | str:
     (id, root, place), settings = task
 
     def read(url: str, at: Extent) -> Density:
         return read_density(url, at.offset, at.length, at.sha256, id)
 
-    try:  # of the very bytes whose hash stands in the row
-        return pool_of(id, whereabouts_of(root).read(id, place, read, same=True), settings)
+    try:  # only the bytes with the hash of the row may be used, since the row states it
+        return make_pool(id, shared_live_index(root).read(id, place, read, same=True), settings)
     except EcdError as error:
         return str(error)

@@ -1,4 +1,4 @@
-"""The index of an extract of probes: a row a crystal, with all that its probes need beside their values."""
+"""The index of an extract of probes: one row for each crystal, with all data of its probes except their values."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ SCHEMA = pa.schema(
         ("group_sha256", pa.string()),
     ]
 )
-GROUP = 1 << 14  # rows: what reading holds beside the result
-WHOLE = 1 << 30  # bytes: all columns are needed, by one request
+GROUP = 1 << 14  # rows of a row group: limits the memory of reading
+SMALL_INDEX = 1 << 30  # bytes: a smaller index is read whole, since all its columns are needed
 REMEDY = "remove the folder probes and run `ecd probes` again"
 
 
 class Settings(NamedTuple):
-    """What an extract was made with: probes a crystal and the seed of the permutations."""
+    """The settings of an extract: the number of probes of each crystal, and the seed of the permutations."""
 
     per_crystal: int = 16384
     seed: int = 0
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a crystal's probes lie: `count` float32 of density, then as many of each magnetisation component."""
+class ProbeLocation:
+    """The location of a crystal's probes: `count` float32 of density, then as many of each magnetization component."""
 
     file: str
     offset: int
@@ -58,7 +58,7 @@ class Place:
 
 
 class ProbeIndex:
-    """The rows of an extract by id, in arrays; crystals are built when asked for."""
+    """The rows of an extract by id, in arrays; a Crystal is built on request."""
 
     def __init__(self, table: pa.Table, settings: Settings) -> None:
         self.settings = settings
@@ -78,22 +78,22 @@ class ProbeIndex:
         return len(self._rows)
 
     def same(self, other: ProbeIndex) -> bool:
-        """Whether the probes of all crystals lie where `other` says."""
+        """Whether the probes of all crystals have the same locations in `other`."""
         arrays = [(self._file_of, other._file_of), (self._shapes, other._shapes)]
         arrays += list(zip(self._places, other._places, strict=True))
         names = self._files.dictionary.to_pylist() == other._files.dictionary.to_pylist()
         return self._rows == other._rows and names and all(np.array_equal(*pair) for pair in arrays)
 
-    def place(self, id: str) -> Place:
-        """Where the probes of a crystal lie."""
+    def place(self, id: str) -> ProbeLocation:
+        """The location of the probes of a crystal."""
         row = self._rows[id]
         file = self._files.dictionary[int(self._file_of[row])].as_py()
         offset, count, components = (int(column[row]) for column in self._places)
         a, b, c = self._shapes[row].tolist()
-        return Place(file, offset, count, components, (a, b, c))
+        return ProbeLocation(file, offset, count, components, (a, b, c))
 
     def crystal(self, id: str) -> Crystal:
-        """The crystal of an id."""
+        """The Crystal of an id."""
         row = self._rows[id]
         numbers, frac_coords = (
             values[starts[row] : starts[row + 1]] for starts, values in (self._numbers, self._frac_coords)
@@ -106,22 +106,22 @@ def _array(column: pa.ChunkedArray) -> Any:
 
 
 def _ragged(column: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Where each row's values start, and all values."""
+    """The start of each row's values, and the values of all rows."""
     array = _array(column)
     return array.offsets.to_numpy(), array.values.to_numpy()
 
 
 def load_index(root: str) -> ProbeIndex | None:
-    """The index of the extract of the store at `root`, a path or URL; None where it has no extract."""
+    """The index of the extract of the store at `root`, a path or URL; None where the store has no extract."""
     loaded = load_table(root, [name for name in SCHEMA.names if name != "group_sha256"])
     return None if loaded is None else ProbeIndex(*loaded)
 
 
 def load_table(root: str, columns: list[str] = SCHEMA.names) -> tuple[pa.Table, Settings] | None:
-    """The rows of the index of an extract and what it was made with; None where there is no extract."""
+    """The rows of the index of an extract and its settings; None where there is no extract."""
     name = f"{root}/{INDEX}"
     try:
-        source = ParquetSource(name, WHOLE)
+        source = ParquetSource(name, SMALL_INDEX)
         file = source.file
         missing = sorted(set(columns) - set(file.schema_arrow.names))
         table = None if missing else source.read(columns)
@@ -131,14 +131,15 @@ def load_table(root: str, columns: list[str] = SCHEMA.names) -> tuple[pa.Table, 
         raise StoreError(f"{name} is damaged; {REMEDY}") from error
     stated = {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
     if table is None:
-        raise StoreError(f"{name} is no index of probes, it has no column {missing[0]!r}; {REMEDY}")
+        raise StoreError(f"{name} is not an index of probes: it has no column {missing[0]!r}; {REMEDY}")
     if stated.get("ecd.probes") != FORMAT:
-        raise StoreError(f"{name} is of probes format {stated.get('ecd.probes')}, this reader knows {FORMAT}: update")
+        version = stated.get("ecd.probes")
+        raise StoreError(f"{name} has probes format {version}, this ecd-data reads {FORMAT}: update it")
     return table, Settings(int(stated["per_crystal"]), int(stated["seed"]))
 
 
 def save_index(table: pa.Table, settings: Settings, root: Path) -> None:
-    """Replace the index of the extract in the store `root`, all at once."""
+    """Replace the index of the extract in the store `root` atomically."""
     stated = {"ecd.probes": FORMAT, "per_crystal": str(settings.per_crystal), "seed": str(settings.seed)}
     path = root / INDEX
     with write_whole(path) as aside:

@@ -1,8 +1,8 @@
 """The order in which a crystal's grid points are drawn: a seeded permutation that is computed, never stored.
 
-A four-round Feistel network over Z_a x Z_b with a b >= size (Black and Rogaway, "Ciphers with arbitrary finite
-domains", 2002); the few results beyond the grid are permuted again until they lie in it. Any stretch of it is a sample
-of distinct grid points, each equally probable.
+It is a four-round Feistel network over Z_a x Z_b with a b >= size (Black and Rogaway, "Ciphers with arbitrary finite
+domains", 2002). The few results outside the grid are permuted again until they are inside. Any range of positions is a
+sample of distinct grid points, each with the same probability.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ ROUNDS = 4
 _UINT = np.uint64
 
 
-def permuted(positions: ArrayLike, sizes: ArrayLike, keys: ArrayLike) -> NDArray[np.int64]:
-    """The grid points (flat, C order) at positions [c, n] of the permutations of c grids.
+def permute(positions: ArrayLike, sizes: ArrayLike, keys: ArrayLike) -> NDArray[np.int64]:
+    """The grid points [c, n] (flat indices in C order) at positions [c, n] of the permutations of c grids.
 
-    sizes [c]: grid points; keys [c, 4] from `keys_of`. Every position is below its grid's size.
+    sizes [c]: the numbers of points of the grids; keys [c, 4]: those of `round_keys`. A position must be below the size
+    of its grid.
     """
     grids = np.asarray(sizes, dtype=_UINT).reshape(-1, 1)
     high = np.array([[isqrt(int(size) - 1) + 1] for size in grids[:, 0]], dtype=_UINT)
@@ -37,12 +38,12 @@ def permuted(positions: ArrayLike, sizes: ArrayLike, keys: ArrayLike) -> NDArray
 def _network(points: NDArray, high: NDArray, low: NDArray, keys: NDArray) -> NDArray:
     left, right = points // low, points % low
     for k in range(0, ROUNDS, 2):
-        left = (left + _mixed(right, keys[:, k]) % high) % high
-        right = (right + _mixed(left, keys[:, k + 1]) % low) % low
+        left = (left + _mix(right, keys[:, k]) % high) % high
+        right = (right + _mix(left, keys[:, k + 1]) % low) % low
     return left * low + right
 
 
-def _mixed(values: NDArray, key: NDArray) -> NDArray:
+def _mix(values: NDArray, key: NDArray) -> NDArray:
     """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014) of the keyed values."""
     x = values + key
     x = (x ^ (x >> _UINT(30))) * _UINT(0xBF58476D1CE4E5B9)
@@ -50,16 +51,16 @@ def _mixed(values: NDArray, key: NDArray) -> NDArray:
     return x ^ (x >> _UINT(31))
 
 
-def keys_of(seed: int, id: str) -> NDArray[np.uint64]:
+def round_keys(seed: int, id: str) -> NDArray[np.uint64]:
     """The four round keys of a crystal's permutation: BLAKE2b of "seed/id", 32 bytes, little-endian."""
     return np.frombuffer(hashlib.blake2b(f"{seed}/{id}".encode(), digest_size=8 * ROUNDS).digest(), "<u8")
 
 
-def start_of(seed: int, epoch: int, id: str, n: int, count: int) -> int:
-    """Where the n positions of a crystal begin in an epoch, of `count` that are used in a circle.
+def start_position(seed: int, epoch: int, id: str, n: int, count: int) -> int:
+    """The first of the n positions of a crystal in an epoch, where position 0 follows position `count` - 1.
 
-    count // n epochs follow each other without a repeated position: a pass. Each pass begins somewhere else, drawn from
-    (seed, pass, id), so that it cuts the circle into other samples.
+    A pass of count // n epochs has no position twice. Each pass starts at a position drawn from (seed, pass, id), so
+    that its samples combine the points in another way.
     """
     turn, step = divmod(epoch, max(1, count // n))
     digest = hashlib.blake2b(f"{seed}/{turn}/{id}".encode(), digest_size=8).digest()
