@@ -1,4 +1,4 @@
-"""What public functions are given, checked before any work is done: numbers, grids, points, lists of names."""
+"""Checks of the arguments of public functions before any work is done: numbers, grids, points, paths, names."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 from ecd_data.crystal import Floats
 from ecd_data.errors import UsageError
 
-MAX_POINTS = 1 << 31  # of a grid
-LONGEST = 100  # characters of a value that a message shows
+MAX_POINTS = 1 << 31  # of a grid: refuses grids that no memory can hold
+LONGEST = 100  # characters of a value in a message
 
 
 def whole_number(value: Any, name: str, least: int | None = None) -> int:
-    """The value as an int; raises UsageError for what is no whole number (a bool, 1.5, "3"), or less than `least`."""
+    """The value as an int; raises UsageError if it is not a whole number (a bool, 1.5, "3") or is below `least`."""
     whole = isinstance(value, Integral | np.integer) and not isinstance(value, bool | np.bool_)
     if not whole or (least is not None and value < least):
         kind = {None: "a whole number", 0: "a whole number that is not negative", 1: "a positive whole number"}
@@ -26,7 +26,7 @@ def whole_number(value: Any, name: str, least: int | None = None) -> int:
 
 
 def real_number(value: Any, name: str, example: str) -> float:
-    """The value as a float; raises UsageError, with an example, for what is no number or not finite."""
+    """The value as a float; raises UsageError, with an example, if it is not a finite number."""
     real = isinstance(value, Real | np.floating | np.integer) and not isinstance(value, bool | np.bool_)
     if not real or not np.isfinite(float(value)):
         raise UsageError(f"{name} is a number such as {example}, not {shown(value)}")
@@ -34,16 +34,18 @@ def real_number(value: Any, name: str, example: str) -> float:
 
 
 def grid_shape(value: Any) -> tuple[int, int, int]:
-    """The points along a, b, c of a grid; raises UsageError for what is not three positive whole numbers.
+    """The numbers of points of a grid along a, b, c.
 
-    More than MAX_POINTS in all are refused, too.
+    Raises
+    ------
+    UsageError : the value is not three positive whole numbers, or they make more than MAX_POINTS points.
     """
     try:
-        given = [] if isinstance(value, str | bytes) else list(value)
+        counts = [] if isinstance(value, str | bytes) else list(value)
     except TypeError:
-        given = []
+        counts = []
     try:
-        a, b, c = (whole_number(count, "", 1) for count in given)
+        a, b, c = (whole_number(count, "", 1) for count in counts)
     except (UsageError, ValueError):
         raise UsageError(
             f"a grid is three positive whole numbers of points such as (48, 48, 48), not {shown(value)}"
@@ -54,7 +56,7 @@ def grid_shape(value: Any) -> tuple[int, int, int]:
 
 
 def fractional_points(value: Any) -> Floats:
-    """Fractional coordinates [n, 3], also of one point [3]; raises UsageError for another shape and for NaN."""
+    """Fractional coordinates as an array [n, 3], also of one point [3]; raises UsageError for other shapes and for NaN."""
     try:
         points = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -69,24 +71,24 @@ def fractional_points(value: Any) -> Floats:
 
 
 def path_text(value: Any, what: str) -> str:
-    """A path or URL as text; raises UsageError for what is neither, or empty."""
+    """A path or URL as text; raises UsageError if the value is neither or is empty."""
     if not isinstance(value, str | os.PathLike) or not str(value):
         raise UsageError(f"{what} is a path, not {shown(value)}")
     return str(value)
 
 
 def names_of(value: Any, what: str) -> list[str]:
-    """A list of names from any iterable of them; raises UsageError for a single name, or what is no name."""
+    """The names of an iterable as a list; raises UsageError for a single name, and for an item that is not text."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise UsageError(f"{what} are a list of names, not {shown(value)}")
     names = list(value)
     if wrong := [name for name in names if not isinstance(name, str)]:
-        raise UsageError(f"{what} are a list of names, and {shown(wrong[0])} is none")
+        raise UsageError(f"{what} are a list of names, and {shown(wrong[0])} is not a name")
     return names
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it, on one line and not too long."""
+    """The text of a value in a message: on one line, and cut after LONGEST characters."""
     text = " ".join(repr(value).split())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
