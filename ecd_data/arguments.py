@@ -56,7 +56,7 @@ def grid_shape(value: Any) -> tuple[int, int, int]:
 
 
 def fractional_points(value: Any) -> Floats:
-    """Fractional coordinates as an array [n, 3], also of one point [3]; raises UsageError for other shapes and for NaN."""
+    """Fractional coordinates as an array [n, 3], also of one point [3]; raises UsageError for other shapes and NaN."""
     try:
         points = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
