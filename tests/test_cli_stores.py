@@ -38,7 +38,7 @@ def run(*arguments: str) -> int:
 
 MISTAKES = {
     ("convert", "@nothing", "new.ecd"): (2, "the list nothing cannot be read"),
-    ("convert", "-j", "0", "CHGCAR_1", "new.ecd"): (2, "at least 1"),
+    ("convert", "-j", "0", "CHGCAR_1", "new.ecd"): (2, "a positive whole number"),
     ("convert", "--dask", "nonsense", "CHGCAR_1", "new.ecd"): (2, "no Dask scheduler answers at nonsense"),
     ("convert", "-q", "CHGCAR_cut", "new.ecd"): (1, "left out: CHGCAR_cut"),
     ("subset", "nothing", "new.ecd"): (1, "nothing is not a store"),
@@ -52,7 +52,7 @@ MISTAKES = {
     ("subset", "my.ecd", "my.ecd"): (2, "read and written at once"),
     ("merge", "my.ecd"): (2, "ecd merge wants stores"),
     ("merge", "my.ecd", "nothing", "new.ecd"): (1, "nothing is not a store"),
-    ("merge", "my.ecd", "new.ecd", "--duplicates", "any"): (2, "the rule for duplicates"),
+    ("merge", "my.ecd", "new.ecd", "--duplicates", "any"): (2, "no rule 'any' for duplicates"),
     ("reencode", "my.ecd", "new.ecd", "--bound", "1e-6"): (2, "errors add up"),
     ("reencode", "my.ecd", "new.ecd", "--bound", "3"): (2, "a fraction between 0 and 1"),
     ("verify", "nothing"): (1, "nothing is not a store"),
