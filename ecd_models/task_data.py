@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ecd_data.errors import UsageError
 from ecd_data.hf.rows import rows_of
-from ecd_data.release.configurations import configuration, configurations, locate, official_split
-from ecd_data.release.data_origin import Origin, check_origin, origin_of, refuse_unofficial, split_hash, store_hash
+from ecd_data.release.configurations import (
+    configuration_names,
+    find_configuration,
+    find_configuration_store,
+    load_official_split,
+)
+from ecd_data.release.data_origin import Origin, check_origin, find_origin, refuse_unofficial, split_hash, store_hash
 from ecd_data.release.own_splits import make_split, read_split
 from ecd_data.store.data_root import find_data_root, open_store
 from ecd_data.store.reader import Store
@@ -64,15 +69,15 @@ def task_data(task: str, data_dir: str | None = None, sample: bool = False) -> T
     sample: take the sample, or the copy of it under data_dir, also for a task of the benchmark. Raises UsageError for
     an unknown task, one that is not at hand, and a task of the benchmark of which the data have no crystal.
     """
-    name = configuration(task)
+    name = find_configuration(task)
     if not sample:
         refuse_unofficial(task, find_data_root(data_dir))
-    store = Store(locate(name, data_dir or None, sample))
+    store = Store(find_configuration_store(name, data_dir or None, sample))
     check_origin(task, store, sample)
     rows = rows_of(name, store)
     parts = {part: rows["id"][rows["split"] == part].tolist() for part in PARTS[:3]}
-    origin = origin_of(name, store, parts)
-    lists = official_split(name)
+    origin = find_origin(name, store, parts)
+    lists = load_official_split(name)
     official = any(id in store for ids in lists.values() for id in ids)
     listed = {part: len(lists.get(part, [])) for part in parts} if official else {}
     for kind in KINDS:
@@ -120,7 +125,7 @@ def evaluation_data(
 
 def looks_like_store(name: str) -> bool:
     """Whether a name means a store by its path or URL rather than a task: a folder, a URL, or a name in .ecd."""
-    if name in configurations():
+    if name in configuration_names():
         return False
     return "://" in name or name.rstrip("/").endswith(".ecd") or Path(name).is_dir()
 

@@ -11,7 +11,7 @@ from ecd_data.errors import EcdError
 from ecd_data.formats import parse
 from ecd_data.formats.run_files import with_run
 from ecd_data.io.archives import UnpackedDensity, read_archive
-from ecd_data.release.formula import formula_in, reduced
+from ecd_data.release.formula import formula_in_id, reduce_formula
 
 BESIDE = ".run-"
 
@@ -47,10 +47,10 @@ def _with_run(rho: Density, unpacked: UnpackedDensity, folder: Path) -> Density:
 
 
 def _same_crystal(rho: Density, id: str, file: str) -> None:
-    named = formula_in(id)
+    named = formula_in_id(id)
     if named is None or (rho.numbers == 0).any():
         return
-    found = reduced("".join(rho.crystal.symbols))
+    found = reduce_formula("".join(rho.crystal.symbols))
     if found != named:
         raise UnfitError(f"{file} holds {found} where its name says {named}: it is another crystal")
 

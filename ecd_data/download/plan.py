@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from ecd_data.errors import UnknownIdError, UsageError
-from ecd_data.release.split_files import ids_in, tasks_table
+from ecd_data.release.split_files import read_ids, read_tasks
 from ecd_data.release.tasks import PARTS, UnknownTaskError, find_task, load_split, task_names
 from ecd_data.store.near_ids import suggest_ids
 
@@ -67,12 +67,12 @@ def plan_fetch(
     chosen = _chosen(named, ids, name) if named else ids
     if not chosen:
         raise UsageError(f"{' '.join(words)} has no part {part!r}: see `ecd split`")
-    table = tasks_table()["sets"][name]
+    table = read_tasks()["sets"][name]
     return Plan(name, table["functional"], tuple(chosen[:limit]), _template(table["url"], mirror))
 
 
 def _is_source(word: str) -> bool:
-    if word in tasks_table()["sets"]:
+    if word in read_tasks()["sets"]:
         return True
     try:
         find_task(word)
@@ -94,26 +94,26 @@ def _of_sources(sources: list[str], part: str | None) -> tuple[str, list[str]]:
     if len(sets) > 1:
         raise UsageError(f"{', '.join(sources)} are of different sets ({', '.join(sets)}): fetch each to its own store")
     name = next(iter(sets))
-    if "url" not in tasks_table()["sets"][name]:
+    if "url" not in read_tasks()["sets"][name]:
         raise UsageError(f'the release has no {name}: the embedded sample serves it, load_dataset("ecd", "{name}")')
     ids = dict.fromkeys(id for source in sources for id in _ids_of(source, part))
     return name, list(ids)
 
 
 def _set_name(source: str) -> str:
-    return source if source in tasks_table()["sets"] else find_task(source).set
+    return source if source in read_tasks()["sets"] else find_task(source).set
 
 
 def _ids_of(source: str, part: str | None) -> list[str]:
-    sets = tasks_table()["sets"]
+    sets = read_tasks()["sets"]
     if source in sets:
-        return [id for p in sets[source]["parts"] if part in (None, p) for id in ids_in(f"{source}/{p}")]
+        return [id for p in sets[source]["parts"] if part in (None, p) for id in read_ids(f"{source}/{p}")]
     return [id for p, ids in load_split(source).items() if part in (None, p) for id in ids]
 
 
 def _of_names(named: list[str], part: str | None) -> tuple[str, list[str]]:
     """The one set that has the ids and patterns, and all its ids."""
-    served = [name for name, table in tasks_table()["sets"].items() if "url" in table]
+    served = [name for name, table in read_tasks()["sets"].items() if "url" in table]
     lists = {name: _ids_of(name, part) for name in served}
     having = {name for name, ids in lists.items() if _matching(named, ids)}
     if not having:

@@ -18,8 +18,16 @@ from ecd_data.errors import UsageError
 from ecd_data.hf import load_dataset_hook
 from ecd_data.hf.density_feature import REFERENCE, DensityFeature, ProbesFeature, set_epoch
 from ecd_data.hf.rows import fingerprint, own_rows, rows_of
-from ecd_data.release.configurations import GAP, OWN, PROBES, absolute, configuration, configurations, locate
-from ecd_data.release.data_origin import SAMPLE, named_officially, origin_of, split_hash, store_hash
+from ecd_data.release.configurations import (
+    GAP,
+    OWN_STORE,
+    PROBES,
+    configuration_names,
+    find_configuration,
+    find_configuration_store,
+    make_absolute,
+)
+from ecd_data.release.data_origin import SAMPLE, find_origin, is_official_name, split_hash, store_hash
 from ecd_data.release.own_splits import read_split
 from ecd_data.release.tasks import PARTS
 from ecd_data.store import Store
@@ -55,7 +63,7 @@ def load_dataset(path: str = "ecd", name: str | None = None, **options: Any) -> 
     load_dataset_hook.install()
     if path == load_dataset_hook.NAME:
         return datasets.load_dataset(path, name, **options)
-    return datasets.load_dataset(load_dataset_hook.NAME, name or OWN, data_dir=path, **options)
+    return datasets.load_dataset(load_dataset_hook.NAME, name or OWN_STORE, data_dir=path, **options)
 
 
 @dataclass
@@ -82,19 +90,19 @@ class EcdBuilder(datasets.ArrowBasedBuilder):
     """Metadata and places in Arrow; the grids stay in the store until a row is touched."""
 
     BUILDER_CONFIG_CLASS = EcdConfig
-    BUILDER_CONFIGS = [EcdConfig(name=name) for name in (*configurations(), OWN, PROBES + OWN)]  # noqa: RUF012
+    BUILDER_CONFIGS = [EcdConfig(name=name) for name in (*configuration_names(), OWN_STORE, PROBES + OWN_STORE)]  # noqa: RUF012
 
     def _create_builder_config(
         self, config_name: str | None = None, data_dir: str | Path | None = None, **options: Any
     ) -> Any:
-        if config_name is not None and config_name.removeprefix(PROBES) == OWN:
+        if config_name is not None and config_name.removeprefix(PROBES) == OWN_STORE:
             if data_dir is None:
                 raise UsageError('name the store, as in load_dataset("my.ecd") or with data_dir="my.ecd"')
-            return super()._create_builder_config(config_name, data_dir=absolute(str(data_dir)), **options)
+            return super()._create_builder_config(config_name, data_dir=make_absolute(str(data_dir)), **options)
         if options.get("split_file") is not None:
             raise UsageError(f"{config_name} has its own split: give split_file with the path of a store")
-        name = configuration(config_name)
-        return super()._create_builder_config(name, data_dir=locate(name, data_dir), **options)
+        name = find_configuration(config_name)
+        return super()._create_builder_config(name, data_dir=find_configuration_store(name, data_dir), **options)
 
     @cached_property
     def _store(self) -> Store:
@@ -102,12 +110,12 @@ class EcdBuilder(datasets.ArrowBasedBuilder):
 
     @property
     def _is_own(self) -> bool:
-        return bool(self.config.name.removeprefix(PROBES) == OWN)
+        return bool(self.config.name.removeprefix(PROBES) == OWN_STORE)
 
     @cached_property
     def _origin(self) -> str:
         """Where the data come from: "release", "sample" or the store's hash, as in every result."""
-        return store_hash(self._store) if self._is_own else origin_of(self.config.name, self._store, {}).data_origin
+        return store_hash(self._store) if self._is_own else find_origin(self.config.name, self._store, {}).data_origin
 
     def _info(self) -> datasets.DatasetInfo:
         description = described(self.config.name, self._origin)
@@ -140,7 +148,7 @@ def described(name: str, origin: str) -> str:
     if origin != SAMPLE:
         return about
     official = f" of {name}, a task of the benchmark: results on them are none of that task"
-    return f"{about}: THE EMBEDDED SAMPLE, not the release{official if named_officially(name) else ''}"
+    return f"{about}: THE EMBEDDED SAMPLE, not the release{official if is_official_name(name) else ''}"
 
 
 def features_of(config: EcdConfig, store: Store) -> Features:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from ecd_data.errors import StoreError, UsageError
 from ecd_data.release import tasks
-from ecd_data.release.configurations import GAP, PROBES, SETS, official_split, set_name
+from ecd_data.release.configurations import GAP, PROBES, SETS, load_official_split, set_of_configuration
 from ecd_data.release.own_splits import read_split
-from ecd_data.release.split_files import SUMS, gap_rows, splits_folder
+from ecd_data.release.split_files import SUMS, read_gaps, splits_folder
 from ecd_data.release.tasks import (
     PARTS,
     find_task,
-    sample_split,
+    load_sample_split,
 )
 from ecd_data.store.index import INDEX
 
@@ -33,7 +33,7 @@ def lists_hash() -> str:
     """A hash of this version with all lists that decide on splits, for the cache of prepared datasets."""
     from ecd_data import __version__
 
-    lists = [splits_folder() / SUMS, tasks.SAMPLE]
+    lists = [splits_folder() / SUMS, tasks.SAMPLE_SPLIT_FILE]
     digest = hashlib.sha256(f"{__version__} {COLUMNS}".encode())
     for path in lists:
         digest.update(path.read_bytes() if path.is_file() else b"")
@@ -68,8 +68,8 @@ def rows_of(configuration: str, store: Store) -> DataFrame:
         )
     found = [(number, id, *places[id]) for number, id in enumerate(store.ids) if id in places]
     frame = pd.DataFrame(found, columns=["number", "id", "split", "test_part"])
-    if set_name(configuration) == "exp":
-        gaps = {row[key]: float(row[GAP]) for row in gap_rows() for key in ("id", "sample_id")}
+    if set_of_configuration(configuration) == "exp":
+        gaps = {row[key]: float(row[GAP]) for row in read_gaps() for key in ("id", "sample_id")}
         frame[GAP] = frame["id"].map(gaps)
     return frame
 
@@ -92,10 +92,10 @@ Places = dict[str, tuple[str, str | None]]
 
 def _official(configuration: str, store: Store) -> Places:
     plain = configuration.removeprefix(PROBES)
-    split = official_split(configuration)
+    split = load_official_split(configuration)
     places: Places = {id: (part, None) for part in PARTS for id in split.get(part, [])}
     if plain.startswith("exp"):  # the sample's crystals have names of their own for the compounds of the list
-        places |= {row["sample_id"]: ("test", None) for row in gap_rows() if row["sample_id"] in store}
+        places |= {row["sample_id"]: ("test", None) for row in read_gaps() if row["sample_id"] in store}
     found = {id: place for id, place in places.items() if id in store}
     total = sum(len(split.get(part, [])) for part in PARTS)
     if found and len(found) < total:
@@ -105,10 +105,10 @@ def _official(configuration: str, store: Store) -> Places:
 
 
 def _sample(configuration: str, store: Store) -> Places:
-    name = set_name(configuration)
+    name = set_of_configuration(configuration)
     if name not in ("pbe", "hse", "ood"):
         return {}
-    split = sample_split(name)
+    split = load_sample_split(name)
     plain = configuration.removeprefix(PROBES)
     parts = PARTS if plain in SETS else find_task(plain).parts
     kinds = {id: kind for kind in SAMPLE_PARTS for id in split.get(f"test_{kind}", [])}

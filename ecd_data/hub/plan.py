@@ -14,7 +14,7 @@ import pandas as pd
 
 from ecd_data.errors import StoreError, UsageError
 from ecd_data.hf.rows import rows_of
-from ecd_data.release.configurations import GAP, PROBES, configuration, locate
+from ecd_data.release.configurations import GAP, PROBES, find_configuration, find_configuration_store
 from ecd_data.release.tasks import PARTS
 from ecd_data.store import Store
 from ecd_data.store.data_root import SAMPLE_STORES, sample_store
@@ -65,10 +65,10 @@ class Shard:
 
 def subset_of(name: str, data_dir: str | None) -> Subset:
     """A configuration or task as load_dataset has it; raises UsageError or StoreError where it has no data."""
-    found = configuration(name)
+    found = find_configuration(name)
     if found.startswith(PROBES):
         raise UsageError(f"{found} is drawn from densities: export {found.removeprefix(PROBES)}")
-    store = Store(locate(found, data_dir))
+    store = Store(find_configuration_store(found, data_dir))
     return Subset(found, store, rows_of(found, store))
 
 

@@ -1,1 +1,1 @@
-"""What the ECD release is and how to get it: splits, leakage, fetching, the `datasets` builder."""
+"""What the ECD release holds: its tasks and splits, leakage between them, and copies of a part of a store."""

@@ -1,58 +1,81 @@
-"""Configurations: the names that `load_dataset("ecd", name)` takes, the set behind each, and where its store lies."""
+"""The configurations of `load_dataset("ecd", name)`: their names, the set of crystals of each and its store."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ecd_data.errors import UsageError
-from ecd_data.release.tasks import Split, UnknownTaskError, find_task, load_split, set_of, task_names, unknown
+from ecd_data.release.tasks import (
+    Split,
+    UnknownTaskError,
+    find_task,
+    load_split,
+    set_of,
+    task_names,
+    unknown_name_error,
+)
 from ecd_data.store.data_root import find_store
 
 PROBES = "probes-"
-OWN = "store"  # the configuration of a store of one's own
+OWN_STORE = "store"  # the configuration for a store that is not a set of ECD
 GAP = "gap_exp_eV"
 SETS = ("pbe", "hse", "mp", "ood", "exp")
 
 
-def configurations() -> list[str]:
+def configuration_names() -> list[str]:
     """The names that load_dataset("ecd", name) takes."""
     sets = [*SETS, f"{PROBES}pbe", f"{PROBES}hse"]
     return sets + [name for name in task_names(strict=True) if name not in sets]
 
 
-def configuration(name: str | None) -> str:
-    """The configuration of a name or of the paper's name for a task; raises UsageError with near names."""
-    known = configurations()
+def find_configuration(name: str | None) -> str:
+    """The configuration that a name stands for, also the paper's name for a task.
+
+    Raises UsageError, which suggests similar names, if there is no such configuration.
+    """
+    names = configuration_names()
     if name is None:
-        raise UsageError(f'name a configuration, as in load_dataset("ecd", "hse"); there are {", ".join(known)}')
-    if name in known:
+        raise UsageError(f'name a configuration, as in load_dataset("ecd", "hse"); there are {", ".join(names)}')
+    if name in names:
         return name
     try:
         return find_task(name).name
     except UnknownTaskError:
-        raise unknown(name, known, "configuration") from None
+        raise unknown_name_error(name, names, "configuration") from None
 
 
-def set_name(configuration: str) -> str:
-    """The set whose store serves a configuration: "pbe" for "probes-pbe" and "ecd_pbe"."""
+def set_of_configuration(configuration: str) -> str:
+    """The set whose store has the crystals of a configuration: "pbe" for "probes-pbe" and "ecd_pbe"."""
     plain = configuration.removeprefix(PROBES)
     return plain if plain in SETS else find_task(plain).set
 
 
-def absolute(root: str) -> str:
-    """The root as it can be found from any folder: URLs as they are."""
+def make_absolute(root: str) -> str:
+    """The absolute path of a store; a URL is returned unchanged."""
     return root if "://" in root else str(Path(root).expanduser().resolve())
 
 
-def locate(configuration: str, data_dir: str | Path | None, sample: bool = False) -> str:
-    """The root of the store that serves a configuration, found as open_store finds it; with `sample`, the sample's.
+def find_configuration_store(configuration: str, data_dir: str | Path | None, sample: bool = False) -> str:
+    """The path or URL of the store that has the crystals of a configuration.
 
-    Raises UsageError where there is no data for it.
+    Parameters
+    ----------
+    configuration
+        A name of `configuration_names`.
+    data_dir
+        Folder or URL that holds the stores; if None, the environment variable ECD_ROOT, else the embedded sample.
+    sample
+        Take the embedded sample in any case.
+
+    Raises
+    ------
+    UsageError
+        There is no data for this configuration.
     """
-    return absolute(find_store(set_name(configuration), data_dir, sample))
+    return make_absolute(find_store(set_of_configuration(configuration), data_dir, sample))
 
 
-def official_split(configuration: str) -> Split:
-    """The ids of a configuration by part, as the benchmark's lists have them."""
+def load_official_split(configuration: str) -> Split:
+    """The ids of a configuration by part, from the official lists of the benchmark."""
     plain = configuration.removeprefix(PROBES)
     return set_of(plain) if plain in SETS else load_split(plain)

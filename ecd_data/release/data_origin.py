@@ -1,9 +1,9 @@
-"""Where the data of a result come from: the official release, the embedded sample, or a store known by its hash.
+"""The origin of the data behind a result: the official release, the embedded sample, or a store named by its hash.
 
-store_hash: SHA-256 over a line "id, tab, SHA-256 of its bytes" for each crystal of the store's index, sorted. It reads
-no density, stays the same when parts are merged or the store is copied, and changes with any crystal.
-split_hash: SHA-256 over a line "part, tab, id" for each crystal of train, validation and test, sorted.
-Of both the first 16 hex digits are kept.
+store_hash is the SHA-256 of sorted lines, one for each crystal of the store's index: its id, a tab, the SHA-256 of its
+bytes. It needs no density. Merging and copying a store keep it, any change of a crystal changes it.
+split_hash is the SHA-256 of sorted lines, one for each crystal of train, validation and test: the part, a tab, the id.
+Both are cut to their first 16 hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from ecd_data.errors import StoreError, UsageError
-from ecd_data.release.configurations import PROBES, SETS, configuration, official_split, set_name
-from ecd_data.release.split_files import tasks_table
+from ecd_data.release.configurations import PROBES, SETS, find_configuration, load_official_split, set_of_configuration
+from ecd_data.release.split_files import read_tasks
 from ecd_data.release.tasks import PARTS
 from ecd_data.store import data_root
 from ecd_data.store.reader import Store
 
 RELEASE, SAMPLE = "release", "sample"
-UNRELEASED = ("exp",)  # sets whose lists are ours: no data of them are official
+UNOFFICIAL_SETS = ("exp",)  # the paper did not publish their lists, so ours cannot promise official data
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The data of a result: data_origin is "release", "sample" or the store's hash; with both hashes of the module."""
+    """The origin of the data behind a result.
+
+    data_origin is "release", "sample" or the hash of the store; store_hash and split_hash are those of the module's
+    docstring.
+    """
 
     data_origin: str
     store_hash: str
@@ -40,17 +44,26 @@ class Origin:
         return asdict(self)
 
 
-def origin_of(task: str, store: Store, parts: Mapping[str, Sequence[str]]) -> Origin:
-    """The origin of the crystals in `parts` (ids by part) of the store that serves a configuration, `task`.
+def find_origin(task: str, store: Store, parts: Mapping[str, Sequence[str]]) -> Origin:
+    """The Origin of the crystals that a result was computed from.
 
-    "sample" is a store with just the embedded sample's crystals, wherever it lies; "release" is one that has every
-    crystal of the configuration's official lists; any other is called by its hash, also a release that lacks some.
+    The origin is "sample" for a store with exactly the crystals of the embedded sample, and "release" for a store with
+    every crystal of the official lists. Any other store, also an incomplete release, is named by its hash.
+
+    Parameters
+    ----------
+    task
+        The configuration that the result is about.
+    store
+        The store that was read.
+    parts
+        The ids by part ("train", "validation", "test") that were used.
     """
     hashed = store_hash(store)
-    official = {id for ids in official_split(task).values() for id in ids}
+    official = {id for ids in load_official_split(task).values() for id in ids}
     if hashed in _sample_hashes(task):
         kind = SAMPLE
-    elif official and set_name(task) not in UNRELEASED and all(id in store for id in official):
+    elif official and set_of_configuration(task) not in UNOFFICIAL_SETS and all(id in store for id in official):
         kind = RELEASE
     else:
         kind = hashed
@@ -58,14 +71,14 @@ def origin_of(task: str, store: Store, parts: Mapping[str, Sequence[str]]) -> Or
 
 
 def store_hash(store: Store) -> str:
-    """The hash of what a store holds, from its index alone."""
+    """The hash of the crystals of a store, computed from its index."""
     table = store.columns("id", "sha256")
     pairs = zip(table["id"].to_pylist(), table["sha256"].to_pylist(), strict=True)
     return _hash(f"{id}\t{digest}" for id, digest in pairs)
 
 
 def split_hash(parts: Mapping[str, Sequence[str]]) -> str:
-    """The hash of which crystals train, validate and test."""
+    """The hash of the ids by part, see the module's docstring."""
     return _hash(f"{part}\t{id}" for part in PARTS for id in parts.get(part, ()))
 
 
@@ -74,24 +87,24 @@ def _hash(lines: Iterable[str]) -> str:
 
 
 def _sample_hashes(task: str) -> list[str]:
-    if set_name(task) not in data_root.SAMPLE_STORES:
+    if set_of_configuration(task) not in data_root.SAMPLE_STORES:
         return []
     try:
-        return [store_hash(Store(data_root.sample_store(set_name(task))))]
-    except StoreError:  # a sample that is not installed
+        return [store_hash(Store(data_root.sample_store(set_of_configuration(task))))]
+    except StoreError:  # the sample is not installed
         return []
 
 
-def named_officially(name: str) -> bool:
-    """Whether a name is a task's of the benchmark, as "ecd_pbe" or the paper's "OOD-id", and not a set's, as "pbe"."""
+def is_official_name(name: str) -> bool:
+    """Whether a name is a task of the benchmark, such as "ecd_pbe" or "OOD-id", and not a set, such as "pbe"."""
     return name.strip().lower().removeprefix(PROBES) not in SETS
 
 
-def refuse_unofficial(name: str, given: str | None) -> None:
-    """Raise UsageError for an official task without a data root, for which only the sample would be left."""
-    if named_officially(name) and not given:
-        there = set_name(configuration(name)) in data_root.SAMPLE_STORES
-        other = ", or say --sample (sample=True) for the embedded sample, and the result says so" if there else ""
+def refuse_unofficial(name: str, data_dir: str | None) -> None:
+    """Raise UsageError for a task of the benchmark without a folder of data, where only the sample would be left."""
+    if is_official_name(name) and not data_dir:
+        has_sample = set_of_configuration(find_configuration(name)) in data_root.SAMPLE_STORES
+        other = ", or say --sample (sample=True) for the embedded sample, and the result says so" if has_sample else ""
         raise UsageError(
             f"{name} is a task of the benchmark, and its data are not here: set ECD_ROOT (or --data, data_dir=) to the "
             f"folder or URL of the release{other}"
@@ -99,14 +112,18 @@ def refuse_unofficial(name: str, given: str | None) -> None:
 
 
 def check_origin(name: str, store: Store, sample: bool) -> None:
-    """Raise UsageError where a store is not what the name of a task, or `sample`, says.
+    """Raise UsageError if a store does not fit the name of a task.
 
-    An official task wants at least one crystal of its lists; sample=True wants none of them.
+    A task of the benchmark needs at least one crystal of its lists in the store, unless `sample` is true; then the
+    store must have none of them. The functional of the densities must be that of the task.
     """
-    official = any(id in store for ids in official_split(configuration(name)).values() for id in ids)
+    official = any(id in store for ids in load_official_split(find_configuration(name)).values() for id in ids)
     if sample and official:
-        raise UsageError(f"{store.root} has crystals of the official lists of {name}: leave the sample's option out")
-    if not sample and named_officially(name) and not official:
+        raise UsageError(
+            f"{store.root} has crystals of the official lists of {name}, so it is not the sample: leave out --sample "
+            "(sample=True)"
+        )
+    if not sample and is_official_name(name) and not official:
         raise UsageError(
             f"{name} is a task of the benchmark, and {store.root} has none of the crystals of its lists: give the "
             "folder of the release, or say --sample (sample=True) for the sample's crystals, and the result says so"
@@ -115,13 +132,13 @@ def check_origin(name: str, store: Store, sample: bool) -> None:
 
 
 def _check_functional(name: str, store: Store) -> None:
-    """Raise UsageError where a hybrid's densities stand for PBE's or the other way round: many ids are in both sets."""
-    needed = set_name(configuration(name))
-    due = tasks_table()["sets"][needed]["functional"]
-    there = {str(found) for found in store.columns("functional")["functional"].to_pylist() if found}
-    hybrid = {found.upper().startswith("HSE") for found in there}
-    if hybrid and due.upper().startswith("HSE") not in hybrid:
+    """Raise UsageError if a task of HSE06 meets densities of PBE or the other way round: many ids are in both sets."""
+    set_name = set_of_configuration(find_configuration(name))
+    wanted = read_tasks()["sets"][set_name]["functional"]
+    stored = {str(functional) for functional in store.columns("functional")["functional"].to_pylist() if functional}
+    hybrid = {functional.upper().startswith("HSE") for functional in stored}
+    if hybrid and wanted.upper().startswith("HSE") not in hybrid:
         raise UsageError(
-            f"{name} is about {due} densities, and those of {store.root} are {', '.join(sorted(there))}: give the "
-            f"folder that holds {needed}.ecd"
+            f"{name} needs {wanted} densities, and those of {store.root} are {', '.join(sorted(stored))}: give the "
+            f"folder that holds {set_name}.ecd"
         )

@@ -1,4 +1,4 @@
-"""Chemical formulas as the release's names carry them, as in icsd-237213-Li2H4N2."""
+"""Chemical formulas, and those in the ids of the release, such as icsd-237213-Li2H4N2."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ NAME = re.compile(r"(?:icsd|cod|oqmd)-\d+-((?:[A-Z][a-z]?\d*)+)")
 
 
 @cache
-def reduced(formula: str) -> str:
-    """The smallest whole-number formula with elements in alphabetical order: "Li2H4N2" gives "H2LiN"."""
+def reduce_formula(formula: str) -> str:
+    """The reduced formula with elements in alphabetical order: "H2LiN" for "Li2H4N2"."""
     counts: dict[str, int] = {}
     for element, number in TERM.findall(formula):
         counts[element] = counts.get(element, 0) + int(number or 1)
@@ -22,7 +22,7 @@ def reduced(formula: str) -> str:
 
 
 @cache
-def formula_in(id: str) -> str | None:
-    """The reduced formula in a material id, None where the name carries none (hmat, mp, GNoME)."""
+def formula_in_id(id: str) -> str | None:
+    """The reduced formula in a material id; None for ids without a formula (hmat, mp, GNoME)."""
     match = NAME.fullmatch(id)
-    return reduced(match[1]) if match else None
+    return reduce_formula(match[1]) if match else None

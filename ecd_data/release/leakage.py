@@ -1,25 +1,40 @@
-"""Overlaps between what a task's model was trained on and the crystals it is judged on."""
+"""Overlaps between the crystals that trained the model of a task and the crystals that test it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ecd_data.release.formula import formula_in, reduced
-from ecd_data.release.split_files import gap_rows
+from ecd_data.release.formula import formula_in_id, reduce_formula
+from ecd_data.release.split_files import read_gaps
 
 Split = Mapping[str, list[str]]
 
 
 @dataclass(frozen=True)
 class Leakage:
-    """What `ecd leakage TASK` prints: counts of a task's test crystals, by id and by reduced formula.
+    """The test crystals of a task that its model may have seen in training, counted by id and by reduced formula.
 
-    own: test crystals in the task's own train and validation; pretraining: test crystals in the train, validation
-    and test lists of `pretrained_on`, and "none"; set_train_in_pretraining_test: crystals of the set's train list on
-    which the pretraining task is judged; same_formula: test crystals whose reduced formula a training crystal has as
-    well, of the test_with_formula whose formula is known, None where that is none; train_without_formula: training
-    crystals of which no formula is known.
+    Attributes
+    ----------
+    task
+        The name of the task.
+    test
+        The number of its test crystals.
+    own
+        How many of them are in the train and validation lists of the task itself.
+    pretrained_on
+        The task whose model this one starts from; None without one.
+    pretraining
+        How many of the test crystals are in the train, validation and test lists of `pretrained_on`, and in "none".
+    set_train_in_pretraining_test
+        How many crystals of the set's train list are test crystals of `pretrained_on`.
+    same_formula
+        How many test crystals share their reduced formula with a training crystal; None if no formula is known.
+    test_with_formula
+        How many test crystals have a known formula.
+    train_without_formula
+        How many training crystals have none.
     """
 
     task: str
@@ -34,23 +49,24 @@ class Leakage:
 
     @property
     def seen(self) -> int:
-        """Test crystals that are, by id, in a train list: the task's own or the pretraining's, the larger number."""
+        """The larger of two counts of test crystals: those in the task's own train list, those in the pretraining's."""
         return max(self.own["train"], self.pretraining.get("train", 0))
 
     def __str__(self) -> str:
-        own, before = self.own, self.pretraining
+        own, pretraining = self.own, self.pretraining
         lines = [
             f"{self.task}: of {self.test:,} test crystals {own['train']:,} are in the task's own train list, "
             f"{own['validation']:,} in its validation list"
         ]
-        if before and before["none"] == self.test:
+        if pretraining and pretraining["none"] == self.test:
             lines.append(
                 f"{self.pretrained_on} (pretraining) names its crystals differently: ids cannot show an overlap"
             )
-        elif before:
+        elif pretraining:
             lines += [
-                f"{self.pretrained_on} (pretraining): {before['train']:,} of {self.test:,} in train, "
-                f"{before['validation']:,} in validation, {before['test']:,} in test, {before['none']:,} in none",
+                f"{self.pretrained_on} (pretraining): {pretraining['train']:,} of {self.test:,} in train, "
+                f"{pretraining['validation']:,} in validation, {pretraining['test']:,} in test, "
+                f"{pretraining['none']:,} in none",
                 f"{self.set_train_in_pretraining_test:,} train crystals of this set are test crystals of "
                 f"{self.pretrained_on}",
             ]
@@ -65,17 +81,29 @@ class Leakage:
         return line
 
 
-def leakage_between(
+def count_overlaps(
     task: str, split: Split, pretrained_on: str | None, pretraining: Split | None, set_train: list[str]
 ) -> Leakage:
-    """The overlaps of `split`'s test part with its own and the pretraining's other parts."""
+    """The Leakage of a task: the overlaps of its test part with its other parts and with those of the pretraining.
+
+    Parameters
+    ----------
+    task
+        The name of the task.
+    split, pretraining
+        The ids by part of the task and of the task that its model starts from.
+    pretrained_on
+        The name of the latter; None without one.
+    set_train
+        The ids of the train list of the task's set.
+    """
     test = set(split["test"])
     pretraining = pretraining or {}
     parts = {name: test.intersection(ids) for name, ids in pretraining.items()}
     counts = {name: len(ids) for name, ids in parts.items()}
     if pretraining:
         counts["none"] = len(test.difference(*parts.values()))
-    same, named, unnamed = _formulas(test, {*split["train"], *pretraining.get("train", [])})
+    same, with_formula, without_formula = _count_shared_formulas(test, {*split["train"], *pretraining.get("train", [])})
     return Leakage(
         task=task,
         test=len(test),
@@ -84,16 +112,16 @@ def leakage_between(
         pretraining=counts,
         set_train_in_pretraining_test=len(set(set_train).intersection(pretraining.get("test", []))),
         same_formula=same,
-        test_with_formula=named,
-        train_without_formula=unnamed,
+        test_with_formula=with_formula,
+        train_without_formula=without_formula,
     )
 
 
-def _formulas(test: Iterable[str], trained: Iterable[str]) -> tuple[int | None, int, int]:
-    """How many test crystals share a formula with a training crystal, have one, and training crystals have none."""
-    compounds = {row["id"]: reduced(row["formula"]) for row in gap_rows()}
-    known = [formula for id in test if (formula := compounds.get(id) or formula_in(id))]
-    trained_formulas = [formula_in(id) for id in trained]
-    seen = set(trained_formulas)
-    same = sum(formula in seen for formula in known) if known else None
-    return same, len(known), trained_formulas.count(None)
+def _count_shared_formulas(test: Iterable[str], train: Iterable[str]) -> tuple[int | None, int, int]:
+    """The fields same_formula, test_with_formula and train_without_formula of a Leakage."""
+    compounds = {row["id"]: reduce_formula(row["formula"]) for row in read_gaps()}
+    test_formulas = [formula for id in test if (formula := compounds.get(id) or formula_in_id(id))]
+    train_formulas = [formula_in_id(id) for id in train]
+    seen = set(train_formulas)
+    same = sum(formula in seen for formula in test_formulas) if test_formulas else None
+    return same, len(test_formulas), train_formulas.count(None)

@@ -1,4 +1,4 @@
-"""Splits of a store of one's own into training, validation and test crystals, and the files that keep them."""
+"""Splits of any store into training, validation and test crystals, and the JSON files that keep them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ecd_data.arguments import real_number, whole_number
 from ecd_data.errors import UsageError
-from ecd_data.release.formula import reduced
+from ecd_data.release.formula import reduce_formula
 
 if TYPE_CHECKING:
     from ecd_data.store.reader import Store
@@ -29,19 +29,33 @@ def make_split(
 ) -> Split:
     """The sorted ids of each part of a store, the same for the same ids, rule and seed.
 
-    fractions: share of the crystals by part, together 1; by default 0.8, 0.1 and 0.1 for train, validation and test.
-    rule: "composition" keeps all crystals of one reduced formula in one part, so that test measures compounds that
-    training never saw; "random" draws crystals. Each part with a share gets at least one crystal (one formula).
-    Raises UsageError for fractions that are none, an unknown rule, or a store with too few crystals (formulas).
+    Each part with a fraction above 0 gets at least one crystal (one formula).
+
+    Parameters
+    ----------
+    store
+        The store whose crystals are divided.
+    fractions
+        The share of the crystals by part; they add up to 1. By default 0.8 train, 0.1 validation, 0.1 test.
+    rule
+        "composition" keeps all crystals of one reduced formula in one part, so that the test part has compounds that
+        training never saw; "random" draws crystals one by one.
+    seed
+        Seed of the draw.
+
+    Raises
+    ------
+    UsageError
+        The fractions do not add up to 1, there is no such rule, or the store has too few crystals (formulas).
     """
-    shares = _checked_fractions(FRACTIONS if fractions is None else fractions)
+    shares = _check_fractions(FRACTIONS if fractions is None else fractions)
     seed = whole_number(seed, "seed")
     if rule not in RULES:
         raise UsageError(f"there is no split rule {rule!r}: take {' or '.join(RULES)}")
     groups: dict[str, list[str]] = defaultdict(list)
     columns = store.columns("id", "formula").to_pydict()
     for id, formula in zip(columns["id"], columns["formula"], strict=True):
-        groups[reduced(formula) if rule == "composition" else id].append(id)
+        groups[reduce_formula(formula) if rule == "composition" else id].append(id)
     if len(groups) < len(shares):
         kind = "formula" if rule == "composition" else "crystal"
         plural = "" if len(groups) == 1 else "s"
@@ -53,21 +67,21 @@ def make_split(
     return _fill_parts([groups[name] for name in ordered], shares)
 
 
-def _checked_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
+def _check_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
     unknown = sorted(set(fractions) - set(PARTS))
     if unknown:
         raise UsageError(f"there is no part {unknown[0]!r}: the parts are {', '.join(PARTS)}")
     fractions = {part: real_number(share, f"the fraction of {part}", "0.8") for part, share in fractions.items()}
     if any(not 0 <= share <= 1 for share in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-6:
-        said = ", ".join(f"{part} {share:g}" for part, share in fractions.items())
-        raise UsageError(f"the fractions of a split lie between 0 and 1 and add up to 1, not: {said}")
+        shown = ", ".join(f"{part} {share:g}" for part, share in fractions.items())
+        raise UsageError(f"the fractions of a split lie between 0 and 1 and add up to 1, not: {shown}")
     return {part: fractions[part] for part in PARTS if fractions.get(part, 0) > 0}
 
 
 def _fill_parts(groups: list[list[str]], shares: dict[str, float]) -> Split:
-    """Gives each group to the part that comes nearest to its share by it, and at least one group to each part.
+    """The split that gives each group to the part whose size it brings nearest to the wanted share.
 
-    Groups that overfill the smallest part come first, while there is room for them elsewhere.
+    Each part gets at least one group. Groups larger than the smallest part come first, while the others have room.
     """
     total = sum(map(len, groups))
     room = min(shares.values()) * total
@@ -84,9 +98,10 @@ def _fill_parts(groups: list[list[str]], shares: dict[str, float]) -> Split:
 
 
 def elements_only_outside_train(store: Store, split: Split) -> dict[str, list[str]]:
-    """The elements of each other part that no training crystal has, which a model cannot know; none, no entry.
+    """The elements by part that no training crystal has; a part without such elements has no entry.
 
-    Superposed atoms fitted on the training crystals have no density for such an element.
+    A model knows nothing of these elements, and superposed atoms fitted to the training crystals have no density for
+    them.
     """
     columns = store.columns("id", "elements").to_pydict()
     elements = dict(zip(columns["id"], map(set, columns["elements"]), strict=True))
@@ -102,10 +117,19 @@ def write_split(split: Split, path: str | Path, **about: object) -> None:
 
 
 def read_split(path: str | Path, store: Store | None = None) -> Split:
-    """The ids by part of a JSON file as of `write_split`; any parts may be named.
+    """The ids by part of a JSON file, as `write_split` writes it; it may have further parts.
 
-    store: every id must be one of its crystals. Raises UsageError where the file is missing or no split, where an id
-    stands in train and in another part as well, or is not in the store.
+    Parameters
+    ----------
+    path
+        The JSON file.
+    store
+        If given, every id must be one of its crystals.
+
+    Raises
+    ------
+    UsageError
+        The file is missing or is no split, an id is in train and in another part too, or an id is not in the store.
     """
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -129,10 +153,10 @@ def read_split(path: str | Path, store: Store | None = None) -> Split:
 
 
 def _refuse_leaks(split: Split, path: str | Path) -> None:
-    """Refuses a crystal that trains and is used for judging, too."""
-    trained = set(split.get("train", ()))
+    """Raise UsageError if a crystal of train is in another part too."""
+    train = set(split.get("train", ()))
     for part, ids in split.items():
-        if part != "train" and (both := sorted(trained.intersection(ids))):
+        if part != "train" and (both := sorted(train.intersection(ids))):
             raise UsageError(f"{path}: {both[0]!r} stands in 'train' and in {part!r}: remove it from one of them")
 
 

@@ -1,4 +1,4 @@
-"""Part of a store: chosen by task, id, elements, size, flags or functional, and copied byte for byte."""
+"""Copies of a part of a store: crystals selected by task, id, elements, size, flags or functional."""
 
 from __future__ import annotations
 
@@ -29,16 +29,31 @@ ALL: Span = (None, None)
 
 
 def subset(store: str | Path | Store, dest: str | Path, *, progress: bool = False, **conditions: Any) -> CopyReport:
-    """What was done in copying the crystals that meet all `conditions` of `select` into the store `dest`.
+    """A report of the copy of all crystals that meet the conditions into the store `dest`, byte for byte.
 
-    Copied byte for byte; `store` may be a URL, where one request reads what lies side by side. A second call continues.
-    Raises UsageError where no crystal meets the conditions.
+    A second call continues an interrupted one.
+
+    Parameters
+    ----------
+    store
+        A store, or its path or URL. From a URL, neighbours are read with one request.
+    dest
+        The new store.
+    progress
+        Show a progress bar.
+    conditions
+        The arguments of `select`.
+
+    Raises
+    ------
+    UsageError
+        No crystal meets all conditions.
     """
-    opened = store if isinstance(store, Store) else open_store(store)
-    chosen = select(opened, **conditions)
-    if not len(chosen):
-        raise UsageError(f"none of the {len(opened)} crystals of {opened.root} meets all conditions: drop one of them")
-    return copy_crystals([(opened, pa.array(chosen))], dest, what="copying", progress=progress)
+    source = store if isinstance(store, Store) else open_store(store)
+    rows = select(source, **conditions)
+    if not len(rows):
+        raise UsageError(f"none of the {len(source)} crystals of {source.root} meets all conditions: drop one of them")
+    return copy_crystals([(source, pa.array(rows))], dest, what="copying", progress=progress)
 
 
 def select(
@@ -55,55 +70,76 @@ def select(
     without_flags: Collection[str] = (),
     functional: str | None = None,
 ) -> NDArray[np.int64]:
-    """The numbers of the index rows that meet all conditions, in order [n].
+    """The numbers [n] of the index rows that meet all conditions, in the order of the index.
 
-    ids: ids and patterns with * ? []; task, part: of `load_split`; elements: it has each; only_elements: it has no
-    other; natoms, points: least and most, None for no limit; flags: it has each; without_flags: it has none;
-    functional: as in the index, without regard to case. Raises UnknownIdError for an id or pattern that matches
-    nothing, UsageError for what is no element, part, or range.
+    Parameters
+    ----------
+    store
+        The store to select from.
+    ids
+        Ids, and patterns with * ? and [].
+    task, part
+        A name and a part of `load_split`.
+    elements
+        Elements that a crystal must have, all of them.
+    only_elements
+        Elements that a crystal may have, no others.
+    natoms, points
+        Smallest and largest number of atoms and of grid points; None for no limit.
+    flags, without_flags
+        Flags of `check` that a crystal must have, and those that it must not have.
+    functional
+        The functional in the index, in upper or lower case.
+
+    Raises
+    ------
+    UnknownIdError
+        An id or pattern matches nothing.
+    UsageError
+        An element, a part or a range does not exist.
     """
     mask = np.ones(len(store), dtype=bool)
     if ids:
-        mask &= _named(store, ids)
+        mask &= _match_ids(store, ids)
     if task is not None:
-        mask &= _of_task(store, task, part)
+        mask &= _match_task(store, task, part)
     elif part is not None:
-        raise UsageError(f"a part such as {part!r} belongs to a task: name the task, too")
-    for wanted in (elements, only_elements):
-        if unknown := sorted(set(wanted) - set(ATOMIC_NUMBERS)):
-            raise UsageError(f"{unknown[0]!r} is no element symbol: write it as in Fe")
+        raise UsageError(f"the part {part!r} belongs to a task: name the task too")
+    for symbols in (elements, only_elements):
+        if unknown := sorted(set(symbols) - set(ATOMIC_NUMBERS)):
+            raise UsageError(f"{unknown[0]!r} is no element symbol: write symbols such as Fe")
     if elements or only_elements:
-        held = [set(found) for found in store.columns("elements")["elements"].to_pylist()]
+        by_crystal = [set(symbols) for symbols in store.columns("elements")["elements"].to_pylist()]
         needed, allowed = set(elements), set(only_elements)
-        mask &= np.array([needed <= found and (not allowed or found <= allowed) for found in held], dtype=bool)
+        mask &= np.array([needed <= own and (not allowed or own <= allowed) for own in by_crystal], dtype=bool)
     if natoms != ALL:
-        mask &= _within(store.columns("natoms")["natoms"].to_numpy(), natoms, "natoms")
+        mask &= _match_range(store.columns("natoms")["natoms"].to_numpy(), natoms, "natoms")
     if points != ALL:
         shapes = pc.list_flatten(store.columns("shape")["shape"]).to_numpy().reshape(-1, 3).astype(np.int64)
-        mask &= _within(shapes.prod(axis=1), points, "points")
+        mask &= _match_range(shapes.prod(axis=1), points, "points")
     if flags or without_flags:
-        raised = [set(found or ()) for found in store.columns("flags")["flags"].to_pylist()]
+        by_crystal = [set(names or ()) for names in store.columns("flags")["flags"].to_pylist()]
         wanted, unwanted = set(flags), set(without_flags)
-        mask &= np.array([wanted <= found and not unwanted & found for found in raised], dtype=bool)
+        mask &= np.array([wanted <= own and not unwanted & own for own in by_crystal], dtype=bool)
     if functional is not None:
         names = store.columns("functional")["functional"].to_pylist()
         mask &= np.array([(name or "").lower() == functional.lower() for name in names], dtype=bool)
     return np.flatnonzero(mask)
 
 
-def _named(store: Store, words: Sequence[str]) -> Mask:
-    chosen: set[str] = set()
+def _match_ids(store: Store, words: Sequence[str]) -> Mask:
+    matches: set[str] = set()
     for word in words:
         found = [word] if word in store else fnmatch.filter(store.ids, word) if any(c in word for c in "*?[") else []
         if not found:
             alike = suggest_ids(word, store.ids)
             hint = f"; near: {', '.join(alike)}" if alike else ""
             raise UnknownIdError(f"{word} is not in {store.root}{hint}")
-        chosen.update(found)
-    return np.array([id in chosen for id in store.ids], dtype=bool)
+        matches.update(found)
+    return np.array([id in matches for id in store.ids], dtype=bool)
 
 
-def _of_task(store: Store, task: str, part: str | None) -> Mask:
+def _match_task(store: Store, task: str, part: str | None) -> Mask:
     split = load_split(task)
     if part is not None and part not in split:
         raise UsageError(f"{task} has no part {part!r}; it has {', '.join(split)}")
@@ -116,7 +152,7 @@ def _of_task(store: Store, task: str, part: str | None) -> Mask:
     return mask
 
 
-def _within(values: NDArray[np.int64], span: Span, what: str) -> Mask:
+def _match_range(values: NDArray[np.int64], span: Span, what: str) -> Mask:
     least, most = span
     if least is not None and most is not None and least > most:
         raise UsageError(f"{what} from {least:g} to {most:g} is an empty range: give the smaller number first")

@@ -1,4 +1,4 @@
-"""The seven tasks of the benchmark: which crystals train, validate and test, by id."""
+"""The seven tasks of the benchmark: the ids of the crystals that train, validate and test."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ecd_data.errors import EcdError, UsageError
-from ecd_data.release.leakage import Leakage, leakage_between
-from ecd_data.release.split_files import ids_in, tasks_table, verify_splits
+from ecd_data.release.leakage import Leakage, count_overlaps
+from ecd_data.release.split_files import read_ids, read_tasks, verify_splits
 
 __all__ = [
     "PARTS",
@@ -18,35 +18,41 @@ __all__ = [
     "SplitSummary",
     "Task",
     "UnknownTaskError",
+    "count_leakage",
     "find_task",
-    "leakage",
     "load_split",
     "set_of",
-    "split_summary",
+    "summarize_split",
     "task_names",
     "verify_splits",
 ]
 
 PARTS = ("train", "validation", "test")
 STRICT = "_strict"
-SAMPLE = Path(__file__).parents[1] / "sample" / "splits.json"
+SAMPLE_SPLIT_FILE = Path(__file__).parents[1] / "sample" / "splits.json"
 SAMPLE_SPLITS = ("sample_pbe", "sample_hse", "sample_ood")
 
 Split = dict[str, list[str]]
 
 
 class UnknownTaskError(UsageError, KeyError):
-    """A task, set or configuration that does not exist; the message suggests near names."""
+    """A task, set or configuration that does not exist; the message suggests similar names."""
 
     __str__ = Exception.__str__
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task as splits/tasks.toml states it.
+    """A task of the benchmark, from splits/tasks.toml.
 
-    sizes: official train, validation, test; pretrained_on: the task whose model this one starts from or uses, or
-    None; strict: the train list lacks what overlaps with a test list.
+    Attributes
+    ----------
+    sizes
+        Official numbers of train, validation and test crystals.
+    pretrained_on
+        The task whose model this one starts from or uses; None without one.
+    strict
+        Whether the train list lacks the crystals that overlap with a test list.
     """
 
     name: str
@@ -62,7 +68,7 @@ class Task:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What `ecd split TASK` prints: the task and how many crystals each part has."""
+    """A task and the number of crystals of each part; its text is what `ecd split TASK` prints."""
 
     task: Task
     sizes: dict[str, int]
@@ -81,19 +87,22 @@ class SplitSummary:
 
 
 def task_names(strict: bool = False) -> list[str]:
-    """The names of the seven tasks, of their strict twins too when asked."""
-    names = list(tasks_table()["tasks"])
+    """The names of the seven tasks, and with `strict` those of their strict twins too."""
+    names = list(read_tasks()["tasks"])
     return names + [name + STRICT for name in names] if strict else names
 
 
 def find_task(name: str) -> Task:
-    """The task of a name or of the paper's name for it; raises UnknownTaskError with near names."""
-    table = tasks_table()
+    """The task of a name or of the paper's name for it.
+
+    Raises UnknownTaskError, which suggests similar names.
+    """
+    table = read_tasks()
     plain = name.strip().lower().replace("-", "_")
     strict = plain.endswith(STRICT)
     plain = plain.removesuffix(STRICT).removesuffix("_id")
     if plain not in table["tasks"]:
-        raise unknown(name, [*task_names(strict=True), *SAMPLE_SPLITS], "task")
+        raise unknown_name_error(name, [*task_names(strict=True), *SAMPLE_SPLITS], "task")
     entry: dict[str, Any] = table["tasks"][plain]
     pretrained_on = entry.get("pretrained_on")
     return Task(
@@ -109,76 +118,87 @@ def find_task(name: str) -> Task:
     )
 
 
-def unknown(name: str, known: list[str], kind: str) -> UnknownTaskError:
-    """The error for a name that is none of `known`, with the nearest of them."""
+def unknown_name_error(name: str, known: list[str], kind: str) -> UnknownTaskError:
+    """The error for a name that is not among `known`, with the most similar of them in its message."""
     near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=3, cutoff=0.5)
     names = ", ".join(near or known)
     return UnknownTaskError(f"{name!r} is no {kind} of ECD; {'near' if near else 'known'}: {names}")
 
 
 def load_split(name: str) -> Split:
-    """The ids of a task: {"train": [...], "validation": [...], "test": [...]}, sorted, without file endings.
+    """The sorted ids of a task by part: {"train": [...], "validation": [...], "test": [...]}, without file endings.
 
-    A part that the task does not have is []. `name` is a task ("ecd_hse"), the paper's name ("ECD-HSE-id"), a strict
-    twin ("ecd_hse_strict"), or "sample_pbe", "sample_hse" and "sample_ood" for the embedded sample, which add
-    "test_geometries", "test_compositions", "test_pairs" and "test_types". Raises UnknownTaskError, an EcdError, for
-    another name, and EcdError where a list was altered.
+    A part that the task does not have is an empty list.
+
+    Parameters
+    ----------
+    name
+        A task ("ecd_hse"), the paper's name for it ("ECD-HSE-id") or its strict twin ("ecd_hse_strict"); or the
+        embedded sample: "sample_pbe", "sample_hse", "sample_ood", which have the further parts "test_geometries",
+        "test_compositions", "test_pairs" and "test_types".
+
+    Raises
+    ------
+    UnknownTaskError
+        There is no task of this name.
+    EcdError
+        A list was altered.
     """
     name = str(name)
     if name in SAMPLE_SPLITS:
-        return sample_split(name.removeprefix("sample_"))
-    return _split_of(find_task(name))
+        return load_sample_split(name.removeprefix("sample_"))
+    return _load_task(find_task(name))
 
 
-def _split_of(task: Task) -> Split:
-    return {part: _part_of(task, part) if part in task.parts else [] for part in PARTS}
+def _load_task(task: Task) -> Split:
+    return {part: _load_part(task, part) if part in task.parts else [] for part in PARTS}
 
 
-def _part_of(task: Task, part: str) -> list[str]:
-    ids = ids_in(f"{task.set}/{part}")
+def _load_part(task: Task, part: str) -> list[str]:
+    ids = read_ids(f"{task.set}/{part}")
     if part == "train" and task.strict:
-        dropped = set(ids_in(tasks_table()["sets"][task.set]["strict_train"]))
+        dropped = set(read_ids(read_tasks()["sets"][task.set]["strict_train"]))
         return [id for id in ids if id not in dropped]
     return list(ids)
 
 
 def set_of(name: str) -> Split:
-    """The ids of a set ("pbe", "hse", "mp", "ood", "exp") by part; raises UnknownTaskError for another name."""
-    sets = tasks_table()["sets"]
+    """The ids by part of a set: "pbe", "hse", "mp", "ood" or "exp"; raises UnknownTaskError for another name."""
+    sets = read_tasks()["sets"]
     if name not in sets:
-        raise unknown(name, list(sets), "set")
-    return {part: list(ids_in(f"{name}/{part}")) for part in sets[name]["parts"]}
+        raise unknown_name_error(name, list(sets), "set")
+    return {part: list(read_ids(f"{name}/{part}")) for part in sets[name]["parts"]}
 
 
-def sample_split(functional: str) -> Split:
-    """The split of the embedded sample, "pbe", "hse" or "ood"; raises EcdError where the sample is not installed."""
-    if not SAMPLE.is_file():
-        raise EcdError(f"the embedded sample has no {SAMPLE}: reinstall ecd-data")
-    splits = json.loads(SAMPLE.read_text(encoding="utf-8"))
+def load_sample_split(functional: str) -> Split:
+    """The ids by part of the embedded sample, "pbe", "hse" or "ood"; raises EcdError if it is not installed."""
+    if not SAMPLE_SPLIT_FILE.is_file():
+        raise EcdError(f"the embedded sample has no {SAMPLE_SPLIT_FILE}: reinstall ecd-data")
+    splits = json.loads(SAMPLE_SPLIT_FILE.read_text(encoding="utf-8"))
     if functional not in splits:
-        raise EcdError(f"{SAMPLE} has no split for {functional}: reinstall ecd-data")
+        raise EcdError(f"{SAMPLE_SPLIT_FILE} has no split for {functional}: reinstall ecd-data")
     split: Split = {key: list(ids) for key, ids in splits[functional].items()}
     return split
 
 
-def split_summary(name: str) -> SplitSummary:
-    """The task, its note and the sizes of its parts; print it for the text of `ecd split`."""
+def summarize_split(name: str) -> SplitSummary:
+    """The task of a name with the number of crystals of its parts."""
     task = find_task(name)
-    return SplitSummary(task, {part: len(ids) for part, ids in _split_of(task).items()})
+    return SplitSummary(task, {part: len(ids) for part, ids in _load_task(task).items()})
 
 
-def leakage(name: str) -> Leakage:
-    """How many test crystals of a task its model may have seen in training or pretraining; print it for the text."""
+def count_leakage(name: str) -> Leakage:
+    """The Leakage of a task: how many of its test crystals its model may have seen in training or pretraining."""
     if name in SAMPLE_SPLITS:
         raise UsageError(
-            f"{name} starts from no other model, so nothing can leak: name a task of ECD such as ecd_pbe_hse"
+            f"{name} is the embedded sample, whose models start from no other model: name a task such as ecd_pbe_hse"
         )
     task = find_task(name)
-    before = find_task(task.pretrained_on) if task.pretrained_on else None
-    return leakage_between(
+    first = find_task(task.pretrained_on) if task.pretrained_on else None
+    return count_overlaps(
         task=task.name,
-        split=_split_of(task),
-        pretrained_on=before.name if before else None,
-        pretraining=_split_of(before) if before else None,
-        set_train=_part_of(task, "train") if "strict_train" in tasks_table()["sets"][task.set] else [],
+        split=_load_task(task),
+        pretrained_on=first.name if first else None,
+        pretraining=_load_task(first) if first else None,
+        set_train=_load_part(task, "train") if "strict_train" in read_tasks()["sets"][task.set] else [],
     )

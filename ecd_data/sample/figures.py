@@ -42,9 +42,9 @@ def draw(out: Path, folder: Path = HERE) -> list[Path]:
 
 
 def _gaps(ax, sets: dict[str, DataFrame]) -> None:
-    from ecd_data.release.split_files import gap_rows
+    from ecd_data.release.split_files import read_gaps
 
-    measured = {row["sample_id"]: float(row["gap_exp_eV"]) for row in gap_rows() if row["sample_id"]}
+    measured = {row["sample_id"]: float(row["gap_exp_eV"]) for row in read_gaps() if row["sample_id"]}
     top = max(measured.values()) + 1
     ax.plot([0, top], [0, top], color="0.7", zorder=0)
     for (name, frame), marker in zip(sets.items(), "os", strict=True):

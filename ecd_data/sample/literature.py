@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ecd_data.release.split_files import gap_rows
+from ecd_data.release.split_files import read_gaps
 from ecd_data.sample.cells import structures
 from ecd_data.sample.table import HERE, indexes, markdown, sample_formation_energies
 
@@ -32,7 +32,7 @@ def _gaps(folder: Path) -> str:
 
     frames, known = indexes(folder), published()
     ours = {"gaps_pbe": pd.concat([frames["pbe"], frames["ood"]])["gap_eV"], "gaps_hse06": frames["hse"]["gap_eV"]}
-    measured = {row["sample_id"]: row["gap_exp_eV"] for row in gap_rows()}
+    measured = {row["sample_id"]: row["gap_exp_eV"] for row in read_gaps()}
     rows: list[list[str]] = []
     differences: dict[str, list[float]] = {kind: [] for kind in ours}
     for id in sorted(set(known["gaps_pbe"]) | set(known["gaps_hse06"])):

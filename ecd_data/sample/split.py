@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ecd_data.crystal import SYMBOLS
-from ecd_data.release.formula import TERM, reduced
+from ecd_data.release.formula import TERM, reduce_formula
 from ecd_data.sample.cells import cells, hybrids, parent_of
 
 MANIFEST = Path(__file__).with_name("splits.json")
@@ -151,7 +151,7 @@ def sample_cells() -> dict[str, Cell]:
     """What the rule knows of every cell of the sample, by id."""
     return {
         id: Cell(
-            reduced("".join(SYMBOLS[z] for z in record["numbers"])),
+            reduce_formula("".join(SYMBOLS[z] for z in record["numbers"])),
             record["prototype"],
             record["edition"],
             parent_of(id),

@@ -107,14 +107,14 @@ def _make(
 
 
 def _show(task: str, part: str | None) -> None:
-    from ecd_data.release.tasks import SAMPLE_SPLITS, load_split, split_summary
+    from ecd_data.release.tasks import SAMPLE_SPLITS, load_split, summarize_split
 
     parts = load_split(task)
     if part is None:
         if task in SAMPLE_SPLITS:
             print_lines("\n".join(f"{name}: {len(ids)}" for name, ids in parts.items()))
         else:
-            print_lines(split_summary(task))
+            print_lines(summarize_split(task))
         return
     if part not in parts:
         raise UsageError(f"{task} has no part {part!r}; it has {', '.join(parts)}")
@@ -123,6 +123,6 @@ def _show(task: str, part: str | None) -> None:
 
 def leakage(task: Annotated[str, typer.Argument(help="Task, for example ecd_pbe_hse.")]) -> None:
     """Say how many test crystals a task's model has seen in training."""
-    from ecd_data.release.tasks import leakage
+    from ecd_data.release.tasks import count_leakage
 
-    print_lines(leakage(task))
+    print_lines(count_leakage(task))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ecd_data.errors import UsageError
-from ecd_data.release.configurations import configurations
+from ecd_data.release.configurations import configuration_names
 from ecd_data.store.reader import Store
 from ecd_models.atoms.fitted import SuperposedAtoms, fit_superposed_atoms
 from ecd_models.task_data import TaskData, task_data
@@ -31,7 +31,7 @@ def superposed_atoms(config: TrainConfig, data: TaskData) -> SuperposedAtoms:
         from ecd_models.atoms.from_pseudopotentials import atoms_of_pseudopotentials
 
         return atoms_of_pseudopotentials(pseudo_folder(None if source == "pseudopotentials" else source))
-    if source in configurations():
+    if source in configuration_names():
         other = task_data(source, config.data_dir, config.sample)
         store, ids = other.store, other.ids("train")
     elif source:

@@ -20,7 +20,7 @@ from typing import Any
 
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.release.data_origin import Origin
-from ecd_data.release.formula import reduced
+from ecd_data.release.formula import reduce_formula
 from ecd_models.atoms.valences import learned_from
 from ecd_models.checkpoint import FORMAT, LEARNED, add_metadata, load_checkpoint
 from ecd_models.checkpoint_header import read_header, write_header
@@ -49,7 +49,7 @@ class TrainedOn:
 
     def seen(self, id: str, formula: str) -> str:
         """What of a crystal trained the model: "crystal", itself; "composition", one of its formula; or "unseen"."""
-        known = reduced(formula) in self.formulas
+        known = reduce_formula(formula) in self.formulas
         return CRYSTAL if known and id in self.ids else COMPOSITION if known else UNSEEN
 
     def joined(self, before: TrainedOn | None) -> TrainedOn:
@@ -111,7 +111,7 @@ def record_of(config: TrainConfig, data: TaskData, before: Mapping[str, Any] | N
 
 
 def _reduced(formulas: Iterable[str]) -> set[str]:
-    return {reduced(formula) for formula in formulas}
+    return {reduce_formula(formula) for formula in formulas}
 
 
 def add_record(path: str | Path, sample: bool = False) -> TrainedOn:

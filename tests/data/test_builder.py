@@ -16,7 +16,7 @@ import pytest
 from ecd_data import Crystal, Density, convert, load_dataset, load_split, open_store, write
 from ecd_data.errors import StoreError, UsageError
 from ecd_data.release import tasks
-from ecd_data.release.configurations import configurations
+from ecd_data.release.configurations import configuration_names
 from ecd_data.store import Store, StoreWriter, data_root
 from ecd_data.store.probes.extract import extract_probes
 from tests.conftest import smooth_density
@@ -70,7 +70,7 @@ def sample(tmp_path, monkeypatch):
     for name in ("pbe", "hse"):
         write_store(tmp_path / f"{name}.ecd", ["MgO_rs", "NaCl_rs", "NaCl_rs-d1", "KCl_rs", "MgO_rs-d1"])
     (tmp_path / "splits.json").write_text(json.dumps({"pbe": SAMPLE_PARTS, "hse": SAMPLE_PARTS}))
-    monkeypatch.setattr(tasks, "SAMPLE", tmp_path / "splits.json")
+    monkeypatch.setattr(tasks, "SAMPLE_SPLIT_FILE", tmp_path / "splits.json")
     monkeypatch.setattr(data_root, "sample_store", lambda name: str(tmp_path / f"{data_root.SAMPLE_STORES[name]}.ecd"))
     return tmp_path
 
@@ -92,7 +92,7 @@ def test_a_set_has_the_official_split(root, name):
 
 def test_configurations_are_the_sets_the_probes_and_the_tasks():
     sets = ["pbe", "hse", "mp", "ood", "exp", "probes-pbe", "probes-hse"]
-    assert set(configurations()) == {*sets, *tasks.task_names(strict=True)}
+    assert set(configuration_names()) == {*sets, *tasks.task_names(strict=True)}
 
 
 @pytest.mark.parametrize("name", [*tasks.task_names(), "ecd_hse_strict", "exp_strict", "ecd_pbe_hse_strict"])

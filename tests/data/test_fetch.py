@@ -29,7 +29,7 @@ from ecd_data.download.progress_line import Tally
 from ecd_data.download.transfer import Patience
 from ecd_data.errors import UnknownIdError, UsageError
 from ecd_data.formats import renderer
-from ecd_data.release.split_files import ids_in
+from ecd_data.release.split_files import read_ids
 from ecd_models.cli import _run
 from tests.conftest import smooth_density
 from tests.data.bad_server import BadServer, bad_server
@@ -306,7 +306,7 @@ def test_removed_files_fail_at_once_and_a_dead_server_ends_the_run(server, tmp_p
     report = get(server, tmp_path / "a.ecd", IDS[:2])
     assert "does not exist on the server (404)" in report.failed[IDS[0]]
     assert server.paths().count(path_of(IDS[0])) == 1
-    many = list(ids_in("hse/test"))[:60]
+    many = list(read_ids("hse/test"))[:60]
     with bad_server() as dead:
         address = dead.url
     report = fetch(many, tmp_path / "b.ecd", set="hse", patience=Patience(1, 0.01, 0.2), mirror=address)

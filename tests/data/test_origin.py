@@ -12,8 +12,8 @@ from ecd_data.errors import UsageError
 from ecd_data.release import data_origin
 from ecd_data.release.data_origin import (
     check_origin,
-    named_officially,
-    origin_of,
+    find_origin,
+    is_official_name,
     refuse_unofficial,
     split_hash,
     store_hash,
@@ -55,9 +55,9 @@ def test_the_sample_is_known_wherever_it_lies(tmp_path):
     sample = open_store("hse")
     shutil.copytree(sample.root, tmp_path / "hse.ecd")
     parts = load_split("sample_hse")
-    found = origin_of("hse", Store(tmp_path / "hse.ecd"), parts)
+    found = find_origin("hse", Store(tmp_path / "hse.ecd"), parts)
     assert found.data_origin == "sample"
-    assert found == origin_of("ecd_hse", sample, parts)
+    assert found == find_origin("ecd_hse", sample, parts)
     assert "the sample" in str(found)
 
 
@@ -69,16 +69,16 @@ def test_the_release_has_every_crystal_of_the_lists(tmp_path):
         write_store(tmp_path / f"{n}.ecd", taken, "HSE06") for n, taken in enumerate((ids, ids[:-1], ["mine"]))
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data_origin, "official_split", lambda task: official)
-        assert origin_of("ecd_hse", whole, official).data_origin == "release"
+        patch.setattr(data_origin, "load_official_split", lambda task: official)
+        assert find_origin("ecd_hse", whole, official).data_origin == "release"
         for store in (part, own):
-            assert origin_of("ecd_hse", store, official).data_origin == store_hash(store)
-    assert origin_of("ecd_hse", whole, official).data_origin == store_hash(whole)
+            assert find_origin("ecd_hse", store, official).data_origin == store_hash(store)
+    assert find_origin("ecd_hse", whole, official).data_origin == store_hash(whole)
 
 
 def test_no_data_of_the_list_that_is_ours_are_official(tmp_path):
     store = write_store(tmp_path / "exp.ecd", load_split("exp")["test"])
-    assert origin_of("exp", store, load_split("exp")).data_origin == store_hash(store)
+    assert find_origin("exp", store, load_split("exp")).data_origin == store_hash(store)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_no_data_of_the_list_that_is_ours_are_official(tmp_path):
     + ["ECD-PBE-id", "ECD-PBE_HSE_tuning-id", "EXP-id", "OOD-id", " Ecd-Pbe "],
 )
 def test_tasks_of_the_benchmark_are_refused_without_data(name, tmp_path):
-    assert named_officially(name)
+    assert is_official_name(name)
     with pytest.raises(UsageError, match=r"ECD_ROOT.*release"):
         refuse_unofficial(name, None)
     refuse_unofficial(name, "/some/root")
@@ -99,7 +99,7 @@ def test_tasks_of_the_benchmark_are_refused_without_data(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["pbe", "hse", "ood", "exp", "mp", "probes-pbe", "PBE"])
 def test_names_of_sets_promise_nothing(name):
-    assert not named_officially(name)
+    assert not is_official_name(name)
     refuse_unofficial(name, None)
 
 
@@ -114,7 +114,7 @@ def test_densities_of_another_functional_are_refused(tmp_path):
     ids = load_split("ecd_hse")["test"][:20]
     pbe, unknown = write_store(tmp_path / "a.ecd", ids), write_store(tmp_path / "b.ecd", ids, None)
     hse = write_store(tmp_path / "c.ecd", ids, "HSE06")
-    with pytest.raises(UsageError, match=r"about HSE06 densities, and those of .* are PBE"):
+    with pytest.raises(UsageError, match=r"needs HSE06 densities, and those of .* are PBE"):
         check_origin("ecd_hse", pbe, sample=False)
     with pytest.raises(UsageError, match="about PBE densities"):
         check_origin("pbe", hse, sample=False)

@@ -9,8 +9,8 @@ import pytest
 
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.release import split_files, tasks
-from ecd_data.release.formula import formula_in, reduced
-from ecd_data.release.tasks import find_task, leakage, load_split, set_of, split_summary, task_names
+from ecd_data.release.formula import formula_in_id, reduce_formula
+from ecd_data.release.tasks import count_leakage, find_task, load_split, set_of, summarize_split, task_names
 
 SHARED = Path(__file__).parents[3] / "shared"
 OFFICIAL = SHARED / "ecd" / "official"
@@ -49,7 +49,7 @@ def test_sizes_are_the_release_s(task):
     split = load_split(task)
     assert list(split) == ["train", "validation", "test"]
     assert sizes(split) == SIZES[task] == find_task(task).sizes
-    assert tuple(split_summary(task).sizes.values()) == SIZES[task]
+    assert tuple(summarize_split(task).sizes.values()) == SIZES[task]
 
 
 @pytest.mark.parametrize("task", SIZES)
@@ -96,13 +96,13 @@ def test_documents_state_the_sizes_of_the_lists(document):
 def test_sets_hold_what_the_release_lists():
     counts = {name: sum(map(len, set_of(name).values())) for name in ("pbe", "hse", "mp", "ood", "exp")}
     assert counts == {"pbe": 140646, "hse": 7147, "mp": 122689, "ood": 1996, "exp": 54}
-    assert {name: entry["count"] for name, entry in split_files.tasks_table()["sets"].items()} == counts
+    assert {name: entry["count"] for name, entry in split_files.read_tasks()["sets"].items()} == counts
     pbe, hse = ({id for ids in set_of(name).values() for id in ids} for name in ("pbe", "hse"))
     assert len(pbe & hse) == 7126
 
 
 def test_experimental_gaps():
-    rows = split_files.gap_rows()
+    rows = split_files.read_gaps()
     assert [row["id"] for row in rows] == load_split("exp")["test"]
     gaps = {row["sample_id"]: float(row["gap_exp_eV"]) for row in rows}
     assert gaps["MgO_rs"] == 7.83
@@ -110,7 +110,7 @@ def test_experimental_gaps():
 
 
 def test_the_overlap_of_the_hse_test_set_with_pretraining():
-    report = leakage("ecd_pbe_hse")
+    report = count_leakage("ecd_pbe_hse")
     assert report.pretrained_on == "ecd_pbe"
     assert report.pretraining == {"train": 975, "validation": 3, "test": 19, "none": 3}
     assert report.set_train_in_pretraining_test == 69
@@ -118,14 +118,14 @@ def test_the_overlap_of_the_hse_test_set_with_pretraining():
     text = str(report)
     assert "975 of 1,000 in train, 3 in validation, 19 in test, 3 in none" in text
     assert "69 train crystals of this set are test crystals of ecd_pbe" in text
-    assert leakage("ecd_pbe_hse_tuning").pretraining == report.pretraining
+    assert count_leakage("ecd_pbe_hse_tuning").pretraining == report.pretraining
 
 
 def test_sets_with_names_of_their_own_claim_no_overlap_by_id():
     for task in ("ecd_mp", "ood", "exp"):
-        assert "ids cannot show an overlap" in str(leakage(task))
-    assert leakage("ood").same_formula is None
-    assert leakage("exp").same_formula == 54
+        assert "ids cannot show an overlap" in str(count_leakage(task))
+    assert count_leakage("ood").same_formula is None
+    assert count_leakage("exp").same_formula == 54
 
 
 @pytest.mark.parametrize("task", SIZES)
@@ -135,7 +135,7 @@ def test_a_strict_twin_drops_only_from_train(task):
     assert strict["validation"] == official["validation"]
     assert set(strict["train"]) <= set(official["train"])
     assert bool(strict["train"]) == bool(official["train"])
-    report = leakage(f"{task}_strict")
+    report = count_leakage(f"{task}_strict")
     assert report.seen == 0
     assert not report.same_formula
     assert report.set_train_in_pretraining_test == 0
@@ -143,12 +143,14 @@ def test_a_strict_twin_drops_only_from_train(task):
 
 def test_strict_train_lists_are_clean_for_every_task():
     tested = {id for task in ("ecd_pbe", "ecd_hse") for id in load_split(task)["test"]}
-    formulas = {formula_in(id) for id in tested} | {reduced(row["formula"]) for row in split_files.gap_rows()}
+    formulas = {formula_in_id(id) for id in tested} | {
+        reduce_formula(row["formula"]) for row in split_files.read_gaps()
+    }
     for task, left in (("ecd_pbe_strict", 132102), ("ecd_hse_strict", 4839)):
         train = load_split(task)["train"]
         assert len(train) == left
         assert not tested.intersection(train)
-        assert not (formulas - {None}).intersection(formula_in(id) for id in train)
+        assert not (formulas - {None}).intersection(formula_in_id(id) for id in train)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_strict_train_lists_are_clean_for_every_task():
     ],
 )
 def test_formulas_in_names(id, formula):
-    assert formula_in(id) == formula
+    assert formula_in_id(id) == formula
 
 
 def test_the_manifests_are_what_their_hashes_say():
@@ -176,7 +178,7 @@ def test_the_manifests_are_what_their_hashes_say():
 def copy(tmp_path):
     shutil.copytree(split_files.splits_folder(), tmp_path / "splits")
     yield tmp_path / "splits"
-    split_files._sums.cache_clear()
+    split_files._read_sums.cache_clear()
 
 
 def test_an_altered_list_is_named(copy):
@@ -185,7 +187,7 @@ def test_an_altered_list_is_named(copy):
     with pytest.raises(EcdError, match=r"hse/test.txt.gz was altered"):
         split_files.verify_splits(copy)
     with pytest.raises(EcdError, match=r"hse/test.txt.gz was altered"):
-        split_files.read_checked("hse/test.txt.gz", copy)
+        split_files.read_manifest("hse/test.txt.gz", copy)
     path.unlink()
     with pytest.raises(EcdError, match=r"hse/test.txt.gz is missing"):
         split_files.verify_splits(copy)
@@ -219,7 +221,7 @@ def test_lists_equal_the_release_s_positions(name):
 def test_the_sample_s_split(tmp_path, monkeypatch):
     path = tmp_path / "splits.json"
     parts = {"train": ["A"], "validation": [], "test": ["B"], "test_geometries": [], "test_compositions": ["B"]}
-    monkeypatch.setattr(tasks, "SAMPLE", path)
+    monkeypatch.setattr(tasks, "SAMPLE_SPLIT_FILE", path)
     with pytest.raises(EcdError, match=r"reinstall ecd-data"):
         load_split("sample_pbe")
     path.write_text(json.dumps({"rule": "by hand", "pbe": parts}))
@@ -228,7 +230,7 @@ def test_the_sample_s_split(tmp_path, monkeypatch):
         load_split("sample_hse")
 
 
-@pytest.mark.skipif(not tasks.SAMPLE.is_file(), reason="the embedded sample is not built")
+@pytest.mark.skipif(not tasks.SAMPLE_SPLIT_FILE.is_file(), reason="the embedded sample is not built")
 @pytest.mark.parametrize("name", ["sample_pbe", "sample_hse", "sample_ood"])
 def test_the_embedded_sample_s_parts_are_disjoint(name):
     split = load_split(name)

@@ -8,7 +8,7 @@ import pytest
 
 from ecd_data.errors import UsageError
 from ecd_data.release.data_origin import split_hash
-from ecd_data.release.formula import reduced
+from ecd_data.release.formula import reduce_formula
 from ecd_data.release.own_splits import PARTS, elements_only_outside_train, make_split, read_split, write_split
 from ecd_data.sample.table import HERE
 from ecd_data.store import open_store
@@ -31,7 +31,7 @@ def test_parts_hold_every_crystal_once_and_follow_the_fractions(store, rule: str
 def test_a_composition_is_on_one_side_only(store) -> None:
     split = make_split(store, rule="composition")
     formulas = dict(zip(store.ids, store.index["formula"], strict=True))
-    train, validation, test = ({reduced(formulas[id]) for id in split[part]} for part in PARTS)
+    train, validation, test = ({reduce_formula(formulas[id]) for id in split[part]} for part in PARTS)
     assert train.isdisjoint(validation | test)
     assert validation.isdisjoint(test)
 
