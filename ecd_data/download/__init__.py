@@ -1,1 +1,1 @@
-"""The ECD release from its web servers: planned, downloaded, decoded and stored; a second call continues."""
+"""The download of the ECD release from its web servers into a store; a second call continues an interrupted one."""

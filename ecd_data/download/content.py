@@ -1,4 +1,4 @@
-"""From a file of the release to the density that its name promises, checked; the text is never on the disk."""
+"""The density in a downloaded file of the release, checked against the file's name; its text never touches the disk."""
 
 from __future__ import annotations
 
@@ -13,47 +13,62 @@ from ecd_data.formats.run_files import with_run
 from ecd_data.io.archives import UnpackedDensity, read_archive
 from ecd_data.release.formula import formula_in_id, reduce_formula
 
-BESIDE = ".run-"
+UNPACKED_PREFIX = ".run-"  # of temporary folders beside the downloads, by which leftovers of a killed process are found
 
 
 class UnfitError(EcdError):
-    """A file that is whole, but not a density that belongs into the store under its name."""
+    """A file that is complete, but whose density must not be stored under its name."""
 
 
-def density_in(body: Path, id: str, file: str, functional: str) -> Density:
-    """The checked Density in a downloaded body, with functional and flags in meta; `file` is what errors call it.
+def read_checked_density(body: Path, id: str, file: str, functional: str) -> Density:
+    """The Density in a downloaded file, checked, with functional and flags in its meta.
 
-    Raises FormatError where the file is damaged, UnfitError where it is another crystal than the formula in its name
-    says or has problems in `check`.
+    Parameters
+    ----------
+    body
+        The downloaded file, compressed or an archive.
+    id
+        Id of the crystal; a formula in it must be that of the density.
+    file
+        Name of the file on the server, for error messages.
+    functional
+        The density functional of the set.
+
+    Raises
+    ------
+    FormatError
+        The file is damaged.
+    UnfitError
+        The density belongs to another crystal, or `check` finds problems.
     """
     unpacked = read_archive(body, file)
     rho = parse(unpacked.data, unpacked.label)
-    _same_crystal(rho, id, file)
-    rho = _with_meta(_with_run(rho, unpacked, body.parent), {"functional": functional})
+    _refuse_other_crystal(rho, id, file)
+    rho = _add_meta(_add_run_facts(rho, unpacked, body.parent), {"functional": functional})
     report = check(rho)
     if not report.ok:
         raise UnfitError(f"{file} is not fit for use: {'; '.join(report.problems)}")
-    return _with_meta(rho, {"flags": [*rho.meta.get("flags", ()), *report.flags]})
+    return _add_meta(rho, {"flags": [*rho.meta.get("flags", ()), *report.flags]})
 
 
-def _with_run(rho: Density, unpacked: UnpackedDensity, folder: Path) -> Density:
-    """The Density with what the OUTCAR and POTCAR in its archive say; their readers want files, removed at once."""
+def _add_run_facts(rho: Density, unpacked: Unpacked, folder: Path) -> Density:
+    """The Density with the facts of the OUTCAR and POTCAR in its archive, which their readers take from files only."""
     if not unpacked.companions:
         return rho
-    with tempfile.TemporaryDirectory(dir=folder, prefix=BESIDE) as beside:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=UNPACKED_PREFIX) as run_folder:
         for name, content in unpacked.companions.items():
-            Path(beside, name).write_bytes(content)
-        return with_run(rho, Path(beside, "CHGCAR"))
+            Path(run_folder, name).write_bytes(content)
+        return with_run(rho, Path(run_folder, "CHGCAR"))
 
 
-def _same_crystal(rho: Density, id: str, file: str) -> None:
-    named = formula_in_id(id)
-    if named is None or (rho.numbers == 0).any():
+def _refuse_other_crystal(rho: Density, id: str, file: str) -> None:
+    expected = formula_in_id(id)
+    if expected is None or (rho.numbers == 0).any():
         return
     found = reduce_formula("".join(rho.crystal.symbols))
-    if found != named:
-        raise UnfitError(f"{file} holds {found} where its name says {named}: it is another crystal")
+    if found != expected:
+        raise UnfitError(f"{file} holds {found} where its name says {expected}: it is another crystal")
 
 
-def _with_meta(rho: Density, meta: dict[str, object]) -> Density:
+def _add_meta(rho: Density, meta: dict[str, object]) -> Density:
     return Density(rho.crystal, rho.values, rho.magnetization, rho.augmentation, {**rho.meta, **meta})

@@ -1,4 +1,4 @@
-"""Threads that download files over a few connections, and have them decoded and encoded here or in processes."""
+"""Threads that download files over a few connections; files are decoded and encoded here or in worker processes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from ecd_data.download.content import BESIDE, density_in
-from ecd_data.download.http_answers import Unavailable, WrongContent
+from ecd_data.download.content import UNPACKED_PREFIX, read_checked_density
+from ecd_data.download.http_answers import UnavailableError, WrongContentError
 from ecd_data.download.journal import CHANGED, DONE, Entry, Journal
-from ecd_data.download.partial_files import PROGRESS, Body, Version, discard
-from ecd_data.download.plan import Plan
+from ecd_data.download.partial_files import WORTH_KEEPING, Body, Version, remove_spool
+from ecd_data.download.plan import FetchPlan
 from ecd_data.download.progress_line import Tally
-from ecd_data.download.transfer import Connection, Courtesy, Patience, Stopped
+from ecd_data.download.transfer import Connection, Patience, RequestGate, StopFetch
 from ecd_data.errors import EcdError, FormatError
 from ecd_data.store.packing import PackedCrystal, pack_crystal
 from ecd_data.work.process_pool import LostJob, ProcessPool
 
-LEAVE_SECONDS = 2.0
+STOP_SECONDS = 2.0  # after a stop, how long outcomes are still taken: a silent server must not delay the exit
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How every file is fetched and stored."""
+class FetchOptions:
+    """How every file is downloaded and stored, see `fetch`."""
 
     connections: int
     workers: int
@@ -42,7 +42,11 @@ class Manner:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one id: a crystal to store; for a stored one its file now, None for the same; or an error."""
+    """The outcome for one id.
+
+    Either `item` is a crystal to store and `body` its file, or `error` says why there is none. With neither, the id is
+    stored already: `body` is then the changed file on the server, or None if it did not change.
+    """
 
     id: str
     body: Body | None = None
@@ -52,7 +56,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Job:
-    """What a worker needs to turn a downloaded body into a crystal of the store."""
+    """All that a worker process needs to encode a downloaded file."""
 
     body: Body
     id: str
@@ -62,39 +66,41 @@ class _Job:
     pipeline: str
 
 
-def _packed(job: _Job) -> PackedCrystal:
-    """The crystal in a body, ready for the store."""
-    density = density_in(job.body.path, job.id, job.file, job.functional)
-    told = {"source": job.file, "source_sha256": job.body.sha256}
-    return pack_crystal(job.id, density, bound=job.bound, pipeline=job.pipeline, **told)
+def _pack_body(job: _Job) -> Packed:
+    """The crystal in a downloaded file, encoded for the store."""
+    density = read_checked_density(job.body.path, job.id, job.file, job.functional)
+    source = {"source": job.file, "source_sha256": job.body.sha256}
+    return packed(job.id, density, bound=job.bound, pipeline=job.pipeline, **source)
 
 
-class Crew:
-    """The threads of a fetch; their outcomes are taken from one queue."""
+class DownloadThreads:
+    """The threads of a fetch; they put their outcomes into one queue."""
 
-    def __init__(self, manner: Manner, plan: Plan, journal: Journal, jobs: list[str], counts: Tally) -> None:
-        self._manner, self._plan, self._journal, self._counts = manner, plan, journal, counts
+    def __init__(
+        self, options: FetchOptions, plan: FetchPlan, journal: Journal, jobs: list[str], counts: Tally
+    ) -> None:
+        self._options, self._plan, self._journal, self._counts = options, plan, journal, counts
         self._folder = journal.path.parent / "bodies"
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._remove_beside()
-        self._courtesy = Courtesy()
-        self._leaving = math.inf
+        self._remove_leftovers()
+        self._gate = RequestGate()
+        self._stop_at = math.inf
         self._jobs = iter(jobs)
         self._lock = threading.Lock()
-        self._workers = ProcessPool(manner.workers)
-        self._outcomes: queue.Queue[Outcome | None] = queue.Queue(maxsize=manner.connections)
+        self._workers = Workers(options.workers)
+        self._outcomes: queue.Queue[Outcome | None] = queue.Queue(maxsize=options.connections)
         self._connections: queue.LifoQueue[Connection] = queue.LifoQueue()
-        for _ in range(manner.connections):
-            self._connections.put(Connection(manner.patience, self._courtesy, manner.seed, counts.came))
-        threads = min(manner.connections + manner.workers, len(jobs))  # so that none waits while others decode
+        for _ in range(options.connections):
+            self._connections.put(Connection(options.patience, self._gate, options.seed, counts.add_bytes))
+        threads = min(options.connections + options.workers, len(jobs))  # connections stay busy while others decode
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
 
     def outcomes(self) -> Iterator[Outcome | None]:
-        """The outcomes as they come, None whenever a moment passes without one, until all have ended."""
+        """The outcomes in the order in which they finish; None for each 0.1 s without one."""
         working = len(self._threads)
-        while working and time.monotonic() < self._leaving:
+        while working and time.monotonic() < self._stop_at:
             try:
                 outcome = self._outcomes.get(timeout=0.1)
             except queue.Empty:
@@ -106,106 +112,109 @@ class Crew:
                 yield outcome
 
     def stop(self) -> None:
-        """Let nobody begin another file; a thread that waits for a silent server is not waited for."""
-        if not self._courtesy.stopping.is_set():
-            self._courtesy.stopping.set()
-            self._leaving = time.monotonic() + LEAVE_SECONDS
+        """Start no further file and end soon, without waiting for threads that wait for a silent server."""
+        if not self._gate.stopping.is_set():
+            self._gate.stopping.set()
+            self._stop_at = time.monotonic() + STOP_SECONDS
             self._workers.close()
 
-    def tidy(self) -> None:
-        """Close the connections; remove the folder of bodies, unless the next run goes on with something in it."""
+    def clean_up(self) -> None:
+        """Close the connections, and remove the folder of downloads unless it has partial files for the next run."""
         with suppress(queue.Empty):
             while True:
                 self._connections.get_nowait().close()
-        self._remove_beside()
+        self._remove_leftovers()
         if not any(self._folder.iterdir()):
             self._folder.rmdir()
 
-    def _remove_beside(self) -> None:
-        """Remove what a process that was killed unpacked beside the bodies."""
-        for left in self._folder.glob(f"{BESIDE}*"):
-            shutil.rmtree(left, ignore_errors=True)
+    def _remove_leftovers(self) -> None:
+        """Remove the temporary folders of a process that was killed."""
+        for folder in self._folder.glob(f"{UNPACKED_PREFIX}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _work(self) -> None:
         try:
-            while (id := self._next()) is not None:
-                self._hand_over(self._outcome(id))
-        except Stopped:
+            while (id := self._next_id()) is not None:
+                self._queue_outcome(self._fetch_one(id))
+        except StopFetch:
             pass
         finally:
-            self._hand_over(None)
+            self._queue_outcome(None)
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
-        """A connection that nobody else uses meanwhile."""
+        """A connection for this thread alone."""
         connection = self._connections.get()
         try:
             yield connection
         finally:
             self._connections.put(connection)
 
-    def _hand_over(self, outcome: Outcome | None) -> None:
-        """Queue an outcome; dropped where the run has ended and nobody takes it."""
+    def _queue_outcome(self, outcome: Outcome | None) -> None:
+        """Put an outcome into the queue; drop it if the run has stopped and the queue stays full."""
         while True:
             try:
                 return self._outcomes.put(outcome, timeout=0.1)
             except queue.Full:
-                if self._courtesy.stopping.is_set():
+                if self._gate.stopping.is_set():
                     return None
 
-    def _next(self) -> str | None:
+    def _next_id(self) -> str | None:
         with self._lock:
-            return None if self._courtesy.stopping.is_set() else next(self._jobs, None)
+            return None if self._gate.stopping.is_set() else next(self._jobs, None)
 
-    def _outcome(self, id: str) -> Outcome:
+    def _fetch_one(self, id: str) -> Outcome:
         spool = self._folder / quote(id, safe="")
         try:
             entry = self._journal.entries[id]
             if entry.state in (DONE, CHANGED):
-                return self._compared(entry, spool)
-            return self._decoded(id, spool)
-        except Stopped:
+                return self._download_changed(entry, spool)
+            return self._download_and_pack(id, spool)
+        except StopFetch:
             raise
         except MemoryError:
-            return Outcome(id, error=EcdError(f"{id}: not enough memory to read it: use fewer connections"))
+            return Outcome(id, error=EcdError(f"{id}: not enough memory to read it: take fewer connections or workers"))
         except (EcdError, OSError) as error:
-            kept = isinstance(error, Unavailable) and spool.exists() and spool.stat().st_size >= PROGRESS
+            kept = isinstance(error, UnavailableError) and spool.exists() and spool.stat().st_size >= WORTH_KEEPING
             if not kept:
-                discard(spool)
+                remove_spool(spool)
             return Outcome(id, error=error)
         except Exception as error:  # one strange file among 140,646 must not end the run
-            discard(spool)
+            remove_spool(spool)
             what = " ".join(f"{type(error).__name__} {error}".split())[:200]
-            return Outcome(id, error=EcdError(f"{self._plan.file(id)} cannot be read ({what}): not foreseen"))
+            message = f"{self._plan.file(id)} cannot be read because of a fault in ecd ({what}): please report it"
+            return Outcome(id, error=EcdError(message))
 
-    def _decoded(self, id: str, spool: Path) -> Outcome:
-        """The crystal in a file, ready for the store; a file that comes damaged is downloaded a second time."""
+    def _download_and_pack(self, id: str, spool: Path) -> Outcome:
+        """The outcome for a new crystal; a file that arrives damaged is downloaded a second time."""
         for last in (False, True):
             try:
                 with self._connection() as connection:
                     body = connection.download(self._plan.url(id), spool)
-                item = self._packed(id, body)
-                discard(spool)
+                item = self._pack(id, body)
+                remove_spool(spool)
                 return Outcome(id, body, item)
             except CancelledError as error:
-                raise Stopped from error
-            except (FormatError, WrongContent):
-                discard(spool)
+                raise StopFetch from error
+            except (FormatError, WrongContentError):
+                remove_spool(spool)
                 if last:
                     raise
-                self._courtesy.wait(self._manner.patience.pause)
+                self._gate.wait(self._options.patience.pause)
         raise AssertionError("unreachable")
 
-    def _packed(self, id: str, body: Body) -> PackedCrystal:
-        manner, plan = self._manner, self._plan
-        job = _Job(body, id, plan.file(id), plan.functional, manner.bound, manner.pipeline)
-        item = self._workers.run(_packed, job)
-        if isinstance(item, LostJob):
-            raise EcdError(f"{job.file}: the system ended the process that read it, for lack of memory as a rule")
+    def _pack(self, id: str, body: Body) -> Packed:
+        options, plan = self._options, self._plan
+        job = _Job(body, id, plan.file(id), plan.functional, options.bound, options.pipeline)
+        item = self._workers.run(_pack_body, job)
+        if isinstance(item, Lost):
+            raise EcdError(
+                f"{job.file}: the system ended the process that read it, perhaps for lack of memory: take fewer workers"
+            )
         return item
 
-    def _compared(self, entry: Entry, spool: Path) -> Outcome:
+    def _download_changed(self, entry: Entry, spool: Path) -> Outcome:
         with self._connection() as connection:
-            body = connection.renewed(self._plan.url(entry.id), spool, Version(entry.etag, entry.modified))
-        discard(spool)
+            body = connection.download_if_changed(self._plan.url(entry.id), spool, Version(entry.etag, entry.modified))
+        remove_spool(spool)
         return Outcome(entry.id, body)

@@ -1,4 +1,4 @@
-"""`fetch`: the release from its web servers into a store, several files at a time, continued by the same call."""
+"""`fetch`: download the release into a store, several files at a time; the same call continues an interrupted one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ecd_data.download.download_threads import Crew, Manner, Outcome
-from ecd_data.download.http_answers import Unavailable
+from ecd_data.download.download_threads import DownloadThreads, FetchOptions, Outcome
+from ecd_data.download.http_answers import UnavailableError
 from ecd_data.download.journal import CHANGED, DONE, FAILED, LEFT, Entry, Journal, fetch_status
 from ecd_data.download.partial_files import Body, Version
-from ecd_data.download.plan import Plan, plan_fetch
+from ecd_data.download.plan import FetchPlan, plan_fetch
 from ecd_data.download.preview import preview_fetch
 from ecd_data.download.progress_line import Tally, tally
 from ecd_data.download.transfer import Patience
@@ -20,17 +20,30 @@ from ecd_data.store.writer import StoreWriter
 from ecd_data.work.interrupts import stop_between_steps
 from ecd_data.work.process_pool import refuse_worker_count
 
-__all__ = ["Fetched", "fetch", "fetch_status", "preview_fetch"]
+__all__ = ["FetchReport", "fetch", "fetch_status", "preview_fetch"]
 
-CONNECTIONS, MOST_CONNECTIONS = 4, 8
-HOPELESS = 8  # files in a row that the server fails for: it is down, and asking for the others would not be polite
+CONNECTIONS, MOST_CONNECTIONS = 4, 8  # at a time, by default and at most: everybody shares the servers
+MOST_FAILURES = 8  # stop after so many failed files in a row: the server is down, and further requests burden it
 
 
 @dataclass
-class Fetched:
-    """What a fetch did: ids added, ids that were there already, id -> reason of those that failed or changed.
+class FetchReport:
+    """The result of a fetch.
 
-    left: how many were not tried; stopped: why, None where none is left.
+    Attributes
+    ----------
+    dest, set
+        The store, and the set of the release that it holds.
+    added, skipped
+        Ids that were stored now, and ids that the store had already.
+    failed, changed
+        Reasons by id: files that could not be stored, and files that are others now on the server.
+    left
+        How many ids were not tried.
+    bytes_in, bytes_out
+        Bytes of the downloaded files, and of their crystals in the store.
+    stopped
+        Why the fetch ended early; None if it did not.
     """
 
     dest: Path
@@ -61,70 +74,103 @@ def fetch(
     seed: int = 0,
     recheck: bool = False,
     progress: bool = False,
-) -> Fetched:
-    """What was done in fetching tasks, sets, ids or patterns of the release into the store `dest`.
+) -> FetchReport:
+    """A report of the download of tasks, sets, ids or patterns of the release into the store `dest`.
 
-    Each file is downloaded compressed, unpacked in memory, parsed, checked and encoded, then removed; all but the
-    download is done by `workers` processes, 1 for this one, which changes no byte of a crystal. Ids that the store has
-    are skipped, so the same call continues and tries failures again; with `recheck` the server is asked whether their
-    files have changed. `patience` says how often to retry and what silence is a stall; `seed` fixes the jitter of the
-    pauses. Raises UsageError and UnknownIdError for what cannot be meant, OSError where the disk is full.
+    Each file is downloaded compressed, unpacked in memory, parsed, checked and encoded, then removed. Ids that the
+    store has are skipped, so the same call continues an interrupted one and tries failures again.
+
+    Parameters
+    ----------
+    what
+        Tasks or sets, ids, and patterns with * ? [].
+    dest
+        The store; it holds one set of the release.
+    part
+        Only this part of a task: "train", "validation" or "test".
+    set
+        The set to look for ids in, if several sets have them.
+    limit
+        Largest number of crystals.
+    connections
+        Files that are downloaded at the same time, 1 to 8.
+    workers
+        Processes that decode and encode; 1 uses this process. The store does not depend on it.
+    patience
+        How often to retry, how long to pause, and how long a silence breaks a transfer off.
+    bound, pipeline
+        Accuracy and form of the stored densities, as in `convert`.
+    mirror
+        URL of a mirror, see `plan_fetch`.
+    seed
+        Random seed for the retry pauses.
+    recheck
+        Ask the server whether the files of stored crystals have changed.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    UsageError, UnknownIdError
+        An argument names nothing, or more than one set.
+    OSError
+        The disk is full.
     """
     plan = plan_fetch(what, part=part, set=set, limit=limit, mirror=mirror)
     if not 1 <= connections <= MOST_CONNECTIONS:
         raise UsageError(
             f"fetch opens 1 to {MOST_CONNECTIONS} connections, not {connections}: the servers are shared by everybody"
         )
-    refuse_worker_count(workers)
-    manner = Manner(connections, workers, patience or Patience(), bound, pipeline, seed)
-    report = Fetched(Path(dest), plan.set)
+    refuse_impossible(workers)
+    options = FetchOptions(connections, workers, patience or Patience(), bound, pipeline, seed)
+    report = FetchReport(Path(dest), plan.set)
     with stop_between_steps() as stopped, StoreWriter(dest, bound=bound, pipeline=pipeline) as writer:
         journal = Journal(Path(dest), plan.set)
-        jobs = _jobs(plan, writer, journal, report, recheck)
+        jobs = _list_jobs(plan, writer, journal, report, recheck)
         with tally(len(jobs), progress) as counts:
-            crew = Crew(manner, plan, journal, jobs, counts)
-            _Keeper(writer, journal, report, counts).keep(crew, stopped)
+            threads = DownloadThreads(options, plan, journal, jobs, counts)
+            _OutcomeWriter(writer, journal, report, counts).write_outcomes(threads, stopped)
     return report
 
 
-def _jobs(plan: Plan, writer: StoreWriter, journal: Journal, report: Fetched, recheck: bool) -> list[str]:
-    """The ids to work on; the journal learns what is wanted, and what the store has without its knowing."""
-    known = journal.entries
+def _list_jobs(plan: FetchPlan, writer: StoreWriter, journal: Journal, report: FetchReport, recheck: bool) -> list[str]:
+    """The ids to download or to recheck; the journal gets entries for new ids and for stored ids that it lacks."""
+    entries = journal.entries
     report.skipped = [id for id in plan.ids if id in writer]
     missing = [id for id in plan.ids if id not in writer]
-    stored = [id for id in report.skipped if id not in known or known[id].state not in (DONE, CHANGED)]
-    wanted = [id for id in missing if id not in known or known[id].state != FAILED]
-    news = [Entry(id, DONE, sha256=writer.source_sha256(id)) for id in stored]
-    news += [Entry(id, LEFT) for id in wanted if id not in known or known[id].state != LEFT]
-    if news:
-        journal.note(news)
+    stored = [id for id in report.skipped if id not in entries or entries[id].state not in (DONE, CHANGED)]
+    untried = [id for id in missing if id not in entries or entries[id].state != FAILED]
+    new = [Entry(id, DONE, sha256=writer.source_sha256(id)) for id in stored]
+    new += [Entry(id, LEFT) for id in untried if id not in entries or entries[id].state != LEFT]
+    if new:
+        journal.append(new)
     return [*missing, *(report.skipped if recheck else [])]
 
 
-class _Keeper:
-    """Writes what the crew brings, and the journal of it."""
+class _OutcomeWriter:
+    """Writes the outcomes of the threads into the store, the journal and the report."""
 
-    def __init__(self, writer: StoreWriter, journal: Journal, report: Fetched, counts: Tally) -> None:
+    def __init__(self, writer: StoreWriter, journal: Journal, report: FetchReport, counts: Tally) -> None:
         self._writer, self._journal, self._report, self._counts = writer, journal, report, counts
-        self._in_vain = 0
+        self._failures_in_a_row = 0
 
-    def keep(self, crew: Crew, stopped: Callable[[], bool]) -> None:
-        """Take every outcome; raises KeyboardInterrupt after an interrupt, with all that had come kept."""
+    def write_outcomes(self, threads: DownloadThreads, stopped: Callable[[], bool]) -> None:
+        """Write every outcome; raises KeyboardInterrupt after an interrupt, when all finished files are stored."""
         try:
-            for outcome in crew.outcomes():
+            for outcome in threads.outcomes():
                 if outcome is not None:
-                    self._take(outcome)
-                self._counts.shown()
+                    self._write(outcome)
+                self._counts.refresh()
                 if stopped() or self._report.stopped:
-                    crew.stop()
+                    threads.stop()
         finally:
-            crew.stop()
-            crew.tidy()
+            threads.stop()
+            threads.clean_up()
         self._report.left = self._counts.total - self._counts.files
         if stopped() and self._report.left:
             raise KeyboardInterrupt
 
-    def _take(self, outcome: Outcome) -> None:
+    def _write(self, outcome: Outcome) -> None:
         try:
             if outcome.error is not None:
                 raise outcome.error
@@ -135,36 +181,36 @@ class _Keeper:
         except EcdError as error:
             self._fail(outcome.id, error)
             return
-        self._in_vain = 0
-        self._counts.finished(outcome.id, outcome.id not in self._report.changed)
+        self._failures_in_a_row = 0
+        self._counts.finish_file(outcome.id, outcome.id not in self._report.changed)
 
     def _store(self, item: PackedCrystal, body: Body) -> None:
         row = self._writer.put(item)
         version = body.version
-        self._journal.note([Entry(item.id, DONE, None, body.size, body.sha256, version.etag, version.modified)])
+        self._journal.append([Entry(item.id, DONE, None, body.size, body.sha256, version.etag, version.modified)])
         self._report.added.append(item.id)
         self._report.bytes_in += body.size
         self._report.bytes_out += row["length"]
 
     def _compare(self, before: Entry, body: Body | None) -> None:
-        """Note whether the file of a stored crystal is another by now; a new name for the same bytes is none."""
+        """Write down whether the file of a stored crystal has changed; a new ETag for the same bytes is no change."""
         if body is None or body.sha256 == before.sha256:
             version = body.version if body else Version(before.etag, before.modified)
             now = Entry(before.id, DONE, None, before.size, before.sha256, version.etag, version.modified)
         else:
             was, reason = (before.sha256 or "unknown")[:12], "the server has another file by now"
-            reason += f" (sha256 {body.sha256[:12]}..., stored {was}...): fetch it to another store to have both"
+            reason += f" (sha256 {body.sha256[:12]}..., stored {was}...): fetch it into another store to have both"
             now = replace(before, state=CHANGED, reason=reason)
             self._report.changed[before.id] = reason
         if now != before:
-            self._journal.note([now])
+            self._journal.append([now])
 
     def _fail(self, id: str, error: EcdError) -> None:
         stored = id in self._writer
         self._report.failed[id] = str(error)
-        if not stored:  # of a stored one only the question failed whether it changed
-            self._journal.note([Entry(id, FAILED, str(error))])
-        self._counts.finished(id, False)
-        self._in_vain = self._in_vain + 1 if isinstance(error, Unavailable) else 0
-        if self._in_vain >= HOPELESS:
-            self._report.stopped = f"the server failed for {HOPELESS} files in a row ({error})"
+        if not stored:  # for a stored crystal only the recheck failed, so it stays done
+            self._journal.append([Entry(id, FAILED, str(error))])
+        self._counts.finish_file(id, False)
+        self._failures_in_a_row = self._failures_in_a_row + 1 if isinstance(error, UnavailableError) else 0
+        if self._failures_in_a_row >= MOST_FAILURES:
+            self._report.stopped = f"the server failed for {MOST_FAILURES} files in a row ({error})"

@@ -1,4 +1,4 @@
-"""What a fetch has done, what failed and why, and what is left: lines appended to a file beside the store."""
+"""The journal of a fetch: which crystals are done, failed or left, as lines appended to a file in the store."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ FOLDER = ".fetch"
 JOURNAL = "journal.jsonl"
 LEFT, DONE, FAILED, CHANGED = "left", "done", "failed", "changed"
 STATES = (LEFT, DONE, FAILED, CHANGED)
-WORN = 3  # lines an entry from which the file is written anew
+MOST_LINES = 3  # lines for each entry; a longer file is written anew, so that it does not grow with every run
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One crystal: `changed` is stored, but the server has another file by now; sha256 and size are of the file."""
+    """The state of one crystal; "changed" means stored, but the server has another file by now.
+
+    size (in bytes), sha256, etag and modified are those of the downloaded file.
+    """
 
     id: str
     state: str
@@ -34,7 +37,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class FetchStatus:
-    """What `ecd fetch --status DEST` prints: how far the fetch into a store is; set: None where none was begun."""
+    """The progress of the fetch into a store, which `ecd fetch --status DEST` prints; `set` is None without a fetch."""
 
     dest: Path
     set: str | None
@@ -46,7 +49,7 @@ class FetchStatus:
 
     def __str__(self) -> str:
         if self.set is None:
-            return f"{self.dest}: no fetch was begun here; `ecd fetch TASK {self.dest}` begins one"
+            return f"{self.dest}: no fetch was started here; `ecd fetch TASK {self.dest}` starts one"
         lines = [
             f"{self.dest}: set {self.set}, {self.done:,} done ({self.size / 1e6:,.1f} MB of files), "
             f"{len(self.failed):,} failed, {len(self.left):,} left"
@@ -57,7 +60,7 @@ class FetchStatus:
 
 
 class Journal:
-    """The entries of a store's journal; each change is one line at the end, so a crash loses at most the last."""
+    """The entries of a store's journal; each change appends one line, so a crash loses at most the last one."""
 
     def __init__(self, dest: Path, set: str | None = None) -> None:
         self.path = dest / FOLDER / JOURNAL
@@ -65,21 +68,21 @@ class Journal:
         self.set = set
         lines = self._load()
         if set is not None and self.set != set:
-            raise UsageError(f"{dest} is a store of the set {self.set}: name another one for {set}")
+            raise UsageError(f"{dest} is a store of the set {self.set}: name another store for the set {set}")
         if set is not None:
             self._open(lines)
 
     def _load(self) -> int:
         if not self.path.exists():
             return 0
-        whole, _, _ = self.path.read_bytes().rpartition(b"\n")  # a line without an end was being written in a crash
+        whole, _, _ = self.path.read_bytes().rpartition(b"\n")  # a crash can leave a last line without its end
         records = [self._record(line) for line in whole.splitlines()]
-        known = {field.name for field in fields(Entry)}
+        names = {field.name for field in fields(Entry)}
         for record in records:
             if "set" in record:
                 self.set = record["set"]
             else:
-                entry = Entry(**{key: value for key, value in record.items() if key in known})
+                entry = Entry(**{key: value for key, value in record.items() if key in names})
                 self.entries[entry.id] = entry
         return len(records)
 
@@ -90,19 +93,19 @@ class Journal:
                 return record
         except (ValueError, LookupError, TypeError):
             pass
-        raise EcdError(f"{self.path} is damaged: remove it, the same command makes it again from the store")
+        raise EcdError(f"{self.path} is damaged: remove it; the same command makes it again from the store")
 
     def _open(self, lines: int) -> None:
-        """Start the file, or write it anew where it is torn or long."""
+        """Create the file, or write it anew if its last line is cut or it has too many lines."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         torn = self.path.exists() and not self.path.read_bytes().endswith(b"\n")
-        if not lines or torn or lines > WORN * (len(self.entries) + 1):
+        if not lines or torn or lines > MOST_LINES * (len(self.entries) + 1):
             aside = self.path.with_suffix(".writing")
             aside.write_text("".join([_line({"set": self.set}), *map(_entry_line, self.entries.values())]), "utf-8")
             aside.replace(self.path)
 
-    def note(self, entries: Iterable[Entry]) -> None:
-        """Append entries."""
+    def append(self, entries: Iterable[Entry]) -> None:
+        """Append entries to the file and make sure that they are on the disk."""
         entries = list(entries)
         text = "".join(map(_entry_line, entries))
         with open(self.path, "a", encoding="utf-8") as file:
@@ -121,21 +124,21 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def fetch_status(dest: str | Path) -> FetchStatus:
-    """How far the fetch into the store `dest` is, also where none was begun, as after a dry run, which writes nothing.
+    """The progress of the fetch into the store `dest`; its `set` is None if none was started there.
 
-    Raises UsageError for a file, or a folder that is no store.
+    Raises UsageError if `dest` is a file or a folder that is no store.
     """
     dest = Path(dest)
     journal = Journal(dest)
     if journal.set is None and dest.exists() and not (dest / INDEX).exists():
-        raise UsageError(f"{dest} is not a store that a fetch was begun into: name one, as in `ecd fetch TASK my.ecd`")
-    by = {state: [e for e in journal.entries.values() if e.state == state] for state in STATES}
+        raise UsageError(f"{dest} is not the store of a fetch: name one, as in `ecd fetch TASK my.ecd`")
+    by_state = {state: [e for e in journal.entries.values() if e.state == state] for state in STATES}
     return FetchStatus(
         dest=dest,
         set=journal.set,
-        done=len(by[DONE]) + len(by[CHANGED]),
-        size=sum(entry.size or 0 for entry in [*by[DONE], *by[CHANGED]]),
-        left=tuple(entry.id for entry in by[LEFT]),
-        failed={entry.id: entry.reason or "" for entry in by[FAILED]},
-        changed={entry.id: entry.reason or "" for entry in by[CHANGED]},
+        done=len(by_state[DONE]) + len(by_state[CHANGED]),
+        size=sum(entry.size or 0 for entry in [*by_state[DONE], *by_state[CHANGED]]),
+        left=tuple(entry.id for entry in by_state[LEFT]),
+        failed={entry.id: entry.reason or "" for entry in by_state[FAILED]},
+        changed={entry.id: entry.reason or "" for entry in by_state[CHANGED]},
     )

@@ -1,4 +1,5 @@
-"""What has come of a file, kept beside the server's words on it, so that the rest can be asked for later."""
+"""Partial downloads: the bytes of a file so far, and beside them the version of the file, so that a range request can
+ask for the rest."""
 
 from __future__ import annotations
 
@@ -10,26 +11,26 @@ from pathlib import Path
 
 import requests
 
-PROGRESS = 1 << 20  # bytes after which a transfer that breaks off was worth it and its next try is a first one
+WORTH_KEEPING = 1 << 20  # a broken transfer that brought so many bytes is progress: the count of retries starts anew
 
 
 @dataclass(frozen=True)
 class Version:
-    """What a server says of a file, by which a change is noticed."""
+    """The ETag and Last-Modified that a server states for a file, by which a change is noticed."""
 
     etag: str | None = None
     modified: str | None = None
 
     @property
     def validator(self) -> str | None:
-        """What If-Range takes: a strong ETag, else the date."""
+        """The value for the header If-Range: a strong ETag, else the date; None without either."""
         strong = self.etag if self.etag and not self.etag.startswith("W/") else None
         return strong or self.modified
 
 
 @dataclass(frozen=True)
 class Body:
-    """A file that has come whole."""
+    """A complete download: its path, size in bytes, SHA-256, and version on the server."""
 
     path: Path
     size: int
@@ -38,69 +39,77 @@ class Body:
 
 
 @dataclass(frozen=True)
-class Partial:
-    """What a spool holds of a file, with the server's words on it beside it."""
+class PartialFile:
+    """The part of a file that is in `spool`, with the URL and version that it came from."""
 
     spool: Path
     url: str | None = None
     version: Version = Version()
 
     @classmethod
-    def of(cls, spool: Path) -> Partial:
+    def load(cls, spool: Path) -> PartialFile:
+        """The partial file in a spool; without URL and version if nothing is known of them."""
         try:
-            record = json.loads(_note(spool).read_text(encoding="utf-8"))
+            record = json.loads(_note_path(spool).read_text(encoding="utf-8"))
             return cls(spool, record["url"], Version(record["etag"], record["modified"]))
         except (OSError, ValueError, LookupError, TypeError):
             return cls(spool)
 
-    def conditions(self, url: str) -> dict[str, str]:
-        """The headers that ask for the rest, if the file is still the same; none to ask for all of it."""
-        size, validator = size_of(self.spool), self.version.validator
+    def resume_headers(self, url: str) -> dict[str, str]:
+        """The headers that ask for the rest of the same version; empty to ask for the whole file."""
+        size, validator = file_size(self.spool), self.version.validator
         if not size or not validator or url != self.url:
             return {}
         return {"Range": f"bytes={size}-", "If-Range": validator}
 
-    def begin(self, url: str, version: Version) -> None:
+    def start(self, url: str, version: Version) -> None:
+        """Begin the file anew, and write down its URL and version."""
         record = {"url": url, **asdict(version)}
         self.spool.unlink(missing_ok=True)
-        _note(self.spool).write_text(json.dumps(record), encoding="utf-8")
+        _note_path(self.spool).write_text(json.dumps(record), encoding="utf-8")
 
     def remove(self) -> None:
-        discard(self.spool)
+        """Remove the partial file."""
+        remove_spool(self.spool)
 
 
-def discard(spool: Path) -> None:
-    """Remove what came of a file, and the note beside it."""
+def remove_spool(spool: Path) -> None:
+    """Remove the bytes of a download and the version beside them."""
     spool.unlink(missing_ok=True)
-    _note(spool).unlink(missing_ok=True)
+    _note_path(spool).unlink(missing_ok=True)
 
 
-def body_in(spool: Path, version: Version) -> Body:
+def read_body(spool: Path, version: Version) -> Body:
+    """The Body of a complete download, with the SHA-256 of its bytes."""
     with spool.open("rb") as file:
-        return Body(spool, size_of(spool), hashlib.file_digest(file, "sha256").hexdigest(), version)
+        return Body(spool, file_size(spool), hashlib.file_digest(file, "sha256").hexdigest(), version)
 
 
-def _note(spool: Path) -> Path:
+def _note_path(spool: Path) -> Path:
     return spool.with_name(spool.name + ".version")
 
 
-def size_of(spool: Path) -> int:
+def file_size(spool: Path) -> int:
+    """The bytes that a spool has; 0 if it does not exist."""
     try:
         return spool.stat().st_size
     except FileNotFoundError:
         return 0
 
 
-def start_of(response: requests.Response, partial: Partial, version: Version) -> int | None:
-    """Where the body begins in the file: 0, or the size of the part that is here; None where that part is of no use."""
+def find_offset(response: requests.Response, partial: PartialFile, version: Version) -> int | None:
+    """The position in the file at which an answer starts: 0, or the size of the partial file.
+
+    None if the answer does not continue the partial file.
+    """
     if response.status_code == 200:
         return 0
-    size = size_of(partial.spool)
+    size = file_size(partial.spool)
     ranged = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     same = version.etag in (None, partial.version.etag) and version.modified in (None, partial.version.modified)
     return size if response.status_code == 206 and ranged and int(ranged[1]) == size and same else None
 
 
-def is_whole(response: requests.Response, spool: Path) -> bool:
-    """Whether nothing is left to ask for: a run ended between the last byte and its use."""
-    return response.status_code == 416 and response.headers.get("Content-Range") == f"bytes */{size_of(spool)}"
+def is_complete(response: requests.Response, spool: Path) -> bool:
+    """Whether the spool has the whole file already: an earlier run ended after the last byte."""
+    return response.status_code == 416 and response.headers.get("Content-Range") == f"bytes */{file_size(spool)}"

@@ -1,4 +1,4 @@
-"""What a fetch would bring: how many files, their sizes as far as they can be known, the size of the store."""
+"""The estimate of a dry run: how many files a fetch would download, and the sizes of the files and of the store."""
 
 from __future__ import annotations
 
@@ -10,32 +10,45 @@ import numpy as np
 
 from ecd_data.download.http_answers import TransferError
 from ecd_data.download.journal import Journal
-from ecd_data.download.plan import Plan, plan_fetch
-from ecd_data.download.transfer import Connection, Courtesy, Patience
+from ecd_data.download.plan import FetchPlan, plan_fetch
+from ecd_data.download.transfer import Connection, Patience, RequestGate
 from ecd_data.store import Store
 from ecd_data.store.index import INDEX
 
-ASKED = 8  # files whose sizes a dry run asks the server for
-OWN = 10  # crystals in a store from which its own ratio is the better estimate
-# Values of a grid that a crystal has on average: HSE and MP counted from the lists of the release, the others from its
+SIZE_REQUESTS = 8  # a dry run asks the server for the sizes of so many files
+MIN_OWN_CRYSTALS = 10  # from so many crystals on, the store's own ratio of sizes is the better estimate
+# Mean number of grid values of a crystal. HSE and MP: counted from the lists of the release; the others: from its
 # "approximately 10TB" of text at 18.2 bytes a value.
-VALUES = {"hse": 856_000, "mp": 1_800_000, "pbe": 3_700_000, "ood": 3_700_000}
-# Bytes that `benchmarks/codec.py` and `ecd info` measure. A value in CHGCAR.gz: mean of five VASP files. In a store at
-# 1e-5: the mean of those five, whose crystals have 16 to 48 operations, and of 16 cells of the embedded sample that
-# have none; a release is between, and the geometric mean is what is told. They grow as the bound to the power of -0.4.
-# A crystal's metadata, and the augmentation of ten atoms at 0.35 kB each, come on top.
+VALUES_PER_CRYSTAL = {"hse": 856_000, "mp": 1_800_000, "pbe": 3_700_000, "ood": 3_700_000}
+# Bytes for one grid value, measured with `benchmarks/codec.py` and `ecd info`. In CHGCAR.gz: the mean of five VASP
+# files. In a store at a bound of 1e-5: the mean of those five files, whose crystals have 16 to 48 symmetry operations,
+# and the mean of 16 cells of the embedded sample without symmetry. The release lies between, so the estimate is the
+# geometric mean. Bytes grow as the bound to the power of -0.4. The metadata of a crystal, with the augmentation of ten
+# atoms at 0.35 kB each, are added.
 GZIP_BYTES = 5.3
-SYMMETRIC, WITHOUT, AT, POWER = 0.0024, 0.094, 1e-5, 0.4
+BYTES_SYMMETRIC, BYTES_ASYMMETRIC, MEASURED_BOUND, BOUND_POWER = 0.0024, 0.094, 1e-5, 0.4
 CRYSTAL_BYTES = 6500.0
-REAL_SHARE = 0.5  # of the transfer, for the real-space pipeline
+REAL_BYTES_SHARE = 0.5  # bytes in a store of the real-space pipeline for each byte of transfer
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What `ecd fetch --dry-run` prints.
+    """The estimate that `ecd fetch --dry-run` prints.
 
-    wanted: crystals meant; there: of them in the store; transfer and store: estimated bytes of the others; least, most:
-    of the store, if all of them were symmetric, or none; basis: what sizes rest on; url: of the first file.
+    Attributes
+    ----------
+    set
+        The set of the release.
+    wanted, there
+        How many crystals were asked for, and how many of them the store has already.
+    transfer, store
+        Estimated bytes of the other crystals, as downloads and in the store.
+    least, most
+        Bytes in the store if all of them had high symmetry, or none.
+    basis
+        Where the sizes come from.
+    url
+        The URL of the first file; None if nothing is to be fetched.
     """
 
     set: str
@@ -52,10 +65,10 @@ class Preview:
         missing = self.wanted - self.there
         lines = [f"{self.wanted:,} crystals of the set {self.set}, {self.there:,} in the store already"]
         if missing:
-            between = f" ({_size(self.least)} to {_size(self.most)})" if self.least < self.most else ""
+            limits = f" ({_format_bytes(self.least)} to {_format_bytes(self.most)})" if self.least < self.most else ""
             lines.append(
-                f"{missing:,} files to fetch: some {_size(self.transfer)} to transfer, {_size(self.store)}{between} "
-                "in the store"
+                f"{missing:,} files to fetch: some {_format_bytes(self.transfer)} to transfer, "
+                f"{_format_bytes(self.store)}{limits} in the store"
             )
             lines += [f"sizes: {self.basis}", f"first: {self.url}"]
         return "\n".join(lines)
@@ -74,14 +87,14 @@ def preview_fetch(
     patience: Patience | None = None,
     seed: int = 0,
 ) -> Preview:
-    """The Preview of a fetch with the same arguments; nothing is written, and at most eight sizes are asked for."""
+    """The Preview of a `fetch` with the same arguments; it writes nothing and asks for at most eight sizes."""
     plan = plan_fetch(what, part=part, set=set, limit=limit, mirror=mirror)
-    lengths = _lengths(Store(dest)) if (Path(dest) / INDEX).exists() else {}
+    lengths = _stored_sizes(Store(dest)) if (Path(dest) / INDEX).exists() else {}
     missing = [id for id in plan.ids if id not in lengths]
-    sizes, basis = _asked(plan, missing, patience or Patience(stall=10.0), seed)
-    mean = float(np.mean(sizes)) if sizes else VALUES[plan.set] * GZIP_BYTES
+    sizes, basis = _request_sizes(plan, missing, patience or Patience(stall=10.0), seed)
+    mean = float(np.mean(sizes)) if sizes else VALUES_PER_CRYSTAL[plan.set] * GZIP_BYTES
     transfer = sum(sizes) if len(sizes) == len(missing) else mean * len(missing)
-    least, store, most = _stored(transfer, len(missing), Journal(Path(dest)), lengths, bound, pipeline)
+    least, store, most = _estimate_store_bytes(transfer, len(missing), Journal(Path(dest)), lengths, bound, pipeline)
     return Preview(
         set=plan.set,
         wanted=len(plan.ids),
@@ -95,44 +108,51 @@ def preview_fetch(
     )
 
 
-def _lengths(store: Store) -> dict[str, int]:
+def _stored_sizes(store: Store) -> dict[str, int]:
     return dict(zip(store.ids, store.index["length"].tolist(), strict=True))
 
 
-def _asked(plan: Plan, missing: list[str], patience: Patience, seed: int) -> tuple[list[int], str]:
-    """The sizes of some files, drawn at random, and the sentence that says where sizes come from."""
-    drawn = np.random.default_rng(seed).permutation(len(missing))[:ASKED]
-    connection = Connection(patience, Courtesy(), seed, lambda count: None)
+def _request_sizes(plan: FetchPlan, missing: list[str], patience: Patience, seed: int) -> tuple[list[int], str]:
+    """The sizes in bytes of some files, drawn at random, and a phrase that says where they come from."""
+    drawn = np.random.default_rng(seed).permutation(len(missing))[:SIZE_REQUESTS]
+    connection = Connection(patience, RequestGate(), seed, lambda count: None)
     stated: list[int] = []
     try:
-        for place in drawn:
-            size = connection.head(plan.url(missing[place]))
+        for number in drawn:
+            size = connection.request_size(plan.url(missing[number]))
             stated += [] if size is None else [size]
     except TransferError as error:
         stated = []
-        return stated, f"from the release as a whole, since the server does not tell ({error})"
+        return stated, f"from the release as a whole, since the server does not state any ({error})"
     finally:
         connection.close()
     if not stated:
-        return stated, "from the release as a whole, since the server does not tell"
+        return stated, "from the release as a whole, since the server does not state any"
     whole = len(stated) == len(missing)
     return stated, f"as the server states, of {'all' if whole else f'{len(stated)} files drawn at random'}"
 
 
-def _stored(
+def _estimate_store_bytes(
     transfer: float, crystals: int, journal: Journal, lengths: dict[str, int], bound: float, pipeline: str
 ) -> tuple[float, float, float]:
-    """Bytes in a store of what is transferred: least, likely, most; as this store needed so far, else as measured."""
+    """Bytes in a store for so many bytes of transfer: least, likely, most.
+
+    The ratio is that of this store so far if it has enough crystals, else the measured one.
+    """
     pairs = [(e.size, lengths[e.id]) for e in journal.entries.values() if e.size and e.id in lengths]
-    if len(pairs) >= OWN or pipeline == "real":
-        share = sum(stored for _, stored in pairs) / sum(size for size, _ in pairs) if len(pairs) >= OWN else REAL_SHARE
+    if len(pairs) >= MIN_OWN_CRYSTALS or pipeline == "real":
+        share = (
+            sum(stored for _, stored in pairs) / sum(size for size, _ in pairs)
+            if len(pairs) >= MIN_OWN_CRYSTALS
+            else REAL_BYTES_SHARE
+        )
         return (share * transfer,) * 3
-    scaled = transfer / GZIP_BYTES * (AT / bound) ** POWER
-    least, most = (scaled * per_value + CRYSTAL_BYTES * crystals for per_value in (SYMMETRIC, WITHOUT))
-    return least, scaled * (SYMMETRIC * WITHOUT) ** 0.5 + CRYSTAL_BYTES * crystals, most
+    scaled = transfer / GZIP_BYTES * (MEASURED_BOUND / bound) ** BOUND_POWER
+    least, most = (scaled * per_value + CRYSTAL_BYTES * crystals for per_value in (BYTES_SYMMETRIC, BYTES_ASYMMETRIC))
+    return least, scaled * (BYTES_SYMMETRIC * BYTES_ASYMMETRIC) ** 0.5 + CRYSTAL_BYTES * crystals, most
 
 
-def _size(count: float) -> str:
+def _format_bytes(count: float) -> str:
     for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if count >= scale:
             return f"{count / scale:.1f} {unit}"

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from ecd_data import Density, Store, eps_mae, fetch, open_store
-from ecd_data.download.fetch_release import Fetched, fetch_status, preview_fetch
+from ecd_data.download.fetch_release import FetchReport, fetch_status, preview_fetch
 from ecd_data.download.plan import plan_fetch
 from ecd_data.download.progress_line import Tally
 from ecd_data.download.transfer import Patience
@@ -79,7 +79,7 @@ def server(bodies):
         yield running
 
 
-def get(server: BadServer, dest: Path, what=IDS, **options) -> Fetched:
+def get(server: BadServer, dest: Path, what=IDS, **options) -> FetchReport:
     options = {"set": "hse", "patience": QUICK, "mirror": server.url} | options
     return fetch(what, dest, **options)
 
@@ -135,7 +135,7 @@ def test_the_mirror_of_the_environment(monkeypatch):
         ("exp", {}, "embedded sample"),
         ("ood", {"part": "train"}, "no part 'train'"),
         ("ood", {"part": "tests"}, "the parts are"),
-        ("ood", {"mirror": "ftp://x"}, "no mirror"),
+        ("ood", {"mirror": "ftp://x"}, "no URL of a mirror"),
         ("ood", {"limit": 0}, "positive"),
         ("ecd_hse", {"set": "pbe"}, "not pbe"),
         ([], {}, "name what to fetch"),
@@ -228,15 +228,15 @@ def test_a_file_that_changes_while_it_comes_is_never_mixed(server, bodies, tmp_p
     server.faults[path_of(id)] = ["drop"]  # behind half of it
     half = len(bodies[id]) // 2
     arrived: list[int] = []
-    came = Tally.came
+    add_bytes = Tally.add_bytes
 
     def swap(tally: Tally, count: int) -> None:
-        came(tally, count)
+        add_bytes(tally, count)
         arrived.append(count)
         if sum(arrived) >= half:  # what the client has, since the server may be slow to count what it sent
             server.files[path_of(id)] = other
 
-    monkeypatch.setattr(Tally, "came", swap)
+    monkeypatch.setattr(Tally, "add_bytes", swap)
     get(server, tmp_path / "a.ecd", [id], patience=Patience(retries=3, pause=0.01, stall=20.0))
     assert server.answers[200] == 2
     assert server.requests[1][2] == f"bytes={half}-"
@@ -370,7 +370,7 @@ def test_a_dry_run_tells_number_and_sizes_and_writes_nothing(server, bodies, tmp
     get(server, tmp_path / "a.ecd", IDS[:3])
     assert preview_fetch(IDS, tmp_path / "a.ecd", set="hse", mirror=server.url).there == 3
     unknown = preview_fetch("ecd_hse", tmp_path / "b.ecd", mirror="http://127.0.0.1:9")
-    assert "server does not tell" in unknown.basis
+    assert "server does not state any" in unknown.basis
     assert unknown.transfer > 1e10
     coarser = preview_fetch("ecd_hse", tmp_path / "b.ecd", mirror="http://127.0.0.1:9", bound=1e-4)
     assert coarser.store < 0.7 * unknown.store
@@ -471,8 +471,8 @@ def test_the_commands_of_the_documentation_mean_something(line, capsys):
 
 
 def test_the_same_seed_pauses_alike():
-    from ecd_data.download.transfer import _generator
+    from ecd_data.download.transfer import _make_generator
 
-    draws = [_generator(seed, "http://x/a").uniform(size=3) for seed in (0, 0, 1)]
+    draws = [_make_generator(seed, "http://x/a").uniform(size=3) for seed in (0, 0, 1)]
     assert np.array_equal(draws[0], draws[1])
     assert not np.array_equal(draws[0], draws[2])

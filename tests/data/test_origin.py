@@ -116,7 +116,7 @@ def test_densities_of_another_functional_are_refused(tmp_path):
     hse = write_store(tmp_path / "c.ecd", ids, "HSE06")
     with pytest.raises(UsageError, match=r"needs HSE06 densities, and those of .* are PBE"):
         check_origin("ecd_hse", pbe, sample=False)
-    with pytest.raises(UsageError, match="about PBE densities"):
+    with pytest.raises(UsageError, match="needs PBE densities"):
         check_origin("pbe", hse, sample=False)
     for store in (unknown, hse):
         check_origin("ecd_hse", store, sample=False)
