@@ -9,13 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecd_data.errors import UsageError
-from ecd_data.hf.rows import rows_of
-from ecd_data.release.configurations import (
-    configuration_names,
-    find_configuration,
-    find_configuration_store,
-    load_official_split,
-)
+from ecd_data.hf.rows import select_rows
+from ecd_data.release.configurations import configuration_names, find_configuration, find_store, load_official_split
 from ecd_data.release.data_origin import Origin, check_origin, find_origin, refuse_unofficial, split_hash, store_hash
 from ecd_data.release.own_splits import make_split, read_split
 from ecd_data.store.data_root import find_data_root, open_store
@@ -74,7 +69,7 @@ def task_data(task: str, data_dir: str | None = None, sample: bool = False) -> T
         refuse_unofficial(task, find_data_root(data_dir))
     store = Store(find_configuration_store(name, data_dir or None, sample))
     check_origin(task, store, sample)
-    rows = rows_of(name, store)
+    rows = select_rows(name, store)
     parts = {part: rows["id"][rows["split"] == part].tolist() for part in PARTS[:3]}
     origin = find_origin(name, store, parts)
     lists = load_official_split(name)

@@ -1,7 +1,8 @@
-"""Columns of a `datasets` table that stand for a density: Arrow holds where it lies, touching a row decodes it."""
+"""The density and probes columns of a dataset: Arrow holds a reference to the store, and reading a row decodes it."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -9,7 +10,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
-from datasets.features.features import _FEATURE_TYPES, Value
+from datasets import Value
+from datasets.features.features import register_feature
 from datasets.table import array_cast
 
 from ecd_data.density import Density
@@ -32,7 +34,7 @@ VALUE_TYPES = {pa.string(): "string", pa.int64(): "int64"}
 
 @dataclass(frozen=True)
 class Reference:
-    """Where a crystal lies: the byte range of its group in a part of a store, and the hash of those bytes."""
+    """The position of a crystal in a store: the byte range of its group in a part, and the SHA-256 of those bytes."""
 
     root: str
     part: str
@@ -42,28 +44,28 @@ class Reference:
     sha256: str
 
     def read(self) -> Density:
-        """The density, read from where it lies by now; raises StoreError where it is lost or altered."""
+        """The density, also after its store was merged or moved parts; raises StoreError if it is lost or altered."""
 
-        def found(url: str, at: Extent) -> Density:
+        def read_at(url: str, at: Extent) -> Density:
             density = read_density(url, at.offset, at.length, at.sha256, self.id)
             _references[density] = Reference(self.root, url.rpartition("/")[2], self.id, **vars(at))
             return density
 
-        place = Location(self.part, Extent(self.offset, self.length, self.sha256))
-        return shared_live_index(self.root).read(self.id, place, found)
+        place = Place(self.part, Extent(self.offset, self.length, self.sha256))
+        return whereabouts_of(self.root).read(self.id, place, read_at)
 
 
-# `datasets` encodes a row again after `map`: the reference of a decoded density must be found from the density alone.
+# `datasets` encodes a row again after `map`, so the reference must be found from the decoded density alone.
 _references: WeakKeyDictionary[Density, Reference] = WeakKeyDictionary()
-_latest = lru_cache(maxsize=1)(Reference.read)  # several columns of one row decode the crystal once
+_read_cached = lru_cache(maxsize=1)(Reference.read)  # several columns of one row decode the crystal once
 
 
 @dataclass
 class DensityFeature:
-    """A column whose values are `ecd_data.Density`; with decode=False, where each lies.
+    """A column whose values are `ecd_data.Density`, or with decode=False references to the store.
 
-    A row decodes whole: use `dataset.remove_columns("density")` where the grids are not needed. A `map` that reads the
-    density names it, `input_columns="density"`, or drops it, `remove_columns=["density"]`.
+    `datasets` decodes all columns of a row: use `dataset.remove_columns("density")` if the grids are not needed. A
+    `map` must name the density, `input_columns="density"`, or drop it, `remove_columns=["density"]`.
     """
 
     decode: bool = True
@@ -76,7 +78,7 @@ class DensityFeature:
         return self.pa_type
 
     def encode_example(self, value: Density | dict[str, Any]) -> dict[str, Any]:
-        """The reference of a density that was read from a store; raises UsageError for any other."""
+        """The reference of a density that was read from a store; raises UsageError for any other density."""
         if isinstance(value, Density):
             if value not in _references:
                 raise UsageError(f"{value!r} is in no store, so a dataset cannot refer to it: convert it first")
@@ -84,8 +86,8 @@ class DensityFeature:
         return value
 
     def decode_example(self, value: dict[str, Any] | Density, token_per_repo_id: Any = None) -> Density:
-        """The density that a reference names."""
-        return value if isinstance(value, Density) else _latest(Reference(**value))
+        """The density of a reference."""
+        return value if isinstance(value, Density) else _read_cached(Reference(**value))
 
     def cast_storage(self, storage: pa.Array) -> pa.Array:
         """References as this feature's Arrow type."""
@@ -98,10 +100,10 @@ class DensityFeature:
 
 @dataclass
 class ProbesFeature:
-    """A column of n random grid points a crystal: {"frac_coords": [n, 3], "values": [n] float32 in e/Å^3}.
+    """A column of n random grid points of each crystal: {"frac_coords": [n, 3], "values": [n] float32 in e/Å^3}.
 
-    Those of `Store.probes` in `epoch` of `seed`: the same in any order, process and machine, read from the store's
-    extract where it has one. `set_epoch` gives rows of another epoch.
+    The points are those of `Store.probes` for `seed` and `epoch`, the same in any order, process and machine. They are
+    read from the store's extract of probes if it has one. `set_epoch` gives rows of another epoch.
     """
 
     n: int = 1000
@@ -117,16 +119,18 @@ class ProbesFeature:
         return self.pa_type
 
     def encode_example(self, value: dict[str, Any]) -> dict[str, Any]:
-        """The reference as it is; raises UsageError for probes that were drawn already."""
+        """The reference unchanged; raises UsageError for decoded probes."""
         if "values" in value:
-            raise UsageError('drawn probes do not go back into a dataset: map with remove_columns=["probes"]')
+            raise UsageError('decoded probes cannot be written into a dataset: map with remove_columns=["probes"]')
         return value
 
     def decode_example(self, value: dict[str, Any], token_per_repo_id: Any = None) -> dict[str, np.ndarray]:
-        """The probes of the crystal that a reference names."""
+        """The probes of the crystal of a reference."""
         reference = Reference(**value)
-        reader = _reader(reference.root)
-        probes = reader.draw([(self.epoch, reference.id)], self.n, self.seed, load=lambda id: _latest(reference))[0]
+        reader = _open_probe_reader(reference.root)
+        probes = reader.draw([(self.epoch, reference.id)], self.n, self.seed, load=lambda id: _read_cached(reference))[
+            0
+        ]
         return {"frac_coords": probes.frac_coords, "values": probes.values}
 
     def cast_storage(self, storage: pa.Array) -> pa.Array:
@@ -139,10 +143,21 @@ class ProbesFeature:
 
 
 def set_epoch(rows: Any, epoch: int) -> Any:
-    """The same rows of `probes-*`, with the probes of another epoch: other grid points of each crystal, by seed.
+    """The same rows with the probes of another epoch, that is other grid points of each crystal.
 
-    `rows` is what `load_dataset` returned, loaded or streaming; nothing is prepared again. Call it before each epoch of
-    a training. Raises UsageError for rows without probes and for an epoch that is no whole number from 0 on.
+    Call it before each epoch of a training; nothing is prepared again.
+
+    Parameters
+    ----------
+    rows
+        The result of `load_dataset` for a configuration `probes-*`, loaded or streaming.
+    epoch
+        The number of the epoch, from 0 on.
+
+    Raises
+    ------
+    UsageError
+        The rows have no probes, or the epoch is no whole number from 0 on.
     """
     if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or epoch < 0:
         raise UsageError(f"an epoch is a whole number from 0 on, not {epoch!r}")
@@ -157,8 +172,11 @@ def set_epoch(rows: Any, epoch: int) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _reader(root: str) -> ProbeReader:
+def _open_probe_reader(root: str) -> ProbeReader:
     return ProbeReader(root, Store(root).__getitem__)
 
 
-_FEATURE_TYPES.update(EcdDensity=DensityFeature, EcdProbes=ProbesFeature)  # so that saved datasets open again
+with warnings.catch_warnings():  # at import, so that saved datasets open again
+    warnings.simplefilter("ignore")  # `datasets` calls its function experimental
+    register_feature(DensityFeature, DensityFeature._type)
+    register_feature(ProbesFeature, ProbesFeature._type)

@@ -1,7 +1,8 @@
-"""`datasets.load_dataset("ecd", ...)` once ecd_data is imported, without importing `datasets`; its rows in torch.
+"""The hook that makes `datasets.load_dataset("ecd", ...)` and torch's DataLoader work once ecd_data is imported.
 
-`datasets` has no entry points for builders, so its resolver of names is wrapped for the one name "ecd"; and torch's
-default collate is told of the rows. Each at once where the module is there already, else right after its import.
+`datasets` has no entry points for builders, so the function that resolves the names of datasets is wrapped for the one
+name "ecd". torch's default collate function is extended by the rows of ECD. Neither package is imported for it: the
+hook acts at once on a package that is imported already, else right after its import.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ NAME = "ecd"
 RESOLVER = "dataset_module_factory"
 LOAD = "datasets.load"
 COLLATE, COLLATE_MAP = "torch.utils.data._utils.collate", "default_collate_fn_map"
-USERS = ("datasets.load", "datasets.inspect")
+RESOLVER_MODULES = ("datasets.load", "datasets.inspect")
 
 
 def install() -> None:
-    """Wrap the resolver and register the rows now, or when `datasets` and torch are imported; twice is once."""
-    _after(LOAD, RESOLVER, _wrap)
-    _after(COLLATE, COLLATE_MAP, _register_rows)
+    """Set the hook up, now or when `datasets` and torch are imported; a second call changes nothing."""
+    _run_after_import(LOAD, RESOLVER, _wrap_resolver)
+    _run_after_import(COLLATE, COLLATE_MAP, _register_rows)
 
 
-def _after(name: str, needed: str, act: Callable[[ModuleType], None]) -> None:
-    """Act on a module now where it has what is needed, else when it is imported."""
+def _run_after_import(name: str, needed: str, act: Callable[[ModuleType], None]) -> None:
+    """Call `act` with a module: now if it has the attribute `needed` already, else when it is imported."""
     if hasattr(sys.modules.get(name), needed):
         act(sys.modules[name])
     elif not any(isinstance(finder, _AfterImport) and finder.name == name for finder in sys.meta_path):
@@ -36,7 +37,7 @@ def _after(name: str, needed: str, act: Callable[[ModuleType], None]) -> None:
 
 
 class _AfterImport:
-    """Finds a module as Python would, and acts on it when it has run."""
+    """An import finder that finds one module as Python would, and calls `act` with it after its import."""
 
     def __init__(self, name: str, act: Callable[[ModuleType], None]) -> None:
         self.name, self.act = name, act
@@ -61,28 +62,28 @@ class _AfterImport:
 
 
 def _register_rows(collate: ModuleType) -> None:
-    from ecd_data.hf.torch_batches import register
+    from ecd_data.hf.torch_batches import register_collate
 
-    register(collate)
+    register_collate(collate)
 
 
-def _wrap(load: ModuleType) -> None:
+def _wrap_resolver(load: ModuleType) -> None:
     original = getattr(load, RESOLVER)
     if hasattr(original, "__wrapped__"):
         return
 
     @wraps(original)
     def resolve(path: str, *args: Any, **kwargs: Any) -> Any:
-        return _module(load) if path == NAME else original(path, *args, **kwargs)
+        return _builder_module(load) if path == NAME else original(path, *args, **kwargs)
 
-    for user in USERS:
+    for user in RESOLVER_MODULES:
         if getattr(sys.modules.get(user), RESOLVER, None) is original:
             setattr(sys.modules[user], RESOLVER, resolve)
-    import_module("ecd_data.hf.density_feature")  # registers itself, also where its own import brought this about
+    import_module("ecd_data.hf.density_feature")  # registers its features
 
 
-def _module(load: ModuleType) -> Any:
-    """What `datasets` wants to know of a builder: its module, a hash for the cache, its name."""
-    from ecd_data.hf.rows import lists_hash
+def _builder_module(load: ModuleType) -> Any:
+    """The description of our builder for `datasets`: its module, a hash for the cache, its name."""
+    from ecd_data.hf.rows import hash_lists
 
-    return load.DatasetModule("ecd_data.hf.builder", lists_hash(), {"dataset_name": NAME})
+    return load.DatasetModule("ecd_data.hf.builder", hash_lists(), {"dataset_name": NAME})

@@ -1,4 +1,4 @@
-"""Which crystals of a store belong to which split of a configuration."""
+"""The crystals of a store by the splits of a configuration."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ COLUMNS = 2  # number of the table's layout, for the cache
 SAMPLE_PARTS = ("geometries", "compositions", "pairs", "types")
 
 
-def lists_hash() -> str:
-    """A hash of this version with all lists that decide on splits, for the cache of prepared datasets."""
+def hash_lists() -> str:
+    """A hash of the package's version and of all lists of splits, for the cache of prepared datasets."""
     from ecd_data import __version__
 
     lists = [splits_folder() / SUMS, tasks.SAMPLE_SPLIT_FILE]
@@ -40,63 +40,64 @@ def lists_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def fingerprint(root: str) -> str:
-    """A name of what the store at `root` holds now, so that a cache notices another index; raises StoreError."""
+def store_fingerprint(root: str) -> str:
+    """A text that changes with the index of the store at `root`, for caches; raises StoreError if there is no store."""
     import fsspec
 
     fs, path = fsspec.url_to_fs(f"{root}/{INDEX}")
     try:
         return f"{root} {fs.checksum(path)}"
     except FileNotFoundError as error:
-        remedy = "set data_dir= or ECD_ROOT to the folder or URL that holds it, or unset ECD_ROOT for the sample"
+        remedy = "set data_dir= or ECD_ROOT to the folder or URL that holds one, or unset ECD_ROOT for the sample"
         raise StoreError(f"{root} is not a store, it has no {INDEX}: {remedy}") from error
 
 
-def rows_of(configuration: str, store: Store) -> DataFrame:
-    """The crystals that a configuration has in `store`: their number in its index, id, split and test_part.
+def select_rows(configuration: str, store: Store) -> DataFrame:
+    """The crystals of a configuration in a store: their number in the index, id, split and test_part.
 
-    The official split where the store has any of its ids, else the embedded sample's own; raises UsageError where the
-    store has ids of neither. Of the set "exp" the experimental gap, gap_exp_eV, too.
+    The split is the official one if the store has any id of it, else that of the embedded sample. The set "exp" has the
+    measured gap, gap_exp_eV, too. Raises UsageError if the store has ids of neither split.
     """
     import pandas as pd
 
-    places = _official(configuration, store) or _sample(configuration, store)
-    if not places:
+    parts = _find_official_parts(configuration, store) or _find_sample_parts(configuration, store)
+    if not parts:
         raise UsageError(
             f"none of the {len(store)} crystals of {store.root} is in the lists of {configuration}: "
             "give the folder of that set's store, or read this one with ecd_data.open_store"
         )
-    found = [(number, id, *places[id]) for number, id in enumerate(store.ids) if id in places]
-    frame = pd.DataFrame(found, columns=["number", "id", "split", "test_part"])
+    rows = [(number, id, *parts[id]) for number, id in enumerate(store.ids) if id in parts]
+    frame = pd.DataFrame(rows, columns=["number", "id", "split", "test_part"])
     if set_of_configuration(configuration) == "exp":
         gaps = {row[key]: float(row[GAP]) for row in read_gaps() for key in ("id", "sample_id")}
         frame[GAP] = frame["id"].map(gaps)
     return frame
 
 
-def own_rows(store: Store, split_file: str | None = None) -> DataFrame:
-    """The crystals of a store of one's own, as `rows_of` gives them; without a split all are in "train".
+def select_own_rows(store: Store, split_file: str | None = None) -> DataFrame:
+    """The crystals of any store with the split of a file, as `select_rows` gives them; without a file all are in train.
 
-    Raises UsageError where the file is no split of the store, see `ecd_data.release.own_splits.read_split`.
+    Raises UsageError if the file is no split of the store, see `ecd_data.release.own_splits.read_split`.
     """
     import pandas as pd
 
     split = {"train": store.ids} if split_file is None else read_split(split_file, store)
-    places = {id: part for part in PARTS for id in split.get(part, [])}
-    found = [(number, id, places[id], None) for number, id in enumerate(store.ids) if id in places]
-    return pd.DataFrame(found, columns=["number", "id", "split", "test_part"])
+    parts = {id: part for part in PARTS for id in split.get(part, [])}
+    rows = [(number, id, parts[id], None) for number, id in enumerate(store.ids) if id in parts]
+    return pd.DataFrame(rows, columns=["number", "id", "split", "test_part"])
 
 
-Places = dict[str, tuple[str, str | None]]
+PartById = dict[str, tuple[str, str | None]]
 
 
-def _official(configuration: str, store: Store) -> Places:
+def _find_official_parts(configuration: str, store: Store) -> PartById:
+    """The part of each crystal of the store in the official split, with None for the kind of test crystal."""
     plain = configuration.removeprefix(PROBES)
     split = load_official_split(configuration)
-    places: Places = {id: (part, None) for part in PARTS for id in split.get(part, [])}
-    if plain.startswith("exp"):  # the sample's crystals have names of their own for the compounds of the list
-        places |= {row["sample_id"]: ("test", None) for row in read_gaps() if row["sample_id"] in store}
-    found = {id: place for id, place in places.items() if id in store}
+    parts: PartById = {id: (part, None) for part in PARTS for id in split.get(part, [])}
+    if plain.startswith("exp"):  # the embedded sample has other ids for the compounds of the list
+        parts |= {row["sample_id"]: ("test", None) for row in read_gaps() if row["sample_id"] in store}
+    found = {id: part for id, part in parts.items() if id in store}
     total = sum(len(split.get(part, [])) for part in PARTS)
     if found and len(found) < total:
         absent = total - len(found)
@@ -104,7 +105,8 @@ def _official(configuration: str, store: Store) -> Places:
     return found
 
 
-def _sample(configuration: str, store: Store) -> Places:
+def _find_sample_parts(configuration: str, store: Store) -> PartById:
+    """The part of each crystal of the store in the sample's split, and the kind of test crystal."""
     name = set_of_configuration(configuration)
     if name not in ("pbe", "hse", "ood"):
         return {}

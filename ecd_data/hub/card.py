@@ -1,13 +1,16 @@
-"""The card of an export: its README with the YAML that `datasets` and the Hub read."""
+"""The card of an export: its README.md, with the YAML that `datasets` and the Hub read."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
-from ecd_data.hub.plan import Subset
+from huggingface_hub import DatasetCardData
 
+from ecd_data.hub.plan import ExportConfig
+
+# The Hub's names for numbers of rows below each limit
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+TAGS = ["chemistry", "physics", "materials-science", "electron-density", "dft"]
 TITLE = "Electronic charge densities of crystals"
 RELEASE = (
     "ECD's release (github.com/pincher-chen/ECDBench) is MIT as a repository and states no licence for the "
@@ -16,7 +19,7 @@ RELEASE = (
     "own terms."
 )
 SAMPLE = "The densities are ecd-data's embedded sample, computed with Quantum ESPRESSO for it, under the MIT licence."
-OWN = "Whoever computed these densities decides on their licence; none was stated when this folder was written."
+NOT_STATED = "Whoever computed these densities decides on their licence; none was stated when this folder was written."
 
 CARD = """---
 {yaml}
@@ -70,54 +73,72 @@ GRIDS = """| density | float32 [a * b * c] in C order, e/Å^3 |
 """
 
 
-def card(subsets: Sequence[Subset], decoded: str, license: str | None) -> str:
-    """The text of README.md."""
-    total = sum(len(subset.rows) for subset in subsets)
-    yaml = ["pretty_name: " + TITLE, *licence_lines(subsets, license), "tags:"]
-    yaml += [f"- {tag}" for tag in ("chemistry", "physics", "materials-science", "electron-density", "dft")]
-    yaml += ["size_categories:", f"- {next((name for most, name in SIZES if total < most), 'n>1M')}", "configs:"]
-    for number, subset in enumerate(subsets):
-        yaml += [f"- config_name: {json.dumps(subset.name)}", *(["  default: true"] if number == 0 else [])]
-        yaml += ["  data_files:"]
-        for part, _ in subset.parts():
-            yaml += [f"  - split: {part}", f"    path: {json.dumps(f'data/{subset.name}/{part}-*.parquet')}"]
+def make_card(configs: Sequence[ExportConfig], decoded: str, license: str | None) -> str:
+    """The text of README.md.
+
+    Parameters
+    ----------
+    configs
+        The configurations of the export; the first is the default one.
+    decoded
+        "float32" if the files have the grids as plain lists, "none" if they have the store's bytes only.
+    license
+        The licence as the user states it; None if not stated.
+    """
+    total = sum(len(config.rows) for config in configs)
     return CARD.format(
-        yaml="\n".join(yaml),
+        yaml=_make_metadata(configs, license, total).to_yaml(),
         title=TITLE,
         total=total,
-        table=_table(subsets),
+        table=_make_table(configs),
         folder="path/of/this/folder",
-        first=subsets[0].name,
-        part=next(subsets[0].parts())[0],
+        first=configs[0].name,
+        part=next(configs[0].parts())[0],
         example=BYTES if decoded == "none" else ARRAYS,
         payload=WITH_PACKAGE,
         grids="" if decoded == "none" else GRIDS,
-        licence=licence_text(subsets, license),
+        licence=describe_licence(configs, license),
     )
 
 
-def _table(subsets: Sequence[Subset]) -> str:
+def _make_metadata(configs: Sequence[ExportConfig], license: str | None, total: int) -> DatasetCardData:
+    """The metadata of the card; the licence is the stated one, MIT for the sample, else "other"."""
+    stated = license or ("mit" if all(config.sample for config in configs) else None)
+    entries = [
+        {
+            "config_name": config.name,
+            **({"default": True} if number == 0 else {}),
+            "data_files": [
+                {"split": part, "path": f"data/{config.name}/{part}-*.parquet"} for part, _ in config.parts()
+            ],
+        }
+        for number, config in enumerate(configs)
+    ]
+    return DatasetCardData(
+        pretty_name=TITLE,
+        license=stated or "other",
+        license_name=None if stated else "not-stated",
+        tags=TAGS,
+        size_categories=[next((name for limit, name in SIZES if total < limit), "n>1M")],
+        configs=entries,
+    )
+
+
+def _make_table(configs: Sequence[ExportConfig]) -> str:
     lines = ["| configuration | split | crystals |", "|---|---|---|"]
-    lines += [f"| {subset.name} | {part} | {len(rows):,} |" for subset in subsets for part, rows in subset.parts()]
+    lines += [f"| {config.name} | {part} | {len(rows):,} |" for config in configs for part, rows in config.parts()]
     return "\n".join(lines)
 
 
-def licence_lines(subsets: Sequence[Subset], license: str | None) -> list[str]:
-    """What the YAML says of the licence: as given, MIT for the sample, else that none was stated."""
-    if license is not None or all(subset.sample for subset in subsets):
-        return [f"license: {json.dumps(license or 'mit')}"]
-    return ["license: other", "license_name: not-stated"]
-
-
-def licence_text(subsets: Sequence[Subset], license: str | None) -> str:
-    """What is known of the licence, in words."""
+def describe_licence(configs: Sequence[ExportConfig], license: str | None) -> str:
+    """All that is known of the licence, as text: as stated by the user, and for each kind of data."""
     lines = [f"As stated by who made this folder: {license}."] if license is not None else []
-    released = [subset for subset in subsets if subset.official and not subset.sample]
-    if any(subset.sample for subset in subsets):
+    released = [config for config in configs if config.official and not config.sample]
+    if any(config.sample for config in configs):
         lines.append(SAMPLE)
     if released:
-        ids = [id for subset in released for id in subset.rows["id"]]
+        ids = [id for config in released for id in config.rows["id"]]
         lines.append(RELEASE.format(icsd=sum(id.startswith("icsd-") for id in ids), total=len(ids)))
-    if license is None and any(not subset.official for subset in subsets):
-        lines.append(OWN)
+    if license is None and any(not config.official for config in configs):
+        lines.append(NOT_STATED)
     return "\n\n".join(lines)

@@ -1,4 +1,7 @@
-"""The Croissant description of an export (mlcommons.org/croissant/1.0): files with hashes, record sets, fields."""
+"""The Croissant description of an export (mlcommons.org/croissant/1.0): files with hashes, record sets, fields.
+
+Written without mlcroissant, which would save the table below alone and needs rdflib, networkx and more besides.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecd_data.hub.card import TITLE, licence_text
-from ecd_data.hub.plan import Shard, Subset
+from ecd_data.hub.card import TITLE, describe_licence
+from ecd_data.hub.plan import ExportConfig, Shard
 
 CONTEXT = {
     "@language": "en",
@@ -45,30 +48,41 @@ PAPER = (
 PARQUET = "application/x-parquet"
 
 
-def croissant(folder: Path, subsets: Sequence[Subset], shards: Sequence[Shard], license: str | None) -> str:
-    """The JSON-LD of the files that lie in `folder`."""
-    total = sum(len(subset.rows) for subset in subsets)
+def make_croissant(folder: Path, configs: Sequence[ExportConfig], shards: Sequence[Shard], license: str | None) -> str:
+    """The text of croissant.json, which describes the Parquet files in `folder`.
+
+    Parameters
+    ----------
+    folder
+        The folder of the export, with all its files.
+    configs, shards
+        The configurations and the Parquet files of the export.
+    license
+        The licence as the user states it; None if not stated.
+    """
+    total = sum(len(config.rows) for config in configs)
     parts: dict[str, list[Shard]] = {}
     for shard in shards:
-        parts.setdefault(f"{shard.subset.name}/{shard.part}", []).append(shard)
-    stated = license or ("https://opensource.org/license/mit" if all(s.sample for s in subsets) else "not stated")
+        parts.setdefault(f"{shard.config.name}/{shard.part}", []).append(shard)
+    stated = license or ("https://opensource.org/license/mit" if all(s.sample for s in configs) else "not stated")
     described: dict[str, Any] = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": "electron-densities",
-        "description": f"{TITLE}: {total:,} of them. Licence: {licence_text(subsets, license)}",
+        "description": f"{TITLE}: {total:,} of them. Licence: {describe_licence(configs, license)}",
         "license": stated,
         "version": "1.0.0",
-        "distribution": [_file(folder, shard) for shard in shards] + [_set(*each) for each in parts.items()],
-        "recordSet": [_records(folder, *each) for each in parts.items()],
+        "distribution": [_describe_file(folder, shard) for shard in shards]
+        + [_describe_file_set(*each) for each in parts.items()],
+        "recordSet": [_describe_records(folder, *each) for each in parts.items()],
     }
-    if any(subset.official and not subset.sample for subset in subsets):
+    if any(config.official and not config.sample for config in configs):
         described |= {"url": "https://github.com/pincher-chen/ECDBench", "citeAs": PAPER}
     return json.dumps(described, indent=1, ensure_ascii=False) + "\n"
 
 
-def _file(folder: Path, shard: Shard) -> dict[str, Any]:
+def _describe_file(folder: Path, shard: Shard) -> dict[str, Any]:
     with open(folder / shard.path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.seek(0, 2)
@@ -83,8 +97,8 @@ def _file(folder: Path, shard: Shard) -> dict[str, Any]:
     }
 
 
-def _set(name: str, shards: list[Shard]) -> dict[str, Any]:
-    """The files of one split."""
+def _describe_file_set(name: str, shards: list[Shard]) -> dict[str, Any]:
+    """The description of the files of one split."""
     return {
         "@type": "cr:FileSet",
         "@id": f"files/{name}",
@@ -94,31 +108,31 @@ def _set(name: str, shards: list[Shard]) -> dict[str, Any]:
     }
 
 
-def _records(folder: Path, name: str, shards: list[Shard]) -> dict[str, Any]:
-    """The rows of one split."""
+def _describe_records(folder: Path, name: str, shards: list[Shard]) -> dict[str, Any]:
+    """The description of the rows of one split."""
     count = sum(len(shard.rows) for shard in shards)
     return {
         "@type": "cr:RecordSet",
         "@id": name,
         "name": name,
-        "description": f"{count:,} crystals of {shards[0].subset.name}, split {shards[0].part}",
+        "description": f"{count:,} crystals of {shards[0].config.name}, split {shards[0].part}",
         "key": {"@id": f"{name}/id"},
-        "field": [_field(name, field) for field in pq.read_schema(folder / shards[0].path)],
+        "field": [_describe_field(name, field) for field in pq.read_schema(folder / shards[0].path)],
     }
 
 
-def _field(records: str, field: pa.Field) -> dict[str, Any]:
+def _describe_field(records: str, field: pa.Field) -> dict[str, Any]:
     described: dict[str, Any] = {
         "@type": "cr:Field",
         "@id": f"{records}/{field.name}",
         "name": field.name,
-        "dataType": _kind(field.type),
+        "dataType": _data_type(field.type),
         "source": {"fileSet": {"@id": f"files/{records}"}, "extract": {"column": field.name}},
     }
     return described | ({"repeated": True} if pa.types.is_list(field.type) else {})
 
 
-def _kind(kind: pa.DataType) -> str:
+def _data_type(kind: pa.DataType) -> str:
     while pa.types.is_list(kind):
         kind = kind.value_type
     if pa.types.is_boolean(kind):

@@ -1,4 +1,4 @@
-"""What an export to the Hugging Face Hub holds: which crystals lie in which Parquet file."""
+"""The plan of an export to the Hugging Face Hub: its configurations, and which crystals each Parquet file holds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ecd_data.errors import StoreError, UsageError
-from ecd_data.hf.rows import rows_of
-from ecd_data.release.configurations import GAP, PROBES, find_configuration, find_configuration_store
+from ecd_data.hf.rows import select_rows
+from ecd_data.release.configurations import GAP, PROBES, find_configuration, find_store
 from ecd_data.release.tasks import PARTS
 from ecd_data.store import Store
 from ecd_data.store.data_root import SAMPLE_STORES, sample_store
@@ -27,10 +27,19 @@ DECODED = ("float32", "none")
 
 
 @dataclass(frozen=True, eq=False)
-class Subset:
-    """A configuration of the export: its store and the rows that it takes, with columns number, id, split, ...
+class ExportConfig:
+    """A configuration of the export.
 
-    official: of ECD's sets, not a store of one's own.
+    Attributes
+    ----------
+    name
+        Its name in the export.
+    store
+        The store that has its crystals.
+    rows
+        The crystals to export, with the columns of `select_rows`: number, id, split and test_part.
+    official
+        Whether it is one of ECD's sets or tasks, and not another store.
     """
 
     name: str
@@ -40,11 +49,11 @@ class Subset:
 
     @property
     def sample(self) -> bool:
-        """Whether it is the embedded sample, which is ours to give away."""
-        return self.store.root in {str(Path(sample_store(name)).resolve()) for name in SAMPLE_STORES}
+        """Whether its store is the embedded sample, which has a known licence."""
+        return self.store.root in {str(Path(embedded(name)).resolve()) for name in EMBEDDED}
 
     def parts(self) -> Iterator[tuple[str, DataFrame]]:
-        """The splits that have rows."""
+        """The splits that have rows, with these rows."""
         for part in PARTS:
             if len(rows := self.rows[self.rows["split"] == part]):
                 yield part, rows
@@ -52,9 +61,23 @@ class Subset:
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """One Parquet file: its path in the folder, its rows, their bytes before compression, a hash of what it holds."""
+    """One Parquet file of an export.
 
-    subset: Subset
+    Attributes
+    ----------
+    path
+        Its path in the folder of the export.
+    rows
+        The crystals that it holds.
+    decoded
+        "float32" with grids, "none" without.
+    bytes
+        Its size before compression.
+    content
+        A hash of the ids and bytes that it holds.
+    """
+
+    config: ExportConfig
     part: str
     path: str
     rows: DataFrame
@@ -63,81 +86,89 @@ class Shard:
     content: str
 
 
-def subset_of(name: str, data_dir: str | None) -> Subset:
-    """A configuration or task as load_dataset has it; raises UsageError or StoreError where it has no data."""
-    found = find_configuration(name)
-    if found.startswith(PROBES):
-        raise UsageError(f"{found} is drawn from densities: export {found.removeprefix(PROBES)}")
-    store = Store(find_configuration_store(found, data_dir))
-    return Subset(found, store, rows_of(found, store))
+def load_config(name: str, data_dir: str | None) -> ExportConfig:
+    """The ExportConfig of a configuration of `load_dataset`; raises UsageError or StoreError without data for it."""
+    configuration = find_configuration(name)
+    if configuration.startswith(PROBES):
+        raise UsageError(
+            f"{configuration} has points drawn from densities: export {configuration.removeprefix(PROBES)} instead"
+        )
+    store = Store(find_store(configuration, data_dir))
+    return ExportConfig(configuration, store, select_rows(configuration, store))
 
 
-def subset_of_store(root: str) -> Subset:
-    """All crystals of a store of one's own, as the split "train" of a configuration with the store's name."""
+def load_store_config(root: str) -> ExportConfig:
+    """The ExportConfig with all crystals of any store in the split "train"; it is named after the store."""
     store = Store(root)
     rows = pd.DataFrame({"number": np.arange(len(store)), "id": store.ids, "split": "train", "test_part": None})
     name = Path(store.root).name.removesuffix(".ecd") or "default"
-    return Subset(name, store, rows, official=False)
+    return ExportConfig(name, store, rows, official=False)
 
 
-def subsets_at_hand(data_dir: str | None) -> list[Subset]:
-    """The sets that the data root, or else the embedded sample, has."""
+def find_configs(data_dir: str | None) -> list[ExportConfig]:
+    """The ExportConfigs of all sets that the data folder, or else the embedded sample, has."""
     found = []
     for name in SETS:
         try:
-            found.append(subset_of(name, data_dir))
+            found.append(load_config(name, data_dir))
         except (UsageError, StoreError):
             continue
     if not found:
-        raise UsageError("no store of pbe, hse, mp or ood is at hand: set --data or ECD_ROOT, or name one with --store")
+        raise UsageError(
+            "no store of pbe, hse, mp or ood was found: set ECD_ROOT (or --data, data_dir=), or name any store with "
+            "--store (store=)"
+        )
     return found
 
 
-def chosen(subset: Subset, splits: Sequence[str], exclude: Sequence[str], limit: int | None) -> Subset:
-    """The subset without other splits, ids that match a pattern, and all but the first `limit` of each split."""
+def filter_rows(config: ExportConfig, splits: Sequence[str], exclude: Sequence[str], limit: int | None) -> ExportConfig:
+    """The ExportConfig with only these splits, without ids that match `exclude`, at most `limit` crystals a split."""
     if wrong := [split for split in splits if split not in PARTS]:
         raise UsageError(f"{wrong[0]!r} is no split; there are {', '.join(PARTS)}")
-    rows = subset.rows
+    rows = config.rows
     rows = rows[rows["split"].isin(splits or PARTS)]
     rows = rows[[not any(fnmatch(id, pattern) for pattern in exclude) for id in rows["id"]]]
     if limit is not None:
         rows = rows.groupby("split").head(limit)
     if not len(rows):
-        raise UsageError(f"nothing of {subset.name} is left to export: loosen --split, --exclude or --limit")
-    return replace(subset, rows=rows)
+        raise UsageError(
+            f"no crystal of {config.name} is left to export: change --split, --exclude or --limit (splits=, exclude=, "
+            "limit=)"
+        )
+    return replace(config, rows=rows)
 
 
-def shards_of(subset: Subset, decoded: str, shard_bytes: int) -> list[Shard]:
-    """The files of a subset, each of at most `shard_bytes` before compression where no crystal alone is more."""
-    place = subset.store.columns("length", "sha256", "shape", "spin")
+def plan_shards(config: ExportConfig, decoded: str, shard_bytes: int) -> list[Shard]:
+    """The Parquet files of a configuration, each of at most `shard_bytes` before compression, or of one crystal."""
+    place = config.store.columns("length", "sha256", "shape", "spin")
     lengths, spin = place["length"].to_numpy(), place["spin"].to_numpy()
     points = np.array([np.prod(shape) for shape in place["shape"].to_pylist()], dtype=np.int64)
     sizes = lengths + (4 * points * (1 + spin.astype(np.int64)) if decoded != "none" else 0)
     digests = place["sha256"].to_pylist()
     shards = []
-    for part, rows in subset.parts():
+    for part, rows in config.parts():
         taken_sizes = sizes[rows["number"].to_numpy()]
-        groups = _filled(taken_sizes, shard_bytes)
+        groups = _group_by_size(taken_sizes, shard_bytes)
         for k, (start, stop) in enumerate(groups):
             taken = rows.iloc[start:stop]
-            path = f"data/{subset.name}/{part}-{k:05d}-of-{len(groups):05d}.parquet"
+            path = f"data/{config.name}/{part}-{k:05d}-of-{len(groups):05d}.parquet"
             stated = [decoded, *(f"{id} {digests[n]}" for id, n in zip(taken["id"], taken["number"], strict=True))]
             content = hashlib.sha256("\n".join(stated).encode()).hexdigest()
-            shards.append(Shard(subset, part, path, taken, decoded, int(taken_sizes[start:stop].sum()), content))
+            shards.append(Shard(config, part, path, taken, decoded, int(taken_sizes[start:stop].sum()), content))
     return shards
 
 
-def _filled(sizes: np.ndarray, most: int) -> list[tuple[int, int]]:
-    """Runs of neighbours whose sizes sum to no more than `most`."""
-    edges, held = [0], 0
+def _group_by_size(sizes: np.ndarray, most: int) -> list[tuple[int, int]]:
+    """The bounds (start, stop) of groups of neighbours whose sizes add up to no more than `most`."""
+    edges, total = [0], 0
     for number, size in enumerate(sizes.tolist()):
-        if held and held + size > most:
+        if total and total + size > most:
             edges.append(number)
-            held = 0
-        held += size
+            total = 0
+        total += size
     return list(zip(edges, [*edges[1:], len(sizes)], strict=True))
 
 
-def extra_columns(rows: DataFrame) -> list[str]:
-    """What rows_of adds to the index's columns."""
+def added_columns(rows: DataFrame) -> list[str]:
+    """The columns that `select_rows` adds to those of the index."""
     return [name for name in (GAP,) if name in rows]

@@ -232,7 +232,7 @@ def test_wrong_use_is_told(root, tmp_path, monkeypatch):
         export_hub(tmp_path / "hub", data_dir=str(root), decoded="float16")
     with pytest.raises(UsageError, match="no split"):
         export_hub(tmp_path / "hub", data_dir=str(root), splits=["tests"])
-    with pytest.raises(UsageError, match="nothing of pbe is left"):
+    with pytest.raises(UsageError, match="no crystal of pbe is left"):
         export_hub(tmp_path / "hub", data_dir=str(root), exclude=["*"])
     monkeypatch.setattr(hub_export.shutil, "disk_usage", lambda path: type("usage", (), {"free": 10}))
     with pytest.raises(UsageError, match="--decoded none writes"):

@@ -321,7 +321,7 @@ def test_a_worker_that_the_system_ends_is_an_error_and_no_wait(tmp_path, monkeyp
         assert set(report.failed) == set(IDS[:2])
         assert all("the system ended the process" in reason for reason in report.failed.values())
     else:
-        monkeypatch.setattr(hub_export, "_write", end_at_once)
+        monkeypatch.setattr(hub_export, "_write_one", end_at_once)
         monkeypatch.setattr(hub_export, "MB", 1000)  # many small files
         with pytest.raises(StoreError, match="the system ended the process"):
             hub_export.export_hub(tmp_path / "hub", store=path, shard_mb=1, workers=2)
