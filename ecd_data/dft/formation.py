@@ -1,4 +1,4 @@
-"""Formation energies of computed crystals, from the energies of the elements computed alike."""
+"""Formation energies of computed crystals, relative to the elements computed with the same settings."""
 
 from __future__ import annotations
 
@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 def elemental_energies(stores: Iterable[Store], functional: str = "PBE") -> dict[str, float]:
     """The lowest energy of each element in eV/atom, among the crystals and molecules of one element in the stores.
 
-    functional: as in the stores' index; a formation energy needs all energies from one.
+    Parameters
+    ----------
+    stores
+        Stores with a column energy_eV.
+    functional
+        Only crystals that the index says were computed with this functional.
     """
     lowest: dict[str, float] = {}
     for store in stores:
-        frame = _energies(store)
+        frame = _read_energies(store)
         for row in frame[frame["functional"] == functional].itertuples():
             elements = set(row.numbers)
             if len(elements) == 1 and np.isfinite(row.energy_eV):
@@ -36,34 +41,46 @@ def elemental_energies(stores: Iterable[Store], functional: str = "PBE") -> dict
 
 
 def formation_energies(store: Store, references: dict[str, float], functional: str = "PBE") -> dict[str, float]:
-    """The formation energy of each crystal of a store in eV/atom, by id, as of `elemental_energies`.
+    """The formation energies of a store's crystals in eV/atom by id: (E - sum of n_i mu_i) / n.
 
-    Crystals of another functional, without an energy, or with an element that has no reference are left out; see
-    `without_formation_energy`.
+    Crystals of another functional, without an energy, or with an element that has no reference are left out;
+    `explain_missing_energies` says why.
+
+    Parameters
+    ----------
+    store
+        A store with a column energy_eV.
+    references
+        The energy mu of each element in eV/atom, as from `elemental_energies`.
+    functional
+        The functional of the references.
     """
     found = {}
-    for row in _energies(store).itertuples():
-        if _hindrance(row, references, functional) is None:
+    for row in _read_energies(store).itertuples():
+        if _find_hindrance(row, references, functional) is None:
             symbols = [SYMBOLS[z] for z in row.numbers]
             found[row.id] = (row.energy_eV - sum(references[symbol] for symbol in symbols)) / len(symbols)
     return found
 
 
-def without_formation_energy(store: Store, references: dict[str, float], functional: str = "PBE") -> dict[str, str]:
-    """Why each crystal that `formation_energies` leaves out has none, by id."""
-    found = ((row.id, _hindrance(row, references, functional)) for row in _energies(store).itertuples())
+def explain_missing_energies(store: Store, references: dict[str, float], functional: str = "PBE") -> dict[str, str]:
+    """The reason, by id, for each crystal that has no formation energy."""
+    found = ((row.id, _find_hindrance(row, references, functional)) for row in _read_energies(store).itertuples())
     return {id: reason for id, reason in found if reason is not None}
 
 
-def _hindrance(row: Any, references: dict[str, float], functional: str) -> str | None:
-    """Why the crystal of an index row has no formation energy, None where it has one."""
+def _find_hindrance(row: Any, references: dict[str, float], functional: str) -> str | None:
+    """The reason why the crystal of an index row has no formation energy; None if it has one."""
     if row.functional != functional:
         return f"it was computed with {row.functional or 'an unknown functional'}, not {functional}"
     if not np.isfinite(row.energy_eV):
         return "it has no energy"
     lacking = sorted({SYMBOLS[z] for z in row.numbers} - references.keys())
     if lacking:
-        return f"no element among the stores is {' or '.join(lacking)}: compute it alike, and give it by --references"
+        return (
+            f"the stores have no energy of pure {' and '.join(lacking)}: compute it with the same settings and add its "
+            "store with --references"
+        )
     return None
 
 
@@ -75,9 +92,9 @@ def write_formation_energies(energies: dict[str, float], path: str | Path) -> No
         rows.writerows((printable(id), f"{energy:.6f}") for id, energy in energies.items())
 
 
-def _energies(store: Store) -> DataFrame:
+def _read_energies(store: Store) -> DataFrame:
     if "energy_eV" not in store.index:
         raise EcdError(
-            f"{store.root} has no energies: it was not made by `ecd dft run` or `ecd convert` beside OUTCARs"
+            f"{store.root} has no energies: make it with `ecd dft run`, or with `ecd convert` from folders with OUTCARs"
         )
     return store.index[["id", "functional", "numbers", "energy_eV"]]

@@ -1,4 +1,4 @@
-"""GPAW in processes of its own: its inputs and its runs, for PBE with PAW."""
+"""The engine GPAW: its inputs and its runs, each in a process of its own, for PBE with PAW."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.dft import gpaw_run
-from ecd_data.dft.engine import NotConvergedError, Result, RunError, Step, extremes
+from ecd_data.dft.engine import NotConvergedError, Result, RunError, Step, find_extremes
 from ecd_data.dft.gpaw_run import DENSITY, INPUT, LEVELS, LOG, RESULT
 from ecd_data.dft.gpaw_setups import PawSetup, load_setups
 from ecd_data.dft.settings import Settings
@@ -24,15 +24,15 @@ from ecd_data.formats.bands import band_gaps
 from ecd_data.work.child_processes import ChildProcesses
 
 RYDBERG = 13.605693122994  # eV
-MAX_MOVES = 100
-MAX_FORCE = 2.5e-3  # eV/Å, as with pw.x; the same of the strain leaves less than 0.1 GPa where an atom has 5 Å^3
-MIXING = {"mixing_mode": "msr1", "mixing_beta": 0.05}  # GPAW's own
-CALM = {"mixing_mode": "pulay", "mixing_beta": 0.02}
-FULL = re.compile(r"No space left on device|\d+ requested and \d+ written")  # numpy says the latter
+MAX_MOVES = 100  # limit on the steps of one relaxation
+MAX_FORCE = 2.5e-3  # eV/Å, as with pw.x; as a limit on the strain it leaves less than 0.1 GPa at 5 Å^3 an atom
+MIXING = {"mixing_mode": "msr1", "mixing_beta": 0.05}  # GPAW's default
+SLOW_MIXING = {"mixing_mode": "pulay", "mixing_beta": 0.02}
+DISK_FULL = re.compile(r"No space left on device|\d+ requested and \d+ written")  # the latter is numpy's message
 
 
 class Gpaw:
-    """GPAW of an interpreter with folders of PAW setups; an Engine for PBE without U."""
+    """The Engine that runs the GPAW of an interpreter with folders of PAW setups, for PBE without U."""
 
     name = "GPAW"
     hybrids = False
@@ -42,37 +42,39 @@ class Gpaw:
         self._processes = ChildProcesses()
 
     def input_text(self, step: Step) -> str:
-        """The JSON of a step, with setups by name and hash and without a path of this machine."""
+        """The JSON of a step, with names and hashes of the setups and without a path of this machine."""
         settings = step.settings
         if settings.qmesh is not None:
             raise UsageError(
                 f"{step.id}: {settings.functional} is not computed with GPAW here: take PBE, or Quantum ESPRESSO"
             )
         if settings.hubbard_u:
-            raise UsageError(f"{step.id}: GPAW gets no U here: take it away, or Quantum ESPRESSO")
+            raise UsageError(f"{step.id}: U is not supported with GPAW here: leave it out, or take Quantum ESPRESSO")
         if settings.start_magnetization and not settings.smearing:
-            raise UsageError(f"{step.id} is spin-polarised and needs smearing: its moment is not known beforehand")
-        given = gpaw_input(step.crystal, settings, self._setups(step.crystal), step.kind)
+            raise UsageError(
+                f"{step.id} is spin-polarised and its moment is not known before the run: take smearing, or no spin"
+            )
+        inputs = gpaw_input(step.crystal, settings, self._setups(step.crystal), step.kind)
         if step.start is not None:
-            given["start_sha256"] = hashlib.sha256((step.start / INPUT).read_bytes()).hexdigest()
-        return json.dumps(given, indent=1) + "\n"
+            inputs["start_sha256"] = hashlib.sha256((step.start / INPUT).read_bytes()).hexdigest()
+        return json.dumps(inputs, indent=1) + "\n"
 
-    def finished(self, step: Step, text: str, folder: Path) -> bool:
-        """Whether `folder` holds the result of this input; one without forces serves where they were asked for."""
+    def is_finished(self, step: Step, text: str, folder: Path) -> bool:
+        """Whether `folder` holds the result of this input; a result without forces serves for an input with forces."""
         path = folder / INPUT
         there = path.read_text() if path.is_file() else None
-        if there != text and not (step.kind == "density" and there == _without_forces(text)):
+        if there != text and not (step.kind == "density" and there == _remove_forces(text)):
             return False
         try:
-            return _failure(step, folder) is None
+            return _failure_reason(step, folder) is None
         except FormatError:
             return False
 
     def run(self, step: Step, text: str, folder: Path) -> None:
-        """Runs GPAW on one thread in `folder`; raises RunError with the reason if no converged result is left there."""
-        full = f"{step.id}: the disk under {folder} is full; free some space or give another work folder"
+        """Run GPAW on one thread in `folder`; raises RunError with the reason if it leaves no converged result."""
+        full = f"{step.id}: the disk under {folder} is full: free some space or give another work folder"
         try:
-            (folder / RESULT).unlink(missing_ok=True)  # an earlier result must not pass for the new one
+            (folder / RESULT).unlink(missing_ok=True)  # an older result must not be taken for the new one
             folder.mkdir(parents=True, exist_ok=True)
             (folder / INPUT).write_text(text)
             command = [self.python, "-P", gpaw_run.__file__, *([str(step.start)] if step.start is not None else [])]
@@ -82,17 +84,17 @@ class Gpaw:
             if error.errno == errno.ENOSPC:
                 raise RunError(full) from None
             raise RunError(
-                f"{step.id}: {self.python} could not be started: {error}; give another with $ECD_GPAW_PYTHON"
+                f"{step.id}: {self.python} could not be started ({error}): name another one with $ECD_GPAW_PYTHON"
             ) from None
-        if code and FULL.search(errors):
+        if code and DISK_FULL.search(errors):
             raise RunError(full)
-        failure = _failure(step, folder, code, errors)
+        failure = _failure_reason(step, folder, code, errors)
         if failure:
             raise RunError(f"{step.id}: {failure}; the log is {folder / LOG}")
 
     def read(self, step: Step, folder: Path) -> Result:
         """The result of a finished run, with the gaps on its k points."""
-        found = _result(folder)
+        found = _read_result(folder)
         try:
             with np.load(folder / LEVELS, allow_pickle=False) as levels:
                 gaps = band_gaps(levels["energies"], levels["occupations"])
@@ -104,30 +106,37 @@ class Gpaw:
             version, convergence = found["version"], found["convergence"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise FormatError(
-                f"{folder / RESULT} is not the result of a finished run ({error!r}); run it again"
+                f"{folder / RESULT} is not the result of a finished run ({error!r}): run it again"
             ) from None
         return Result(
-            crystal, shape, version, properties | extremes(arrays), arrays, convergence, _taken(step.settings)
+            crystal,
+            shape,
+            version,
+            properties | find_extremes(arrays),
+            arrays,
+            convergence,
+            _gpaw_settings(step.settings),
         )
 
     def density(self, folder: Path, shape: tuple[int, ...]) -> tuple[Floats, Floats | None]:
-        """Valence density and magnetisation (None without spin) in e/Å^3, of plane waves up to four times the cutoff.
+        """The valence density and the magnetisation (None without spin), each [a, b, c] in e/Å^3.
 
-        The pseudo density of the valence electrons with the compensation charges of PAW, as a CHGCAR has it: smooth,
-        with the right multipoles, and not the all-electron density near the nuclei.
+        It has plane waves up to four times the cutoff, and is the pseudo density of the valence electrons with the
+        compensation charges of PAW, like that of a CHGCAR: smooth, with the right multipoles, but not the all-electron
+        density near the nuclei.
         """
         try:
             spins = np.load(folder / DENSITY, allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise FormatError(f"{folder / DENSITY} cannot be read ({error}); run it again") from None
+            raise FormatError(f"{folder / DENSITY} cannot be read ({error}): run it again") from None
         return (spins[0], None) if len(spins) == 1 else (spins[0] + spins[1], spins[0] - spins[1])
 
     def datasets(self, crystal: Crystal) -> dict[str, dict[str, str]]:
         """File and SHA-256 of the PAW setup of every element."""
-        return _named(self._setups(crystal))
+        return _list_setups(self._setups(crystal))
 
     def nelect(self, crystal: Crystal) -> float:
-        """The valence electrons of the PAW setups."""
+        """The number of valence electrons of the PAW setups."""
         setups = self._setups(crystal)
         return sum(setups[s].valence for s in crystal.symbols)
 
@@ -135,30 +144,30 @@ class Gpaw:
         return load_setups(self.folders, crystal.symbols)
 
     def stop(self) -> None:
-        """Ends the runs under way; later ones end at once."""
+        """Stop all running steps; later ones stop at once."""
         self._processes.stop()
 
 
 def gpaw_input(
     crystal: Crystal, settings: Settings, setups: Mapping[str, PawSetup], kind: str = "density"
 ) -> dict[str, Any]:
-    """What determines the result of a step: the crystal, GPAW's parameters, setups by name and hash; no path."""
+    """The input of a step as a dictionary: crystal, parameters of GPAW, names and hashes of the setups, no paths."""
     valence = [setups[s].valence for s in crystal.symbols]
     spin = [settings.start_magnetization * v for v in valence] if settings.start_magnetization else None
-    given = {
+    inputs = {
         "kind": kind,
         "crystal": crystal.to_record(),
         "magmoms": spin,
         "parameters": _parameters(settings, sum(valence), sum(spin or [])),
         "ecutrho_eV": 4 * settings.ecutwfc * RYDBERG,
         "forces": kind in ("relax", "restart") or (kind == "density" and settings.forces),
-        "setups": _named(setups),
+        "setups": _list_setups(setups),
     }
-    return given | ({"max_force_eV_A": MAX_FORCE, "max_moves": MAX_MOVES} if kind == "relax" else {})
+    return inputs | ({"max_force_eV_A": MAX_FORCE, "max_moves": MAX_MOVES} if kind == "relax" else {})
 
 
 def _parameters(settings: Settings, electrons: float, moment: float) -> dict[str, Any]:
-    """The keywords of a GPAW calculator; bands are converged up to the gap's upper edge."""
+    """The keywords of a GPAW calculator; bands are converged up to the upper edge of the gap."""
     occupied = int(np.ceil((electrons + moment) / 2))
     upper: str | int
     if settings.smearing:
@@ -167,7 +176,7 @@ def _parameters(settings: Settings, electrons: float, moment: float) -> dict[str
     else:
         occupations = {"name": "fixed-uniform"}
         bands, upper = occupied + max(4, occupied // 8), occupied + 1
-    mixing = _mixing(settings)
+    mixing = _choose_mixing(settings)
     return {
         "mode": {"name": "pw", "ecut": settings.ecutwfc * RYDBERG},
         "xc": settings.functional,
@@ -181,50 +190,50 @@ def _parameters(settings: Settings, electrons: float, moment: float) -> dict[str
     }
 
 
-def _mixing(settings: Settings) -> dict[str, Any]:
-    """GPAW's own mixing, or a slower one where that of pw.x is to be slower than its own."""
-    return CALM if settings.mixing_beta < Settings.mixing_beta else MIXING
+def _choose_mixing(settings: Settings) -> dict[str, Any]:
+    """GPAW's default mixing, or a slower one if the settings ask for a slower mixing than the default of pw.x."""
+    return SLOW_MIXING if settings.mixing_beta < Settings.mixing_beta else MIXING
 
 
 def _density_error(settings: Settings) -> float:
-    """Electrons per electron: 1e-6 where pw.x has 1e-9 Ry, an energy and so quadratic in the density."""
+    """The convergence of the density in electrons per electron; the threshold in Ry is quadratic in the density."""
     return 1e-6 * float(np.sqrt(settings.conv_thr / Settings.conv_thr))
 
 
-def _taken(settings: Settings) -> dict[str, Any]:
-    """What GPAW has instead of the settings of pw.x."""
-    return {**_mixing(settings), "conv_thr_Ry": None, "conv_density": _density_error(settings)}
+def _gpaw_settings(settings: Settings) -> dict[str, Any]:
+    """The settings that GPAW uses in place of those of pw.x."""
+    return {**_choose_mixing(settings), "conv_thr_Ry": None, "conv_density": _density_error(settings)}
 
 
-def _named(setups: Mapping[str, PawSetup]) -> dict[str, dict[str, str]]:
+def _list_setups(setups: Mapping[str, PawSetup]) -> dict[str, dict[str, str]]:
     return {symbol: {"file": item.path.name, "sha256": item.sha256} for symbol, item in setups.items()}
 
 
-def _without_forces(text: str) -> str:
+def _remove_forces(text: str) -> str:
     return text.replace(' "forces": true', ' "forces": false')
 
 
-def _failure(step: Step, folder: Path, code: int = 0, errors: str = "") -> str | None:
-    """Why the run in `folder` left no result, None where it did; raises NotConvergedError."""
+def _failure_reason(step: Step, folder: Path, code: int = 0, errors: str = "") -> str | None:
+    """The reason why the run in `folder` left no result, None if it left one; raises NotConvergedError."""
     if code < 0:
-        return f"GPAW was killed by signal {-code}, so its output is partial; run it again (memory may be short)"
+        return f"GPAW was killed by signal {-code}, perhaps for lack of memory, and its output is partial; run it again"
     if code:
-        return f"GPAW stopped with “{_reason(errors) or f'status {code} and no message'}”"
+        return f"GPAW stopped with “{_last_error(errors) or f'status {code} and no message'}”"
     if not (folder / RESULT).is_file():
         return "GPAW ended before its job was done; run it again"
-    if not _result(folder)["convergence"]["converged"]:
+    if not _read_result(folder)["convergence"]["converged"]:
         raise NotConvergedError(f"{step.id}: the self-consistency did not converge; the log is {folder / LOG}")
     return None
 
 
-def _reason(errors: str) -> str:
-    """The line of a traceback that says what happened."""
+def _last_error(errors: str) -> str:
+    """The line of a traceback with the error itself."""
     lines = errors.strip().splitlines() or [""]
     raised = [line for line in lines if re.match(r"[A-Za-z][\w.]*: ", line)]
     return (raised or lines)[-1][:300]
 
 
-def _result(folder: Path) -> dict[str, Any]:
+def _read_result(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / RESULT).read_text())
         if isinstance(found, dict) and isinstance(found["convergence"]["converged"], bool):

@@ -1,7 +1,7 @@
-"""One step of GPAW in a process of its own: `python -P gpaw_run.py [folder of the run to start from]`.
+"""The script that runs one step with GPAW: `python -P gpaw_run.py [folder of the run to start from]`.
 
-It reads the input in the working folder and leaves the result there. It needs numpy, ase and GPAW alone, so that these
-may live in another environment than this package.
+It reads its input from the working folder and writes the result there. It imports only numpy, ase and GPAW, so that
+GPAW may be installed in another environment than this package.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any
 import numpy as np
 
 INPUT, LOG, RESTART = "gpaw.json", "gpaw.txt", "x.gpw"
-DENSITY, LEVELS, RESULT = "density.npy", "levels.npz", "result.json"  # the result comes last: with it a run is finished
+DENSITY, LEVELS, RESULT = "density.npy", "levels.npz", "result.json"  # the result is written last: it marks the end
 EV_PER_A3 = 160.2176634  # GPa
 
 
 def main() -> None:
-    """Run the step of the input and write its result, or that it did not converge."""
+    """Run the step of the input and write its result; a calculation that does not converge is a result too."""
     from gpaw import ConvergenceError
 
-    given = json.loads(Path(INPUT).read_text())
+    inputs = json.loads(Path(INPUT).read_text())
     start = Path(sys.argv[1]) / RESTART if len(sys.argv) > 1 else None
     began = time.perf_counter()
     try:
-        result = STEPS[given["kind"]](given, start)
+        result = STEPS[inputs["kind"]](inputs, start)
     except ConvergenceError:
         result = {"convergence": {"converged": False}, "properties": {}}
     seconds = {"cpu_seconds": time.process_time(), "wall_seconds": time.perf_counter() - began}
@@ -39,88 +39,88 @@ def main() -> None:
     os.replace(aside, RESULT)
 
 
-def density(given: dict[str, Any], start: Path | None) -> dict[str, Any]:
-    """The result of a self-consistency from superposed atoms."""
-    return _ground_state(_calculator(given), given)
+def run_density(inputs: dict[str, Any], start: Path | None) -> dict[str, Any]:
+    """The result of a self-consistent calculation that starts from superposed atoms."""
+    return _compute_ground_state(_make_calculator(inputs), inputs)
 
 
-def restart(given: dict[str, Any], start: Path | None) -> dict[str, Any]:
-    """The result of a self-consistency from the density and on-site matrices of a finished run.
+def run_restart(inputs: dict[str, Any], start: Path | None) -> dict[str, Any]:
+    """The result of a self-consistent calculation that starts from the density and on-site matrices of a finished run.
 
-    A restart file has no orbitals, so these converge in that density first; the steps are those that move the density.
+    A restart file has no orbitals, so they converge in the fixed density first; only the steps after that are counted.
     """
     from gpaw.new.scf import create_convergence_criteria
 
-    calc = _in_density(given, start)
+    calc = _load_fixed_density(inputs, start)
     loop = calc.dft.scf_loop
-    wanted = given["parameters"]["convergence"]
+    wanted = inputs["parameters"]["convergence"]
     loop.convergence = create_convergence_criteria({name: wanted[name] for name in wanted if name != "bands"})
     loop.update_density_and_potential = True
-    return _ground_state(calc, given)
+    return _compute_ground_state(calc, inputs)
 
 
-def bands(given: dict[str, Any], start: Path | None) -> dict[str, Any]:
-    """The levels on the mesh of the input in the density of a finished run."""
-    calc = _in_density(given, start)
+def run_bands(inputs: dict[str, Any], start: Path | None) -> dict[str, Any]:
+    """The result with the levels on the k mesh of the input, in the fixed density of a finished run."""
+    calc = _load_fixed_density(inputs, start)
     _write_levels(calc)
-    return _result(calc, {}, {})
+    return _make_result(calc, {}, {})
 
 
-def _in_density(given: dict[str, Any], start: Path | None) -> Any:
-    """A calculator with orbitals converged in the density of a finished run."""
+def _load_fixed_density(inputs: dict[str, Any], start: Path | None) -> Any:
+    """A calculator with orbitals converged in the fixed density of a finished run."""
     from gpaw import GPAW
 
-    named = ("kpts", "symmetry", "nbands", "occupations", "convergence", "maxiter")
-    chosen = {name: given["parameters"][name] for name in named}
-    return GPAW(start, txt=None).fixed_density(txt=LOG, update_fermi_level=True, **chosen)
+    names = ("kpts", "symmetry", "nbands", "occupations", "convergence", "maxiter")
+    parameters = {name: inputs["parameters"][name] for name in names}
+    return GPAW(start, txt=None).fixed_density(txt=LOG, update_fermi_level=True, **parameters)
 
 
-def relax(given: dict[str, Any], start: Path | None) -> dict[str, Any]:
-    """The result on the cell and atoms at rest, or on those where the steps ended."""
+def run_relaxation(inputs: dict[str, Any], start: Path | None) -> dict[str, Any]:
+    """The result for the relaxed cell and atoms, or for those of the last step allowed."""
     from ase.filters import FrechetCellFilter
     from ase.optimize import BFGS
 
-    calc = _calculator(given)
+    calc = _make_calculator(inputs)
     atoms = calc.atoms.copy()
     atoms.calc = calc
     cell_and_atoms: Any = FrechetCellFilter(atoms)
     moves = BFGS(cell_and_atoms, logfile="moves.txt")
-    rests = moves.run(fmax=given["max_force_eV_A"], steps=given["max_moves"])
-    result = _ground_state(calc, given)
-    result["convergence"] |= {"relaxed": bool(rests), "relax_steps": moves.nsteps}
+    relaxed = moves.run(fmax=inputs["max_force_eV_A"], steps=inputs["max_moves"])
+    result = _compute_ground_state(calc, inputs)
+    result["convergence"] |= {"relaxed": bool(relaxed), "relax_steps": moves.nsteps}
     return result
 
 
 STEPS: dict[str, Callable[[dict[str, Any], Path | None], dict[str, Any]]] = {
-    "density": density,
-    "restart": restart,
-    "bands": bands,
-    "relax": relax,
+    "density": run_density,
+    "restart": run_restart,
+    "bands": run_bands,
+    "relax": run_relaxation,
 }
 
 
-def _calculator(given: dict[str, Any]) -> Any:
+def _make_calculator(inputs: dict[str, Any]) -> Any:
     from ase import Atoms
     from gpaw import GPAW
 
-    crystal = given["crystal"]
+    crystal = inputs["crystal"]
     atoms = Atoms(
         numbers=crystal["numbers"],
         cell=crystal["lattice"],
         scaled_positions=crystal["frac_coords"],
-        magmoms=given["magmoms"],
+        magmoms=inputs["magmoms"],
         pbc=True,
     )
-    calc = GPAW(**given["parameters"], txt=LOG, legacy_gpaw=False)
+    calc = GPAW(**inputs["parameters"], txt=LOG, legacy_gpaw=False)
     calc.create_new_calculation(atoms)
     return calc
 
 
-def _ground_state(calc: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """The result of a self-consistency run now; its density, levels and restart file are written."""
+def _compute_ground_state(calc: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The result of a self-consistent calculation that is run now; writes its density, levels and restart file."""
     energy = float(calc.get_potential_energy(force_consistent=True))
     iterations = int(calc.get_number_of_iterations())
-    spins = charge_density(calc.dft, given["ecutrho_eV"])
+    spins = compute_charge_density(calc.dft, inputs["ecutrho_eV"])
     np.save(DENSITY, spins)
     _write_levels(calc)
     properties = {"energy_eV": energy, "scf_steps": iterations}
@@ -129,20 +129,20 @@ def _ground_state(calc: Any, given: dict[str, Any]) -> dict[str, Any]:
     if len(spins) == 2:
         properties["absolute_magnetization"] = float(np.abs(spins[0] - spins[1]).mean() * calc.atoms.get_volume())
         arrays["site_moments"] = calc.get_magnetic_moments().round(6).tolist()
-    if given["forces"]:
-        arrays |= _mechanics(calc)
+    if inputs["forces"]:
+        arrays |= _forces_and_stress(calc)
     calc.write(RESTART)
-    return {"shape": spins.shape[1:], **_result(calc, properties, arrays)}
+    return {"shape": spins.shape[1:], **_make_result(calc, properties, arrays)}
 
 
-def _mechanics(calc: Any) -> dict[str, Any]:
-    """Forces, and the stress with the sign of a pressure."""
+def _forces_and_stress(calc: Any) -> dict[str, Any]:
+    """Forces in eV/Å, and the stress in GPa, positive under compression."""
     xx, yy, zz, yz, xz, xy = -EV_PER_A3 * calc.get_stress()
     stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
     return {"forces_eV_A": calc.get_forces().round(8).tolist(), "stress_GPa": stress.round(6).tolist()}
 
 
-def _result(calc: Any, properties: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
+def _make_result(calc: Any, properties: dict[str, Any], arrays: dict[str, Any]) -> dict[str, Any]:
     from gpaw import __version__
 
     atoms = calc.atoms
@@ -160,15 +160,15 @@ def _result(calc: Any, properties: dict[str, Any], arrays: dict[str, Any]) -> di
 
 
 def _write_levels(calc: Any) -> None:
-    """Energies in eV and occupations [spin, k point, band]."""
+    """Write the energies in eV and the occupations, [spin, k point, band] each."""
     np.savez(LEVELS, energies=calc.eigenvalues(), occupations=calc.occupations())
 
 
-def charge_density(dft: Any, cutoff: float) -> Any:
-    """Valence density of each spin in e/Å^3 [spins, a, b, c]: plane waves up to `cutoff` in eV.
+def compute_charge_density(dft: Any, cutoff: float) -> Any:
+    """The valence density of each spin [spins, a, b, c] in e/Å^3, with plane waves up to `cutoff` in eV.
 
-    The pseudo density without the pseudo core, plus the compensation charges of the valence electrons: Bloechl, Phys.
-    Rev. B 50, 17953 (1994), and GPAW's form in J. Phys. Condens. Matter 22, 253202 (2010), eq. 26.
+    It is the pseudo density without the pseudo core, plus the compensation charges of the valence electrons: Bloechl,
+    Phys. Rev. B 50, 17953 (1994), in GPAW's form, J. Phys. Condens. Matter 22, 253202 (2010), eq. 26.
     """
     from ase.units import Bohr, Ha
     from gpaw.core import PWDesc
@@ -191,7 +191,7 @@ def charge_density(dft: Any, cutoff: float) -> Any:
         electrons = valence.integrate() + sum(q[0] for q in charges.values()) * np.sqrt(4 * np.pi)
         rho = valence.interpolate(grid=fine).fft(pw=waves)
         shapes.add_to(rho, charges)
-        rho.data[0] = electrons / coarse.volume  # the tabulated shapes integrate to one within 1e-6 alone
+        rho.data[0] = electrons / coarse.volume  # exact: the tabulated shapes integrate to one only within 1e-6
         spins.append(rho.ifft(grid=grid).data / Bohr**3)
     return np.stack(spins)
 

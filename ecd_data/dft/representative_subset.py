@@ -1,7 +1,7 @@
-"""A small set of crystals that looks like a large one: how the HSE06 subset is drawn from what PBE was computed for.
+"""The choice of a small subset of crystals with the distribution of the whole set, such as the one for HSE06.
 
-The paper's criteria (section 2.2, appendix B): few atoms, one to three elements, every element there is, crystal
-systems and sizes as in the whole.
+The criteria are the paper's (section 2.2, appendix B): few atoms, one to three elements, every element that occurs,
+crystal systems and sizes distributed as in the whole set.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from ecd_data.dft.filters import SYMPREC
 from ecd_data.errors import UsageError
 from ecd_data.symmetry import spacegroup
 
-MOST_ATOMS = 20
-MOST_COMPONENTS = 3
-SIZE_STEP = 5  # atoms a bin
+MOST_ATOMS = 20  # the paper's limit for HSE06
+MOST_COMPONENTS = 3  # elements of a crystal, the paper's limit for HSE06
+SIZE_STEP = 5  # atoms in a size class
 SYSTEMS = {2: "triclinic", 15: "monoclinic", 74: "orthorhombic", 142: "tetragonal", 167: "trigonal", 194: "hexagonal"}
 ASPECTS = ("elements", "components", "crystal systems", "sizes")
 
 
 @dataclass(frozen=True)
-class Traits:
-    """What the selection looks at in a crystal: (aspect, class) pairs, the elements one each."""
+class CrystalTraits:
+    """The properties of a crystal that decide the choice: pairs (aspect, class), with one pair for each element."""
 
     labels: tuple[tuple[str, str], ...]
     natoms: int
     components: int
 
 
-def traits(crystal: Crystal) -> Traits:
+def find_traits(crystal: Crystal) -> CrystalTraits:
     """The elements, number of components, crystal system and size class of a crystal."""
     number = spacegroup(crystal, SYMPREC)
     system = "none" if number is None else next((name for last, name in SYSTEMS.items() if number <= last), "cubic")
@@ -44,12 +44,22 @@ def traits(crystal: Crystal) -> Traits:
         ("crystal systems", system),
         ("sizes", f"{low + 1} to {low + SIZE_STEP} atoms"),
     ]
-    return Traits(tuple(labels), len(crystal), len(crystal.elements))
+    return CrystalTraits(tuple(labels), len(crystal), len(crystal.elements))
 
 
 @dataclass(frozen=True)
-class Subset:
-    """The chosen ids and, for each aspect, class -> (share of the candidates, share of the chosen)."""
+class RepresentativeSubset:
+    """The chosen subset.
+
+    Attributes
+    ----------
+    ids
+        The sorted ids.
+    shares
+        For each aspect and class, its share of the whole set and of the subset.
+    missing
+        Elements that no candidate has.
+    """
 
     ids: list[str]
     shares: dict[str, dict[str, tuple[float, float]]]
@@ -57,56 +67,71 @@ class Subset:
 
     @property
     def distances(self) -> dict[str, float]:
-        """Total variation distance between whole and subset for each aspect: 0 where they are alike, at most 1."""
+        """The total variation distance between whole and subset for each aspect: from 0 (equal) to 1."""
         return {
             aspect: sum(abs(whole - part) for whole, part in classes.values()) / 2
             for aspect, classes in self.shares.items()
         }
 
     def __str__(self) -> str:
-        lines = [f"{len(self.ids)} crystals; distance from the whole (0 alike, 1 apart):"]
+        lines = [f"{len(self.ids)} crystals; distance from the whole set (0 equal, 1 disjoint):"]
         lines += [f"  {aspect}: {distance:.3f}" for aspect, distance in self.distances.items()]
         if self.missing:
-            lines.append(f"  elements of which no candidate is small enough: {' '.join(self.missing)}")
+            lines.append(f"  elements without a candidate that is small enough: {' '.join(self.missing)}")
         return "\n".join(lines)
 
 
-def representative(
+def choose_representative(
     crystals: Mapping[str, Crystal],
     count: int,
     *,
     max_atoms: int = MOST_ATOMS,
     max_components: int = MOST_COMPONENTS,
     seed: int = 0,
-) -> Subset:
-    """`count` crystals of at most max_atoms atoms and max_components elements, distributed like all of them.
+) -> RepresentativeSubset:
+    """A subset of `count` small crystals, distributed like the whole set.
 
-    First every element that a candidate has gets one crystal, the rarest first; then the crystal is added, again and
-    again, that brings the shares of elements, components, crystal systems and sizes nearest to those of the whole.
-    Ties are broken by a hash of (seed, id), so the same set comes in any order. Raises UsageError where the candidates
-    are fewer than `count`.
+    First every element gets one crystal, the rarest elements first. Then the crystal is added, one after the other,
+    that brings the shares of elements, components, crystal systems and sizes nearest to those of the whole set. Ties
+    are broken by a hash of (seed, id), so the order of the crystals does not matter.
+
+    Parameters
+    ----------
+    crystals
+        The whole set by id.
+    count
+        The size of the subset.
+    max_atoms, max_components
+        Limits on the atoms and elements of a crystal of the subset.
+    seed
+        Seed of the ties.
+
+    Raises
+    ------
+    UsageError
+        Fewer than `count` crystals are small enough.
     """
-    described = {id: traits(crystal) for id, crystal in crystals.items()}
+    described = {id: find_traits(crystal) for id, crystal in crystals.items()}
     small = {id: t for id, t in described.items() if t.natoms <= max_atoms and t.components <= max_components}
     if len(small) < count:
         raise UsageError(
             f"{count} crystals cannot be chosen: only {len(small)} have at most {max_atoms} atoms and"
-            f" {max_components} elements"
+            f" {max_components} elements; ask for fewer"
         )
-    # what the paper's limits exclude cannot be matched: shares of sizes and components are those of the candidates
-    target = _shares(described.values(), {"elements", "crystal systems"}) | _shares(
+    # large crystals are excluded, so the shares of sizes and components are those of the candidates
+    target = _count_shares(described.values(), {"elements", "crystal systems"}) | _count_shares(
         small.values(), {"components", "sizes"}
     )
-    chosen = _covering(small, count, seed)
-    _filled(small, chosen, target, count, seed)
-    shares = _compared(target, _shares((small[id] for id in chosen), set(ASPECTS)))
+    chosen = _cover_elements(small, count, seed)
+    _fill_subset(small, chosen, target, count, seed)
+    shares = _compare_shares(target, _count_shares((small[id] for id in chosen), set(ASPECTS)))
     reached = {label for t in small.values() for aspect, label in t.labels if aspect == "elements"}
     every = {label for t in described.values() for aspect, label in t.labels if aspect == "elements"}
-    return Subset(sorted(chosen), shares, sorted(every - reached))
+    return RepresentativeSubset(sorted(chosen), shares, sorted(every - reached))
 
 
-def _shares(rows: Iterable[Traits], aspects: set[str]) -> dict[tuple[str, str], float]:
-    """The share of the rows that has each label of these aspects."""
+def _count_shares(rows: Iterable[CrystalTraits], aspects: set[str]) -> dict[tuple[str, str], float]:
+    """The share of the rows that have each label of these aspects."""
     counts: Counter[tuple[str, str]] = Counter()
     total = 0
     for row in rows:
@@ -115,8 +140,8 @@ def _shares(rows: Iterable[Traits], aspects: set[str]) -> dict[tuple[str, str], 
     return {label: n / total for label, n in counts.items()} if total else {}
 
 
-def _covering(small: Mapping[str, Traits], count: int, seed: int) -> list[str]:
-    """One crystal for every element, the rarest elements first, as long as there is room."""
+def _cover_elements(small: Mapping[str, CrystalTraits], count: int, seed: int) -> list[str]:
+    """The ids of crystals that cover every element, the rarest elements first, at most `count`."""
     holders: dict[str, list[str]] = {}
     for id, row in small.items():
         for aspect, element in row.labels:
@@ -126,18 +151,23 @@ def _covering(small: Mapping[str, Traits], count: int, seed: int) -> list[str]:
     covered: set[str] = set()
     for element in sorted(holders, key=lambda e: (len(holders[e]), e)):
         if element not in covered and len(chosen) < count:
-            best = max(holders[element], key=lambda id: (len(_elements(small[id]) - covered), _hash(seed, id)))
+            best = max(holders[element], key=lambda id: (len(_elements_of(small[id]) - covered), _hash(seed, id)))
             chosen.append(best)
-            covered |= _elements(small[best])
+            covered |= _elements_of(small[best])
     return chosen
 
 
-def _filled(
-    small: Mapping[str, Traits], chosen: list[str], target: Mapping[tuple[str, str], float], count: int, seed: int
+def _fill_subset(
+    small: Mapping[str, CrystalTraits],
+    chosen: list[str],
+    target: Mapping[tuple[str, str], float],
+    count: int,
+    seed: int,
 ) -> None:
-    """Adds to `chosen`, one by one, the crystal whose labels are needed most, until there are `count`.
+    """Add to `chosen`, one after the other, the crystal whose labels are needed most, until there are `count`.
 
-    Needs only fall as crystals are added, so an old value is an upper bound and the heap needs few fresh ones.
+    The need of a crystal only falls as others are added, so an old value in the heap is an upper bound, and few values
+    must be computed again.
     """
     have: Counter[tuple[str, str]] = Counter(label for id in chosen for label in small[id].labels)
 
@@ -158,10 +188,10 @@ def _filled(
         have.update(small[id].labels)
 
 
-def _compared(
+def _compare_shares(
     whole: Mapping[tuple[str, str], float], part: Mapping[tuple[str, str], float]
 ) -> dict[str, dict[str, tuple[float, float]]]:
-    """The shares of whole and part by aspect and class, normalised to one in each aspect."""
+    """The shares of whole and part by aspect and class; they add up to 1 in each aspect."""
     table: dict[str, dict[str, tuple[float, float]]] = {}
     for aspect in ASPECTS:
         labels = sorted({label for label in (*whole, *part) if label[0] == aspect})
@@ -172,7 +202,7 @@ def _compared(
     return table
 
 
-def _elements(row: Traits) -> set[str]:
+def _elements_of(row: CrystalTraits) -> set[str]:
     return {label for aspect, label in row.labels if aspect == "elements"}
 
 

@@ -1,4 +1,4 @@
-"""Which structures are worth computing: the paper's filters in turn, ranked by formation energy where it is known."""
+"""The selection of structures to compute: the paper's filters in turn, and the order of formation energies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from functools import partial
 from pathlib import Path
 
 from ecd_data.crystal import Crystal
-from ecd_data.dft.filters import MOST_ELEMENTS, SYMPREC, asymmetric, charged, duplicates, too_many_elements
+from ecd_data.dft.filters import (
+    MOST_ELEMENTS,
+    SYMPREC,
+    find_asymmetry,
+    find_charge,
+    find_duplicates,
+    find_element_excess,
+)
 from ecd_data.errors import UsageError
 
 Filter = Callable[[Crystal], str | None]
@@ -19,13 +26,13 @@ ENERGY_COLUMNS = ("formation_energy_per_atom", "formation_energy", "energy_per_a
 
 @dataclass
 class Selection:
-    """The ids that stay, best first, and id -> reason for those left out."""
+    """The ids that are selected, best first, and the reason by id for those that are left out."""
 
     kept: list[str] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
-        """How many were left out for each reason, without what is particular to a crystal."""
+        """The number of crystals left out for each kind of reason."""
         kinds: dict[str, int] = {}
         for reason in self.dropped.values():
             kind = reason.split(":")[0]
@@ -33,7 +40,7 @@ class Selection:
         return kinds
 
 
-def select(
+def select_crystals(
     crystals: Mapping[str, Crystal],
     *,
     max_elements: int = MOST_ELEMENTS,
@@ -46,16 +53,35 @@ def select(
     energy_window: tuple[float, float] = (-4.0, 4.0),
     most: int | None = None,
 ) -> Selection:
-    """The crystals that pass the paper's filters: few elements, neutral by SMACT, not P1, each structure once.
+    """The Selection of crystals that pass the paper's filters: few elements, neutral, not P1, each structure once.
 
-    formation_energies: eV/atom by id; with them the lowest come first, and those without one or outside the window
-    (eV/atom, the paper's figure 5) are left out; of equal structures the lowest stays. alloys: what is made of metals
-    alone need not be neutral. most: keep that many at most.
+    Parameters
+    ----------
+    crystals
+        Crystals by id.
+    max_elements
+        Largest number of elements.
+    neutral
+        Leave out compositions that cannot be neutral by SMACT.
+    alloys
+        Let compositions of metals alone pass as neutral.
+    symmetric
+        Leave out crystals of space group P1.
+    unique
+        Keep one crystal of each structure: the one with the lowest formation energy, else the first.
+    symprec
+        Tolerance of the symmetry in Å.
+    formation_energies
+        In eV/atom by id. With them the lowest come first, and crystals without one or outside the window are left out.
+    energy_window
+        Lowest and highest formation energy in eV/atom, by default those of the paper's figure 5.
+    most
+        Largest number of crystals.
     """
     chosen = Selection()
     energies = formation_energies or {}
     order = list(crystals) if formation_energies is None else sorted(crystals, key=lambda id: energies.get(id, 1e9))
-    filters = _filters(max_elements, neutral, alloys, symmetric, symprec)
+    filters = _make_filters(max_elements, neutral, alloys, symmetric, symprec)
     passing = {}
     for id in order:
         reasons = (check(crystals[id]) for check in filters)
@@ -64,7 +90,7 @@ def select(
             chosen.dropped[id] = reason
         else:
             passing[id] = crystals[id]
-    repeated = duplicates(passing) if unique else {}
+    repeated = find_duplicates(passing) if unique else {}
     chosen.dropped |= {id: f"the same structure again: as {other}" for id, other in repeated.items()}
     chosen.kept = [id for id in passing if id not in repeated]
     if most is not None:
@@ -73,12 +99,12 @@ def select(
     return chosen
 
 
-def _filters(max_elements: int, neutral: bool, alloys: bool, symmetric: bool, symprec: float) -> list[Filter]:
-    filters: list[Filter] = [partial(too_many_elements, most=max_elements)]
+def _make_filters(max_elements: int, neutral: bool, alloys: bool, symmetric: bool, symprec: float) -> list[Filter]:
+    filters: list[Filter] = [partial(find_element_excess, most=max_elements)]
     if symmetric:
-        filters.append(partial(asymmetric, symprec=symprec))
+        filters.append(partial(find_asymmetry, symprec=symprec))
     if neutral:
-        filters.append(partial(charged, alloys=alloys))
+        filters.append(partial(find_charge, alloys=alloys))
     return filters
 
 
@@ -94,10 +120,10 @@ def _energy_reason(id: str, energies: Mapping[str, float] | None, window: tuple[
 
 
 def load_formation_energies(path: str | Path) -> dict[str, float]:
-    """Formation energies in eV/atom by id, from a JSON object or a CSV with an id column.
+    """The formation energies in eV/atom by id, from a JSON object or a CSV with a column id.
 
-    The CSV's energies are in the first of the columns formation_energy_per_atom, formation_energy, energy_per_atom.
-    Raises UsageError where there are none.
+    The energies of a CSV are in the first of its columns formation_energy_per_atom, formation_energy, energy_per_atom.
+    Raises UsageError if the file has none.
     """
     path = Path(path)
     try:

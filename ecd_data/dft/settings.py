@@ -1,4 +1,4 @@
-"""What to compute: crystals with their cutoffs and meshes, given in a record or chosen by default."""
+"""The settings of a calculation, and the jobs: crystals with cutoffs and meshes from a record or by default."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ecd_data.dft.vasp_inputs import DENSE, MEDIUM, mesh
 from ecd_data.errors import EcdError, UsageError
 
 FUNCTIONALS = {"pbe": "PBE", "hse": "HSE06"}
-START_MAGNETIZATION = 0.4
-KEPT = ("prototype", "parent", "seed", "relaxation")  # facts of a record that stay with its density
+START_MAGNETIZATION = 0.4  # of the valence electrons of each atom, where spin is on
+RECORD_FACTS = ("prototype", "parent", "seed", "relaxation")  # facts of a record that are stored with its density
 MAGNETIC = {"Cr", "Mn", "Fe", "Co", "Ni"}
-DEFAULT_ECUTWFC = 100.0
-# Ry; converged for PseudoDojo standard in the crystals of the sample and more like them
+DEFAULT_ECUTWFC = 100.0  # Ry; for elements that are not in the table
+# Cutoff in Ry by element, converged with PseudoDojo standard for the crystals of the sample and similar ones
 ECUTWFC = {
     "H": 74, "Li": 74, "Be": 88, "B": 76, "C": 82, "N": 84, "O": 84, "F": 84, "Na": 88, "Mg": 84, "Al": 40,
     "Si": 40, "P": 44, "S": 52, "Cl": 58, "K": 74, "Ca": 68, "Sc": 84, "Ti": 84, "V": 84, "Fe": 90, "Co": 96,
@@ -31,12 +31,30 @@ ECUTWFC = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What a density depends on besides the crystal and the pseudopotentials; everything is stored with it.
+    """The settings that determine a density, besides the crystal and the pseudopotentials; they are stored with it.
 
-    functional: "PBE" or "HSE06"; ecutwfc, degauss and conv_thr in Ry; kmesh and qmesh Gamma-centred;
-    start_magnetization as a fraction of the valence electrons of each atom, 0 for no spin; smearing: cold smearing
-    for metals, fixed occupations otherwise; symmetry: use the symmetries of the crystal; hubbard_u: (element, U in eV);
-    coarse_kmesh: what is tried when nothing else makes kmesh converge; forces: forces and stress of the density too.
+    Attributes
+    ----------
+    functional
+        "PBE" or "HSE06".
+    ecutwfc, degauss, conv_thr
+        Cutoff of the plane waves, width of the smearing and convergence threshold, in Ry.
+    kmesh, qmesh
+        Gamma-centred meshes of k points, and of q points for the exchange of HSE06.
+    smearing
+        Cold smearing, for metals; else fixed occupations.
+    start_magnetization
+        Fraction of the valence electrons of each atom; 0 for no spin.
+    symmetry
+        Use the symmetries of the crystal.
+    max_steps, mixing_beta, mixing_mode
+        Of the self-consistent calculation, as in pw.x.
+    hubbard_u
+        Pairs of element and U in eV.
+    coarse_kmesh
+        The mesh to try if nothing else makes the calculation converge.
+    forces
+        Compute forces and stress too.
     """
 
     functional: str
@@ -57,11 +75,11 @@ class Settings:
 
     @property
     def label(self) -> str:
-        """The functional, with "+U" behind it where a U acts."""
+        """The functional, with "+U" after it if a U acts."""
         return self.functional + ("+U" if self.hubbard_u else "")
 
     def as_meta(self) -> dict[str, Any]:
-        """The settings as JSON-able values, named with their units."""
+        """The settings as a dictionary for JSON, with units in the names."""
         return {
             "ecutwfc_Ry": self.ecutwfc,
             "ecutrho_Ry": 4 * self.ecutwfc,
@@ -81,7 +99,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """One density to compute: the id in the store, the crystal, its settings, and facts to keep with the result."""
+    """One density to compute: the id in the store, the crystal, its settings, and facts to store with the result."""
 
     id: str
     crystal: Crystal
@@ -90,41 +108,53 @@ class Job:
 
 
 def make_jobs(crystals: Any, functional: str, kspacing: float = DENSE) -> list[Job]:
-    """The jobs of a mapping from id to record or Crystal, of JSON files of records, or of structures and their folders.
+    """The jobs for some crystals.
 
-    A record has lattice, numbers and frac_coords and may have ecutwfc_Ry, kmesh, qmesh_hse, metal,
-    start_magnetisation, symmetry, prototype, parent, seed and relaxation; what it lacks is chosen as `default_settings`
-    does. Raises UsageError for an unknown functional, an unreadable file, an impossible id, two structures of one id,
-    and for what cannot be computed: partial occupancies, atoms on top of each other.
+    Parameters
+    ----------
+    crystals
+        A mapping from id to record or Crystal; or paths: JSON files of records, structures, folders of structures. A
+        record has lattice, numbers and frac_coords, and may have ecutwfc_Ry, kmesh, qmesh_hse, metal,
+        start_magnetisation, symmetry, prototype, parent, seed and relaxation; `default_settings` gives the others.
+    functional
+        "pbe" or "hse".
+    kspacing
+        Spacing of the k mesh in 2 pi / Å, for crystals without a mesh of their own.
+
+    Raises
+    ------
+    UsageError
+        The functional or an id is impossible, a file cannot be read, two structures have one id, or a crystal cannot
+        be computed, such as one with partial occupancies or atoms on top of each other.
     """
-    jobs, failed = usable_jobs(crystals, functional, kspacing)
+    jobs, failed = make_usable_jobs(crystals, functional, kspacing)
     if failed:
         raise UsageError(next(iter(failed.values())))
     return jobs
 
 
-def usable_jobs(crystals: Any, functional: str, kspacing: float = DENSE) -> tuple[list[Job], dict[str, str]]:
-    """The jobs as of `make_jobs`, and the reasons by id or file for the crystals that cannot be computed."""
+def make_usable_jobs(crystals: Any, functional: str, kspacing: float = DENSE) -> tuple[list[Job], dict[str, str]]:
+    """The jobs of `make_jobs`, and the reasons by id or file for the crystals that cannot be computed."""
     from ecd_data.store.packing import refuse_id
 
     if functional not in FUNCTIONALS:
-        raise UsageError(f"the functional {functional!r} is not known here: give pbe or hse")
+        raise UsageError(f"there is no functional {functional!r}: give pbe or hse")
     if not 0 < kspacing < 1:
-        raise UsageError(f"a k spacing lies between 0 and 1 (in 2 pi / Å), such as 0.02, not {kspacing}")
+        raise UsageError(f"kspacing lies between 0 and 1 (in 2 pi / Å), such as 0.02, not {kspacing}")
     if isinstance(crystals, str | Path):
         crystals = [crystals]
     named, failed = (crystals, {}) if isinstance(crystals, Mapping) else _read_files(crystals)
     jobs = []
     for name, item in named.items():
-        refuse_id(str(name))  # it becomes a folder
+        refuse_id(str(name))  # the id becomes the name of a folder
         try:
-            jobs.append(_job(str(name), item, functional, kspacing))
+            jobs.append(_make_job(str(name), item, functional, kspacing))
         except EcdError as error:
             failed[str(name)] = str(error)
     return jobs, failed
 
 
-def _job(name: str, item: Crystal | Mapping[str, Any], functional: str, kspacing: float) -> Job:
+def _make_job(name: str, item: Crystal | Mapping[str, Any], functional: str, kspacing: float) -> Job:
     from ecd_data.formats.structure import MIN_DISTANCE, closest_pair
 
     if isinstance(item, Crystal):
@@ -137,7 +167,7 @@ def _job(name: str, item: Crystal | Mapping[str, Any], functional: str, kspacing
             raise UsageError(
                 f"{name} is not a crystal record ({error!r}): give lattice, numbers, frac_coords"
             ) from None
-        job = Job(name, crystal, settings, {k: item[k] for k in KEPT if k in item})
+        job = Job(name, crystal, settings, {k: item[k] for k in RECORD_FACTS if k in item})
     if not len(job.crystal):
         raise UsageError(f"{name} has no atoms")
     pair = closest_pair(job.crystal)
@@ -166,10 +196,10 @@ def _record_settings(crystal: Crystal, record: Mapping[str, Any], functional: st
 
 
 def default_settings(crystal: Crystal, functional: str, kspacing: float = DENSE) -> Settings:
-    """Settings for a crystal about which nothing else is known; it is smeared, as it may be a metal.
+    """The Settings for a crystal without any of its own; it gets smearing, since it may be a metal.
 
-    The k mesh of PBE has a spacing of 2 pi 0.02 / Å as in the paper, with 0.04 to fall back to; HSE06 uses one mesh for
-    k and q, max(3, round(2 |b|)) points.
+    The k mesh of PBE has a spacing of 2 pi 0.02 / Å as in the paper, and 0.04 if that does not converge. HSE06 has one
+    mesh for k and q, max(3, round(2 |b|)) points along each axis, |b| being the length of the reciprocal vector in 1/Å.
     """
     symbols = crystal.elements
     kmesh, medium = mesh(crystal, kspacing), mesh(crystal, MEDIUM)
@@ -188,7 +218,7 @@ def default_settings(crystal: Crystal, functional: str, kspacing: float = DENSE)
     )
 
 
-def chosen(
+def apply_choices(
     job: Job,
     *,
     spin: bool | None = None,
@@ -196,14 +226,16 @@ def chosen(
     hubbard_u: Mapping[str, float] | None = None,
     forces: bool = False,
 ) -> Job:
-    """The job with what a user chose for all crystals; None leaves what each has. HSE06 never gets a U."""
+    """The job with the settings that the user chose for all crystals; None keeps its own. HSE06 never gets a U."""
     settings = replace(job.settings, forces=forces)
     if spin is not None:
         start = settings.start_magnetization or START_MAGNETIZATION
         settings = replace(settings, start_magnetization=start if spin else 0.0, smearing=spin or settings.smearing)
     if smearing is not None:
         if settings.start_magnetization and not smearing:
-            raise UsageError(f"{job.id} is spin-polarised and needs smearing: its moment is not known beforehand")
+            raise UsageError(
+                f"{job.id} is spin-polarised and its moment is not known before the run: take smearing, or no spin"
+            )
         settings = replace(settings, smearing=smearing)
     if hubbard_u and settings.qmesh is None:
         here = tuple((s, float(hubbard_u[s])) for s in job.crystal.elements if hubbard_u.get(s))
@@ -212,7 +244,7 @@ def chosen(
 
 
 def _read_files(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Records and crystals by id, and the reasons by file for what cannot be used."""
+    """Records and crystals by id, and the reasons by file for those that cannot be used."""
     from ecd_data.formats.structure_files import read_structures
 
     records: dict[str, Any] = {}
@@ -237,11 +269,11 @@ def _refuse_twice(names: set[str]) -> None:
 
 
 def _read_records(path: Path) -> dict[str, Any] | None:
-    """The records of a JSON file; None where it holds a structure of pymatgen's."""
+    """The records of a JSON file; None if it holds a structure of pymatgen."""
     try:
         records = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read as JSON ({error})") from None
+        raise UsageError(f"{path} cannot be read as JSON ({error}): give a file of crystal records by id") from None
     if not isinstance(records, dict):
-        raise UsageError(f"{path} is not an object of crystal records by id")
+        raise UsageError(f"{path} is not an object of crystal records by id: write records as in docs/dft.md")
     return None if "@class" in records else records

@@ -1,4 +1,4 @@
-"""The steps of one crystal: its cell relaxed, its density converged, and what is measured from that density."""
+"""The steps for one crystal: relaxation, the converged density, and further runs that start from it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ from ecd_data.density import Density
 from ecd_data.dft.engine import Engine, NotConvergedError, Result, RunError, Step
 from ecd_data.dft.settings import Job, Settings
 
-ELECTRON_TOLERANCE = 1e-5
-ROUNDS = 6  # a relaxation keeps the plane waves of its first cell, so it is repeated until its last cell stays
-AT_REST = 0.1  # GPa
-FINER = 2  # points of the mesh for the gap along each axis, for one of the density's
+ELECTRON_TOLERANCE = 1e-5  # electrons by which the integral of a density may differ; more is a failed run
+MAX_ROUNDS = 6  # a relaxation keeps the plane waves of its first cell, so it is repeated until the cell stays
+MAX_PRESSURE = 0.1  # GPa; a cell below it counts as relaxed
+NSCF_FACTOR = 2  # the k mesh for the gap has so many times the points of the density's along each axis
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to do for a crystal besides its density.
+class StepPlan:
+    """The further steps for a crystal.
 
-    relax: cell and atoms first; restart: count the steps from the density; bands: the gap on a finer mesh.
+    Attributes
+    ----------
+    relax
+        Relax cell and atoms first.
+    restart
+        Run once more from the converged density, to count the steps.
+    bands
+        Compute the gap on a finer mesh.
     """
 
     relax: bool = False
@@ -33,8 +40,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A finished step as it was run at last, its folder and input, and the attempts that did not converge before."""
+class FinishedStep:
+    """A finished step with its last settings, its folder and input, and the attempts before that did not converge."""
 
     step: Step
     folder: Path
@@ -44,38 +51,39 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Relaxed:
-    """The job on its relaxed crystal, and what the relaxation found."""
+class RelaxedJob:
+    """The job with its relaxed crystal, and facts of the relaxation."""
 
     job: Job
     facts: dict[str, Any]
 
 
-def attempts(settings: Settings) -> dict[str, Settings]:
-    """What to try, one after the other, until a self-consistency converges: names and settings."""
-    tried = {"as asked": settings}
-    calm = replace(settings, mixing_beta=0.3, mixing_mode="local-TF", max_steps=2 * settings.max_steps)
-    tried["mixing_beta 0.3, local-TF, more steps"] = calm
+def list_attempts(settings: Settings) -> dict[str, Settings]:
+    """The settings to try by name, one after the other, until a calculation converges."""
+    attempts = {"as asked": settings}
+    slow = replace(settings, mixing_beta=0.3, mixing_mode="local-TF", max_steps=2 * settings.max_steps)
+    attempts["mixing_beta 0.3, local-TF, more steps"] = slow
     if not settings.smearing:
-        calm = replace(calm, smearing=True)
-        tried["smearing, mixing_beta 0.3, local-TF, more steps"] = calm
+        slow = replace(slow, smearing=True)
+        attempts["smearing, mixing_beta 0.3, local-TF, more steps"] = slow
     if settings.coarse_kmesh:
-        coarse = replace(calm, kmesh=settings.coarse_kmesh, coarse_kmesh=None)
-        tried["the coarser k mesh, mixing_beta 0.3, local-TF, more steps"] = coarse
-    return tried
+        coarse = replace(slow, kmesh=settings.coarse_kmesh, coarse_kmesh=None)
+        attempts["the coarser k mesh, mixing_beta 0.3, local-TF, more steps"] = coarse
+    return attempts
 
 
-def converged(engine: Engine, step: Step, folder: Path) -> Finished:
-    """A step finished in `folder` or in `retry-<n>` below; finished runs are read and failed attempts not repeated.
+def run_until_converged(engine: Engine, step: Step, folder: Path) -> FinishedStep:
+    """The step, finished with the first settings that converge; finished runs are read and not repeated.
 
-    Raises NotConvergedError after the last of `attempts`, and EcdError for any other failure.
+    The first attempt runs in `folder`, the others in `retry-<n>` below it. Raises NotConvergedError if none of
+    `list_attempts` converges, and EcdError for any other failure.
     """
     failed: list[str] = []
-    for number, (name, settings) in enumerate(attempts(step.settings).items()):
-        tried = replace(step, settings=settings)
-        where = folder / f"retry-{number}" if number else folder
+    for number, (name, settings) in enumerate(list_attempts(step.settings).items()):
+        attempt = replace(step, settings=settings)
+        run_folder = folder / f"retry-{number}" if number else folder
         try:
-            return replace(_finished(engine, tried, where), retries=tuple(failed))
+            return replace(_run_or_read(engine, attempt, run_folder), retries=tuple(failed))
         except NotConvergedError:
             failed.append(name)
     raise NotConvergedError(
@@ -83,32 +91,33 @@ def converged(engine: Engine, step: Step, folder: Path) -> Finished:
     )
 
 
-def _finished(engine: Engine, step: Step, folder: Path) -> Finished:
+def _run_or_read(engine: Engine, step: Step, folder: Path) -> FinishedStep:
     text = engine.input_text(step)
-    if not engine.finished(step, text, folder):
+    if not engine.is_finished(step, text, folder):
         engine.run(step, text, folder)
-    return Finished(step, folder, text, engine.read(step, folder))
+    return FinishedStep(step, folder, text, engine.read(step, folder))
 
 
-def relaxed(engine: Engine, job: Job, folder: Path) -> Relaxed:
-    """The job on the crystal whose cell and atoms are at rest.
+def relax_job(engine: Engine, job: Job, folder: Path) -> RelaxedJob:
+    """The job with relaxed cell and atoms.
 
-    Repeated from its last cell until that is at rest in its own plane waves, to 0.1 GPa. Raises RunError otherwise.
+    A relaxation is repeated from its last cell, with the plane waves of that cell, until its pressure is below 0.1 GPa.
+    Raises RunError if that takes too many rounds.
     """
     step = Step("relax", job.id, job.crystal, replace(job.settings, forces=False))
     steps, seconds = 0, 0.0
     retries: list[str] = []
-    for number in range(1, ROUNDS + 1):
-        done = converged(engine, step, folder / f"round-{number}")
+    for number in range(1, MAX_ROUNDS + 1):
+        done = run_until_converged(engine, step, folder / f"round-{number}")
         found, ended = done.result.properties, done.result.convergence
         steps += ended.get("relax_steps", 0)
         seconds += found["cpu_seconds"]
         retries += done.retries
-        step = replace(done.step, crystal=_settled(done.result.crystal, job.crystal))
-        if ended.get("relaxed") and abs(found.get("pressure_GPa", np.inf)) <= AT_REST:
+        step = replace(done.step, crystal=_round_crystal(done.result.crystal, job.crystal))
+        if ended.get("relaxed") and abs(found.get("pressure_GPa", np.inf)) <= MAX_PRESSURE:
             break
     else:
-        raise RunError(f"{job.id}: cell and atoms did not come to rest in {ROUNDS} relaxations; see {folder}")
+        raise RunError(f"{job.id}: {MAX_ROUNDS} relaxations in turn did not suffice for cell and atoms: see {folder}")
     facts = {
         "relax_steps": steps,
         "rounds": number,
@@ -119,35 +128,48 @@ def relaxed(engine: Engine, job: Job, folder: Path) -> Relaxed:
         **{key: found[key] for key in ("energy_eV", "pressure_GPa", "max_force_eV_A") if key in found},
     }
     settings = replace(step.settings, forces=job.settings.forces)
-    return Relaxed(replace(job, crystal=step.crystal, settings=settings), facts)
+    return RelaxedJob(replace(job, crystal=step.crystal, settings=settings), facts)
 
 
-def _settled(crystal: Crystal, before: Crystal) -> Crystal:
-    """The crystal to 1e-10, as an input can state it; RunError where an engine gave its atoms in another order."""
+def _round_crystal(crystal: Crystal, before: Crystal) -> Crystal:
+    """The crystal rounded to 1e-10, as inputs are written; raises RunError if the engine changed the order of atoms."""
     if not np.array_equal(crystal.numbers, before.numbers):
-        raise RunError("the engine gave other atoms than it was given: use another version")
+        raise RunError("the engine returned the atoms in another order than in its input: use another version of it")
     return Crystal(crystal.lattice.round(10) + 0.0, crystal.numbers, crystal.frac_coords.round(10) + 0.0)
 
 
-def density(engine: Engine, job: Job, folder: Path, plan: Plan = Plan()) -> Density:
-    """The density of a job with everything that made it and was measured on the way.
+def compute_density(engine: Engine, job: Job, folder: Path, plan: StepPlan = StepPlan()) -> Density:
+    """The Density of a job, with settings, provenance and measured properties in its meta.
 
-    Finished runs of the same input in `folder` are read instead of repeated. Raises EcdError with the reason when there
-    is none.
+    Parameters
+    ----------
+    engine
+        The program that computes it.
+    job
+        The crystal and its settings.
+    folder
+        The folder of the runs; finished runs of the same input there are read and not repeated.
+    plan
+        The further steps.
+
+    Raises
+    ------
+    EcdError
+        There is no density, for the reason that the message states.
     """
     if plan.relax:
-        rest = relaxed(engine, job, folder / "relax")
+        rest = relax_job(engine, job, folder / "relax")
         job = replace(rest.job, provenance={**rest.job.provenance, "relaxation": rest.facts})
-    done = converged(engine, Step("density", job.id, job.crystal, job.settings), folder)
+    done = run_until_converged(engine, Step("density", job.id, job.crystal, job.settings), folder)
     properties, arrays = dict(done.result.properties), dict(done.result.arrays)
     extra: dict[str, Any] = {}
-    if plan.restart and job.settings.qmesh is None:  # a hybrid begins with PBE whatever density it is given
-        again = _follow(engine, done, "restart", done.step.settings)
-        properties = {**_at_rest(again), **properties, "scf_steps_restart": again.properties["scf_steps"]}
+    if plan.restart and job.settings.qmesh is None:  # pw.x starts a hybrid with PBE, whichever density it reads
+        again = _run_from_density(engine, done, "restart", done.step.settings)
+        properties = {**_final_forces(again), **properties, "scf_steps_restart": again.properties["scf_steps"]}
         arrays = {**again.arrays, **arrays}
-    if plan.bands and job.settings.qmesh is None:  # a hybrid needs orbitals, not a density alone
-        mesh = tuple(FINER * n for n in done.step.settings.kmesh)
-        bands = _follow(engine, done, "bands", replace(done.step.settings, kmesh=mesh)).properties
+    if plan.bands and job.settings.qmesh is None:  # a hybrid needs orbitals too, not only a density
+        mesh = tuple(NSCF_FACTOR * n for n in done.step.settings.kmesh)
+        bands = _run_from_density(engine, done, "bands", replace(done.step.settings, kmesh=mesh)).properties
         properties |= {"gap_nscf_eV": bands["gap_eV"], "gap_nscf_direct_eV": bands["gap_direct_eV"]}
         extra["kmesh_nscf"] = list(mesh)
     meta = {
@@ -170,18 +192,18 @@ def density(engine: Engine, job: Job, folder: Path, plan: Plan = Plan()) -> Dens
     return rho
 
 
-def _follow(engine: Engine, done: Finished, kind: Any, settings: Settings) -> Result:
-    """The result of a step that begins with the density of a finished one."""
+def _run_from_density(engine: Engine, done: FinishedStep, kind: Any, settings: Settings) -> Result:
+    """The result of a step that starts from the density of a finished one."""
     step = replace(done.step, kind=kind, settings=settings, start=done.folder.absolute())
-    return _finished(engine, step, done.folder / kind).result
+    return _run_or_read(engine, step, done.folder / kind).result
 
 
-def _at_rest(result: Result) -> dict[str, float]:
+def _final_forces(result: Result) -> dict[str, float]:
     names = ("max_force_eV_A", "pressure_GPa", "max_stress_GPa")
     return {name: result.properties[name] for name in names if name in result.properties}
 
 
-def _provenance(engine: Engine, job: Job, done: Finished) -> dict[str, Any]:
+def _provenance(engine: Engine, job: Job, done: FinishedStep) -> dict[str, Any]:
     return {
         "engine": engine.name,
         "engine_version": done.result.version,

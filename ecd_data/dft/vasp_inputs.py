@@ -1,6 +1,6 @@
-"""VASP inputs with the settings of the ECD release: relaxation, static PBE (+U), HSE06; POTCARs are named only.
+"""VASP inputs with the settings of the ECD release: relaxation, static PBE (+U) and HSE06; POTCARs are only named.
 
-What the release's OUTCARs show is written as they show it; docs/dft.md says what they do not show.
+The settings are those that the release's OUTCARs show; docs/dft.md says which ones they do not show.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 STEPS = ("relax", "static", "hse")
-DENSE, MEDIUM = 0.02, 0.04  # k spacing in 2 pi / Å: the paper's mesh, and the one for what does not converge with it
-HSE_SPACING = 0.03  # of ZnO, whose HSE06 run was self-consistent; PrN, whose density was frozen, has 0.04
-# The 28 elements of the release's OUTCARs; their datasets are those that VASP recommends, but for W in place of W_pv.
-SHOWN = set("H Li C N O F Si S Cl K Ti Fe Co Zn As Se Sr Mo Cd Te I Cs La Pr W Pb Th Am".split())
+DENSE, MEDIUM = 0.02, 0.04  # k spacing in 2 pi / Å: the paper's, and the one for crystals that do not converge with it
+HSE_SPACING = 0.03  # 2 pi / Å; that of ZnO, whose HSE06 run was self-consistent. PrN, with a frozen density, has 0.04
+# The 28 elements of the release's OUTCARs; their datasets are those that VASP recommends, except W in place of W_pv.
+ELEMENTS_IN_OUTCARS = set("H Li C N O F Si S Cl K Ti Fe Co Zn As Se Sr Mo Cd Te I Cs La Pr W Pb Th Am".split())
 OTHER_DATASETS = {"W": "W"}
 COMMON: dict[str, Any] = {
     "PREC": "Accurate",
@@ -43,15 +43,15 @@ COMMON: dict[str, Any] = {
 BY_STEP: dict[str, dict[str, Any]] = {
     "relax": {"ISTART": 0, "ICHARG": 2, "IBRION": 2, "ISIF": 3, "NSW": 200, "EDIFFG": -0.001, "LWAVE": False},
     "static": {"ISTART": 0, "ICHARG": 2, "IBRION": -1, "NSW": 0, "LCHARG": True, "LWAVE": False, "LORBIT": 11},
-    # ICHARG 1, not 11: with 11, as in 11 of 19 runs of the release, the density of PBE stays and no HSE06 one is made;
-    # and LCHARG, which is off in the OUTCAR of ZnO, whose run was self-consistent: it wrote no density
+    # ICHARG is 1, not 11: with 11, as in 11 of 19 runs of the release, the density stays that of PBE. LCHARG is on; it
+    # is off in the OUTCAR of ZnO, whose run was self-consistent and wrote no density.
     "hse": {
         "ISTART": 1, "ICHARG": 1, "IBRION": -1, "NSW": 0, "LCHARG": True, "LWAVE": False, "LORBIT": 11,
         "ALGO": "Damped", "TIME": 0.4, "LHFCALC": True, "AEXX": 0.25, "HFSCREEN": 0.2, "PRECFOCK": "Normal",
     },
 }  # fmt: skip
-# PBE's orbitals in PBE's own density on the k points of HSE06; those of the static run are on other points
-ORBITALS: dict[str, Any] = {"ICHARG": 11, "LCHARG": False, "LWAVE": True}
+# A PBE run in the fixed PBE density, for orbitals on the k points of HSE06; the static run has other points
+ORBITALS_INCAR: dict[str, Any] = {"ICHARG": 11, "LCHARG": False, "LWAVE": True}
 ORDER = """\
 1. relax: run VASP.
 2. static: copy ../relax/CONTCAR to POSCAR, run VASP; CHGCAR is the PBE density.
@@ -64,10 +64,19 @@ POTCAR in each folder: the PAW_PBE files named in POTCAR.spec, one after the oth
 def incar(
     crystal: Crystal, step: str, hubbard_u: Mapping[str, float] | None = None, spin: bool | None = None
 ) -> dict[str, Any]:
-    """The INCAR tags of a step ("relax", "static" or "hse") for a crystal.
+    """The INCAR tags of a step for a crystal.
 
-    hubbard_u: U - J in eV by element; HUBBARD_U by default, {} for none. HSE06 never gets a U: the release has
-    some runs with both, which is neither functional. spin: by default where `may_have_moment` says so.
+    Parameters
+    ----------
+    crystal
+        The crystal, with its atoms in the order of the POSCAR.
+    step
+        "relax", "static" or "hse".
+    hubbard_u
+        U - J in eV by element; HUBBARD_U by default, {} for none. HSE06 never gets a U: the release has some runs with
+        both, which is neither functional.
+    spin
+        By default spin is on if `may_have_moment` is true.
     """
     if step not in STEPS:
         raise UsageError(f"there is no step {step!r}: take {', '.join(STEPS)}")
@@ -92,13 +101,13 @@ def incar(
 
 
 def mesh(crystal: Crystal, spacing: float = DENSE) -> tuple[int, int, int]:
-    """The Γ-centred k mesh with at most `spacing` (in 2 pi / Å) between its points along each axis."""
+    """The Γ-centred k mesh whose points are at most `spacing` (in 2 pi / Å) apart along each axis."""
     a, b, c = (max(1, int(np.ceil(ratio - 1e-6))) for ratio in _reciprocal_lengths(crystal) / spacing)
     return a, b, c
 
 
 def nearest_mesh(crystal: Crystal, spacing: float = DENSE) -> tuple[int, int, int]:
-    """The Γ-centred k mesh whose points are nearest to `spacing` (in 2 pi / Å) along each axis: VASP's runs have it."""
+    """The Γ-centred k mesh with the spacing nearest to `spacing` (in 2 pi / Å) along each axis, as in the release."""
     a, b, c = (max(1, int(np.floor(ratio + 0.5 + 1e-6))) for ratio in _reciprocal_lengths(crystal) / spacing)
     return a, b, c
 
@@ -119,26 +128,43 @@ def write_vasp_inputs(
     hubbard_u: Mapping[str, float] | None = None,
     spin: bool | None = None,
 ) -> list[Path]:
-    """The folders written: `<folder>/<id>/<step>/` with INCAR, KPOINTS, POSCAR and POTCAR.spec; hse has two INCARs.
+    """The folders `<folder>/<id>/<step>/` that were written, with INCAR, KPOINTS, POSCAR and POTCAR.spec.
 
-    spacing, hse_spacing: of the k meshes of PBE and HSE06, in 2 pi / Å; HSE06 gets a band path of weight 0 besides.
-    POTCAR.spec names the PAW_PBE datasets that a licence of VASP comes with. ORDER.txt next to the steps says how they
-    follow each other, and what of the settings the release's OUTCARs do not show for these elements. spin: as in
-    `incar`. Raises UsageError for elements that have no dataset.
+    The folder hse has two INCARs. POTCAR.spec has the names of the PAW_PBE datasets, which come with a licence of VASP.
+    ORDER.txt says in which order to run the steps, and which settings the release's OUTCARs do not show for these
+    elements.
+
+    Parameters
+    ----------
+    crystals
+        Crystals by id.
+    folder
+        The folder to write.
+    steps
+        Any of "relax", "static" and "hse".
+    spacing, hse_spacing
+        Spacing of the k meshes of PBE and HSE06 in 2 pi / Å; HSE06 gets a band path with weight 0 too.
+    hubbard_u, spin
+        As in `incar`.
+
+    Raises
+    ------
+    UsageError
+        An element has no dataset.
     """
     written = []
     for id, crystal in crystals.items():
-        potcar_labels(crystal, id)  # refuses before anything of this crystal is written
+        potcar_labels(crystal, id)  # raises before anything of this crystal is written
         for step in steps:
-            where = Path(folder) / id / step
+            step_folder = Path(folder) / id / step
             kpoints = _kpoints(crystal, id, step, hse_spacing if step == "hse" else spacing)
-            _write_step(where, crystal, id, incar(crystal, step, hubbard_u, spin), kpoints)
+            _write_step(step_folder, crystal, id, incar(crystal, step, hubbard_u, spin), kpoints)
             if step == "hse":
-                orbitals = incar(crystal, "static", hubbard_u, spin) | ORBITALS
+                orbitals = incar(crystal, "static", hubbard_u, spin) | ORBITALS_INCAR
                 orbitals["SYSTEM"] = f"{crystal.reduced_formula} orbitals for hse"
-                _write_incar(where / "INCAR.orbitals", orbitals)
-            written.append(where)
-        (Path(folder) / id / "ORDER.txt").write_text(ORDER + _not_shown(crystal, hubbard_u))
+                _write_incar(step_folder / "INCAR.orbitals", orbitals)
+            written.append(step_folder)
+        (Path(folder) / id / "ORDER.txt").write_text(ORDER + _list_unknown_settings(crystal, hubbard_u))
     return written
 
 
@@ -146,21 +172,21 @@ def potcar_labels(crystal: Crystal, id: str = "the crystal") -> list[str]:
     """The names of the PAW_PBE datasets of a crystal's species, in the order of its POSCAR."""
     from pymatgen.io.vasp.sets import MVLRelax52Set  # what VASP recommends for its potentials of release 52 and 54
 
-    known = MVLRelax52Set.CONFIG["POTCAR"] | OTHER_DATASETS
-    missing = [symbol for symbol in _species(crystal) if symbol not in known]
+    datasets = MVLRelax52Set.CONFIG["POTCAR"] | OTHER_DATASETS
+    missing = [symbol for symbol in _species(crystal) if symbol not in datasets]
     if missing:
-        raise UsageError(f"{id}: there is no PAW dataset for {missing[0]}; leave it out")
-    return [known[symbol] for symbol in _species(crystal)]
+        raise UsageError(f"{id}: there is no PAW dataset for {missing[0]}: leave this crystal out")
+    return [datasets[symbol] for symbol in _species(crystal)]
 
 
 def _write_step(where: Path, crystal: Crystal, id: str, tags: dict[str, Any], kpoints: str) -> None:
-    """Writes the files of one run into its folder."""
+    """Write the files of one run into its folder."""
     from pymatgen.io.vasp import Poscar
 
     where.mkdir(parents=True, exist_ok=True)
     _write_incar(where / "INCAR", tags)
     (where / "KPOINTS").write_text(kpoints)
-    Poscar(_by_species(crystal), comment=id).write_file(where / "POSCAR", significant_figures=12)
+    Poscar(_sort_by_species(crystal), comment=id).write_file(where / "POSCAR", significant_figures=12)
     (where / "POTCAR.spec").write_text("\n".join(potcar_labels(crystal, id)) + "\n")
 
 
@@ -177,16 +203,16 @@ def _kpoints(crystal: Crystal, id: str, step: str, spacing: float) -> str:
         return mesh_text(chosen)
     path = band_path(crystal)
     if not path:
-        print(f"{id}: no band path is found for its cell; KPOINTS of hse has the mesh alone", file=sys.stderr)
+        print(f"{id}: no band path was found for its cell, so KPOINTS of hse has the mesh alone", file=sys.stderr)
     return band_text(crystal, symmetric_mesh(crystal, chosen), path)
 
 
-def _not_shown(crystal: Crystal, hubbard_u: Mapping[str, float] | None) -> str:
-    """What the release's OUTCARs leave open for the elements of a crystal, as text for ORDER.txt."""
+def _list_unknown_settings(crystal: Crystal, hubbard_u: Mapping[str, float] | None) -> str:
+    """The text for ORDER.txt on settings that the release's OUTCARs do not show for the elements of a crystal."""
     from pymatgen.core import Element
 
     labels = dict(zip(_species(crystal), potcar_labels(crystal), strict=True))
-    unknown = [symbol for symbol in labels if symbol not in SHOWN]
+    unknown = [symbol for symbol in labels if symbol not in ELEMENTS_IN_OUTCARS]
     lines = [f"{labels[symbol]}: the dataset of {symbol} is the one that VASP recommends" for symbol in unknown]
     for symbol in unknown if hubbard_u is None else ():
         if symbol in HUBBARD_U:
@@ -201,8 +227,8 @@ def _species(crystal: Crystal) -> list[str]:
     return list(dict.fromkeys(crystal.symbols))
 
 
-def _by_species(crystal: Crystal) -> Structure:
-    """The structure with atoms of one element next to each other, as POTCAR goes."""
+def _sort_by_species(crystal: Crystal) -> Structure:
+    """The structure with the atoms sorted by element, in the order of the POTCAR."""
     structure = crystal.to_pymatgen()
     species = _species(crystal)
     structure.sort(key=lambda site: species.index(site.specie.symbol))

@@ -1,4 +1,4 @@
-"""KPOINTS of VASP: a mesh around Γ, or for HSE06 its irreducible points with a band path of weight 0 behind them."""
+"""KPOINTS files of VASP: a mesh around Γ, or for HSE06 its irreducible points and a band path of weight 0."""
 
 from __future__ import annotations
 
@@ -10,57 +10,57 @@ import numpy as np
 from ecd_data.crystal import Crystal
 from ecd_data.errors import UsageError
 
-PATH_SPACING = 0.04  # 1/Å with 2 pi in it; the OUTCARs of the release have floor(length / 0.04) points a segment
-SYMPREC = 1e-5  # VASP's own default: points that VASP holds for different must not be merged
+PATH_SPACING = 0.04  # 1/Å, including 2 pi; the release's OUTCARs have floor(length / 0.04) points in a segment
+SYMPREC = 1e-5  # VASP's default, so that no points are merged that VASP keeps apart
 Mesh = tuple[int, int, int]
 Corner = tuple[str, np.ndarray]
 
 
 def mesh_text(mesh: Mesh) -> str:
-    """A KPOINTS file with a mesh around Γ."""
+    """The text of a KPOINTS file with a mesh around Γ."""
     return f"Mesh around Gamma\n0\nGamma\n{mesh[0]} {mesh[1]} {mesh[2]}\n0 0 0\n"
 
 
 def band_text(crystal: Crystal, mesh: Mesh, path: list[tuple[Corner, Corner]]) -> str:
-    """A KPOINTS file with the irreducible points of a mesh around Γ, then the points of a `band_path` with weight 0."""
+    """The text of a KPOINTS file: the irreducible points of a mesh around Γ, then a `band_path` with weight 0."""
     weighted, on_path = irreducible_points(crystal, mesh), path_points(crystal, path)
     rows = [f"{len(weighted)} points of a {mesh[0]}x{mesh[1]}x{mesh[2]} mesh, {len(on_path)} of a band path"]
     rows += [str(len(weighted) + len(on_path)), "Reciprocal"]
-    rows += [_row(point, weight) for point, weight in weighted]
-    rows += [f"{_row(point, 0)} {name}".rstrip() for name, point in on_path]
+    rows += [_format_row(point, weight) for point, weight in weighted]
+    rows += [f"{_format_row(point, 0)} {name}".rstrip() for name, point in on_path]
     return "\n".join(rows) + "\n"
 
 
 def symmetric_mesh(crystal: Crystal, mesh: Mesh) -> Mesh:
-    """The mesh itself where the crystal's symmetry maps it onto itself, else one with its largest number on all axes.
+    """The same mesh if the crystal's symmetry maps it onto itself, else a mesh with its largest number on all axes.
 
-    VASP completes a list of points by symmetry: with the list of a mesh that symmetry does not keep, as that of the
-    Niggli cell of a body-centred tetragonal crystal, it would come to points that no mesh has.
+    VASP completes a list of points by symmetry. A mesh that the symmetry does not map onto itself, such as that of the
+    Niggli cell of a body-centred tetragonal crystal, would get points that are in no mesh.
     """
     counts = np.array(mesh)
-    # a supercell of N_i a_i must be mapped onto itself: then its reciprocal lattice, the mesh, is too
-    turned = _rotations(crystal).transpose(0, 2, 1) * counts[:, None] / counts
-    if np.allclose(turned, np.round(turned), atol=1e-6):
+    # the mesh is the reciprocal lattice of the supercell N_i a_i, so the rotations must map that supercell onto itself
+    rotated = _rotations(crystal).transpose(0, 2, 1) * counts[:, None] / counts
+    if np.allclose(rotated, np.round(rotated), atol=1e-6):
         return mesh
     most = max(mesh)
     return most, most, most
 
 
 def irreducible_points(crystal: Crystal, mesh: Mesh) -> list[tuple[np.ndarray, int]]:
-    """The points of a mesh around Γ that symmetry leaves, in fractional coordinates, and how many each stands for.
+    """The irreducible points of a mesh around Γ, each in fractional coordinates [3] with its weight.
 
-    Raises UsageError where not even the identity is found to be a symmetry: atoms lie on top of each other.
+    Raises UsageError if no symmetry is found, not even the identity, because atoms lie on top of each other.
     """
     import spglib
 
-    _rotations(crystal)  # refuses what has none
+    _rotations(crystal)  # raises if there is no symmetry
     of_point, addresses = spglib.get_ir_reciprocal_mesh(mesh, _cell(crystal), is_shift=(0, 0, 0), symprec=SYMPREC)
     kept, weights = np.unique(of_point, return_counts=True)
     return [(addresses[k] / np.array(mesh), int(weight)) for k, weight in zip(kept, weights, strict=True)]
 
 
 def path_points(crystal: Crystal, path: list[tuple[Corner, Corner]]) -> list[Corner]:
-    """The points along a path in fractional coordinates, both ends of each segment included; the ends have names."""
+    """The points (name, fractional coordinates [3]) along a path, with both ends of each segment, which have names."""
     points: list[Corner] = []
     reciprocal = 2 * np.pi * np.linalg.inv(crystal.lattice).T
     for (first, start), (last, end) in path:
@@ -71,9 +71,9 @@ def path_points(crystal: Crystal, path: list[tuple[Corner, Corner]]) -> list[Cor
 
 
 def band_path(crystal: Crystal) -> list[tuple[Corner, Corner]]:
-    """The segments between special points of Setyawan and Curtarolo, in fractional coordinates of the cell as it is.
+    """The segments between the special points of Setyawan and Curtarolo, in fractional coordinates of this cell.
 
-    Empty where the standard cell of the crystal cannot be laid over this one.
+    Empty if the standard cell of the crystal cannot be mapped onto this cell.
     """
     from pymatgen.symmetry.analyzer import SymmetryUndeterminedError
     from pymatgen.symmetry.bandstructure import HighSymmKpath
@@ -81,16 +81,18 @@ def band_path(crystal: Crystal) -> list[tuple[Corner, Corner]]:
     primitive = crystal.to_pymatgen().get_primitive_structure()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they say that the cell is not the standard one, which is seen to below
+            warnings.simplefilter("ignore")  # pymatgen warns of cells other than the standard one, handled below
             standard = HighSymmKpath(primitive)
     except SymmetryUndeterminedError:
         return []
     mapping = primitive.lattice.find_mapping(standard.prim.lattice, ltol=0.01, atol=1)
     if standard.kpath is None or mapping is None:
         return []
-    # mapping[0] is the standard cell turned into the orientation of this one; its reciprocal vectors turn with it
+    # mapping[0] is the standard cell in the orientation of this one, and its reciprocal vectors rotate with it
     into_this_cell = np.linalg.inv(mapping[0].matrix).T @ crystal.lattice.T
-    corners = {name: (_plain(name), np.asarray(k) @ into_this_cell) for name, k in standard.kpath["kpoints"].items()}
+    corners = {
+        name: (_plain_label(name), np.asarray(k) @ into_this_cell) for name, k in standard.kpath["kpoints"].items()
+    }
     return [(corners[first], corners[last]) for branch in standard.kpath["path"] for first, last in pairwise(branch)]
 
 
@@ -106,13 +108,13 @@ def _rotations(crystal: Crystal) -> np.ndarray:
 
 
 def _cell(crystal: Crystal) -> tuple[list[list[float]], list[list[float]], list[int]]:
-    """The crystal as spglib takes it."""
+    """The crystal as a tuple for spglib."""
     return crystal.lattice.tolist(), crystal.frac_coords.tolist(), crystal.numbers.tolist()
 
 
-def _plain(name: str) -> str:
+def _plain_label(name: str) -> str:
     return "GAMMA" if "Gamma" in name else name.replace("\\", "")
 
 
-def _row(point: np.ndarray, weight: int) -> str:
+def _format_row(point: np.ndarray, weight: int) -> str:
     return " ".join(f"{x + 0.0:.10f}" for x in point) + f" {weight}"

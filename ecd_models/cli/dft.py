@@ -153,15 +153,15 @@ def select(
     subset: Annotated[int | None, typer.Option(help="Of these, so many that look like the whole, for HSE06.")] = None,
 ) -> None:
     """Choose structures by the paper's filters, and a subset for HSE06 that is distributed like the whole."""
-    from ecd_data.dft.representative_subset import representative
-    from ecd_data.dft.selection import load_formation_energies, select
+    from ecd_data.dft.representative_subset import choose_representative
+    from ecd_data.dft.selection import load_formation_energies, select_crystals
     from ecd_data.formats.structure_files import read_structures
 
     given = None if energies is None else load_formation_energies(energies)
     taken = read_structures(sources)
     for reason in taken.failed.values():
         print(f"left out: {reason}", file=sys.stderr)
-    chosen = select(
+    chosen = select_crystals(
         taken.crystals,
         max_elements=max_elements,
         neutral=neutral,
@@ -175,7 +175,7 @@ def select(
         print(f"left out: {id}: {reason}", file=sys.stderr)
     kept = chosen.kept
     if subset is not None:
-        drawn = representative({id: taken.crystals[id] for id in kept}, subset)
+        drawn = choose_representative({id: taken.crystals[id] for id in kept}, subset)
         kept = [id for id in kept if id in set(drawn.ids)]
         print_lines(drawn)
     records = {id: taken.crystals[id].to_record() for id in kept}
@@ -207,7 +207,7 @@ def formation(
         if twice := sorted(energies.keys() & found.keys()):
             raise UsageError(f"two of the stores have a crystal {twice[0]!r}: give them one by one")
         energies |= found
-        left_out |= energies_of.without_formation_energy(store, elements, functional)
+        left_out |= energies_of.explain_missing_energies(store, elements, functional)
     if not energies:
         raise UsageError(
             f"no crystal has all its elements among {', '.join(sorted(elements)) or 'none'} with {functional}:"

@@ -19,8 +19,8 @@ from ecd_data.dft import make_jobs, relax, run
 from ecd_data.dft.engine import NotConvergedError, Result, RunError, Step
 from ecd_data.dft.espresso import Espresso, pw_input
 from ecd_data.dft.pseudopotentials import Pseudopotential, pseudo_folder, pwx_version
-from ecd_data.dft.settings import chosen
-from ecd_data.dft.steps import attempts, density
+from ecd_data.dft.settings import apply_choices
+from ecd_data.dft.steps import compute_density, list_attempts
 from ecd_data.errors import MissingDependencyError, UsageError
 from ecd_data.store import open_store
 from ecd_models import cli
@@ -53,7 +53,7 @@ class Fake:
     def input_text(self, step: Step) -> str:
         return f"{step.kind} {json.dumps(step.crystal.to_record())} {step.settings}"
 
-    def finished(self, step: Step, text: str, folder: Path) -> bool:
+    def is_finished(self, step: Step, text: str, folder: Path) -> bool:
         if not (folder / "in").is_file() or (folder / "in").read_text() != text:
             return False
         if (folder / "diverged").exists():
@@ -156,7 +156,7 @@ def test_the_dense_mesh_falls_back_to_the_coarser(tmp_path: Path) -> None:
     assert open_store(tmp_path / "s.ecd")["a"].meta["settings"]["kmesh"] == [5, 5, 5]
     assert make_jobs({"a": record}, "pbe")[0].settings.kmesh == (10, 10, 10)
     given = make_jobs({"a": cubic(5.0)}, "pbe")[0].settings
-    assert all(settings.kmesh == (2, 2, 2) for settings in attempts(given).values())
+    assert all(settings.kmesh == (2, 2, 2) for settings in list_attempts(given).values())
 
 
 def test_what_never_converges_is_left_out_with_what_was_tried(tmp_path: Path) -> None:
@@ -172,23 +172,23 @@ def test_u_acts_in_pbe_alone(tmp_path: Path) -> None:
     index = open_store(tmp_path / "out" / "pbe.ecd").index.set_index("id")
     assert index["functional"].to_dict() == {"a": "PBE+U", "b": "PBE"}
     assert set(open_store(tmp_path / "out" / "hse.ecd").index["functional"]) == {"HSE06"}
-    with pytest.raises(UsageError, match="HSE06 gets no U"):
+    with pytest.raises(UsageError, match="U acts on PBE only"):
         run(iron, tmp_path / "h.ecd", "hse", hubbard_u={"Fe": 4.6}, engine=Fake())
 
 
 def test_choices_hold_for_all_crystals() -> None:
     (job,) = make_jobs({"a": cubic(5.0, 26)}, "pbe")
-    settings = chosen(job, spin=True, hubbard_u={"Fe": 4.0, "Zn": 7.5}, forces=True).settings
+    settings = apply_choices(job, spin=True, hubbard_u={"Fe": 4.0, "Zn": 7.5}, forces=True).settings
     assert (settings.start_magnetization, settings.smearing, settings.hubbard_u) == (0.4, True, (("Fe", 4.0),))
-    assert chosen(job, spin=False, smearing=False).settings.start_magnetization == 0
-    with pytest.raises(UsageError, match="spin-polarised and needs smearing"):
-        chosen(job, spin=True, smearing=False)
+    assert apply_choices(job, spin=False, smearing=False).settings.start_magnetization == 0
+    with pytest.raises(UsageError, match="spin-polarised and its moment is not known"):
+        apply_choices(job, spin=True, smearing=False)
 
 
 @pytest.mark.parametrize(
     ("steps", "says"),
     [
-        (["relax"], "a density comes of static or hse"),
+        (["relax"], "only static and hse give a density"),
         (["static", "bands"], "no step 'bands'"),
         (["hse", "nscf"], "name both"),
     ],
@@ -239,7 +239,7 @@ def test_relaxed_crystals_go_on_as_records(tmp_path: Path) -> None:
 
 def test_a_cell_that_never_rests_is_named(tmp_path: Path) -> None:
     report = relax({"a": cubic(50.0)}, tmp_path / "r.json", engine=Fake())
-    assert "a: cell and atoms did not come to rest in 6 relaxations" in report.failures["a"]
+    assert "a: 6 relaxations in turn did not suffice" in report.failures["a"]
 
 
 def test_a_cluster_gives_the_same_store(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_the_input_of_a_density_stays_what_it_was() -> None:
 
 def test_every_step_has_its_input() -> None:
     (job,) = make_jobs({"MgO": MGO}, "pbe")
-    settings = chosen(job, hubbard_u={"O": 3.0}, spin=True).settings
+    settings = apply_choices(job, hubbard_u={"O": 3.0}, spin=True).settings
     text = pw_input(job.crystal, settings, pseudo("Mg", "O"), "relax")
     for line in ("calculation = 'vc-relax'", "forc_conv_thr = 0.0001", "&IONS\n/", "press_conv_thr = 0.5"):
         assert line in text
@@ -324,7 +324,7 @@ def test_every_step_has_its_input() -> None:
         assert line in text
     assert "Hubbard_U(1)" not in text
     text = pw_input(
-        job.crystal, attempts(settings)["mixing_beta 0.3, local-TF, more steps"], pseudo("Mg", "O"), "restart"
+        job.crystal, list_attempts(settings)["mixing_beta 0.3, local-TF, more steps"], pseudo("Mg", "O"), "restart"
     )
     for line in ("startingpot = 'file'", "tprnfor = .true.", "mixing_beta = 0.3", "mixing_mode = 'local-TF'"):
         assert line in text
@@ -344,11 +344,11 @@ def test_a_finished_run_without_forces_serves(tmp_path: Path) -> None:
     for name in ("data-file-schema.xml", "charge-density.dat"):
         (tmp_path / "x.save" / name).touch()
     assert "tprnfor" in wanted
-    assert engine.finished(step, wanted, tmp_path)
-    assert not engine.finished(step, wanted.replace("5 5 5", "6 6 6"), tmp_path)
+    assert engine.is_finished(step, wanted, tmp_path)
+    assert not engine.is_finished(step, wanted.replace("5 5 5", "6 6 6"), tmp_path)
     (tmp_path / "pw.out").write_text("convergence NOT achieved after 120 iterations: stopping\nJOB DONE.")
     with pytest.raises(NotConvergedError, match="MgO: the self-consistency did not converge"):
-        engine.finished(step, wanted, tmp_path)
+        engine.is_finished(step, wanted, tmp_path)
 
 
 def test_engines_travel_and_new_ones_refuse_u(tmp_path: Path) -> None:
@@ -357,7 +357,7 @@ def test_engines_travel_and_new_ones_refuse_u(tmp_path: Path) -> None:
     (job,) = make_jobs({"Mg": {**cubic(5.0, 12)}}, "pbe")
     step = Step("density", "Mg", job.crystal, job.settings)
     assert "Mg.upf" in engine.input_text(step)
-    with pytest.raises(UsageError, match=r"Mg: U is written for Quantum ESPRESSO up to 7\.0 and pw\.x is 7\.2"):
+    with pytest.raises(UsageError, match=r"Mg: U can be written for .* up to 7\.0 only, and pw\.x is 7\.2"):
         engine.input_text(replace(step, settings=replace(job.settings, hubbard_u=(("Mg", 2.0),))))
 
 
@@ -390,7 +390,7 @@ def test_real_density_starts_itself_again(tmp_path: Path) -> None:
     assert found["pressure_GPa"] == pytest.approx(np.trace(meta["stress_GPa"]) / 3)
     assert found["gap_nscf_eV"] < found["gap_eV"]
     (job,) = make_jobs({"H2": HYDROGEN}, "pbe")
-    again = density(Espresso("pw.x", pseudo_folder()), job, tmp_path / "work" / "H2")
+    again = compute_density(Espresso("pw.x", pseudo_folder()), job, tmp_path / "work" / "H2")
     assert again.meta["provenance"]["convergence"]["converged"] is True
 
 

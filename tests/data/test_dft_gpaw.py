@@ -21,7 +21,7 @@ from ecd_data.dft.gpaw import Gpaw
 from ecd_data.dft.gpaw_run import DENSITY, INPUT, LEVELS, LOG, RESULT
 from ecd_data.dft.gpaw_setups import find_gpaw, load_setups
 from ecd_data.dft.settings import Settings
-from ecd_data.dft.steps import attempts
+from ecd_data.dft.steps import list_attempts
 from ecd_data.errors import FormatError, MissingDependencyError, UsageError
 from ecd_data.store import open_store
 from ecd_models import cli
@@ -116,7 +116,7 @@ def test_every_step_has_its_input(setups: Path, tmp_path: Path) -> None:
     assert iron["parameters"]["nbands"] > (16 + 6.4) / 2
     assert not iron["forces"]
     assert json.loads(engine.input_text(step(kind="relax")))["max_force_eV_A"] < 2.6e-3
-    calm = attempts(step().settings)["mixing_beta 0.3, local-TF, more steps"]
+    calm = list_attempts(step().settings)["mixing_beta 0.3, local-TF, more steps"]
     slower = json.loads(engine.input_text(replace(step(), settings=calm)))["parameters"]
     assert slower["mixer"]["beta"] < iron["parameters"]["mixer"]["beta"]
     assert slower["maxiter"] == 2 * Settings.max_steps
@@ -130,9 +130,9 @@ def test_every_step_has_its_input(setups: Path, tmp_path: Path) -> None:
 
 def test_what_gpaw_does_not_do_is_said(setups: Path, tmp_path: Path, python, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Gpaw("python", [setups])
-    with pytest.raises(UsageError, match="x: GPAW gets no U here"):
+    with pytest.raises(UsageError, match="x: U is not supported with GPAW here"):
         engine.input_text(step(IRON, hubbard_u=(("Fe", 4.6),)))
-    with pytest.raises(UsageError, match="x is spin-polarised and needs smearing"):
+    with pytest.raises(UsageError, match="x is spin-polarised and its moment is not known"):
         engine.input_text(step({**IRON, "metal": False}))
     with pytest.raises(UsageError, match="x: HSE06 is not computed with GPAW here"):
         engine.input_text(step(functional="HSE06", qmesh=(3, 3, 3)))
@@ -203,7 +203,7 @@ def test_spins_become_density_and_magnetization(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
-        ("kill -9 $$", "x: GPAW was killed by signal 9, so its output is partial; run it again"),
+        ("kill -9 $$", "x: GPAW was killed by signal 9, perhaps for lack of memory, and its output is partial"),
         (
             "echo Traceback >&2; echo 'ValueError: no' >&2; echo 'see it' >&2; exit 1",
             "GPAW stopped with “ValueError: no”",
@@ -224,13 +224,13 @@ def test_failures_are_named_and_a_second_call_resumes(
         engine.run(step(), text, folder)
     if "converge" in reason:
         with pytest.raises(NotConvergedError):
-            engine.finished(step(), text, folder)
+            engine.is_finished(step(), text, folder)
         return
-    assert not engine.finished(step(), text, folder)
+    assert not engine.is_finished(step(), text, folder)
     python()
     engine.run(step(), text, folder)
-    assert engine.finished(step(), text, folder)
-    assert not engine.finished(step(kmesh=(5, 5, 5)), engine.input_text(step(kmesh=(5, 5, 5))), folder)
+    assert engine.is_finished(step(), text, folder)
+    assert not engine.is_finished(step(kmesh=(5, 5, 5)), engine.input_text(step(kmesh=(5, 5, 5))), folder)
     (folder / LEVELS).write_bytes(b"cut")
     with pytest.raises(FormatError, match="not the result of a finished run"):
         engine.read(step(), folder)
@@ -280,7 +280,7 @@ def test_real_run_stopped_in_the_middle_is_repeated_exactly(tmp_path: Path) -> N
     threading.Thread(target=stop_in_the_middle, daemon=True).start()
     with pytest.raises(RunError, match="x: GPAW was killed by signal 15"):
         first.run(step(HYDROGEN), text, one)
-    assert not second.finished(step(HYDROGEN), text, one)
+    assert not second.is_finished(step(HYDROGEN), text, one)
     for folder in (one, two):
         second.run(step(HYDROGEN), text, folder)
     np.testing.assert_allclose(*(second.density(folder, ())[0] for folder in (one, two)), rtol=1e-5, atol=1e-7)

@@ -9,12 +9,11 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from ecd_data import Crystal
-from ecd_data.dft.filters import SYMPREC, asymmetric, charged, duplicates, too_many_elements
-from ecd_data.dft.representative_subset import representative
-from ecd_data.dft.selection import load_formation_energies, select
+from ecd_data.dft.filters import SYMPREC, find_asymmetry, find_charge, find_duplicates, find_element_excess
+from ecd_data.dft.representative_subset import choose_representative
+from ecd_data.dft.selection import load_formation_energies, select_crystals
 from ecd_data.errors import UsageError
 from ecd_data.formats.structure_files import read_structures
-from ecd_data.sample.cells import structures
 from ecd_data.symmetry import spacegroup
 from ecd_models.cli import _run
 
@@ -35,40 +34,40 @@ P1 = Crystal(np.diag([4.0, 5.0, 6.0]), [11, 9, 17], [[0, 0, 0], [0.3, 0.1, 0.2],
 
 @pytest.fixture(scope="module")
 def sample() -> dict[str, Crystal]:
-    return {id: Crystal(r["lattice"], r["numbers"], r["frac_coords"]) for id, r in structures().items()}
+    return {id: Crystal(r["lattice"], r["numbers"], r["frac_coords"]) for id, r in load_structures().items()}
 
 
 def test_each_filter():
     eleven = Crystal(np.eye(3) * 9, range(1, 12), np.random.default_rng(0).random((11, 3)))
-    assert "11" in too_many_elements(eleven)
-    assert too_many_elements(MGO) is None
+    assert "11" in find_element_excess(eleven)
+    assert find_element_excess(MGO) is None
     assert spacegroup(MGO, SYMPREC) == 225
-    assert asymmetric(MGO) is None
-    assert "P1" in asymmetric(P1)
+    assert find_asymmetry(MGO) is None
+    assert "P1" in find_asymmetry(P1)
 
 
 def test_neutrality_by_smact():
-    assert charged(MGO) is None
-    assert charged(rocksalt("Si", "Si")) is None
-    assert "AlNi" in charged(rocksalt("Al", "Ni"))
-    assert charged(rocksalt("Al", "Ni"), alloys=True) is None
-    assert "not neutral" in charged(Crystal(np.eye(3) * 5, [11, 17, 17], np.random.default_rng(1).random((3, 3))))
+    assert find_charge(MGO) is None
+    assert find_charge(rocksalt("Si", "Si")) is None
+    assert "AlNi" in find_charge(rocksalt("Al", "Ni"))
+    assert find_charge(rocksalt("Al", "Ni"), alloys=True) is None
+    assert "not neutral" in find_charge(Crystal(np.eye(3) * 5, [11, 17, 17], np.random.default_rng(1).random((3, 3))))
 
 
 def test_duplicates_do_not_depend_on_cell_or_scale():
     crystals = {"one": MGO, "two": MGO_PRIMITIVE, "large": rocksalt("Mg", "O", 4.4), "other": rocksalt("Ca", "O", 4.8)}
-    assert duplicates(crystals) == {"two": "one", "large": "one"}
+    assert find_duplicates(crystals) == {"two": "one", "large": "one"}
 
 
 def test_selection_names_every_reason_and_ranks_by_energy():
     crystals = {"a": MGO, "b": MGO_PRIMITIVE, "p1": P1, "alloy": rocksalt("Al", "Ni"), "c": rocksalt("Ca", "O", 4.8)}
-    plain = select(crystals)
+    plain = select_crystals(crystals)
     assert plain.kept == ["a", "c"]
     assert plain.dropped["p1"] == "the space group is P1"
     assert plain.dropped["b"] == "the same structure again: as a"
     assert set(plain.kept) | set(plain.dropped) == set(crystals)
     energies = {"a": -2.9, "b": -3.0, "c": -3.2, "alloy": 5.0}
-    ranked = select(crystals, formation_energies=energies, neutral=False, most=1)
+    ranked = select_crystals(crystals, formation_energies=energies, neutral=False, most=1)
     assert ranked.kept == ["c"]
     assert "outside -4 to 4" in ranked.dropped["alloy"]
     assert ranked.dropped["p1"] == "no formation energy is given"
@@ -77,11 +76,11 @@ def test_selection_names_every_reason_and_ranks_by_energy():
 
 
 def test_a_subset_is_like_the_whole_and_has_every_element(sample):
-    drawn = representative(sample, 50)
+    drawn = choose_representative(sample, 50)
     assert len(set(drawn.ids)) == 50
     assert drawn.missing == []
     assert {e for id in drawn.ids for e in sample[id].elements} == {e for c in sample.values() for e in c.elements}
-    backwards = representative(dict(reversed(sample.items())), 50)
+    backwards = choose_representative(dict(reversed(sample.items())), 50)
     assert backwards.ids == drawn.ids
     assert max(drawn.distances.values()) < 0.15
     for classes in drawn.shares.values():
@@ -90,14 +89,14 @@ def test_a_subset_is_like_the_whole_and_has_every_element(sample):
 
 
 def test_a_subset_beats_random_ones(sample):
-    whole = representative(sample, 40).distances
+    whole = choose_representative(sample, 40).distances
     rng = np.random.default_rng(0)
     elements = {id: set(c.elements) for id, c in sample.items()}
     covered = [len(set().union(*(elements[id] for id in rng.choice(list(sample), 40, False)))) for _ in range(20)]
     assert max(covered) < len(set().union(*elements.values()))
     assert whole["crystal systems"] < 0.1
     with pytest.raises(UsageError, match="cannot be chosen"):
-        representative(sample, 1000)
+        choose_representative(sample, 1000)
 
 
 def test_energies_from_files(tmp_path):
