@@ -1,4 +1,4 @@
-"""The densities in a tar archive, one after the other in one pass: nothing is ever unpacked to the disk."""
+"""The densities in a tar archive, read in one pass without unpacking anything to the disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ecd_data.errors import FormatError
 from ecd_data.formats import HEAD
 from ecd_data.io.compression import DAMAGE_ERRORS, MAX_BYTES, decompress_bytes, read_bytes
 
-try:  # inflates more than twice as fast
+try:  # more than twice as fast
     _gzip: Any = import_module("isal.igzip")
 except ImportError:
     _gzip = import_module("gzip")
@@ -23,18 +23,18 @@ except ImportError:
 def density_members(
     path: str, wanted: str | None = None, left_out: dict[str, str] | None = None
 ) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes, as they lie in the archive, of each member that is a density, or of the one that is wanted.
+    """The name and the stored bytes of each member of an archive that is a density, or of the wanted member alone.
 
-    Derived and predicted densities and other quantities go to `left_out`, as `told_left_out` wants them.
-    Raises FormatError where the archive is damaged, cut, or has no member of the wanted name.
+    Derived and predicted densities and other quantities are added to `left_out`, in the form for `describe_left_out`.
+    Raises FormatError if the archive is damaged or cut, or has no member of the wanted name.
     """
     found = False
     try:
-        with _opened(path) as tar:
+        with _open_archive(path) as tar:
             for member in tar:
                 if not member.isreg() or member.issparse():
                     continue
-                content = _content(tar, member, wanted, {} if left_out is None else left_out)
+                content = _read_member(tar, member, wanted, {} if left_out is None else left_out)
                 if content is not None:
                     found = True
                     yield member.name.removeprefix("./"), content
@@ -46,7 +46,7 @@ def density_members(
         raise FormatError(f"{path} has no file {wanted!r}: list its files with `tar tf`")
 
 
-def _opened(path: str) -> tarfile.TarFile:
+def _open_archive(path: str) -> tarfile.TarFile:
     with open(path, "rb") as file:
         head = file.read(8)
     if head.startswith(b"\x1f\x8b"):
@@ -56,10 +56,10 @@ def _opened(path: str) -> tarfile.TarFile:
     return tarfile.open(path, "r|*")
 
 
-def _content(
+def _read_member(
     tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: str | None, left_out: dict[str, str]
 ) -> bytes | None:
-    """The bytes of a member that is meant, None of another."""
+    """The bytes of a member that is a density or the wanted one; None for others."""
     name = PurePosixPath(member.name).name
     if wanted is not None and member.name.removeprefix("./") != wanted.removeprefix("./"):
         return None
@@ -85,6 +85,6 @@ def _is_data(name: str, head: bytes, member: str, left_out: dict[str, str]) -> b
     return is_density(name) or content_is_density(head)
 
 
-def plain(content: bytes, label: str) -> bytes:
-    """A member's bytes, decompressed where they are compressed themselves."""
-    return decompress_bytes(content, label)
+def decompress_member(content: bytes, label: str) -> bytes:
+    """The bytes of a member, decompressed if the member itself is compressed."""
+    return decompressed(content, label)

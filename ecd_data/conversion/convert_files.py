@@ -1,4 +1,4 @@
-"""From files to a store: every readable file goes in, every bad one is named, a re-run goes on where it stopped."""
+"""The conversion of density files into a store; bad files are named, and a second run continues the first."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ecd_data.arguments import shown
 from ecd_data.checks import check
-from ecd_data.conversion.archive_members import density_members, plain
+from ecd_data.conversion.archive_members import decompress_member, density_members
 from ecd_data.conversion.journal import JOURNAL, ConversionJournal
-from ecd_data.conversion.source_ids import Source, distinct, member_id
-from ecd_data.conversion.sources import find_sources, told_left_out
+from ecd_data.conversion.source_ids import Source, member_id, resolve_ids
+from ecd_data.conversion.sources import describe_left_out, find_sources
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats import parse, read_run, unit_for, unit_of
@@ -34,9 +34,22 @@ log = logging.getLogger("ecd_data")
 
 @dataclass
 class Conversion:
-    """What a conversion did: ids added, ids that were there already, and file -> reason for those left out.
+    """The result of a conversion.
 
-    repeated: an id that was added -> the id that came from a file of the same content.
+    Attributes
+    ----------
+    store
+        The store.
+    added, skipped
+        Ids that were stored now, and ids that the store had already with the same content.
+    failed
+        The reason by file for each file that was left out.
+    real
+        Ids that were stored in real space, because the Fourier form would need more bytes.
+    repeated
+        For an added id whose file has the same content as that of another id: the other id.
+    bytes_in, bytes_out
+        Bytes of the files, and of their crystals in the store.
     """
 
     store: Path
@@ -51,7 +64,7 @@ class Conversion:
 
 @dataclass(frozen=True)
 class _Job:
-    """What a worker needs for a source: `stored` is the hash of the file that the store has under its id."""
+    """All that a worker needs for a source; `stored` is the SHA-256 of the file that the store has for its id."""
 
     source: Source
     bound: float
@@ -62,9 +75,9 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of a file or member: a packed crystal, or a reason, or neither where the store has the same.
+    """The outcome for a file or member: an encoded crystal or a reason; neither if the store has the same content.
 
-    told: of an archive, sentences on what in it was left out.
+    notices: for an archive, sentences on its members that were left out.
     """
 
     name: str
@@ -73,7 +86,7 @@ class _Outcome:
     size: int = 0
     item: PackedCrystal | None = None
     reason: str = ""
-    told: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 def convert(
@@ -87,17 +100,37 @@ def convert(
     cluster: Cluster | None = None,
     progress: bool = False,
 ) -> Conversion:
-    """What was done in turning density files, folders, globs, lists and tar archives into the store `dest`.
+    """A report of the conversion of density files into the store `dest`.
 
-    The id is the file's name without CHGCAR and endings, else its folder's name; `@FILE` is a list of paths, with ids
-    where wanted. unit: of the cubes and XSFs among them, "e/A^3" or "e/bohr^3"; one that the store has in another unit
-    is left out. What OUTCAR and POTCAR beside a file say, and the flags of `check`, go with it. workers: processes;
-    cluster: a dask.distributed.Client instead. The store does not depend on either; its memory is that of the largest
-    file a worker. Ids that the store has already are skipped when their source has the same content, so a re-run
-    continues; a file that cannot be read, or whose id another file has that nothing tells apart, is left out and named,
-    here and in the store's conversion.jsonl; where all are, no new store is left behind. What came from the content of
-    another id is in `repeated` and in the log.
-    Raises UsageError where nothing is found, and for a `dest` that is the name of a file.
+    The facts of an OUTCAR and POTCAR beside a file, and the flags of `check`, are stored with its density. Ids that the
+    store has already are skipped if their file has the same content, so a second call continues an interrupted one. A
+    file that cannot be read, or whose id cannot be told apart from that of another file, is left out; the reason is in
+    the report and in the store's conversion.jsonl. If all files are left out, no new store is made.
+
+    Parameters
+    ----------
+    sources
+        Files, folders, patterns with * ? [], tar archives, and `@FILE` for a list of paths with optional ids. The id of
+        a file is its name without CHGCAR and endings, else the name of its folder.
+    dest
+        The store.
+    bound
+        Largest mean absolute error of a stored density, relative to its mean.
+    pipeline
+        "fourier", or "real" for lossless float32.
+    unit
+        The unit of the cubes and XSFs, "e/A^3" or "e/bohr^3"; a file that the store has in another unit is left out.
+    workers
+        Processes that read and encode; each needs memory for its largest file. The store does not depend on it.
+    cluster
+        A dask.distributed.Client in place of processes.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    UsageError
+        No density is found, or `dest` is the name of a file.
     """
     refuse_worker_count(workers)
     refuse_file_name(dest)
@@ -116,14 +149,12 @@ def convert(
         StoreWriter(dest, bound=bound, pipeline=pipeline) as writer,
         closing(ConversionJournal(report.store)) as journal,
     ):
-        jobs = [replace(job, unit=unit) for job in _jobs(found, writer, journal, report)]
-        if cluster is not None:  # its workers have another working folder
+        jobs = [replace(job, unit=unit) for job in _make_jobs(found, writer, journal, report)]
+        if cluster is not None:  # its workers have other working folders
             jobs = [replace(job, source=replace(job.source, path=os.path.abspath(job.source.path))) for job in jobs]
-        results = run_jobs(_converted, jobs, workers=workers, cluster=cluster, stopped=stopped)
-        for job, outcomes in track_progress(
-            results, len(jobs), "converting", progress, lambda pair: str(pair[0].source)
-        ):
-            _settle(job.source, outcomes, writer, journal, report)
+        results = spread(_convert_source, jobs, workers=workers, cluster=cluster, stopped=stopped)
+        for job, outcomes in tracked(results, len(jobs), "converting", progress, lambda pair: str(pair[0].source)):
+            _write_outcomes(job.source, outcomes, writer, journal, report)
         if stopped():
             raise KeyboardInterrupt
     if new and not report.added:
@@ -132,7 +163,7 @@ def convert(
 
 
 def _in_other_unit(found: list[Source], path: Path, unit: str) -> dict[str, str]:
-    """The sources whose crystal a store has from numbers that were taken to be in another unit, with a sentence."""
+    """The reason by file for each source whose crystal is in a store already, read in another unit."""
     store, failed = Store(path), dict[str, str]()
     rows = store.columns("id", "source").to_pydict()
     archived = [(id, name) for id, name in zip(rows["id"], rows["source"], strict=True) if name and "::" in name]
@@ -146,38 +177,40 @@ def _in_other_unit(found: list[Source], path: Path, unit: str) -> dict[str, str]
     return failed
 
 
-def _jobs(sources: list[Source], writer: StoreWriter, journal: ConversionJournal, report: Conversion) -> Iterator[_Job]:
-    """A job for each source but those that the journal knows to be in the store."""
+def _make_jobs(
+    sources: list[Source], writer: StoreWriter, journal: ConversionJournal, report: Conversion
+) -> Iterator[_Job]:
+    """A job for each source, except those that are in the store by the journal."""
 
     def stored(id: str) -> str | None:
         return writer.source_sha256(id) if id in writer else None
 
     for source in sources:
-        ids = journal.known(source, stored)
+        ids = journal.find_ids(source, stored)
         if ids is None:
             yield _Job(source, writer.bound, writer.pipeline, stored(source.id))
         else:
             report.skipped += ids
 
 
-def _converted(job: _Job) -> list[_Outcome]:
-    """What becomes of a source; runs in a worker, where nothing that a file does may end the others."""
+def _convert_source(job: _Job) -> list[_Outcome]:
+    """The outcomes for a source. It runs in a worker, and no fault of a file may end the conversion of others."""
     source, made = job.source, list[_Outcome]()
     if source.refused:
         return [_Outcome(str(source), source.id, reason=source.refused)]
     try:
-        outcomes = _of_archive(job) if source.is_archive else _of_file(job)
+        outcomes = _convert_archive(job) if source.is_archive else _convert_file(job)
         made.extend(outcomes)
     except (EcdError, OSError, MemoryError) as error:
-        made.append(_Outcome(str(source), source.id, reason=_reason(error)))
-    except Exception as error:  # not foreseen: the other 100,000 files go on
+        made.append(_Outcome(str(source), source.id, reason=_describe_error(error)))
+    except Exception as error:  # a fault in ecd must not stop the other 100,000 files
         made.append(_Outcome(str(source), source.id, reason=f"{type(error).__name__}: {error}, which is not foreseen"))
-    if not any(not done.told for done in made) and source.expected:
+    if not any(not done.notices for done in made) and source.expected:
         made.append(_Outcome(str(source), source.id, reason=f"{source} holds no density: see its files with `tar tf`"))
     return made
 
 
-def _reason(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory for it: convert it alone, or on another machine"
     if isinstance(error, OSError) and not isinstance(error, EcdError):
@@ -185,7 +218,7 @@ def _reason(error: BaseException) -> str:
     return str(error)
 
 
-def _of_file(job: _Job) -> Iterator[_Outcome]:
+def _convert_file(job: _Job) -> Iterator[_Outcome]:
     path, id = job.source.path, job.source.id
     refuse_id(id)
     with open(path, "rb") as opened:
@@ -195,37 +228,37 @@ def _of_file(job: _Job) -> Iterator[_Outcome]:
     if job.stored is None:
         done = replace(
             done,
-            item=_checked(
-                job, id, _without_paths(read_run(path, unit_for(path, job.unit)), path), Path(path).name, digest
+            item=_check_and_pack(
+                job, id, _remove_paths(read_run(path, unit_for(path, job.unit)), path), Path(path).name, digest
             ),
         )
     yield done
 
 
-def _of_archive(job: _Job) -> Iterator[_Outcome]:
-    """The densities of an archive, with ids of their own; CHG and the like give way to a CHGCAR in their folder."""
+def _convert_archive(job: _Job) -> Iterator[_Outcome]:
+    """The outcomes for the densities of an archive, each with its own id; a CHG gives way to a CHGCAR in its folder."""
     left_out: dict[str, str] = {}
-    made = _packed_members(job, {}, left_out)
-    if told := told_left_out(job.source.path, left_out):
-        yield _Outcome(job.source.path, "", told=tuple(told))
+    made = _convert_members(job, {}, left_out)
+    if notices := describe_left_out(job.source.path, left_out):
+        yield _Outcome(job.source.path, "", notices=tuple(notices))
     groups: dict[str, list[str]] = {}
     for member, done in made.items():
         groups.setdefault(done.id, []).append(member)
     alike = [member for group in groups.values() if len(group) > 1 for member in group]
     path = job.source.path
-    kept = {one.member: one for one in distinct(Source(path, made[member].id, member) for member in alike)}
+    kept = {one.member: one for one in resolve_ids(Source(path, made[member].id, member) for member in alike)}
     renamed = {member: one.id for member, one in kept.items() if member and one.id != made[member].id}
     if renamed:
-        made |= _packed_members(job, renamed, {})
+        made |= _convert_members(job, renamed, {})
     for member, done in made.items():
         if member in alike and member not in kept:
-            continue  # the same density is taken from another member, or a finer one
+            continue  # the same density, or a more precise one, is taken from another member
         reason = kept[member].refused if member in kept else ""
         yield replace(done, item=None, reason=reason) if reason else done
 
 
-def _packed_members(job: _Job, ids: dict[str, str], left_out: dict[str, str]) -> dict[str, _Outcome]:
-    """What becomes of each density in an archive, in one pass; with `ids` only of those that it names."""
+def _convert_members(job: _Job, ids: dict[str, str], left_out: dict[str, str]) -> dict[str, _Outcome]:
+    """The outcome for each density in an archive, in one pass; with `ids` for the members that it names alone."""
     path, file = job.source.path, Path(job.source.path).name
     made: dict[str, _Outcome] = {}
     for member, content in density_members(path, job.source.member, left_out):
@@ -235,17 +268,17 @@ def _packed_members(job: _Job, ids: dict[str, str], left_out: dict[str, str]) ->
         done = _Outcome(name, id, hashlib.sha256(content).hexdigest(), len(content))
         try:
             if job.stored is None:
-                text = plain(content, name)
+                text = decompress_member(content, name)
                 rho = parse(text, name, unit_of(text, name, job.unit))
-                done = replace(done, item=_checked(job, id, rho, f"{file}::{member}", done.sha256))
+                done = replace(done, item=_check_and_pack(job, id, rho, f"{file}::{member}", done.sha256))
         except EcdError as error:
             done = replace(done, reason=str(error))
         made[member] = done
     return made
 
 
-def _without_paths(rho: Density, path: str) -> Density:
-    """The density without the folder in what its provenance says, which would differ from machine to machine."""
+def _remove_paths(rho: Density, path: str) -> Density:
+    """The density with the folder removed from its provenance, so that the store is the same on every machine."""
     provenance = rho.meta.get("provenance", {})
     if "not_used" not in provenance:
         return rho
@@ -254,8 +287,8 @@ def _without_paths(rho: Density, path: str) -> Density:
     return replace(rho, meta={**rho.meta, "provenance": {**provenance, "not_used": reasons}})
 
 
-def _checked(job: _Job, id: str, rho: Density, source: str, digest: str) -> PackedCrystal:
-    """The crystal, packed with the flags of `check`, the names of its problems among them."""
+def _check_and_pack(job: _Job, id: str, rho: Density, source: str, digest: str) -> Packed:
+    """The encoded crystal with the flags of `check`, which include the names of its problems."""
     report = check(rho)
     flags = dict.fromkeys([*rho.meta.get("flags", ()), *report.flags, *(problem.name for problem in report.problems)])
     meta = {**rho.meta, "flags": list(flags)}
@@ -265,24 +298,24 @@ def _checked(job: _Job, id: str, rho: Density, source: str, digest: str) -> Pack
     return pack_crystal(id, replace(rho, meta=meta), source=printable(source), source_sha256=digest, **options)  # type: ignore[arg-type]
 
 
-def _settle(
+def _write_outcomes(
     source: Source,
     outcomes: list[_Outcome] | LostJob,
     writer: StoreWriter,
     journal: ConversionJournal,
     report: Conversion,
 ) -> None:
-    """Write what came of a source, and write down what did not come."""
-    if isinstance(outcomes, LostJob):
+    """Write the crystals of a source into the store, and all outcomes into journal and report."""
+    if isinstance(outcomes, Lost):
         reason = "the system ended the process that read it, perhaps for lack of memory: convert it with fewer workers"
         outcomes = [_Outcome(str(source), source.id, reason=reason)]
     ids, failed = dict[str, str](), dict[str, str]()
     for done in outcomes:
-        for sentence in done.told:
+        for sentence in done.notices:
             log.info("%s", sentence)
-        if done.told:
+        if done.notices:
             continue
-        reason = done.reason or _put(done, writer, report)
+        reason = done.reason or _write_crystal(done, writer, report)
         if reason:
             failed[done.name] = reason
         else:
@@ -291,8 +324,8 @@ def _settle(
     journal.note(source, ids, failed)
 
 
-def _put(done: _Outcome, writer: StoreWriter, report: Conversion) -> str:
-    """Add a crystal to the store and the report; the reason where it cannot be."""
+def _write_crystal(done: _Outcome, writer: StoreWriter, report: Conversion) -> str:
+    """Add a crystal to the store and the report; the reason if that is impossible, else ""."""
     if done.id in writer:
         if writer.source_sha256(done.id) != done.sha256:
             return f"{done.id} is in {report.store} already with other content: rename the file"

@@ -1,4 +1,4 @@
-"""The journal of conversions in a store: what became of each file, so that a re-run need not read it again."""
+"""The journal of conversions in a store: the outcome for each file, so that a second run need not read it again."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ JOURNAL = "conversion.jsonl"
 
 
 class ConversionJournal:
-    """One JSON object a source: its path, size and time of change, the ids it gave with hashes, and what failed why.
+    """The entries of a store's conversion.jsonl, one JSON object a line for each source.
 
-    A later line on the same source replaces an earlier one.
+    An entry has the path, size and time of change of the source, its ids with hashes, and its failures with reasons. A
+    later line for the same source replaces an earlier one.
     """
 
     def __init__(self, store: Path) -> None:
@@ -29,20 +30,23 @@ class ConversionJournal:
                     entry = json.loads(line)
                     self._entries[entry["file"]] = entry
                 except (ValueError, KeyError, TypeError):
-                    continue  # the process ended while it wrote the line: the file is read again
+                    continue  # a line was cut when its process ended; its file is converted again
 
-    def known(self, source: Source, stored: Callable[[str], str | None]) -> list[str] | None:
-        """The ids that a source gave, None where it has changed since or `stored` has another hash for one."""
+    def find_ids(self, source: Source, stored: Callable[[str], str | None]) -> list[str] | None:
+        """The ids of a source that was converted already; None if it is new, has changed, or has failed.
+
+        `stored` gives the hash of the file that the store has for an id; another hash counts as a change.
+        """
         entry = self._entries.get(_key(source))
-        if entry is None or entry["failed"] or [entry["size"], entry["changed"]] != _state(source):
+        if entry is None or entry["failed"] or [entry["size"], entry["changed"]] != _file_state(source):
             return None
         if source.id and list(entry["ids"]) != [source.id]:
             return None
         return list(entry["ids"]) if all(stored(id) == sha256 for id, sha256 in entry["ids"].items()) else None
 
     def note(self, source: Source, ids: dict[str, str], failed: dict[str, str]) -> None:
-        """Write down what became of a source: ids with the hash of what they came from, names with reasons."""
-        size, changed = _state(source)
+        """Write down the outcome for a source: its ids with the hashes of their files, and failures with reasons."""
+        size, changed = _file_state(source)
         key = _key(source)
         entry: dict[str, Any] = {"file": key, "size": size, "changed": changed, "ids": ids, "failed": failed}
         if self._entries.get(key) == entry:
@@ -51,12 +55,12 @@ class ConversionJournal:
         if self._file is None:
             self._file = self.path.open("a", encoding="utf-8")
             if self._file.tell():
-                self._file.write("\n")  # behind a line that a killed process left cut
+                self._file.write("\n")  # ends a line that was cut when its process was killed
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 
@@ -65,7 +69,7 @@ def _key(source: Source) -> str:
     return os.path.abspath(source.path) + (f"::{source.member}" if source.member else "")
 
 
-def _state(source: Source) -> list[int]:
+def _file_state(source: Source) -> list[int]:
     try:
         state = os.stat(source.path)
     except OSError:

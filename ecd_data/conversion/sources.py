@@ -1,4 +1,4 @@
-"""Which files a conversion means, and under which ids: files, folders, globs, lists, members of tar archives."""
+"""The files that a conversion reads: from files, folders, patterns, lists and members of tar archives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from ecd_data.arguments import path_text, shown
-from ecd_data.conversion.source_ids import CHG, CHGCAR, Source, default_id, distinct, is_coarse, member_id
+from ecd_data.conversion.source_ids import CHG, CHGCAR, Source, default_id, is_coarse, member_id, resolve_ids
 from ecd_data.errors import UsageError
 from ecd_data.formats import FORMATS, HEAD
 from ecd_data.io.archives import split_member
@@ -38,58 +38,67 @@ __all__ = ["Source", "content_is_density", "default_id", "find_sources", "is_dat
 log = logging.getLogger("ecd_data")
 
 PYMATGEN = re.compile(rb'"(@class|@module|poscar|fs_id)"')
-SHOWN = 3  # files that a message names
-PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ\x00": lzma}
+SHOWN = 3  # files that a message names at most
+COMPRESSED: dict[bytes, Any] = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ\x00": lzma}
 
 
 def find_sources(given: str | Path | Iterable[str | Path], *, predictions: bool = False) -> list[Source]:
-    """The files that are meant, each once, in the order given, with ids of their own; folders and patterns are sorted.
+    """The sources of a conversion in the order given, each file once, with different ids as by `resolve_ids`.
 
-    A folder is searched for everything whose name or content is a density's; of a VASP run that is CHGCAR, else CHG.
-    What was made from densities (CHGCAR_sum, PARCHG) and, unless `predictions`, what a model predicted is converted
-    where it is named, not where a folder is searched.
-    `@FILE` is a list with a path a line, behind it where wanted a tab and the id; `@-` reads it from standard input.
-    `archive.tar.gz` means all densities in it, `archive.tar.gz::member` one. Sources of one id are told apart, or
-    refused, as `distinct` says. Raises UsageError where something is not there.
+    Parameters
+    ----------
+    given
+        Paths of files. A folder is searched, in sorted order, for files whose name or content is that of a density;
+        of a VASP run it gives CHGCAR, else CHG. A pattern with * ? [] gives its files in sorted order. `@FILE` is a
+        list with one path a line, and after a tab an id if wanted; `@-` reads the list from standard input.
+        `archive.tar.gz` gives all densities in it, `archive.tar.gz::member` one.
+    predictions
+        Take densities that a model predicted from folders, too. Without it they are converted only if they are named,
+        like files derived from densities (CHGCAR_sum, PARCHG).
+
+    Raises
+    ------
+    UsageError
+        A path does not exist, or a folder has no density.
     """
     if isinstance(given, str | Path):
         given = [given]
     elif not isinstance(given, Iterable):
         raise UsageError(f"sources are a path, or a list of paths, not {shown(given)}")
-    return distinct(_sources(given, predictions))
+    return resolve_ids(_list_sources(given, predictions))
 
 
 def is_density(name: str) -> bool:
-    """Whether a file that a search found is a density by its name."""
-    if name.startswith("._") or OTHER_VASP_FILES.fullmatch(name) or find_other_quantity(name):
+    """Whether a file is a density by its name."""
+    if name.startswith("._") or OTHER.fullmatch(name) or other_quantity(name):
         return False
     by_name = any(f.names.search(name) for key, f in FORMATS.items() if key != "json")
     return by_name or CHGCAR.search(name) is not None or CHG.fullmatch(name) is not None
 
 
 def is_data(name: str, head: bytes, predictions: bool = False) -> bool:
-    """Whether a density that a search found is a crystal's own: not derived from others, not a model's prediction."""
+    """Whether a density is neither derived from others nor predicted by a model; `head` has its first bytes."""
     return not is_derived(name) and (predictions or not is_predicted(name, head))
 
 
-def _sources(given: Iterable[str | Path], predictions: bool) -> Iterator[Source]:
+def _list_sources(given: Iterable[str | Path], predictions: bool) -> Iterator[Source]:
     for item in given:
         text = path_text(item, "a source")
         if text.startswith("@"):
-            yield from _listed(text[1:], predictions)
+            yield from _read_list(text[1:], predictions)
         else:
-            yield from _meant(text, predictions)
+            yield from _expand(text, predictions)
 
 
-def _listed(file: str, predictions: bool) -> Iterator[Source]:
+def _read_list(file: str, predictions: bool) -> Iterator[Source]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the list {file} cannot be read ({error}): give a text file with a path a line") from error
+        raise UsageError(f"the list {file} cannot be read ({error}): give a text file with one path a line") from error
     for line in text.splitlines():
         path, _, id = line.strip().partition("\t")
         if path and not path.startswith("#"):
-            yield from [_with_id(path, id.strip())] if id.strip() else _meant(path, predictions)
+            yield from [_with_id(path, id.strip())] if id.strip() else _expand(path, predictions)
 
 
 def _with_id(path: str, id: str) -> Source:
@@ -97,47 +106,50 @@ def _with_id(path: str, id: str) -> Source:
     return Source(file, id, member, given=True)
 
 
-def _meant(text: str, predictions: bool) -> Iterator[Source]:
+def _expand(text: str, predictions: bool) -> Iterator[Source]:
     file, member = split_member(text)
     if os.path.isdir(text):
-        yield from _all_of([text], text, predictions)
+        yield from _expand_paths([text], text, predictions)
     elif os.path.exists(text):
-        yield _named(text)
+        yield _make_source(text)
     elif member is not None and os.path.exists(file):
         yield Source(file, member_id(member, file), member)
     elif matches := sorted(glob.glob(text, recursive=True)):
-        yield from _all_of(matches, text, predictions)
+        yield from _expand_paths(matches, text, predictions)
     else:
         raise UsageError(f"{text} does not exist: check the path or the pattern")
 
 
-def _all_of(paths: list[str], text: str, predictions: bool) -> Iterator[Source]:
-    """The files among the paths that `text` means and what the folders among them hold; raises UsageError for none."""
+def _expand_paths(paths: list[str], text: str, predictions: bool) -> Iterator[Source]:
+    """The sources of some paths, with those in folders; `text` is what the user gave. Raises UsageError for none."""
     count, left_out = 0, dict[str, str]()
     for path in paths:
-        for source in _searched(path, predictions, left_out) if os.path.isdir(path) else [_named(path)]:
+        for source in _search_folder(path, predictions, left_out) if os.path.isdir(path) else [_make_source(path)]:
             count += 1
             yield source
-    said = told_left_out(text, left_out)
-    if not count and said:
-        raise UsageError(f"{text} holds no density of a crystal's own; {'; '.join(said)}")
+    sentences = describe_left_out(text, left_out)
+    if not count and sentences:
+        raise UsageError(f"{text} holds no density of a crystal's own; {'; '.join(sentences)}")
     if not count:
         raise UsageError(f"{text} holds no file with CHGCAR in its name and none of another density format")
-    for sentence in said:
+    for sentence in sentences:
         log.info("%s", sentence)
 
 
-def told_left_out(text: str, left_out: Mapping[str, str]) -> list[str]:
-    """Sentences on what a search of `text` left out: file -> the quantity that it is, "" for a density not its own."""
+def describe_left_out(text: str, left_out: Mapping[str, str]) -> list[str]:
+    """Sentences on the files that a search of `text` left out; `left_out` has the quantity of each file.
+
+    The quantity is "" for a derived or predicted density.
+    """
     derived = [path for path, quantity in left_out.items() if not quantity]
     others = [f"{path}, {quantity}" for path, quantity in left_out.items() if quantity]
-    said = []
+    sentences = []
     if derived:
         what = "derived or predicted densities in"
-        said.append(f"{what} {text} are left out, name those that you want: {_some(derived)}")
+        sentences.append(f"{what} {text} are left out, name those that you want: {_some(derived)}")
     if others:
-        said.append(f"other quantities than densities in {text} are left out: {_some(others, '; ')}")
-    return said
+        sentences.append(f"other quantities than densities in {text} are left out: {_some(others, '; ')}")
+    return sentences
 
 
 def why_left_out(name: str, head: bytes, predictions: bool = False) -> str | None:
@@ -149,7 +161,9 @@ def why_left_out(name: str, head: bytes, predictions: bool = False) -> str | Non
     grid = vasp or any(f.names.search(name) for key, f in FORMATS.items() if key != "json") or content_is_density(head)
     if grid and (quantity := find_other_quantity(name, head)):
         return quantity
-    if is_part(name) or ((is_density(name) or _looks_like_one(head, name)) and not is_data(name, head, predictions)):
+    if is_part(name) or (
+        (is_density(name) or _has_density_content(head, name)) and not is_data(name, head, predictions)
+    ):
         return ""
     return None
 
@@ -159,11 +173,11 @@ def _some(items: list[str], separator: str = ", ") -> str:
     return separator.join(items[:SHOWN]) + more
 
 
-def _named(path: str, expected: bool = True) -> Source:
+def _make_source(path: str, expected: bool = True) -> Source:
     return Source(path, "" if ARCHIVE.search(path) else default_id(path), expected=expected)
 
 
-def _searched(folder: str, predictions: bool, left_out: dict[str, str]) -> Iterator[Source]:
+def _search_folder(folder: str, predictions: bool, left_out: dict[str, str]) -> Iterator[Source]:
     """The densities in a folder; derived and predicted ones and other quantities go to `left_out` instead."""
     for root, folders, names in os.walk(folder):
         folders.sort()
@@ -174,23 +188,23 @@ def _searched(folder: str, predictions: bool, left_out: dict[str, str]) -> Itera
             if is_coarse(name) and default_id(path) in finer:
                 continue
             if ARCHIVE.search(name):
-                yield _named(path, expected=CHGCAR.search(name) is not None)
+                yield _make_source(path, expected=CHGCAR.search(name) is not None)
                 continue
-            head = b"" if name.startswith("._") or OTHER_VASP_FILES.fullmatch(name) else _head(path)
+            head = b"" if name.startswith("._") or OTHER.fullmatch(name) else _read_head(path)
             if name.startswith("._"):
                 continue
             if (quantity := why_left_out(name, head, predictions)) is not None:
                 left_out[path] = quantity
-            elif is_density(name) or _looks_like_one(head, name):
-                yield _named(path, expected=CHGCAR.search(name) is not None)
+            elif is_density(name) or _has_density_content(head, name):
+                yield _make_source(path, expected=CHGCAR.search(name) is not None)
 
 
-def _head(path: str) -> bytes:
-    """The first bytes of what a file holds, decompressed; b"" where it cannot be read."""
+def _read_head(path: str) -> bytes:
+    """The first bytes of a file after decompression; b"" if it cannot be read."""
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD)
-        for magic, module in PACKED.items():
+        for magic, module in COMPRESSED.items():
             if head.startswith(magic):
                 with module.open(path, "rb") as stream:
                     return bytes(stream.read(HEAD))
@@ -203,12 +217,12 @@ def _head(path: str) -> bytes:
     return head
 
 
-def _looks_like_one(head: bytes, name: str) -> bool:
-    """Whether the content says that it is a density, where the name says nothing."""
-    return not CHG.fullmatch(name) and not find_other_quantity(name, head) and content_is_density(head)
+def _has_density_content(head: bytes, name: str) -> bool:
+    """Whether a file is a density by its content, if its name does not decide."""
+    return not CHG.fullmatch(name) and not other_quantity(name, head) and content_is_density(head)
 
 
 def content_is_density(head: bytes) -> bool:
-    """Whether a file that begins so is of a density format that has a mark; JSON has one where it is pymatgen's."""
+    """Whether a file with these first bytes has a density format that can be recognised; JSON only if pymatgen's."""
     found = [key for key, format in FORMATS.items() if format.looks_like(head)]
     return bool(found) and (found != ["json"] or PYMATGEN.search(head) is not None)

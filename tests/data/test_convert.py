@@ -447,7 +447,7 @@ def test_the_journal_names_failures_and_spares_reading_again(files, tmp_path, mo
     assert sorted(id for line in lines for id in line["ids"]) == IDS
     read_again = []
     monkeypatch.setattr(
-        "ecd_data.conversion.convert_files._of_file", lambda job: read_again.append(job.source.id) or iter(())
+        "ecd_data.conversion.convert_files._convert_file", lambda job: read_again.append(job.source.id) or iter(())
     )
     convert(files, tmp_path / "a.ecd")
     assert read_again == ["cut"]
