@@ -1,1 +1,1 @@
-"""The embedded sample: real densities of 73 crystals from Quantum ESPRESSO, with their recipe, split and tables."""
+"""The embedded sample: densities from Quantum ESPRESSO that the package carries, their recipe, split and report."""

@@ -1,7 +1,4 @@
-"""How far the densities and energies of the sample are from those at converged k meshes.
-
-`python -m ecd_data.sample.convergence` prints a Markdown table of the cells that were computed again.
-"""
+"""The differences between the sample's densities and energies and those at converged k meshes."""
 
 from __future__ import annotations
 
@@ -13,16 +10,16 @@ import numpy as np
 
 from ecd_data.density import Density
 from ecd_data.density_error import eps_mae
-from ecd_data.sample.table import HERE
+from ecd_data.sample.table import SAMPLE_FOLDER
 from ecd_data.store import Store, open_store
 
-CONVERGED = HERE / "converged"
+CONVERGED_STORES = SAMPLE_FOLDER / "converged"
 NAMES = ("pbe", "ood")
-SHOWN = 12  # cells with the largest differences, a row each
+SHOWN = 12  # rows of the table: the cells with the largest differences
 
 
 class Difference(NamedTuple):
-    """What a finer k mesh changes in a cell: eps_mae in percent, the energy in meV/atom, and both meshes."""
+    """The change of a cell by a finer k mesh: eps_mae in percent, the energy in meV/atom, and both meshes [3]."""
 
     id: str
     eps_mae_percent: float
@@ -31,31 +28,31 @@ class Difference(NamedTuple):
     after: tuple[int, ...]
 
 
-def differences(folder: Path = CONVERGED) -> list[Difference]:
-    """The Difference of every cell of the sample that the stores in `folder` have too, largest eps_mae first."""
-    found = [one for name in NAMES if (folder / f"{name}.ecd").is_dir() for one in _of_stores(folder, name)]
+def find_differences(folder: Path = CONVERGED_STORES) -> list[Difference]:
+    """The Difference of every cell in the stores in `folder` from the sample's, with the largest eps_mae first."""
+    found = [one for name in NAMES if (folder / f"{name}.ecd").is_dir() for one in _compare_stores(folder, name)]
     return sorted(found, key=lambda one: -one.eps_mae_percent)
 
 
-def _of_stores(folder: Path, name: str) -> Iterator[Difference]:
-    before, after = open_store(HERE / f"{name}.ecd"), open_store(folder / f"{name}.ecd")
-    return (_of_cell(id, before, after) for id in after.ids)
+def _compare_stores(folder: Path, name: str) -> Iterator[Difference]:
+    before, after = open_store(SAMPLE_FOLDER / f"{name}.ecd"), open_store(folder / f"{name}.ecd")
+    return (_compare_cell(id, before, after) for id in after.ids)
 
 
-def _of_cell(id: str, before: Store, after: Store) -> Difference:
+def _compare_cell(id: str, before: Store, after: Store) -> Difference:
     old, new = before[id], after[id]
-    finer = _energy(new) - _energy(old)
+    finer = _energy_of(new) - _energy_of(old)
     meshes = (tuple(rho.meta["settings"]["kmesh"]) for rho in (old, new))
     error = eps_mae(old if old.shape == new.shape else old.resample(new.shape), new)
     return Difference(id, 100 * error, 1000 * finer / len(new.crystal), *meshes)
 
 
-def _energy(rho: Density) -> float:
+def _energy_of(rho: Density) -> float:
     return float(rho.meta["properties"]["energy_eV"])
 
 
-def table(found: list[Difference]) -> str:
-    """The differences as Markdown: the largest ones, a row each, under a line of means."""
+def make_convergence_table(found: list[Difference]) -> str:
+    """The differences as Markdown: a line of means, and a table with a row for each of the largest ones."""
     errors = np.array([one.eps_mae_percent for one in found])
     energies = np.abs([one.energy_mev_atom for one in found])
     lines = [
@@ -69,7 +66,3 @@ def table(found: list[Difference]) -> str:
         before, after = ("x".join(map(str, mesh)) for mesh in (one.before, one.after))
         lines.append(f"| {one.id} | {before} | {after} | {one.eps_mae_percent:.3f} % | {one.energy_mev_atom:+.1f} |")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(table(differences()))

@@ -1,15 +1,14 @@
-"""The pictures of docs/sample.md: `python -m ecd_data.sample.figures DIR`."""
+"""The pictures of the sample's report."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ecd_data.errors import MissingDependencyError
-from ecd_data.sample.table import HERE, indexes
+from ecd_data.sample.table import SAMPLE_FOLDER, read_indexes
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -17,10 +16,22 @@ if TYPE_CHECKING:
 GAP_PICTURE, COST_PICTURE = "sample_gaps.png", "sample_costs.png"
 
 
-def draw(out: Path, folder: Path = HERE) -> list[Path]:
-    """Draws gaps against experiment and CPU seconds against electrons, as the paper's Figures 7 and 5 do; the paths.
+def draw(out: Path, folder: Path = SAMPLE_FOLDER) -> list[Path]:
+    """The paths of two pictures: gaps against measured ones, and CPU seconds against electrons.
 
-    Raises MissingDependencyError without matplotlib.
+    They correspond to the paper's Figures 7 and 5.
+
+    Parameters
+    ----------
+    out
+        Folder for the pictures.
+    folder
+        Folder with the stores of the sample.
+
+    Raises
+    ------
+    MissingDependencyError
+        matplotlib is not installed.
     """
     import pandas as pd
 
@@ -29,10 +40,10 @@ def draw(out: Path, folder: Path = HERE) -> list[Path]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError("plots need matplotlib: pip install 'ecd-data[plot]'") from error
-    frames = indexes(folder)
+    frames = read_indexes(folder)
     sets = {"PBE": pd.concat([frames["pbe"], frames["ood"]]), "HSE06": frames["hse"]}
     paths = []
-    for name, panel in ((GAP_PICTURE, _gaps), (COST_PICTURE, _costs)):
+    for name, panel in ((GAP_PICTURE, _plot_gaps), (COST_PICTURE, _plot_costs)):
         figure = Figure(figsize=(5.5, 4.5), layout="constrained")
         FigureCanvasAgg(figure)
         panel(figure.subplots(), sets)
@@ -41,7 +52,7 @@ def draw(out: Path, folder: Path = HERE) -> list[Path]:
     return paths
 
 
-def _gaps(ax, sets: dict[str, DataFrame]) -> None:
+def _plot_gaps(ax, sets: dict[str, DataFrame]) -> None:
     from ecd_data.release.split_files import read_gaps
 
     measured = {row["sample_id"]: float(row["gap_exp_eV"]) for row in read_gaps() if row["sample_id"]}
@@ -56,14 +67,8 @@ def _gaps(ax, sets: dict[str, DataFrame]) -> None:
     ax.legend(frameon=False)
 
 
-def _costs(ax, sets: dict[str, DataFrame]) -> None:
+def _plot_costs(ax, sets: dict[str, DataFrame]) -> None:
     for (name, frame), marker in zip(sets.items(), "os", strict=True):
         ax.scatter(frame["nelect"], frame["cpu_seconds"], s=12, marker=marker, label=name)
     ax.set(xlabel="valence electrons in the cell", ylabel="CPU seconds", yscale="log")
     ax.legend(frameon=False)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m ecd_data.sample.figures", description=__doc__)
-    parser.add_argument("out", type=Path, help="folder for the pictures")
-    print("\n".join(map(str, draw(parser.parse_args().out))))

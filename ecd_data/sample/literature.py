@@ -1,4 +1,4 @@
-"""The sample against published numbers: `python -m ecd_data.sample.literature` prints the tables of docs/sample.md."""
+"""The comparison of the sample with published numbers, as tables of its report."""
 
 from __future__ import annotations
 
@@ -10,81 +10,80 @@ from typing import Any
 import numpy as np
 
 from ecd_data.release.split_files import read_gaps
-from ecd_data.sample.cells import structures
-from ecd_data.sample.table import HERE, indexes, markdown, sample_formation_energies
+from ecd_data.sample.cells import load_structures
+from ecd_data.sample.table import SAMPLE_FOLDER, compute_formation_energies, make_markdown_table, read_indexes
 
-KJ_MOL = 96.4853  # kJ/mol in one eV a formula unit
+KJ_MOL = 96.4853  # one eV for each formula unit, in kJ/mol
 
 
-def published() -> dict[str, dict[str, float]]:
-    """Published numbers by kind and id: gaps in eV, Å^3/atom, lattice constants in Å, enthalpies in kJ/mol."""
+def read_literature() -> dict[str, dict[str, float]]:
+    """Published numbers by kind and id: gaps (eV), volumes (Å^3/atom), lattice constants (Å), enthalpies (kJ/mol)."""
     return json.loads(files("ecd_data.sample").joinpath("literature.json").read_text())
 
 
-def comparison(folder: Path = HERE) -> str:
-    """The tables as Markdown: gaps, formation energies, volumes and lattice constants; ours and published."""
+def make_literature_tables(folder: Path = SAMPLE_FOLDER) -> str:
+    """The tables as Markdown: gaps, formation energies, volumes and lattice constants, ours and published ones."""
     relaxed = json.loads((folder / "relaxed.json").read_text())
-    return "\n\n".join([_gaps(folder), _formation(folder), _volumes(relaxed), _lattice_constants(relaxed)])
+    return "\n\n".join(
+        [_gap_table(folder), _formation_table(folder), _volume_table(relaxed), _lattice_constant_table(relaxed)]
+    )
 
 
-def _gaps(folder: Path) -> str:
+def _gap_table(folder: Path) -> str:
     import pandas as pd
 
-    frames, known = indexes(folder), published()
+    frames, literature = read_indexes(folder), read_literature()
     ours = {"gaps_pbe": pd.concat([frames["pbe"], frames["ood"]])["gap_eV"], "gaps_hse06": frames["hse"]["gap_eV"]}
     measured = {row["sample_id"]: row["gap_exp_eV"] for row in read_gaps()}
     rows: list[list[str]] = []
     differences: dict[str, list[float]] = {kind: [] for kind in ours}
-    for id in sorted(set(known["gaps_pbe"]) | set(known["gaps_hse06"])):
+    for id in sorted(set(literature["gaps_pbe"]) | set(literature["gaps_hse06"])):
         row = [id]
         for kind, gaps in ours.items():
-            both = id in gaps and id in known[kind]
-            row += [f"{gaps[id]:.2f}" if id in gaps else "", f"{known[kind][id]:.2f}" if id in known[kind] else ""]
-            differences[kind] += [abs(gaps[id] - known[kind][id])] if both else []
+            published = literature[kind]
+            both = id in gaps and id in published
+            row += [f"{gaps[id]:.2f}" if id in gaps else "", f"{published[id]:.2f}" if id in published else ""]
+            differences[kind] += [abs(gaps[id] - published[id])] if both else []
         rows.append([*row, measured.get(id, "")])
     mean = {kind: f"{np.mean(found):.2f} ({len(found)})" for kind, found in differences.items()}
     rows.append(["mean difference", "", mean["gaps_pbe"], "", mean["gaps_hse06"], ""])
-    return markdown(["gap, eV", "PBE", "VASP PBE", "HSE06", "published HSE06", "measured"], rows)
+    return make_markdown_table(["gap, eV", "PBE", "VASP PBE", "HSE06", "published HSE06", "measured"], rows)
 
 
-def _formation(folder: Path) -> str:
-    ours = sample_formation_energies(folder)
+def _formation_table(folder: Path) -> str:
+    ours = compute_formation_energies(folder)
     rows, differences = [], []
-    for id, enthalpy in published()["formation_enthalpies"].items():
+    for id, enthalpy in read_literature()["formation_enthalpies"].items():
         if id in ours:
-            measured = enthalpy / KJ_MOL / formula_atoms(id)
+            measured = enthalpy / KJ_MOL / count_formula_atoms(id)
             differences.append(ours[id] - measured)
             rows.append([id, f"{ours[id]:.2f}", f"{measured:.2f}", f"{differences[-1]:+.2f}"])
     rows.append([f"mean of {len(rows)}", "", "", f"{np.mean(differences):+.2f}"])
-    return markdown(["formation energy, eV/atom", "PBE", "measured, 298 K", "difference"], rows)
+    return make_markdown_table(["formation energy, eV/atom", "PBE", "measured, 298 K", "difference"], rows)
 
 
-def formula_atoms(id: str) -> int:
-    """The atoms in one reduced formula unit of a crystal of the sample."""
-    numbers = structures()[id]["numbers"]
+def count_formula_atoms(id: str) -> int:
+    """The number of atoms in one reduced formula unit of a crystal of the sample."""
+    numbers = load_structures()[id]["numbers"]
     return len(numbers) // int(np.gcd.reduce([numbers.count(z) for z in set(numbers)]))
 
 
-def _volumes(relaxed: dict[str, Any]) -> str:
+def _volume_table(relaxed: dict[str, Any]) -> str:
     rows = []
-    for id, volume in published()["volumes"].items():
+    for id, volume in read_literature()["volumes"].items():
         found = abs(np.linalg.det(relaxed[id]["lattice"])) / len(relaxed[id]["numbers"])
         rows.append([id, f"{found:.2f}", f"{volume:.2f}", f"{100 * (found / volume - 1):+.1f} %"])
-    return markdown(["volume, Å^3/atom", "PBE", "WIEN2k, PBE", "difference"], rows)
+    return make_markdown_table(["volume, Å^3/atom", "PBE", "WIEN2k, PBE", "difference"], rows)
 
 
-def _lattice_constants(relaxed: dict[str, Any]) -> str:
+def _lattice_constant_table(relaxed: dict[str, Any]) -> str:
     rows = []
-    for id, constant in published()["lattice_constants"].items():
-        found = conventional(relaxed[id]["lattice"])
+    for id, constant in read_literature()["lattice_constants"].items():
+        found = cubic_constant(relaxed[id]["lattice"])
         rows.append([id, f"{found:.3f}", f"{constant:.3f}", f"{100 * (found / constant - 1):+.1f} %"])
-    return markdown(["lattice constant, Å", "PBE", "published, PBE", "difference"], rows)
+    return make_markdown_table(["lattice constant, Å", "PBE", "published, PBE", "difference"], rows)
 
 
-def conventional(lattice: list[list[float]]) -> float:
+def cubic_constant(lattice: list[list[float]]) -> float:
     """The cubic lattice constant of a primitive face-centred cell in Å."""
     return float(np.cbrt(4 * abs(np.linalg.det(lattice))))
-
-
-if __name__ == "__main__":
-    print(comparison())

@@ -1,4 +1,4 @@
-"""The k meshes at which the densities of the sample are converged: one rule for every cell."""
+"""The rule for converged k meshes of the sample's cells."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ Record = dict[str, Any]
 
 
 def converged_kmesh(lattice: Any, narrow_gap: bool) -> list[int]:
-    """The Gamma-centred mesh [3] of a cell with that lattice [3, 3] in Å.
+    """The Gamma-centred mesh [3] of a cell: points at most 0.04 x 2 pi / Å apart.
 
-    Points are at most 0.04 x 2 pi / Å apart. narrow_gap: the crystal is a metal or has a PBE gap below 1 eV; then they
-    are at most 0.025 x 2 pi / Å apart and their number along each axis is even.
+    Parameters
+    ----------
+    lattice
+        Lattice vectors as rows [3, 3] in Å.
+    narrow_gap
+        Whether the crystal is a metal or has a PBE gap below 1 eV. Then points are at most 0.025 x 2 pi / Å apart, and
+        their number along each axis is even.
     """
     lengths = np.linalg.norm(np.linalg.inv(np.array(lattice)), axis=0)  # of the reciprocal vectors, without 2 pi
     spacing = NARROW_KSPACING if narrow_gap else KSPACING
@@ -27,10 +32,10 @@ def converged_kmesh(lattice: Any, narrow_gap: bool) -> list[int]:
 
 
 def refine_meshes(records: Mapping[str, Record]) -> dict[str, Record]:
-    """The records with converged k meshes by id, those that take least time first.
+    """The records with converged k meshes by id, the cheapest first.
 
-    A cell that was made of another crystal has the mesh density of that crystal, whatever its own gap is, so that both
-    can be compared. Molecules in a box keep their single k point.
+    A derived cell has the mesh density of its crystal, whatever its own gap is, so that both can be compared. Molecules
+    in a box keep their single k point.
     """
     found = {id: record | {"kmesh": _kmesh(record)} for id, record in records.items()}
     return dict(sorted(found.items(), key=lambda item: (_estimate_work(item[1]), item[0])))
@@ -43,5 +48,5 @@ def _kmesh(record: Record) -> list[int]:
 
 
 def _estimate_work(record: Record) -> float:
-    """What a run costs, up to a factor: k points times the cube of the number of atoms."""
+    """The cost of a run up to a factor: k points times the cube of the number of atoms, less with symmetry."""
     return float(np.prod(record["kmesh"])) * len(record["numbers"]) ** 3 * (0.2 if record.get("symmetry", True) else 1)

@@ -1,4 +1,4 @@
-"""The sample from nothing: `python -m ecd_data.sample.recipe --out DIR` computes its stores again."""
+"""The recipe of the sample: `python -m ecd_data.sample.recipe --out DIR` computes its stores again."""
 
 from __future__ import annotations
 
@@ -10,34 +10,45 @@ from pathlib import Path
 from typing import Any
 
 from ecd_data.dft import RelaxReport, RunReport, relax, run
-from ecd_data.sample.cells import cells, hybrids, structures
-from ecd_data.sample.literature import published
+from ecd_data.sample.cells import load_structures, make_cells, select_hybrids
+from ecd_data.sample.literature import read_literature
 from ecd_data.sample.meshes import refine_meshes
-from ecd_data.sample.split import manifest, write_manifest
-from ecd_data.sample.table import HERE, STORES, tables
+from ecd_data.sample.split import make_manifest, write_manifest
+from ecd_data.sample.table import STORES
 
 
-def records_of(store: str) -> dict[str, dict[str, Any]]:
-    """The records of the cells that a store of the sample has ("pbe", "ood", "elements" or "hse"), by id."""
+def read_records(store: str) -> dict[str, dict[str, Any]]:
+    """The records by id of the cells in a store of the sample: "pbe", "ood", "elements" or "hse"."""
     if store == "hse":
-        return hybrids()
+        return select_hybrids()
     if store == "elements":
         return json.loads(files("ecd_data.sample").joinpath("elements.json").read_text())
-    parts = manifest()[store]
+    parts = make_manifest()[store]
     inside = {id for part in ("train", "validation", "test") for id in parts[part]}
-    return {id: record for id, record in cells().items() if id in inside}
+    return {id: record for id, record in make_cells().items() if id in inside}
 
 
 def refine_sample(
     out: Path, work: Path | None = None, processes: int = 1, pseudo: Path | None = None, pwx: Path | None = None
 ) -> dict[str, RunReport]:
-    """Computes the PBE stores `pbe.ecd`, `ood.ecd` and `elements.ecd` in a folder at converged k meshes.
+    """A report for each of the PBE stores `pbe.ecd`, `ood.ecd` and `elements.ecd`, computed at converged k meshes.
 
-    Returns a report for each; a second call continues.
+    A second call continues an interrupted one.
+
+    Parameters
+    ----------
+    out
+        Folder for the stores.
+    work
+        Folder that keeps the engine's files.
+    processes
+        Number of engine runs at the same time.
+    pseudo, pwx
+        The pseudopotentials and the program, as in `ecd_data.dft.setup`.
     """
     return {
         name: run(
-            refine_meshes(records_of(name)),
+            refine_meshes(read_records(name)),
             out / f"{name}.ecd",
             restart=name != "elements",
             processes=processes,
@@ -53,15 +64,16 @@ def refine_sample(
 def make_sample(
     out: Path, work: Path | None = None, processes: int = 1, pseudo: Path | None = None, pwx: Path | None = None
 ) -> dict[str, RunReport | RelaxReport]:
-    """Computes `pbe.ecd`, `ood.ecd`, `elements.ecd` and `hse.ecd` in a folder, with the split and relaxed cells beside.
+    """A report for each of `pbe.ecd`, `ood.ecd`, `elements.ecd`, `hse.ecd` and the relaxed cells, computed in a folder.
 
-    Returns a report for each; a second call continues.
+    The folder gets splits.json too. A second call continues an interrupted one. The arguments are those of
+    `refine_sample`.
     """
     reports: dict[str, RunReport | RelaxReport] = {}
     for name in STORES:
         functional = "hse" if name == "hse" else "pbe"
         reports[name] = run(
-            records_of(name),
+            read_records(name),
             out / f"{name}.ecd",
             functional,
             restart=name in ("pbe", "ood"),
@@ -70,32 +82,31 @@ def make_sample(
             pwx=pwx,
             work=work / functional if work is not None else None,
         )
-    known = {id: structures()[id] for kind in ("volumes", "lattice_constants") for id in published()[kind]}
-    kept = work / "relax" if work is not None else None
-    reports["relaxed"] = relax(known, out / "relaxed.json", processes=processes, pseudo=pseudo, pwx=pwx, work=kept)
+    kinds, structures = ("volumes", "lattice_constants"), load_structures()
+    compared = {id: structures[id] for kind in kinds for id in read_literature()[kind]}
+    relax_work = work / "relax" if work is not None else None
+    reports["relaxed"] = relax(
+        compared, out / "relaxed.json", processes=processes, pseudo=pseudo, pwx=pwx, work=relax_work
+    )
     write_manifest(out / "splits.json")
     return reports
 
 
 def main() -> None:
-    """The command line: compute the stores, or print the tables of docs/sample.md."""
+    """Compute the stores from the command line."""
     parser = argparse.ArgumentParser(prog="python -m ecd_data.sample.recipe", description=__doc__)
     task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("--out", type=Path, help="compute the stores in this folder, or continue there")
-    task.add_argument("--refine", type=Path, help="the PBE stores at converged k meshes, in this folder")
-    task.add_argument("--table", action="store_true", help="print what the embedded sample holds")
-    parser.add_argument("--work", type=Path, help="keep the engine's files here")
-    parser.add_argument("--pseudo", type=Path, help="folder of pseudopotentials instead of the cache")
-    parser.add_argument("--processes", type=int, default=1, help="engine runs at a time")
-    given = parser.parse_args()
-    if given.table:
-        print(tables(HERE))
-        return
+    task.add_argument("--out", type=Path, help="compute all stores in this folder, or continue there")
+    task.add_argument("--refine", type=Path, help="compute the PBE stores at converged k meshes in this folder")
+    parser.add_argument("--work", type=Path, help="folder that keeps the engine's files")
+    parser.add_argument("--pseudo", type=Path, help="folder of pseudopotentials in place of the cache")
+    parser.add_argument("--processes", type=int, default=1, help="number of engine runs at the same time")
+    options = parser.parse_args()
     reports: Mapping[str, RunReport | RelaxReport]
-    if given.refine:
-        reports = refine_sample(given.refine, given.work, given.processes, given.pseudo)
+    if options.refine:
+        reports = refine_sample(options.refine, options.work, options.processes, options.pseudo)
     else:
-        reports = make_sample(given.out, given.work, given.processes, given.pseudo)
+        reports = make_sample(options.out, options.work, options.processes, options.pseudo)
     for name, report in reports.items():
         print(f"{name}: {report}")
 

@@ -1,4 +1,4 @@
-"""The split of the sample: a rule on formulas, structure types and ids alone, fixed before any model was trained."""
+"""The split of the sample: a rule on formulas, structure types and ids, which was fixed before any training."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 from ecd_data.crystal import SYMBOLS
 from ecd_data.release.formula import TERM, reduce_formula
-from ecd_data.sample.cells import cells, hybrids, parent_of
+from ecd_data.sample.cells import make_cells, parent_of, select_hybrids
 
 MANIFEST = Path(__file__).with_name("splits.json")
-HELD_OUT = 12
-MIN_OTHERS = 2
+HELD_OUT = 12  # compositions in test_compositions
+MIN_OTHERS = 2  # training formulas that must have each element of a composition that is held out
 RULE = (
     "First edition. Compositions: visit the reduced formulas in order of sha256(formula); one is held out, with all its"
     f" cells, if each of its elements occurs in at least {MIN_OTHERS} other formulas that stay, until {HELD_OUT} are"
@@ -39,7 +39,7 @@ Split = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Cell:
-    """What the rule knows of a cell: its reduced formula, structure type, edition, and the crystal it was made of."""
+    """The facts of a cell that the rule uses: reduced formula, structure type, edition, id of its pristine crystal."""
 
     formula: str
     prototype: str
@@ -53,24 +53,33 @@ class Cell:
 
     @property
     def pairs(self) -> set[tuple[str, ...]]:
-        """Every two of the elements."""
+        """All pairs of the elements, sorted."""
         return set(combinations(sorted(self.elements), 2))
 
 
-def splits_of(sample: Mapping[str, Cell], hybrid: Set[str]) -> dict[str, Split]:
-    """The parts {"pbe": ..., "ood": ..., "hse": ...} of cells by id, `hybrid` being the ids with HSE06; sorted."""
-    first = {id: cell for id, cell in sample.items() if cell.edition == 1 and _natural(id, cell)}
-    held_out = held_out_compositions({cell.formula for cell in first.values()})
-    places = _first_edition(first, held_out)
-    trained = {element for id, cell in first.items() if places[id] == "train" for element in cell.elements}
-    places |= _second_edition({id: c for id, c in sample.items() if id not in first}, first, trained, held_out)
-    hse = _hybrid_places({id: sample[id].formula for id in hybrid}, places)
-    inside = {id: place for id, place in places.items() if place not in OOD}
-    return {"pbe": _parts(inside), "ood": _parts(dict(places.items() - inside.items())), "hse": _parts(hse)}
+def make_splits(sample: Mapping[str, Cell], hybrid: Set[str]) -> dict[str, Split]:
+    """The sorted ids by part of each set: {"pbe": ..., "ood": ..., "hse": ...}.
+
+    Parameters
+    ----------
+    sample
+        All cells by id.
+    hybrid
+        The ids of cells with HSE06.
+    """
+    first = {id: cell for id, cell in sample.items() if cell.edition == 1 and _is_first_edition(id, cell)}
+    held_out = find_held_out_compositions({cell.formula for cell in first.values()})
+    parts = _split_first_edition(first, held_out)
+    trained = {element for id, cell in first.items() if parts[id] == "train" for element in cell.elements}
+    parts |= _split_second_edition({id: c for id, c in sample.items() if id not in first}, first, trained, held_out)
+    hse = _split_hybrids({id: sample[id].formula for id in hybrid}, parts)
+    pbe = {id: part for id, part in parts.items() if part not in OOD}
+    ood = {id: part for id, part in parts.items() if part in OOD}
+    return {"pbe": _list_parts(pbe), "ood": _list_parts(ood), "hse": _list_parts(hse)}
 
 
-def held_out_compositions(formulas: set[str]) -> set[str]:
-    """The formulas held out; each of their elements occurs in two or more of the others."""
+def find_held_out_compositions(formulas: set[str]) -> set[str]:
+    """The formulas that are held out; each of their elements occurs in two or more of the other formulas."""
     taken: set[str] = set()
     for formula in sorted(formulas, key=_hash):
         others = [elements_of(f) for f in formulas - taken - {formula}]
@@ -81,59 +90,57 @@ def held_out_compositions(formulas: set[str]) -> set[str]:
     return taken
 
 
-def _natural(id: str, cell: Cell) -> bool:
-    """Whether the first edition has the cell: crystals and their displaced cells."""
+def _is_first_edition(id: str, cell: Cell) -> bool:
+    """Whether the first edition has the cell: it has pristine crystals and displaced cells."""
     return cell.parent == id or id.startswith(f"{cell.parent}-d")
 
 
-def _first_edition(first: Mapping[str, Cell], held_out: set[str]) -> dict[str, str]:
-    places: dict[str, str] = {}
+def _split_first_edition(first: Mapping[str, Cell], held_out: set[str]) -> dict[str, str]:
+    parts: dict[str, str] = {}
     displaced: dict[str, list[str]] = {}
     for id, cell in first.items():
         if cell.formula in held_out:
-            places[id] = "test_compositions"
+            parts[id] = "test_compositions"
         elif cell.parent == id:
-            places[id] = "train"
+            parts[id] = "train"
         else:
             displaced.setdefault(cell.formula, []).append(id)
     for ids in displaced.values():
         for rank, id in enumerate(sorted(ids, key=_hash)):
-            places[id] = ("test_geometries", "validation")[rank] if rank < 2 else "train"
-    return places
+            parts[id] = ("test_geometries", "validation")[rank] if rank < 2 else "train"
+    return parts
 
 
-def _second_edition(
+def _split_second_edition(
     second: Mapping[str, Cell], first: Mapping[str, Cell], trained: set[str], held_out: set[str]
 ) -> dict[str, str]:
-    known = {cell.prototype for cell in first.values()}
-    staying_types = known | {cell.prototype for cell in second.values() if not cell.elements <= trained}
-    places = {id: "test_types" for id, cell in second.items() if cell.prototype not in staying_types}
-    staying = {
+    first_types = {cell.prototype for cell in first.values()}
+    train_types = first_types | {cell.prototype for cell in second.values() if not cell.elements <= trained}
+    parts = {id: "test_types" for id, cell in second.items() if cell.prototype not in train_types}
+    train = {
         id: cell
         for id, cell in second.items()
-        if id not in places and (cell.prototype not in known or not cell.elements <= trained)
+        if id not in parts and (cell.prototype not in first_types or not cell.elements <= trained)
     }
-    shown = {pair for cell in [*first.values(), *staying.values()] for pair in cell.pairs}
+    seen_pairs = {pair for cell in [*first.values(), *train.values()] for pair in cell.pairs}
     for id, cell in second.items():
-        if id in places:
+        if id in parts:
             continue
-        stays = "test_compositions" if cell.formula in held_out else "train"
-        places[id] = stays if cell.pairs <= shown else "test_pairs"
-    return places
+        part = "test_compositions" if cell.formula in held_out else "train"
+        parts[id] = part if cell.pairs <= seen_pairs else "test_pairs"
+    return parts
 
 
-def _hybrid_places(formulas: Mapping[str, str], places: Mapping[str, str]) -> dict[str, str]:
-    outside = {id: places[id] for id in formulas if places[id] in ("test_compositions", *OOD)}
-    staying = sorted(
-        {f for id, f in formulas.items() if id not in outside}, key=lambda formula: _hash(f"hse:{formula}")
-    )
-    validation = set(staying[: max(2, len(staying) // 8)])
-    inside = {id: "validation" if f in validation else "train" for id, f in formulas.items() if id not in outside}
-    return outside | inside
+def _split_hybrids(formulas: Mapping[str, str], parts: Mapping[str, str]) -> dict[str, str]:
+    test = {id: parts[id] for id in formulas if parts[id] in ("test_compositions", *OOD)}
+    others = sorted({f for id, f in formulas.items() if id not in test}, key=lambda formula: _hash(f"hse:{formula}"))
+    validation = set(others[: max(2, len(others) // 8)])
+    rest = {id: "validation" if f in validation else "train" for id, f in formulas.items() if id not in test}
+    return test | rest
 
 
-def _parts(places: Mapping[str, str]) -> Split:
-    parts = {part: sorted(id for id, place in places.items() if place == part) for part in PARTS}
+def _list_parts(part_of: Mapping[str, str]) -> Split:
+    parts = {part: sorted(id for id, other in part_of.items() if other == part) for part in PARTS}
     parts["test"] = sorted(id for part in PARTS if part.startswith("test_") for id in parts[part])
     return parts
 
@@ -147,8 +154,8 @@ def elements_of(formula: str) -> frozenset[str]:
     return frozenset(element for element, _ in TERM.findall(formula))
 
 
-def sample_cells() -> dict[str, Cell]:
-    """What the rule knows of every cell of the sample, by id."""
+def describe_cells() -> dict[str, Cell]:
+    """The facts of every cell of the sample by id."""
     return {
         id: Cell(
             reduce_formula("".join(SYMBOLS[z] for z in record["numbers"])),
@@ -156,22 +163,22 @@ def sample_cells() -> dict[str, Cell]:
             record["edition"],
             parent_of(id),
         )
-        for id, record in cells().items()
+        for id, record in make_cells().items()
     }
 
 
-def manifest() -> dict[str, Any]:
-    """The contents of splits.json: the rule, the parts of all sets, and the SHA-256 of the parts as compact JSON."""
-    parts = splits_of(sample_cells(), set(hybrids()))
-    return {"rule": RULE, "sha256": parts_sha256(parts), **parts}
+def make_manifest() -> dict[str, Any]:
+    """The contents of splits.json: the rule, the parts of all sets, and the SHA-256 of the parts."""
+    parts = make_splits(describe_cells(), set(select_hybrids()))
+    return {"rule": RULE, "sha256": hash_parts(parts), **parts}
 
 
-def parts_sha256(parts: Mapping[str, Split]) -> str:
+def hash_parts(parts: Mapping[str, Split]) -> str:
     """The SHA-256 of the parts of the three sets, as compact JSON with sorted keys."""
     sets = {name: parts[name] for name in ("pbe", "hse", "ood")}
     return _hash(json.dumps(sets, sort_keys=True, separators=(",", ":")))
 
 
 def write_manifest(path: Path = MANIFEST) -> None:
-    """Writes splits.json anew."""
-    path.write_text(json.dumps(manifest(), indent=1) + "\n")
+    """Write splits.json."""
+    path.write_text(json.dumps(make_manifest(), indent=1) + "\n")

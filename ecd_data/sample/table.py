@@ -1,4 +1,4 @@
-"""The tables of docs/sample.md, from the stores themselves."""
+"""The tables of the sample's contents for its report, made from the stores themselves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecd_data.dft.formation import elemental_energies, formation_energies
-from ecd_data.sample.cells import cells, parent_of, structures
-from ecd_data.sample.split import manifest
+from ecd_data.sample.cells import load_structures, make_cells, parent_of
+from ecd_data.sample.split import make_manifest
 from ecd_data.store import open_store
 
 if TYPE_CHECKING:
@@ -16,47 +16,49 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
-HERE = Path(__file__).parent
+SAMPLE_FOLDER = Path(__file__).parent
 STORES = ("pbe", "ood", "elements", "hse")
-MADE = {"d": "displaced", "s": "strained", "x": "supercells"}
+DERIVED_KINDS = {"d": "displaced", "s": "strained", "x": "supercells"}
 
 
-def indexes(folder: Path = HERE) -> dict[str, DataFrame]:
-    """The index of each store of the sample in a folder, by id."""
+def read_indexes(folder: Path = SAMPLE_FOLDER) -> dict[str, DataFrame]:
+    """The index of each store of the sample in a folder, with ids as row labels."""
     return {name: open_store(folder / f"{name}.ecd").index.set_index("id") for name in STORES}
 
 
-def tables(folder: Path = HERE) -> str:
-    """The contents of the stores in a folder, as Markdown: totals, kinds, prototypes and costs, a row a crystal."""
+def make_content_tables(folder: Path = SAMPLE_FOLDER) -> str:
+    """The tables of contents as Markdown: totals, kinds, prototypes, costs, and one with a row for each crystal."""
     import pandas as pd
 
-    frames = indexes(folder)
+    frames = read_indexes(folder)
     pbe = pd.concat([frames["pbe"], frames["ood"]])
     crystals = pbe[[parent_of(str(id)) == id for id in pbe.index]]
-    parts = [_totals(folder, frames), _kinds(crystals), _prototypes(crystals), _costs(frames)]
-    return "\n\n".join([*parts, _rows(folder, crystals, pbe, frames["hse"])])
+    parts = [_total_table(folder, frames), _kind_table(crystals), _prototype_table(crystals), _cost_table(frames)]
+    return "\n\n".join([*parts, _crystal_table(folder, crystals, pbe, frames["hse"])])
 
 
-def markdown(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+def make_markdown_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def _totals(folder: Path, frames: dict[str, DataFrame]) -> str:
+def _total_table(folder: Path, frames: dict[str, DataFrame]) -> str:
     rows = []
     for name, frame in frames.items():
         made = Counter(id.removeprefix(parent_of(id))[1:2] for id in frame.index)
         elements = {element for row in frame["elements"] for element in row}
         size = sum(path.stat().st_size for path in (folder / f"{name}.ecd").rglob("*") if path.is_file())
         hours = frame["cpu_seconds"].sum() / 3600
-        kinds = [made[""], *(made[letter] for letter in MADE)]
+        kinds = [made[""], *(made[letter] for letter in DERIVED_KINDS)]
         rows.append([name, len(frame), *kinds, len(elements), f"{size / 1e6:.2f}", f"{hours:.2f}"])
-    return markdown(["store", "densities", "pristine", *MADE.values(), "elements", "MB", "CPU hours"], rows)
+    return make_markdown_table(
+        ["store", "densities", "pristine", *DERIVED_KINDS.values(), "elements", "MB", "CPU hours"], rows
+    )
 
 
-def _kinds(crystals: DataFrame) -> str:
-    records = structures()
+def _kind_table(crystals: DataFrame) -> str:
+    records = load_structures()
 
     def kind(id: str) -> str:
         if crystals.loc[id, "spin"]:
@@ -66,19 +68,21 @@ def _kinds(crystals: DataFrame) -> str:
         gap = crystals.loc[id, "gap_eV"]
         return "no or tiny PBE gap (< 0.2 eV)" if gap < 0.2 else "PBE gap to 2 eV" if gap < 2 else "PBE gap above 2 eV"
 
-    return markdown(["kind", "crystals"], sorted(Counter(map(kind, crystals.index)).items()))
+    return make_markdown_table(["kind", "crystals"], sorted(Counter(map(kind, crystals.index)).items()))
 
 
-def _prototypes(crystals: DataFrame) -> str:
+def _prototype_table(crystals: DataFrame) -> str:
     groups: dict[str, list[str]] = {}
-    for id, record in structures().items():
+    for id, record in load_structures().items():
         if id in crystals.index:
             groups.setdefault(record["prototype"], []).append(id.split("_")[0])
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
-    return markdown(["prototype", "crystals", ""], [[p, len(names), ", ".join(names)] for p, names in ordered])
+    return make_markdown_table(
+        ["prototype", "crystals", ""], [[p, len(names), ", ".join(names)] for p, names in ordered]
+    )
 
 
-def _costs(frames: dict[str, DataFrame]) -> str:
+def _cost_table(frames: dict[str, DataFrame]) -> str:
     rows = []
     for name, label in (("pbe", "PBE"), ("ood", "PBE, ood"), ("hse", "HSE06")):
         seconds, steps = frames[name]["cpu_seconds"], frames[name]["scf_steps"]
@@ -87,25 +91,25 @@ def _costs(frames: dict[str, DataFrame]) -> str:
         longest = f"{seconds.max():.0f} ({seconds.idxmax()})"
         rows.append([label, f"{seconds.median():.0f}", longest, f"{steps.median():.0f}", restart])
     header = ["", "CPU seconds, median", "most", "SCF steps, median", "from the density itself, median"]
-    return markdown(header, rows)
+    return make_markdown_table(header, rows)
 
 
-def sample_formation_energies(folder: Path = HERE) -> dict[str, float]:
-    """The PBE formation energy of every cell of the sample in eV/atom, by id, against its own elements."""
+def compute_formation_energies(folder: Path = SAMPLE_FOLDER) -> dict[str, float]:
+    """The PBE formation energies of the sample's cells in eV/atom by id, relative to the sample's own elements."""
     stores = {name: open_store(folder / f"{name}.ecd") for name in ("pbe", "ood", "elements")}
     references = elemental_energies(stores.values())
     return formation_energies(stores["pbe"], references) | formation_energies(stores["ood"], references)
 
 
-def _rows(folder: Path, crystals: DataFrame, pbe: DataFrame, hse: DataFrame) -> str:
-    energies, places = sample_formation_energies(folder), _places()
-    made = Counter(parent_of(id) for id in cells() if parent_of(id) != id and id in pbe.index)
+def _crystal_table(folder: Path, crystals: DataFrame, pbe: DataFrame, hse: DataFrame) -> str:
+    energies, parts = compute_formation_energies(folder), _read_parts()
+    made = Counter(parent_of(id) for id in make_cells() if parent_of(id) != id and id in pbe.index)
     rows = []
     for id, row in crystals.sort_index().iterrows():
         rows.append(
             [
                 id,
-                places[str(id)],
+                parts[str(id)],
                 row["natoms"],
                 "x".join(map(str, row["shape"])),
                 f"{row['gap_eV']:.2f}",
@@ -120,11 +124,11 @@ def _rows(folder: Path, crystals: DataFrame, pbe: DataFrame, hse: DataFrame) -> 
             ]
         )
     header = ["id", "part", "atoms", "grid", "PBE gap", "HSE06 gap", "moment", "formation energy", "pressure"]
-    return markdown([*header, "SCF steps", "PBE CPU s", "HSE06 CPU s", "made from it"], rows)
+    return make_markdown_table([*header, "SCF steps", "PBE CPU s", "HSE06 CPU s", "made from it"], rows)
 
 
-def _places() -> dict[str, str]:
+def _read_parts() -> dict[str, str]:
     """The part of every crystal with PBE."""
-    parts = manifest()
+    parts = make_manifest()
     wanted = ("train", "validation", "test_geometries", "test_compositions", "test_pairs", "test_types")
     return {id: part for name in ("pbe", "ood") for part in wanted for id in parts[name][part]}

@@ -424,12 +424,12 @@ def test_offline_fetch_says_so_and_leaves_nothing(tmp_path: Path, monkeypatch: p
 @pytest.mark.skipif(not pseudo_folder().is_dir(), reason="no pseudopotentials in the cache: run `ecd dft setup`")
 def test_real_engine_repeats_itself_and_the_sample(tmp_path: Path) -> None:
     from ecd_data.density_error import eps_mae
-    from ecd_data.sample.cells import structures
-    from ecd_data.store.data_root import sample_store
+    from ecd_data.sample.cells import load_structures
+    from ecd_data.store.data_root import embedded
 
     once, twice = (tmp_path / name for name in ("once.ecd", "twice.ecd"))
     for store in (once, twice):
-        report = run({"Si_diamond": structures()["Si_diamond"]}, store, pwx="pw.x")
+        report = run({"Si_diamond": load_structures()["Si_diamond"]}, store, pwx="pw.x")
         assert report.done == ["Si_diamond"], report.failures
     mine, again = open_store(once)["Si_diamond"], open_store(twice)["Si_diamond"]
     shipped = open_store(sample_store("pbe"))["Si_diamond"]

@@ -15,22 +15,34 @@ from ecd_data.sample.cells import (
     MAX_STRAIN,
     MAX_SYMMETRIC_STRAIN,
     displace,
-    displaced,
-    hybrids,
+    load_structures,
+    make_displaced,
+    make_strained,
+    make_supercells,
     parent_of,
-    strained,
-    structures,
-    supercells,
+    select_hybrids,
 )
-from ecd_data.sample.literature import KJ_MOL, comparison, formula_atoms, published
-from ecd_data.sample.recipe import records_of
-from ecd_data.sample.split import HELD_OUT, MANIFEST, OOD, PARTS, Cell, manifest, parts_sha256, sample_cells, splits_of
-from ecd_data.sample.table import HERE, STORES, sample_formation_energies, tables
+from ecd_data.sample.convergence import CONVERGED_STORES
+from ecd_data.sample.literature import KJ_MOL, count_formula_atoms, read_literature
+from ecd_data.sample.recipe import read_records
+from ecd_data.sample.report import REPORT, make_report
+from ecd_data.sample.split import (
+    HELD_OUT,
+    MANIFEST,
+    OOD,
+    PARTS,
+    Cell,
+    describe_cells,
+    hash_parts,
+    make_manifest,
+    make_splits,
+)
+from ecd_data.sample.table import SAMPLE_FOLDER, STORES, compute_formation_energies
 from ecd_data.store import open_store
 from ecd_data.store.data_root import sample_store
 
-SPLITS = manifest()
-CELLS = sample_cells()
+SPLITS = make_manifest()
+CELLS = describe_cells()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +77,7 @@ def test_sample_holds_what_is_promised(pbe, ood, hse) -> None:
 
 def test_every_crystal_of_the_list_is_there(shared) -> None:
     wanted = json.loads((shared / "dft" / "structures.json").read_text())
-    ours = records_of("pbe") | records_of("ood") | records_of("elements")
+    ours = read_records("pbe") | read_records("ood") | read_records("elements")
     assert set(wanted) <= set(ours)
     for id, record in wanted.items():
         assert ours[id]["numbers"] == record["numbers"] or id == "LiBaF3_perov", id  # its Ba and Li are swapped there
@@ -73,11 +85,11 @@ def test_every_crystal_of_the_list_is_there(shared) -> None:
 
 
 def test_every_cell_has_a_formation_energy() -> None:
-    assert set(sample_formation_energies()) == set(records_of("pbe")) | set(records_of("ood"))
+    assert set(compute_formation_energies()) == set(read_records("pbe")) | set(read_records("ood"))
 
 
 def test_sample_is_small() -> None:
-    stores = (HERE / f"{name}.ecd" for name in STORES)
+    stores = (SAMPLE_FOLDER / f"{name}.ecd" for name in STORES)
     assert sum(path.stat().st_size for store in stores for path in store.rglob("*") if path.is_file()) < 12e6
 
 
@@ -144,15 +156,15 @@ def test_densities_have_the_symmetry_of_their_crystal(pbe, id: str) -> None:
 
 
 def test_displaced_cells_are_drawn_from_their_id_alone() -> None:
-    record = structures()["MgO_rs"]
-    assert displace(record, "MgO_rs-d1") == displaced()["MgO_rs-d1"]
+    record = load_structures()["MgO_rs"]
+    assert displace(record, "MgO_rs-d1") == make_displaced()["MgO_rs-d1"]
     assert displace(record, "MgO_rs-d1") != displace(record, "MgO_rs-d2")
     assert displace(record, "MgO_rs-d1", seed=1) != displace(record, "MgO_rs-d1")
 
 
 def test_displaced_cells_are_strained_within_bounds_and_without_symmetry() -> None:
-    for id, record in displaced().items():
-        parent = structures()[parent_of(id)]
+    for id, record in make_displaced().items():
+        parent = load_structures()[parent_of(id)]
         strain = np.linalg.inv(parent["lattice"]) @ record["lattice"] - np.eye(3)
         np.testing.assert_allclose(strain, strain.T, atol=1e-7)
         assert np.abs(strain).max() <= MAX_STRAIN + 1e-7
@@ -165,8 +177,8 @@ def test_displaced_cells_are_strained_within_bounds_and_without_symmetry() -> No
 
 
 def test_strained_cells_move_with_their_lattice() -> None:
-    for id, record in strained().items():
-        parent = structures()[parent_of(id)]
+    for id, record in make_strained().items():
+        parent = load_structures()[parent_of(id)]
         strain = np.linalg.inv(parent["lattice"]) @ record["lattice"] - np.eye(3)
         sizes = np.diag(strain)
         np.testing.assert_allclose(strain, np.diag(sizes), atol=1e-7)
@@ -177,8 +189,8 @@ def test_strained_cells_move_with_their_lattice() -> None:
 
 
 def test_supercells_hold_two_displaced_cells() -> None:
-    for id, record in supercells().items():
-        parent = structures()[parent_of(id)]
+    for id, record in make_supercells().items():
+        parent = load_structures()[parent_of(id)]
         assert record["numbers"] == 2 * parent["numbers"]
         volumes = [abs(np.linalg.det(cell["lattice"])) for cell in (record, parent)]
         assert volumes[0] / volumes[1] == pytest.approx(2, rel=3.5 * MAX_STRAIN)
@@ -187,7 +199,7 @@ def test_supercells_hold_two_displaced_cells() -> None:
 
 def test_stores_have_the_cells_of_the_recipe() -> None:
     for name in STORES:
-        frame, records = open_store(HERE / f"{name}.ecd").index.set_index("id"), records_of(name)
+        frame, records = open_store(SAMPLE_FOLDER / f"{name}.ecd").index.set_index("id"), read_records(name)
         assert set(frame.index) == set(records)
         for id, record in records.items():
             np.testing.assert_allclose(np.stack(frame.loc[id, "lattice"]), record["lattice"], atol=1e-9)
@@ -198,7 +210,7 @@ def test_stores_have_the_cells_of_the_recipe() -> None:
 def test_manifest_is_the_rule() -> None:
     written = json.loads(MANIFEST.read_text())
     assert written == SPLITS
-    assert written["sha256"] == parts_sha256(written)
+    assert written["sha256"] == hash_parts(written)
 
 
 @pytest.mark.parametrize("name", ["pbe", "ood", "hse"])
@@ -206,7 +218,7 @@ def test_split_is_a_partition(name: str) -> None:
     split = SPLITS[name]
     assert tuple(split) == PARTS
     three = [id for part in ("train", "validation", "test") for id in split[part]]
-    assert sorted(three) == sorted(records_of(name))
+    assert sorted(three) == sorted(read_records(name))
     kinds = [id for part in PARTS if part.startswith("test_") for id in split[part]]
     assert sorted(kinds) == split["test"]
     if name != "ood":
@@ -232,7 +244,7 @@ def test_every_element_of_a_held_out_composition_is_trained_on_twice() -> None:
 
 
 def test_unseen_types_and_pairs_are_seen_nowhere_else() -> None:
-    inside = [CELLS[id] for id in records_of("pbe")]
+    inside = [CELLS[id] for id in read_records("pbe")]
     types, pairs = {cell.prototype for cell in inside}, {pair for cell in inside for pair in cell.pairs}
     trained = {element for id in SPLITS["pbe"]["train"] for element in CELLS[id].elements}
     for id in SPLITS["ood"]["test"]:
@@ -251,35 +263,35 @@ def test_hybrid_never_trains_on_what_pbe_holds_out() -> None:
 
 
 def test_split_depends_on_the_cells_alone_not_on_their_order() -> None:
-    assert splits_of(dict(reversed(CELLS.items())), set(hybrids())) == splits_of(CELLS, set(hybrids()))
+    assert make_splits(dict(reversed(CELLS.items())), set(select_hybrids())) == make_splits(
+        CELLS, set(select_hybrids())
+    )
 
 
 def test_a_second_edition_moves_nothing_of_the_first() -> None:
     first = {id: cell for id, cell in CELLS.items() if cell.edition == 1 and not re.search(r"-[sx]\d+$", id)}
-    before = splits_of(first, set())["pbe"]
+    before = make_splits(first, set())["pbe"]
     for part, ids in before.items():
         assert set(ids) <= set(SPLITS["pbe"][part])
     assert before["test"] == SPLITS["pbe"]["test"]
     known, foreign = Cell("MgO", "unheard of", 2, "X"), Cell("XeO", "unheard of", 2, "Y")
-    assert splits_of(first | {"X": known}, set())["ood"]["test_types"] == ["X"]
-    both = splits_of(first | {"X": known, "Y": foreign}, set())["pbe"]
+    assert make_splits(first | {"X": known}, set())["ood"]["test_types"] == ["X"]
+    both = make_splits(first | {"X": known, "Y": foreign}, set())["pbe"]
     assert "X" in both["test_compositions"]  # its type trains, since nothing else shows the element of Y
     assert "Y" in both["train"]
 
 
 def test_formation_energies_are_near_the_measured_ones() -> None:
-    ours = sample_formation_energies()
-    compared = [id for id in published()["formation_enthalpies"] if id in ours]
+    ours = compute_formation_energies()
+    compared = [id for id in read_literature()["formation_enthalpies"] if id in ours]
     assert len(compared) >= 30
     for id in compared:
-        measured = published()["formation_enthalpies"][id] / KJ_MOL / formula_atoms(id)
+        measured = read_literature()["formation_enthalpies"][id] / KJ_MOL / count_formula_atoms(id)
         assert -0.15 < ours[id] - measured < 0.7, id
 
 
-@pytest.mark.parametrize("printed", [tables, comparison])
-def test_documentation_shows_the_tables(printed) -> None:
-    page = HERE.parents[1] / "docs" / "sample.md"
-    if not page.is_file():
-        pytest.skip("installed without docs")
-    for table in printed().split("\n\n"):
-        assert table in page.read_text()
+def test_the_report_in_the_documentation_is_current() -> None:
+    page = SAMPLE_FOLDER.parents[1] / "docs" / REPORT
+    if not page.is_file() or not CONVERGED_STORES.is_dir():
+        pytest.skip("installed without docs or without the stores of converged meshes")
+    assert page.read_text() == make_report(), "write it again: python -m ecd_data.sample.report docs"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecd_data.sample.cells import cells, parent_of
-from ecd_data.sample.convergence import CONVERGED, differences, table
+from ecd_data.sample.cells import make_cells, parent_of
+from ecd_data.sample.convergence import CONVERGED_STORES, find_differences, make_convergence_table
 from ecd_data.sample.meshes import KSPACING, NARROW_GAP, NARROW_KSPACING, converged_kmesh, refine_meshes
-from ecd_data.sample.recipe import records_of
-from ecd_data.sample.table import HERE
+from ecd_data.sample.recipe import read_records
+from ecd_data.sample.table import SAMPLE_FOLDER
 from ecd_data.store import open_store
 
 
@@ -18,22 +18,22 @@ def _spacing(record) -> np.ndarray:
 
 
 def test_no_cell_is_coarser_than_the_rule() -> None:
-    for id, record in refine_meshes(cells()).items():
+    for id, record in refine_meshes(make_cells()).items():
         narrow = record["metal"] or record.get("narrow_gap", False)
         assert _spacing(record).max() <= (NARROW_KSPACING if narrow else KSPACING) + 1e-9, id
         assert not narrow or all(points % 2 == 0 for points in record["kmesh"]), id
 
 
 def test_cells_with_a_gap_below_the_limit_are_marked() -> None:
-    records = cells()
+    records = make_cells()
     for name in ("pbe", "ood"):
-        for row in open_store(HERE / f"{name}.ecd").index.itertuples():
+        for row in open_store(SAMPLE_FOLDER / f"{name}.ecd").index.itertuples():
             record = records[row.id]
             assert row.gap_eV >= NARROW_GAP or record["metal"] or record["narrow_gap"], row.id
 
 
 def test_a_made_cell_has_the_mark_of_its_crystal() -> None:
-    records = cells()
+    records = make_cells()
     for id, record in records.items():
         assert record.get("narrow_gap") == records[parent_of(id)].get("narrow_gap")
 
@@ -46,26 +46,26 @@ def test_meshes_are_scaled_with_the_cell() -> None:
 
 
 def test_molecules_keep_one_point_and_cheap_cells_come_first() -> None:
-    refined = refine_meshes(records_of("elements"))
+    refined = refine_meshes(read_records("elements"))
     assert refined["O2"]["kmesh"] == [1, 1, 1]
     assert list(refined)[-1] == "B_alpha"
 
 
 @pytest.mark.parametrize("name", ["pbe", "ood", "elements"])
 def test_refined_densities_were_computed_on_these_meshes(name: str) -> None:
-    folder = CONVERGED / f"{name}.ecd"
+    folder = CONVERGED_STORES / f"{name}.ecd"
     if not folder.is_dir():
         pytest.skip(f"no cell of {name} has been computed again yet")
-    store, records = open_store(folder), refine_meshes(records_of(name))
+    store, records = open_store(folder), refine_meshes(read_records(name))
     assert set(store.ids) <= set(records)
     for id in store.ids:
         assert store[id].meta["settings"]["kmesh"] == records[id]["kmesh"]
 
 
 def test_what_finer_meshes_change_is_small_and_told_largest_first() -> None:
-    found = differences()
+    found = find_differences()
     errors = [one.eps_mae_percent for one in found]
     assert errors == sorted(errors, reverse=True)
     assert 0 <= errors[-1] <= errors[0] < 1
     assert all(np.prod(one.after) > np.prod(one.before) for one in found)
-    assert table(found).startswith(f"{len(found)} cells")
+    assert make_convergence_table(found).startswith(f"{len(found)} cells")

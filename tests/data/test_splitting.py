@@ -10,13 +10,13 @@ from ecd_data.errors import UsageError
 from ecd_data.release.data_origin import split_hash
 from ecd_data.release.formula import reduce_formula
 from ecd_data.release.own_splits import PARTS, elements_only_outside_train, make_split, read_split, write_split
-from ecd_data.sample.table import HERE
+from ecd_data.sample.table import SAMPLE_FOLDER
 from ecd_data.store import open_store
 
 
 @pytest.fixture(scope="module")
 def store():
-    return open_store(HERE / "pbe.ecd")
+    return open_store(SAMPLE_FOLDER / "pbe.ecd")
 
 
 @pytest.mark.parametrize("rule", ["composition", "random"])
