@@ -14,6 +14,7 @@ from ecd_data.dft.representative_subset import choose_representative
 from ecd_data.dft.selection import load_formation_energies, select_crystals
 from ecd_data.errors import UsageError
 from ecd_data.formats.structure_files import read_structures
+from ecd_data.sample.cells import load_structures
 from ecd_data.symmetry import spacegroup
 from ecd_models.cli import _run
 
