@@ -1,1 +1,1 @@
-"""From files of densities to a store: which files are meant, under which ids, and the conversion itself."""
+"""The conversion of density files into a store: the files to read, their ids, and the conversion itself."""

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import errno
 import shutil
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError, Future, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecd_data.density import Density
 from ecd_data.dft.engine import DiskFullError, Engine
+from ecd_data.dft.engine_pool import exit_on_sigterm, open_pool
 from ecd_data.dft.engines import load_engine
 from ecd_data.dft.settings import Job, apply_choices, make_usable_jobs
 from ecd_data.dft.steps import StepPlan, compute_density
@@ -300,30 +298,3 @@ def _remove_work_files(passes: list[FunctionalPass], report: RunReport) -> None:
         for folder in (one.work, one.work.parent) if one.mark else (one.work,):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
-
-
-@contextmanager
-def exit_on_sigterm() -> Iterator[None]:
-    """Within it SIGTERM, as batch systems send it, exits like Ctrl-C, so that no engine keeps running alone."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python lets only the main thread change handlers
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def open_pool(engine: Engine, processes: int, cluster: Cluster | None = None) -> Iterator[Executor]:
-    """The threads or Dask workers that run the steps; after an error or Ctrl-C all runs on this machine are stopped."""
-    pool = ThreadPoolExecutor(processes) if cluster is None else cluster.get_executor(pure=False)
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        engine.stop()
-        raise
-    finally:
-        pool.shutdown(wait=cluster is None)

@@ -26,8 +26,8 @@ CARD = """---
 ---
 # {title}
 
-{total:,} electron densities of crystals on periodic grids, in e/Å^3. Everything is in Parquet: no code beside
-`datasets`, pandas or any other Parquet reader is needed.
+{total:,} electron densities of crystals on periodic grids, in e/Å^3. Everything is in Parquet, so
+`datasets`, pandas or any other Parquet reader is enough.
 
 {table}
 
