@@ -204,10 +204,14 @@ def _convert_source(job: _Job) -> list[_Outcome]:
     except (EcdError, OSError, MemoryError) as error:
         made.append(_Outcome(str(source), source.id, reason=_describe_error(error)))
     except Exception as error:  # a fault in ecd must not stop the other 100,000 files
-        made.append(_Outcome(str(source), source.id, reason=f"{type(error).__name__}: {error}, which is not foreseen"))
+        made.append(_Outcome(str(source), source.id, reason=_describe_fault(error)))
     if not any(not done.notices for done in made) and source.expected:
         made.append(_Outcome(str(source), source.id, reason=f"{source} holds no density: see its files with `tar tf`"))
     return made
+
+
+def _describe_fault(error: Exception) -> str:
+    return f"it cannot be converted because of a fault in ecd ({type(error).__name__}: {error}): please report it"
 
 
 def _describe_error(error: BaseException) -> str:
