@@ -289,7 +289,7 @@ def test_a_crystal_without_a_partner_is_not_a_bad_one(here, capsys):
 
 def test_the_status_of_a_fetch_that_was_not_begun(here, capsys):
     assert run("fetch", "--status", "new.ecd") == 0
-    assert "no fetch was begun" in capsys.readouterr().out
+    assert "no fetch was started" in capsys.readouterr().out
     assert run("fetch", "--status", "my.ecd") == 0
     assert run("fetch", "--status", "folder") == 2
     assert run("fetch", "--status", "CHGCAR_good") == 2
