@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ecd_data.errors import UsageError
 from ecd_data.hf.rows import select_rows
-from ecd_data.release.configurations import configuration_names, find_configuration, find_store, load_official_split
+from ecd_data.release.configurations import (
+    configuration_names,
+    find_configuration,
+    find_configuration_store,
+    load_official_split,
+)
 from ecd_data.release.data_origin import Origin, check_origin, find_origin, refuse_unofficial, split_hash, store_hash
 from ecd_data.release.own_splits import make_split, read_split
 from ecd_data.store.data_root import find_data_root, open_store

@@ -87,4 +87,4 @@ def _is_data(name: str, head: bytes, member: str, left_out: dict[str, str]) -> b
 
 def decompress_member(content: bytes, label: str) -> bytes:
     """The bytes of a member, decompressed if the member itself is compressed."""
-    return decompressed(content, label)
+    return decompress_bytes(content, label)

@@ -152,8 +152,10 @@ def convert(
         jobs = [replace(job, unit=unit) for job in _make_jobs(found, writer, journal, report)]
         if cluster is not None:  # its workers have other working folders
             jobs = [replace(job, source=replace(job.source, path=os.path.abspath(job.source.path))) for job in jobs]
-        results = spread(_convert_source, jobs, workers=workers, cluster=cluster, stopped=stopped)
-        for job, outcomes in tracked(results, len(jobs), "converting", progress, lambda pair: str(pair[0].source)):
+        results = run_jobs(_convert_source, jobs, workers=workers, cluster=cluster, stopped=stopped)
+        for job, outcomes in track_progress(
+            results, len(jobs), "converting", progress, lambda pair: str(pair[0].source)
+        ):
             _write_outcomes(job.source, outcomes, writer, journal, report)
         if stopped():
             raise KeyboardInterrupt
@@ -291,7 +293,7 @@ def _remove_paths(rho: Density, path: str) -> Density:
     return replace(rho, meta={**rho.meta, "provenance": {**provenance, "not_used": reasons}})
 
 
-def _check_and_pack(job: _Job, id: str, rho: Density, source: str, digest: str) -> Packed:
+def _check_and_pack(job: _Job, id: str, rho: Density, source: str, digest: str) -> PackedCrystal:
     """The encoded crystal with the flags of `check`, which include the names of its problems."""
     report = check(rho)
     flags = dict.fromkeys([*rho.meta.get("flags", ()), *report.flags, *(problem.name for problem in report.problems)])
@@ -310,7 +312,7 @@ def _write_outcomes(
     report: Conversion,
 ) -> None:
     """Write the crystals of a source into the store, and all outcomes into journal and report."""
-    if isinstance(outcomes, Lost):
+    if isinstance(outcomes, LostJob):
         reason = "the system ended the process that read it, perhaps for lack of memory: convert it with fewer workers"
         outcomes = [_Outcome(str(source), source.id, reason=reason)]
     ids, failed = dict[str, str](), dict[str, str]()

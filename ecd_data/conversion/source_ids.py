@@ -201,7 +201,7 @@ def _folder_of(source: Source) -> str:
 
 
 def _strip_endings(name: str) -> str:
-    while name.lower().endswith(DROPPED):
+    while name.lower().endswith(NAME_ENDINGS):
         name = name[: name.rfind(".")]
     return name
 

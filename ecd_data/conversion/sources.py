@@ -70,7 +70,7 @@ def find_sources(given: str | Path | Iterable[str | Path], *, predictions: bool 
 
 def is_density(name: str) -> bool:
     """Whether a file is a density by its name."""
-    if name.startswith("._") or OTHER.fullmatch(name) or other_quantity(name):
+    if name.startswith("._") or OTHER_VASP_FILES.fullmatch(name) or find_other_quantity(name):
         return False
     by_name = any(f.names.search(name) for key, f in FORMATS.items() if key != "json")
     return by_name or CHGCAR.search(name) is not None or CHG.fullmatch(name) is not None
@@ -190,7 +190,7 @@ def _search_folder(folder: str, predictions: bool, left_out: dict[str, str]) -> 
             if ARCHIVE.search(name):
                 yield _make_source(path, expected=CHGCAR.search(name) is not None)
                 continue
-            head = b"" if name.startswith("._") or OTHER.fullmatch(name) else _read_head(path)
+            head = b"" if name.startswith("._") or OTHER_VASP_FILES.fullmatch(name) else _read_head(path)
             if name.startswith("._"):
                 continue
             if (quantity := why_left_out(name, head, predictions)) is not None:
@@ -219,7 +219,7 @@ def _read_head(path: str) -> bytes:
 
 def _has_density_content(head: bytes, name: str) -> bool:
     """Whether a file is a density by its content, if its name does not decide."""
-    return not CHG.fullmatch(name) and not other_quantity(name, head) and content_is_density(head)
+    return not CHG.fullmatch(name) and not find_other_quantity(name, head) and content_is_density(head)
 
 
 def content_is_density(head: bytes) -> bool:

@@ -250,7 +250,7 @@ def _compute(
         wanted = [job for job in jobs if job.id not in writer]
         with (
             exit_on_sigterm(),
-            progress_of(f"{one.mark}densities", len(wanted)) as progress,
+            show_progress(f"{one.mark}densities", len(wanted)) as progress,
             open_pool(engine, processes, cluster) as pool,
         ):
             futures = {

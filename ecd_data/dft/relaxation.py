@@ -84,7 +84,7 @@ def relax(
     wanted = [job for job in jobs if job.id not in records]
     with (
         exit_on_sigterm(),
-        progress_of("cells", len(wanted)) as progress,
+        show_progress("cells", len(wanted)) as progress,
         open_pool(engine, processes, cluster) as pool,
     ):
         futures = {pool.submit(relax_job, engine, job, (folder / job.id).absolute()): job.id for job in wanted}

@@ -51,7 +51,7 @@ def read_checked_density(body: Path, id: str, file: str, functional: str) -> Den
     return _add_meta(rho, {"flags": [*rho.meta.get("flags", ()), *report.flags]})
 
 
-def _add_run_facts(rho: Density, unpacked: Unpacked, folder: Path) -> Density:
+def _add_run_facts(rho: Density, unpacked: UnpackedDensity, folder: Path) -> Density:
     """The Density with the facts of the OUTCAR and POTCAR in its archive, which their readers take from files only."""
     if not unpacked.companions:
         return rho

@@ -66,11 +66,11 @@ class _Job:
     pipeline: str
 
 
-def _pack_body(job: _Job) -> Packed:
+def _pack_body(job: _Job) -> PackedCrystal:
     """The crystal in a downloaded file, encoded for the store."""
     density = read_checked_density(job.body.path, job.id, job.file, job.functional)
     source = {"source": job.file, "source_sha256": job.body.sha256}
-    return packed(job.id, density, bound=job.bound, pipeline=job.pipeline, **source)
+    return pack_crystal(job.id, density, bound=job.bound, pipeline=job.pipeline, **source)
 
 
 class DownloadThreads:
@@ -87,7 +87,7 @@ class DownloadThreads:
         self._stop_at = math.inf
         self._jobs = iter(jobs)
         self._lock = threading.Lock()
-        self._workers = Workers(options.workers)
+        self._workers = ProcessPool(options.workers)
         self._outcomes: queue.Queue[Outcome | None] = queue.Queue(maxsize=options.connections)
         self._connections: queue.LifoQueue[Connection] = queue.LifoQueue()
         for _ in range(options.connections):
@@ -203,11 +203,11 @@ class DownloadThreads:
                 self._gate.wait(self._options.patience.pause)
         raise AssertionError("unreachable")
 
-    def _pack(self, id: str, body: Body) -> Packed:
+    def _pack(self, id: str, body: Body) -> PackedCrystal:
         options, plan = self._options, self._plan
         job = _Job(body, id, plan.file(id), plan.functional, options.bound, options.pipeline)
         item = self._workers.run(_pack_body, job)
-        if isinstance(item, Lost):
+        if isinstance(item, LostJob):
             raise EcdError(
                 f"{job.file}: the system ended the process that read it, perhaps for lack of memory: take fewer workers"
             )

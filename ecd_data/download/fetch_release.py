@@ -121,7 +121,7 @@ def fetch(
         raise UsageError(
             f"fetch opens 1 to {MOST_CONNECTIONS} connections, not {connections}: the servers are shared by everybody"
         )
-    refuse_impossible(workers)
+    refuse_worker_count(workers)
     options = FetchOptions(connections, workers, patience or Patience(), bound, pipeline, seed)
     report = FetchReport(Path(dest), plan.set)
     with stop_between_steps() as stopped, StoreWriter(dest, bound=bound, pipeline=pipeline) as writer:

@@ -165,7 +165,7 @@ def _is_pattern(word: str) -> bool:
 def _unknown_id_error(word: str, ids: list[str], set_name: str) -> UnknownIdError:
     if _is_pattern(word):
         return UnknownIdError(f"{word!r} matches no id of {set_name}: see the ids with `ecd split TASK --part test`")
-    alike = near(word, list(dict.fromkeys(ids)))
+    alike = suggest_ids(word, list(dict.fromkeys(ids)))
     tasks = difflib.get_close_matches(word.lower().replace("-", "_"), [*task_names(strict=True)], n=2, cutoff=0.75)
     hint = f"near: {', '.join([*tasks, *alike])}" if alike or tasks else "see the ids with `ecd split TASK --part test`"
     return UnknownIdError(f"{word} is neither a task nor an id of {set_name}; {hint}")

@@ -42,5 +42,5 @@ class Tally:
 @contextmanager
 def tally(total: int, progress: bool) -> Iterator[Tally]:
     """The Tally of a fetch of `total` files; with `progress` it is shown."""
-    with progress_of("fetching", total, progress) as shown:
+    with show_progress("fetching", total, progress) as shown:
         yield Tally(total, shown)

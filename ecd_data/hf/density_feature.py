@@ -51,8 +51,8 @@ class Reference:
             _references[density] = Reference(self.root, url.rpartition("/")[2], self.id, **vars(at))
             return density
 
-        place = Place(self.part, Extent(self.offset, self.length, self.sha256))
-        return whereabouts_of(self.root).read(self.id, place, read_at)
+        place = Location(self.part, Extent(self.offset, self.length, self.sha256))
+        return shared_live_index(self.root).read(self.id, place, read_at)
 
 
 # `datasets` encodes a row again after `map`, so the reference must be found from the decoded density alone.

@@ -14,8 +14,8 @@ from ecd_data.hub.card import make_card
 from ecd_data.hub.croissant import make_croissant
 from ecd_data.hub.parquet_files import is_written, write_shard
 from ecd_data.hub.plan import DECODED, Shard, filter_rows, find_configs, load_config, load_store_config, plan_shards
-from ecd_data.work.process_pool import Lost, refuse_impossible, spread
-from ecd_data.work.progress import tracked
+from ecd_data.work.process_pool import LostJob, refuse_worker_count, run_jobs
+from ecd_data.work.progress import track_progress
 
 log = logging.getLogger("ecd_data")
 
@@ -106,7 +106,7 @@ def export_hub(
             f"decoded must be {' or '.join(DECODED)}, shard_mb and limit at least 1, not {decoded=}, {shard_mb=}, "
             f"{limit=}"
         )
-    refuse_impossible(workers)
+    refuse_worker_count(workers)
     if store is not None and configurations:
         raise UsageError("export a store or configurations, not both: leave one of them out")
     configs = [load_store_config(str(store))] if store is not None else []
@@ -140,11 +140,11 @@ def _refuse_other_export(folder: Path, shards: Sequence[Shard]) -> None:
 def _write_all(folder: Path, shards: Sequence[Shard], workers: int, progress: bool) -> None:
     _refuse_full_disk(folder, sum(shard.bytes for shard in shards), any(shard.decoded != "none" for shard in shards))
     tasks = [(shard, folder / shard.path) for shard in shards]
-    with closing(spread(_write_one, tasks, workers=min(workers, max(1, len(tasks))))) as results:
-        for (_, path), failure in tracked(
+    with closing(run_jobs(_write_one, tasks, workers=min(workers, max(1, len(tasks))))) as results:
+        for (_, path), failure in track_progress(
             results, len(tasks), "writing Parquet files", progress, lambda done: str(done[0][1])
         ):
-            if isinstance(failure, Lost):
+            if isinstance(failure, LostJob):
                 raise StoreError(f"{path}: {LOST_WORKER}")
             if failure is not None:
                 raise failure

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from ecd_data.density import Density
 from ecd_data.hub.plan import Shard, added_columns
-from ecd_data.store.crystal_group import unpack
-from ecd_data.store.live_index import Place, whereabouts_of
+from ecd_data.store.crystal_group import unpack_density
+from ecd_data.store.live_index import Location, shared_live_index
 from ecd_data.store.parts import Extent, entries_in, read_group
 
 GROUP_BYTES = 1 << 25  # of a row group: a reader loads a whole group for one row
@@ -42,7 +42,7 @@ def density_of_row(row: dict[str, Any]) -> Density:
     StoreError
         The payload was altered.
     """
-    return unpack(entries_in(row["payload"], "of an exported row", row["sha256"], row["id"]))
+    return unpack_density(entries_in(row["payload"], "of an exported row", row["sha256"], row["id"]))
 
 
 def is_written(path: Path, shard: Shard) -> bool:
@@ -108,8 +108,8 @@ def _read_grids(row: dict[str, Any], shard: Shard) -> Grids:
         entries = entries_in(data, url, at.sha256, id)
         return Grids(data, None if shard.decoded == "none" else unpack_density(entries))
 
-    place = Place(row["part"], Extent(row["offset"], row["length"], row["sha256"]))
-    return whereabouts_of(shard.config.store.root).read(id, place, read_at, same=True)
+    place = Location(row["part"], Extent(row["offset"], row["length"], row["sha256"]))
+    return shared_live_index(shard.config.store.root).read(id, place, read_at, same=True)
 
 
 def _count_blocks(density: Density) -> int:

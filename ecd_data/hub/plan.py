@@ -50,7 +50,7 @@ class ExportConfig:
     @property
     def sample(self) -> bool:
         """Whether its store is the embedded sample, which has a known licence."""
-        return self.store.root in {str(Path(embedded(name)).resolve()) for name in EMBEDDED}
+        return self.store.root in {str(Path(sample_store(name)).resolve()) for name in SAMPLE_STORES}
 
     def parts(self) -> Iterator[tuple[str, DataFrame]]:
         """The splits that have rows, with these rows."""

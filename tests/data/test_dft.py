@@ -425,7 +425,7 @@ def test_offline_fetch_says_so_and_leaves_nothing(tmp_path: Path, monkeypatch: p
 def test_real_engine_repeats_itself_and_the_sample(tmp_path: Path) -> None:
     from ecd_data.density_error import eps_mae
     from ecd_data.sample.cells import load_structures
-    from ecd_data.store.data_root import embedded
+    from ecd_data.store.data_root import sample_store
 
     once, twice = (tmp_path / name for name in ("once.ecd", "twice.ecd"))
     for store in (once, twice):
