@@ -14,7 +14,7 @@ import pandas as pd
 
 from ecd_data.errors import StoreError, UsageError
 from ecd_data.hf.rows import select_rows
-from ecd_data.release.configurations import GAP, PROBES, find_configuration, find_store
+from ecd_data.release.configurations import GAP, PROBES, find_configuration, find_configuration_store
 from ecd_data.release.tasks import PARTS
 from ecd_data.store import Store
 from ecd_data.store.data_root import SAMPLE_STORES, sample_store
@@ -93,7 +93,7 @@ def load_config(name: str, data_dir: str | None) -> ExportConfig:
         raise UsageError(
             f"{configuration} has points drawn from densities: export {configuration.removeprefix(PROBES)} instead"
         )
-    store = Store(find_store(configuration, data_dir))
+    store = Store(find_configuration_store(configuration, data_dir))
     return ExportConfig(configuration, store, select_rows(configuration, store))
 
 
