@@ -18,8 +18,8 @@ from ecd_data.conversion.source_ids import Source, distinct, member_id
 from ecd_data.conversion.sources import find_sources, told_left_out
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
-from ecd_data.formats import parse, read_run, unit_for, unit_of
-from ecd_data.formats.units import unit_named
+from ecd_data.formats import choose_unit, choose_unit_of_bytes, parse, read_run
+from ecd_data.formats.units import parse_unit
 from ecd_data.safe_text import printable
 from ecd_data.store.destination import refuse_file_name
 from ecd_data.store.packing import PackedCrystal, pack_crystal, refuse_id
@@ -103,7 +103,7 @@ def convert(
     refuse_file_name(dest)
     if cluster is not None and not hasattr(cluster, "get_executor"):
         raise UsageError(f"cluster= is a dask.distributed.Client, not {shown(cluster)}")
-    unit = None if unit is None else unit_named(unit)
+    unit = None if unit is None else parse_unit(unit)
     found, new = find_sources(sources), not StoreWriter.is_there(dest)
     if not found:
         raise UsageError("no source is named: give files, folders, patterns or archives")
@@ -196,7 +196,7 @@ def _of_file(job: _Job) -> Iterator[_Outcome]:
         done = replace(
             done,
             item=_checked(
-                job, id, _without_paths(read_run(path, unit_for(path, job.unit)), path), Path(path).name, digest
+                job, id, _without_paths(read_run(path, choose_unit(path, job.unit)), path), Path(path).name, digest
             ),
         )
     yield done
@@ -236,7 +236,7 @@ def _packed_members(job: _Job, ids: dict[str, str], left_out: dict[str, str]) ->
         try:
             if job.stored is None:
                 text = plain(content, name)
-                rho = parse(text, name, unit_of(text, name, job.unit))
+                rho = parse(text, name, choose_unit_of_bytes(text, name, job.unit))
                 done = replace(done, item=_checked(job, id, rho, f"{file}::{member}", done.sha256))
         except EcdError as error:
             done = replace(done, reason=str(error))

@@ -9,7 +9,7 @@ from ecd_data.checks import check
 from ecd_data.density import Density
 from ecd_data.errors import EcdError
 from ecd_data.formats import parse
-from ecd_data.formats.run_files import with_run
+from ecd_data.formats.run_files import add_run_data
 from ecd_data.io.archives import UnpackedDensity, read_archive
 from ecd_data.release.formula import formula_in, reduced
 
@@ -43,7 +43,7 @@ def _with_run(rho: Density, unpacked: UnpackedDensity, folder: Path) -> Density:
     with tempfile.TemporaryDirectory(dir=folder, prefix=BESIDE) as beside:
         for name, content in unpacked.companions.items():
             Path(beside, name).write_bytes(content)
-        return with_run(rho, Path(beside, "CHGCAR"))
+        return add_run_data(rho, Path(beside, "CHGCAR"))
 
 
 def _same_crystal(rho: Density, id: str, file: str) -> None:

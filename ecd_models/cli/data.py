@@ -35,9 +35,9 @@ def info(
 
     if id is None and Path(split_member(source)[0]).is_file():
         from ecd_data.formats import read_run
-        from ecd_data.formats.run_files import reader_of
+        from ecd_data.formats.run_files import find_run_reader
 
-        if unit is None and (reader := reader_of(source)):
+        if unit is None and (reader := find_run_reader(source)):
             for key, value in reader(Path(source)).items():
                 print(f"{key}: {json.dumps(value)}")
         else:

@@ -33,10 +33,10 @@ def writable(file: Path | None) -> Path | None:
 
 def density_file(file: Path | None) -> Path | None:
     """The density file to write, refused where its name tells no format."""
-    from ecd_data.formats import renderer
+    from ecd_data.formats import find_renderer
 
     if file is not None:
-        renderer(file)
+        find_renderer(file)
     return writable(file)
 
 

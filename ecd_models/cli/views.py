@@ -64,9 +64,9 @@ def plot(
 
 def _units(sources: list[str], unit: str | None) -> tuple[str | None, str | None]:
     """The unit for each source that leaves its own open, a cube or XSF; raises UsageError where none does."""
-    from ecd_data.formats import unit_for
+    from ecd_data.formats import choose_unit
 
-    stated = [unit_for(source, unit) for source in sources]
+    stated = [choose_unit(source, unit) for source in sources]
     if unit is not None and not any(stated):
         raise UsageError(
             f"{' and '.join(sources)}: neither cube nor XSF, which alone leave the unit open; no --unit then"
