@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ecd_data.crystal import Crystal, Floats
-from ecd_models.atoms.electron_count import electrons_of
+from ecd_models.atoms.electron_count import count_electrons
 from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.atoms.valences import Learned
 from ecd_models.batch import ProbeBatch
@@ -62,7 +62,7 @@ class DensityModel(nn.Module):
 
     def nelect(self, crystal: Crystal) -> float | None:
         """The number of electrons that the density of a crystal is scaled to; None where predictions are not scaled."""
-        return None if self.valences is None else electrons_of(crystal, self.valences)
+        return None if self.valences is None else count_electrons(crystal, self.valences)
 
     def forward(self, batch: ProbeBatch) -> Tensor:
         """The densities in e/Å^3 at the probes of a batch [p], or with the magnetizations [p, 2].
