@@ -93,17 +93,17 @@ class Neighbors:
         shifts = np.array(list(product(*(range(-n, n + 1) for n in counts))), dtype=np.int64)
         images = frac[:, None] + shifts
         margin = reach + 1e-9
-        near = ((images >= -margin) & (images <= 1 + margin)) | ~self._periodic
-        atoms, which = np.nonzero(near.all(axis=2))
+        inside = ((images >= -margin) & (images <= 1 + margin)) | ~self._periodic
+        atoms, which = np.nonzero(inside.all(axis=2))
         return atoms, shifts[which]
 
     def _pairs(self, points: Floats) -> tuple[Indices, Indices, Floats]:
         """Image [e], point [e] and vector in Å [e, 3] of all pairs within the cutoff, ordered by point, then image."""
         if self._tree is None or not len(points):
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3))
-        found = cKDTree(points).sparse_distance_matrix(self._tree, self.reach, output_type="ndarray")
-        order = np.argsort(found["i"] * len(self._positions) + found["j"])
-        point, image = found["i"][order].astype(np.int64), found["j"][order].astype(np.int64)
+        pairs = cKDTree(points).sparse_distance_matrix(self._tree, self.reach, output_type="ndarray")
+        order = np.argsort(pairs["i"] * len(self._positions) + pairs["j"])
+        point, image = pairs["i"][order].astype(np.int64), pairs["j"][order].astype(np.int64)
         return image, point, points[point] - self._positions[image]
 
 

@@ -48,8 +48,10 @@ class TaskData:
         """
         ids = self.parts.get(part, [])
         if not ids:
-            there = ", ".join(name for name, ids in self.parts.items() if ids)
-            raise UsageError(f"{self.task} has no crystals in part {part!r} of {self.store.root}; there are: {there}")
+            available = ", ".join(name for name, ids in self.parts.items() if ids)
+            raise UsageError(
+                f"{self.task} has no crystals in part {part!r} of {self.store.root}; there are: {available}"
+            )
         return ids
 
     def select_ids(self, ids: list[str]) -> TaskData:
@@ -62,8 +64,8 @@ class TaskData:
         if not ids:
             raise UsageError(f"ids= is empty: name crystals of {self.store.root}, or leave it out")
         if unknown := [id for id in ids if id not in self.store]:
-            near = difflib.get_close_matches(unknown[0], self.store.ids, n=1)
-            hint = f"; did you mean {near[0]!r}" if near else ""
+            similar = difflib.get_close_matches(unknown[0], self.store.ids, n=1)
+            hint = f"; did you mean {similar[0]!r}" if similar else ""
             raise UsageError(f"{unknown[0]!r} is not in {self.store.root}{hint}")
         return replace(self, parts={CHOSEN: ids}, listed={})
 

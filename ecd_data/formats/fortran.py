@@ -85,23 +85,23 @@ def _parse_compiled(data: Text, start: int, count: int) -> tuple[Floats, int] | 
 def _end_of_line(data: Text, start: int, position: int, count: int) -> int | None:
     """The position of the line after the last of `count` numbers, which ends at `position`; None where more follow."""
     end = _next_line(data, position)
-    more = data[position:end].split()
-    return end if not more or _is_zero_filling(data, start, position, count, more) else None
+    extra = data[position:end].split()
+    return end if not extra or _is_zero_filling(data, start, position, count, extra) else None
 
 
-def _is_zero_filling(data: Text, start: int, position: int, count: int, more: list[bytes]) -> bool:
+def _is_zero_filling(data: Text, start: int, position: int, count: int, extra: list[bytes]) -> bool:
     """Whether the words `more`, after the last number, are zeros that make its line as long as all lines before it."""
-    values = to_floats(b" ".join(more))
+    values = to_floats(b" ".join(extra))
     if values is None or values.any():
         return False
     line = max(start, data.rfind(b"\n", start, position) + 1)
     if line == start:
-        return count + len(more) in LINE_COUNTS
+        return count + len(extra) in LINE_COUNTS
     width = len(data[start : _next_line(data, start)].split())
     full, rest = divmod(count, width)
     return (
         0 < rest == len(data[line:position].split())
-        and rest + len(more) == width
+        and rest + len(extra) == width
         and data[start:line].count(b"\n") == full
     )
 
@@ -138,21 +138,21 @@ def _next_line(data: Text, position: int) -> int:
 
 def _find_words(data: Text, start: int, count: int, name: str) -> tuple[int, int]:
     """Where the last of `count` words ends, and where its line ends, found by counting the first letters of words."""
-    position, seen = start, 0
+    position, counted = start, 0
     while position < len(data):
         # With the byte before, which may be blank
         piece = np.frombuffer(data[position - 1 : position + PIECE_BYTES], dtype=np.uint8)
         blank = piece <= ord(" ")
         begins = np.flatnonzero(blank[:-1] & ~blank[1:])
-        if seen + len(begins) >= count:
-            last = position + int(begins[count - seen - 1])
+        if counted + len(begins) >= count:
+            last = position + int(begins[count - counted - 1])
             stop = last + len(data[last : _next_line(data, last)].split(maxsplit=1)[0])
             end = _end_of_line(data, start, stop, count)
             if end is None:
                 raise FormatError(f"{name} has more numbers than its grid of {count}: it is damaged")
             return stop, end
-        position, seen = position + PIECE_BYTES, seen + len(begins)
-    raise FormatError(f"{name} is cut: {seen} of {count} numbers; copy or download it again")
+        position, counted = position + PIECE_BYTES, counted + len(begins)
+    raise FormatError(f"{name} is cut: {counted} of {count} numbers; copy or download it again")
 
 
 def is_last_number_whole(data: Text) -> bool:
@@ -171,10 +171,10 @@ def is_last_number_whole(data: Text) -> bool:
 
 def _number_form(word: bytes) -> tuple[int, int] | None:
     """How many decimals and exponent characters a number has; None where it has too few to compare."""
-    found = DECIMAL_NUMBER.fullmatch(word)
-    if found is None or len(found[1]) < MIN_DECIMALS:
+    match = DECIMAL_NUMBER.fullmatch(word)
+    if match is None or len(match[1]) < MIN_DECIMALS:
         return None
-    return len(found[1]), len(found[2] or b"")
+    return len(match[1]), len(match[2] or b"")
 
 
 def to_c_order(values: Floats, shape: tuple[int, int, int], divisor: float, out: Floats | None = None) -> Floats:

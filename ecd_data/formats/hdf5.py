@@ -33,8 +33,8 @@ class Hdf5:
         ------
         FormatError : it is missing, of another kind than `kind` (numpy's letters), or impossibly large.
         """
-        found = self.file.get(path)
-        shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
+        dataset = self.file.get(path)
+        shape, dtype = getattr(dataset, "shape", None), getattr(dataset, "dtype", None)
         if shape is None or dtype is None or dtype.kind not in kind:
             raise FormatError(f"{self.name} has no usable dataset {path}: it is cut or of another program")
         count = 1
@@ -42,7 +42,7 @@ class Hdf5:
             count *= int(n)
         if count * dtype.itemsize > EXPANSION * self.size:
             raise FormatError(f"{self.name} states an impossible {path} {shape}: it is damaged")
-        return np.asarray(found[()])
+        return np.asarray(dataset[()])
 
     def read_scalar(self, path: str, kind: str = "fiu") -> Any:
         """The only value of a dataset of any shape; FormatError where it has more than one."""

@@ -22,8 +22,8 @@ def element_of_label(label: str) -> int:
     ------
     ValueError : the label means no element, or perhaps two: Ndn is N down or Nd n.
     """
-    found = WORD.match(label)
-    word = found[1].capitalize() if found else ""
+    match = WORD.match(label)
+    word = match[1].capitalize() if match else ""
     if word in ELEMENTS:
         return ELEMENTS[word]
     symbols = {word[: -len(mark)] for mark in SPIN_SUFFIXES if word.endswith(mark)} | {word[:-1]}

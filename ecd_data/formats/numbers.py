@@ -154,12 +154,12 @@ def load_library() -> Library | None:
 @cache
 def _compute_powers() -> NDArray[np.uint64]:
     """The first 128 bits of 5^power as numbers.c uses them, rounded up from 5^-27 to 5^-1."""
-    found = bytearray()
+    table = bytearray()
     for power in range(-LARGEST_POWER, LARGEST_POWER + 1):
         whole = 5 ** abs(power)
         if power < 0:
             bits = (whole - 1).bit_length()
             whole = (1 << (bits + 127 if power >= -27 else 2 * bits + 128)) // whole + 1
         excess = whole.bit_length() - 128
-        found += (whole >> excess if excess > 0 else whole << -excess).to_bytes(16, "little")
-    return np.frombuffer(bytes(found), dtype="<u8")
+        table += (whole >> excess if excess > 0 else whole << -excess).to_bytes(16, "little")
+    return np.frombuffer(bytes(table), dtype="<u8")

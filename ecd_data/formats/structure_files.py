@@ -50,13 +50,13 @@ def structure_files(sources: str | Path | Sequence[str | Path]) -> dict[str, Pat
     ------
     UsageError : a source does not exist or holds no structure, or two files have the same id.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for file in _find_files([sources] if isinstance(sources, str | Path) else sources):
         id = structure_id(file)
-        if id in found and found[id].resolve() != file.resolve():
-            raise UsageError(f"{found[id]} and {file} would both have the id {id!r}: rename one of them")
-        found[id] = file
-    return found
+        if id in files and files[id].resolve() != file.resolve():
+            raise UsageError(f"{files[id]} and {file} would both have the id {id!r}: rename one of them")
+        files[id] = file
+    return files
 
 
 def _find_files(sources: Sequence[str | Path]) -> Iterator[Path]:
@@ -66,10 +66,10 @@ def _find_files(sources: Sequence[str | Path]) -> Iterator[Path]:
                 raise UsageError(f"{source} does not exist: give structure files or folders of them")
             yield source
             continue
-        found = sorted(file for file in source.rglob("*") if file.is_file() and has_structure_name(file))
-        if not found:
+        files = sorted(file for file in source.rglob("*") if file.is_file() and has_structure_name(file))
+        if not files:
             raise UsageError(f"{source} holds no structure file such as a CIF or POSCAR")
-        yield from found
+        yield from files
 
 
 def has_structure_name(file: Path) -> bool:

@@ -36,10 +36,10 @@ def parse_unit(name: str) -> str:
     UsageError : the text names no such unit.
     """
     plain = re.sub(r"[\s^*()]", "", unicodedata.normalize("NFKC", str(name))).lower()
-    found = UNIT_NAME.fullmatch(plain)
-    if found and found["length"] in ANGSTROM:
+    match = UNIT_NAME.fullmatch(plain)
+    if match and match["length"] in ANGSTROM:
         return PER_ANGSTROM3
-    if found and found["length"] in ATOMIC_UNIT:
+    if match and match["length"] in ATOMIC_UNIT:
         return PER_BOHR3
     raise UsageError(f"{name!r} is not a unit of densities: give 'e/A^3' or 'e/bohr^3'")
 
@@ -101,18 +101,18 @@ def guess_unit(electrons: float, numbers: NDArray) -> tuple[str, str | None]:
     """
     counts = {unit: judge_count(electrons * factor, numbers) for unit, factor in TO_PER_ANGSTROM3.items()}
     unit = max(counts, key=lambda unit: counts[unit].rank)
-    chosen, rejected = counts[unit], counts[_other_unit(unit)]
-    if chosen.held and chosen.enough and not _is_possible_too(chosen, rejected):
+    likely, rejected = counts[unit], counts[_other_unit(unit)]
+    if likely.held and likely.enough and not _is_possible_too(likely, rejected):
         return unit, None
     return unit, _explain_both_units(unit, counts)
 
 
-def _is_possible_too(chosen: Count, rejected: Count) -> bool:
+def _is_possible_too(likely: Count, rejected: Count) -> bool:
     """Whether a crystal may have the rejected count; a count that is not whole may be too large on a coarse grid."""
-    if rejected.whole > chosen.whole:
+    if rejected.whole > likely.whole:
         return rejected.possible
-    largest = rejected.held if chosen.whole == 2 else rejected.possible
-    return largest and (rejected.enough or not chosen.whole)
+    largest = rejected.held if likely.whole == 2 else rejected.possible
+    return largest and (rejected.enough or not likely.whole)
 
 
 def doubt_unit(unit: str, electrons: float, numbers: NDArray) -> str | None:

@@ -32,8 +32,8 @@ def fitted_valences(crystals: Iterable[tuple[NDArray[np.int64], float]]) -> Floa
     matrix = counts[:, elements]
     solution, _, rank, _ = np.linalg.lstsq(matrix, electrons, rcond=None)
     whole = np.array(solution)
-    near = np.abs(whole - np.rint(whole)) < WHOLE
-    whole[near] = np.rint(whole[near])
+    nearly_whole = np.abs(whole - np.rint(whole)) < WHOLE
+    whole[nearly_whole] = np.rint(whole[nearly_whole])
     worst = np.abs(matrix @ whole - electrons).max(initial=0)
     if worst > WHOLE * max(1.0, float(counts.sum(axis=1).max(initial=1))):
         raise UsageError(

@@ -84,9 +84,9 @@ def learned_from(store: Store, ids: Sequence[str]) -> Learned:
     rows = store.index[store.index["id"].isin(set(ids))]
     valences, undetermined = find_exact_valences(list(zip(rows["numbers"], rows["nelect"], strict=True)))
     functionals = sorted({str(name) for name in rows["functional"] if name})
-    metas = [store[id] for id in _choose_evenly(list(ids), MAX_CRYSTALS_READ)]
-    engines = {str(rho.meta.get("provenance", {}).get("engine", "")) for rho in metas}
-    methods = {method_of(rho) for rho in metas}
+    densities = [store[id] for id in _choose_evenly(list(ids), MAX_CRYSTALS_READ)]
+    engines = {str(rho.meta.get("provenance", {}).get("engine", "")) for rho in densities}
+    methods = {method_of(rho) for rho in densities}
     return Learned(valences, undetermined, _name_common(engines), _name_common(methods), ", ".join(functionals))
 
 
@@ -97,19 +97,19 @@ def find_exact_valences(
 
     crystals: atomic numbers [n] and number of electrons of each.
     """
-    there = sorted({int(z) for numbers, _ in crystals for z in numbers if z})
+    elements = sorted({int(z) for numbers, _ in crystals for z in numbers if z})
     counted = [(np.asarray(numbers), float(nelect)) for numbers, nelect in crystals if np.isfinite(nelect)]
     counted = [(numbers, nelect) for numbers, nelect in counted if len(numbers) and numbers.all()]
     try:
         fitted = fitted_valences(counted) if counted else np.full(len(SYMBOLS), np.nan)
     except UsageError:  # the electrons are not sums over the atoms
         fitted = np.full(len(SYMBOLS), np.nan)
-    known = {z for z in there if fitted[z] > 0 and fitted[z] == np.rint(fitted[z])}
+    determined = {z for z in elements if fitted[z] > 0 and fitted[z] == np.rint(fitted[z])}
     for numbers, nelect in counted:
-        if set(numbers.tolist()) <= known and not agrees(float(fitted[numbers].sum()), nelect):
-            known -= set(numbers.tolist())
-    valences = {SYMBOLS[z]: float(fitted[z]) for z in there if z in known}
-    return valences, tuple(SYMBOLS[z] for z in there if z not in known)
+        if set(numbers.tolist()) <= determined and not agrees(float(fitted[numbers].sum()), nelect):
+            determined -= set(numbers.tolist())
+    valences = {SYMBOLS[z]: float(fitted[z]) for z in elements if z in determined}
+    return valences, tuple(SYMBOLS[z] for z in elements if z not in determined)
 
 
 def joined(before: Learned | None, now: Learned) -> tuple[Learned, str | None]:

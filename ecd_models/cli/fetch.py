@@ -68,16 +68,16 @@ def fetch(
     from ecd_data.download.transfer import Patience
 
     patience = Patience(retries, pause, min(stall, DRY_RUN_STALL) if dry_run else stall)
-    meant = {"part": part, "set": set, "limit": limit, "mirror": mirror, "seed": seed}
-    stored = {"bound": bound, "pipeline": pipeline, "patience": patience}
+    selection = {"part": part, "set": set, "limit": limit, "mirror": mirror, "seed": seed}
+    options = {"bound": bound, "pipeline": pipeline, "patience": patience}
     if dry_run:
-        print_lines(str(preview_fetch(what[:-1], what[-1], **meant, **stored)))  # type: ignore[arg-type]
+        print_lines(str(preview_fetch(what[:-1], what[-1], **selection, **options)))  # type: ignore[arg-type]
         return
     report = fetch(
         what[:-1],
         what[-1],
-        **meant,  # type: ignore[arg-type]
-        **stored,  # type: ignore[arg-type]
+        **selection,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]
         connections=connections,
         workers=workers,
         recheck=recheck,

@@ -102,7 +102,7 @@ def evaluate(
     parts: list[str | None] = [*part] if part else [None]
     if ids and part:
         raise UsageError("--id takes crystals of any part: leave --part out")
-    chosen: Any = {"split": split, "ids": ids, "data_dir": data, "sample": sample, "limit": limit}
+    options: Any = {"split": split, "ids": ids, "data_dir": data, "sample": sample, "limit": limit}
     if output is not None and len(parts) > 1:
         raise UsageError("--output takes the errors of one part: give one --part")
     files = name_files(models, output)
@@ -111,8 +111,8 @@ def evaluate(
         results = []
         for label, model in loaded.items():
             with evaluation_progress(not quiet) as report:
-                found = evaluate(model, task, part=name, **chosen, report=report)
-            results.append(replace(found, model=label))
+                evaluation = evaluate(model, task, part=name, **options, report=report)
+            results.append(replace(evaluation, model=label))
             if label in files:
                 results[-1].save(files[label])
         print_lines(format_table(results))

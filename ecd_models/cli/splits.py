@@ -47,10 +47,10 @@ def split(
             raise UsageError("--part prints a part of a task: leave it out with make")
         path, shares = _parse_shares(words, fractions)
         _make_split(path, output, rule or "composition", shares, seed or 0, force)
-    elif given := [name for name, value in options.items() if value is not None]:
-        one, belong = ("it", "belongs") if len(given) == 1 else ("them", "belong")
+    elif unused := [name for name, value in options.items() if value is not None]:
+        one, belong = ("it", "belongs") if len(unused) == 1 else ("them", "belong")
         raise UsageError(
-            f"{', '.join(given)} {belong} to `ecd split make STORE -o FILE`: the split of {task} is fixed, leave {one}"
+            f"{', '.join(unused)} {belong} to `ecd split make STORE -o FILE`: the split of {task} is fixed, leave {one}"
             " out"
         )
     elif store is not None:

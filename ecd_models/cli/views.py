@@ -53,10 +53,10 @@ def plot(
     if reference is not None:
         from ecd_data.comparison import compare
 
-        found = compare(rho, find_density(reference, store, two))
+        comparison = compare(rho, find_density(reference, store, two))
         panels = _name_panels(reference, source)
-        notes = plot_slices(found.b, found.a, output, names=panels, **view)  # type: ignore[arg-type]
-        notes = [*found.notes, *notes]
+        notes = plot_slices(comparison.b, comparison.a, output, names=panels, **view)  # type: ignore[arg-type]
+        notes = [*comparison.notes, *notes]
     elif model is not None:
         from ecd_models import load_model, predict
 
@@ -73,12 +73,12 @@ def _choose_units(sources: list[str], unit: str | None) -> tuple[str | None, str
     """The unit for each source, None for one that is no cube or XSF; UsageError where `unit` fits none of them."""
     from ecd_data.formats import choose_unit
 
-    stated = [choose_unit(source, unit) for source in sources]
-    if unit is not None and not any(stated):
+    units = [choose_unit(source, unit) for source in sources]
+    if unit is not None and not any(units):
         raise UsageError(
             f"{' and '.join(sources)}: no cube or XSF, which alone leave their unit open: leave --unit out"
         )
-    return stated[0], stated[1] if len(stated) > 1 else None
+    return units[0], units[1] if len(units) > 1 else None
 
 
 def _name_panels(*sources: str) -> tuple[str, str]:
@@ -110,14 +110,14 @@ def compare(
     if output is not None and "diff" not in output.name.lower():
         raise UsageError(f"{output}: the name has to tell that it is a difference, as in diff_{output.name}")
     one, two = _choose_units([source, reference], unit)
-    found = compare(find_density(source, store, one), find_density(reference, store, two))
+    comparison = compare(find_density(source, store, one), find_density(reference, store, two))
     if json:
-        print_lines(json_format.dumps(found.as_dict(), indent=1))
+        print_lines(json_format.dumps(comparison.as_dict(), indent=1))
     else:
         print(f"{source} against {reference}")
-        print_lines(found)
+        print_lines(comparison)
     if output is not None:
         comment = f"difference: {source} - {reference}".encode("unicode_escape").decode()
-        write(output, replace(found.difference, meta={**found.difference.meta, "comment": comment}))
+        write(output, replace(comparison.difference, meta={**comparison.difference.meta, "comment": comment}))
         if not json:
-            print(f"{output}: {source} - {reference}, {found.difference.nelect:+.4f} electrons")
+            print(f"{output}: {source} - {reference}, {comparison.difference.nelect:+.4f} electrons")

@@ -44,10 +44,10 @@ def fits(rho: Density, reference: Density) -> bool:
 
 def _drop_moments(block: str) -> str:
     """The block without the moments of the atoms, which VASP writes after it where there is a magnetization."""
-    found = list(AUGMENTATION.finditer(block))
-    if not found:
+    blocks = list(AUGMENTATION.finditer(block))
+    if not blocks:
         return block
-    last = found[-1]
+    last = blocks[-1]
     lines, numbers, due = block[last.end() :].splitlines(keepends=True), 0, int(last[1])
     for k, line in enumerate(lines):
         if numbers >= due:

@@ -32,13 +32,13 @@ def check_tail(tail: str, natoms: int, name: str, last: bool = False) -> None:
         mean that the rest of the file is missing.
     """
     before, *sections = AUGMENTATION.split(tail)
-    due = [0, *map(int, sections[::2])]
-    for number, (count, text) in enumerate(zip(due, [before, *sections[1::2]], strict=True)):
+    expected = [0, *map(int, sections[::2])]
+    for number, (count, text) in enumerate(zip(expected, [before, *sections[1::2]], strict=True)):
         numbers = to_floats(text.encode())
         extra = -1 if numbers is None else len(numbers) - count
-        if last and number == len(due) - 1 and extra in (natoms, 3 * natoms):
+        if last and number == len(expected) - 1 and extra in (natoms, 3 * natoms):
             raise FormatError(f"{name} ends after the moments of its atoms, where another grid is due: it is cut")
-        if extra not in ((0, natoms, 3 * natoms) if number == len(due) - 1 else (0,)):
+        if extra not in ((0, natoms, 3 * natoms) if number == len(expected) - 1 else (0,)):
             what = (
                 f"augmentation occupancies {number}"
                 if number
@@ -136,12 +136,12 @@ def parse_occupancies(text: str) -> dict[int, NDArray[Any]]:
     ------
     FormatError : the text cannot be read.
     """
-    found: dict[int, NDArray[Any]] = {}
+    occupancies: dict[int, NDArray[Any]] = {}
     _, *sections = SECTION.split(text)
     for imaginary, atom, count, numbers in zip(*[iter(sections)] * 4, strict=True):
         values = to_floats(numbers.encode())
         if values is None or len(values) < int(count):
             raise FormatError(f"the augmentation occupancies of atom {atom} cannot be read: leave them out")
         values = values[: int(count)]
-        found[int(atom)] = found.get(int(atom), 0) + 1j * values if imaginary else values
-    return found
+        occupancies[int(atom)] = occupancies.get(int(atom), 0) + 1j * values if imaginary else values
+    return occupancies

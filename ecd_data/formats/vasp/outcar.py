@@ -48,9 +48,9 @@ def read_outcar(path: str | Path) -> dict[str, Any]:
         bands.feed(piece)
         cell.feed(piece)
         if in_header:
-            place = piece.find(ITERATION)
-            start += piece if place < 0 else piece[:place]
-            in_header = place < 0 and len(start) < MAX_HEADER_BYTES
+            position = piece.find(ITERATION)
+            start += piece if position < 0 else piece[:position]
+            in_header = position < 0 and len(start) < MAX_HEADER_BYTES
     header = start.decode("latin-1")
     settings = _read_settings(header, path)
     return {
@@ -101,9 +101,9 @@ def _parse_row(row: str, kind: Callable[[str], Any]) -> list[Any] | None:
 
 def _read_lattice(header: str) -> list[list[float]] | None:
     """The first lattice [3, 3] in a text, in Å; None where there is none."""
-    place = header.find(LATTICE.decode())
-    rows = [re.findall(r"-?\d+\.\d+", row)[:3] for row in header[place:].split("\n", 4)[1:4]]
-    if place < 0 or len(rows) < 3 or min(map(len, rows)) < 3:
+    position = header.find(LATTICE.decode())
+    rows = [re.findall(r"-?\d+\.\d+", row)[:3] for row in header[position:].split("\n", 4)[1:4]]
+    if position < 0 or len(rows) < 3 or min(map(len, rows)) < 3:
         return None
     return [[float(x) for x in row] for row in rows]
 
@@ -132,8 +132,8 @@ def _is_converged(marks: LastLines, settings: dict[str, Any], steps: int, finish
 
 def _parse_iteration(line: str) -> tuple[int, int]:
     """The ionic and the electronic step in a line such as "--- Iteration    1(  12) ---"."""
-    found = re.search(r"Iteration +(\d+)\( *(\d+)\)", line)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    match = re.search(r"Iteration +(\d+)\( *(\d+)\)", line)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def _read_properties(marks: LastLines, bands: bytes, settings: dict[str, Any]) -> dict[str, Any]:
@@ -158,8 +158,8 @@ def _read_properties(marks: LastLines, bands: bytes, settings: dict[str, Any]) -
 
 
 def _parse_last_number(line: str) -> float | None:
-    found = re.findall(r"-?\d+\.\d+", line)
-    return float(found[-1]) if found else None
+    numbers = re.findall(r"-?\d+\.\d+", line)
+    return float(numbers[-1]) if numbers else None
 
 
 def _read_gaps(text: bytes, settings: dict[str, Any]) -> tuple[float, float] | None:

@@ -51,12 +51,12 @@ def read_vasprun(path: str | Path) -> dict[str, Any]:
         marks.feed(piece)
         bands.feed(piece)
         cell.feed(piece)
-        place = piece.rfind(CALCULATION)
-        steps = piece.count(STEP, place) if place >= 0 else steps + piece.count(STEP)
+        position = piece.rfind(CALCULATION)
+        steps = piece.count(STEP, position) if position >= 0 else steps + piece.count(STEP)
         if in_header:
-            place = piece.find(CALCULATION)
-            start += piece if place < 0 else piece[:place]
-            in_header = place < 0 and len(start) < MAX_HEADER_BYTES
+            position = piece.find(CALCULATION)
+            start += piece if position < 0 else piece[:position]
+            in_header = position < 0 and len(start) < MAX_HEADER_BYTES
     header = start.decode("latin-1")
     settings = _read_settings(header, path)
     return {
@@ -98,9 +98,11 @@ def _parse_value(word: str | None, kind: Callable[[str], Any]) -> Any:
 
 def _read_lattice(text: bytes) -> list[list[float]] | None:
     """The first lattice [3, 3] in a text, in Å; None where there is none."""
-    place = text.find(BASIS)
-    rows = [[float(x) for x in re.findall(rb"-?\d+\.\d+", row)] for row in text[max(place, 0) :].split(b"\n", 4)[1:4]]
-    return rows if place >= 0 and [len(row) for row in rows] == [3, 3, 3] else None
+    position = text.find(BASIS)
+    rows = [
+        [float(x) for x in re.findall(rb"-?\d+\.\d+", row)] for row in text[max(position, 0) :].split(b"\n", 4)[1:4]
+    ]
+    return rows if position >= 0 and [len(row) for row in rows] == [3, 3, 3] else None
 
 
 def _read_provenance(header: str, marks: LastLines, settings: dict[str, Any], steps: int, path: Path) -> dict[str, Any]:
@@ -135,5 +137,5 @@ def _read_properties(marks: LastLines, bands: LastSection) -> dict[str, Any]:
 
 
 def _parse_number(line: str) -> float | None:
-    found = re.search(r"> *(-?\d+\.\d+) *<", line)
-    return float(found[1]) if found else None
+    match = re.search(r"> *(-?\d+\.\d+) *<", line)
+    return float(match[1]) if match else None
