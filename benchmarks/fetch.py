@@ -27,7 +27,7 @@ import requests
 
 from ecd_data import Crystal, Density, fetch
 from ecd_data.download.plan import plan_fetch
-from ecd_data.formats import renderer
+from ecd_data.formats import find_renderer
 
 CONNECTIONS = 4
 FIRST = 4  # distinct densities
@@ -60,7 +60,7 @@ def archive(n: int, seed: int) -> bytes:
         near = [(axis - x + 0.5) % 1 - 0.5 for x in atom]
         a, b, c = (np.exp(-80 * each**2) for each in near)
         grid += a[:, None, None] * b[:, None] * c
-    text = renderer("CHGCAR")(Density(Crystal(np.eye(3) * 6.0, np.full(8, 14), coords), grid))
+    text = find_renderer("CHGCAR")(Density(Crystal(np.eye(3) * 6.0, np.full(8, 14), coords), grid))
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as tar:
         info = tarfile.TarInfo("CHGCAR")

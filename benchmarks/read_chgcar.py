@@ -70,9 +70,9 @@ def main() -> None:
     from pymatgen.io.vasp import Chgcar
 
     warnings.simplefilter("ignore")
-    from ecd_data.formats.numbers import compiled
+    from ecd_data.formats.numbers import load_library
 
-    extras = ["isal"] * (importlib.util.find_spec("isal") is not None) + ["numbers.c"] * (compiled() is not None)
+    extras = ["isal"] * (importlib.util.find_spec("isal") is not None) + ["numbers.c"] * (load_library() is not None)
     print(f"optional accelerators here: {', '.join(extras) or 'none'}; MB/s of text, wall (processor)")
     print(f"{'file':28}{'MB':>7}{'pymatgen':>16}{'ecd':>16}{'ratio':>16}")
     with tempfile.TemporaryDirectory() as folder:

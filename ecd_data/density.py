@@ -139,6 +139,6 @@ class Density:
         UsageError : the object holds another quantity (`Elfcar`, `Locpot`).
         FormatError : the occupancies do not fit the atoms.
         """
-        from ecd_data.formats.pymatgen import fields_of_chgcar
+        from ecd_data.formats.pymatgen import read_chgcar_fields
 
-        return cls(**fields_of_chgcar(chgcar))
+        return cls(**read_chgcar_fields(chgcar))

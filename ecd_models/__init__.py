@@ -1,4 +1,4 @@
-"""Networks that predict the electron density of crystals: train, predict, evaluate. Names load on first use."""
+"""Networks that predict the electron density of crystals: train, predict, evaluate. Names are loaded on first use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ecd_models.prediction.predict import predict
     from ecd_models.training.loop import train
 
-_HOMES = {
+_MODULES = {
     "evaluate": "ecd_models.evaluation.evaluate",
     "load_model": "ecd_models.checkpoint",
     "predict": "ecd_models.prediction.predict",
@@ -22,10 +22,10 @@ __all__ = ["evaluate", "load_model", "predict", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_MODULES[name]), name)
     except ImportError as error:
         from ecd_data.optional_packages import missing_extra
 

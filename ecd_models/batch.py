@@ -1,4 +1,4 @@
-"""What a network is given: several crystals with their probes, flat, with index vectors instead of padding."""
+"""The input of a network: several crystals with their probes in flat arrays, with index vectors, without padding."""
 
 from __future__ import annotations
 
@@ -98,39 +98,39 @@ def make_item(
 def collate(items: Sequence[ProbeBatch]) -> ProbeBatch:
     """One batch of all items; target and baseline are kept where every item has them."""
 
-    def joined(name: str, counts: Sequence[int] | None = None) -> Tensor:
+    def concatenate(name: str, counts: Sequence[int] | None = None) -> Tensor:
         parts = [getattr(item, name) for item in items]
         if counts is not None:  # indices of an item start after those of the items before it
             starts = [sum(counts[:k]) for k in range(len(counts))]
             parts = [part + start for part, start in zip(parts, starts, strict=True)]
         return torch.cat(parts)
 
-    def joined_if_all(name: str) -> Tensor | None:
-        return None if any(getattr(item, name) is None for item in items) else joined(name)
+    def concatenate_if_all(name: str) -> Tensor | None:
+        return None if any(getattr(item, name) is None for item in items) else concatenate(name)
 
     atoms = [item.n_atoms for item in items]
     probes = [item.n_probes for item in items]
     crystals = [item.n_crystals for item in items]
     return ProbeBatch(
-        numbers=joined("numbers"),
-        atom_src=joined("atom_src", atoms),
-        atom_dst=joined("atom_dst", atoms),
-        atom_vec=joined("atom_vec"),
-        probe_src=joined("probe_src", atoms),
-        probe_dst=joined("probe_dst", probes),
-        probe_vec=joined("probe_vec"),
-        atom_crystal=joined("atom_crystal", crystals),
-        probe_crystal=joined("probe_crystal", crystals),
-        target=joined_if_all("target"),
-        baseline=joined_if_all("baseline"),
+        numbers=concatenate("numbers"),
+        atom_src=concatenate("atom_src", atoms),
+        atom_dst=concatenate("atom_dst", atoms),
+        atom_vec=concatenate("atom_vec"),
+        probe_src=concatenate("probe_src", atoms),
+        probe_dst=concatenate("probe_dst", probes),
+        probe_vec=concatenate("probe_vec"),
+        atom_crystal=concatenate("atom_crystal", crystals),
+        probe_crystal=concatenate("probe_crystal", crystals),
+        target=concatenate_if_all("target"),
+        baseline=concatenate_if_all("baseline"),
         n_crystals=sum(crystals),
     )
 
 
 def passes(items: Sequence[ProbeBatch], crystals: int, max_edges: int = 0) -> list[ProbeBatch]:
-    """The items in their order as batches of at most `crystals` items and, unless it is 0, `max_edges` edges.
+    """Batches of the items in their order, each of at most `crystals` items and `max_edges` edges (0: any number).
 
-    An item that has more edges is a batch of its own.
+    An item with more edges is a batch of its own.
     """
     groups: list[list[ProbeBatch]] = []
     edges = 0

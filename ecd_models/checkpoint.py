@@ -1,4 +1,4 @@
-"""Trained models on disk: our safetensors files, whose header names the model, and the published .pt files."""
+"""Checkpoints: trained models in our safetensors files, whose header names the model, and in published .pt files."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from ecd_models.networks.published import PUBLISHED, misfits, recognised
 FORMAT = "ecd-model-1"
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT = "charge3net-sample"
-# Of numpy, what a training script may have left in a checkpoint: single numbers, under their names of numpy 1 and 2.
+# The types of numpy that a training script may leave in a checkpoint: numbers, under their names in numpy 1 and 2.
 NUMBERS: list[Any] = [
     *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     np.dtype,
     *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
 ]
-LEARNED = "learned"  # header: electrons of each element in the training data and what made them
-OWN_KEYS = ("format", "model", "config", "metadata", LEARNED)  # of a file's header; `add_metadata` adds others
-ATOMS, STATE, VALENCES = "atoms:", "state:", "valences:"  # what precedes names of tensors that are not the network's
+LEARNED = "learned"  # key in the header of the valences that the model learned
+OWN_KEYS = ("format", "model", "config", "metadata", LEARNED)  # in the header of each file; `add_metadata` adds others
+ATOMS, STATE, VALENCES = "atoms:", "state:", "valences:"  # prefixes of the tensors that do not belong to the network
 
 
 class Checkpoint(NamedTuple):
-    """A model in evaluation mode and what was written next to it: JSON metadata, tensors of an interrupted run."""
+    """A model in evaluation mode, the metadata of its file, and the tensors of an interrupted run."""
 
     model: DensityModel
     metadata: dict[str, Any]
@@ -53,9 +53,19 @@ def save_checkpoint(
     metadata: Mapping[str, Any] | None = None,
     state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a DensityModel or bare network to a safetensors file: weights, atoms, valences, name, hyperparameters.
+    """Write a model to a safetensors file: weights, atoms, valences, name and hyperparameters.
 
-    metadata: anything JSON can hold; state: further tensors, such as an optimiser's.
+    Parameters
+    ----------
+    path : the file, which appears complete or not at all.
+    model : a DensityModel or a network.
+    metadata : anything that JSON can hold.
+    state : further tensors, such as those of an optimiser.
+
+    Raises
+    ------
+    UsageError : the class of the network is not registered.
+    EcdError : the disk is full.
     """
     network = model.network if isinstance(model, DensityModel) else model
     atoms = model.atoms if isinstance(model, DensityModel) else None
@@ -78,28 +88,37 @@ def save_checkpoint(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with write_whole(path) as aside:  # a killed run leaves the old checkpoint whole
+        with write_whole(path) as aside:  # a killed run leaves the old checkpoint complete
             save_file(tensors, aside, header)
-    except SafetensorError as error:  # what safetensors makes of a full disk
+    except SafetensorError as error:  # safetensors raises this where the disk is full
         raise EcdError(
             f"{path} could not be written ({error}): free some space and run the same command again"
         ) from error
 
 
 def add_metadata(path: str | Path, extra: Mapping[str, str]) -> None:
-    """Add texts by name to the header of a checkpoint that is there; its tensors keep their bytes.
+    """Add texts by name to the header of an existing checkpoint; its tensors keep their bytes.
 
-    `load_checkpoint` gives them among the metadata; a name that is there already is replaced. Raises UsageError for a
-    name that is the checkpoint's own, FormatError where the file is no whole checkpoint of ours.
+    `load_checkpoint` returns them with the metadata. A text with the name of an earlier one replaces it.
+
+    Raises
+    ------
+    UsageError : every checkpoint has something of its own under this name.
+    FormatError : the file is not a complete checkpoint of ours.
     """
     if taken := sorted(set(extra) & set(OWN_KEYS)):
-        raise UsageError(f"{taken[0]!r} is what every checkpoint has: add it under another name")
-    load_checkpoint(path)  # raises where the file is not one
+        raise UsageError(f"{taken[0]!r} is a name that every checkpoint uses itself: add the text under another name")
+    load_checkpoint(path)  # raises an error where the file is not a checkpoint
     write_header(path, dict(extra))
 
 
 def registered_name(model: nn.Module) -> str:
-    """The name under which the model's class is found again; its exact configuration's name where there is one."""
+    """The registered name of a model's class, that of its exact configuration where there is one.
+
+    Raises
+    ------
+    UsageError : the class is not registered.
+    """
     cls: Any = type(model)
     names = getattr(cls, "configurations", {})
     equal = [name for name, config in names.items() if config == model.config]
@@ -110,7 +129,13 @@ def registered_name(model: nn.Module) -> str:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """The model and metadata of a file that `save_checkpoint` wrote."""
+    """The model and the metadata in a file that `save_checkpoint` wrote.
+
+    Raises
+    ------
+    UsageError : the file does not exist, or its model is not registered.
+    FormatError : the file is damaged, or was written by another version.
+    """
     header, tensors = _read_safetensors(Path(path))
     if header.get("format") != FORMAT:
         raise FormatError(f"{path} has no ecd model header: give a checkpoint that `ecd train` wrote")
@@ -139,10 +164,21 @@ def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def load_published(source: str | Path | Mapping[str, Any], cutoff: float = 4.0, num_neighbors: float = 20.0) -> Any:
-    """The ChargE3Net, DeepDFT or InvDeepDFT of a published checkpoint file or state dict, with the same output.
+    """The ChargE3Net, DeepDFT or InvDeepDFT in a published checkpoint, with the output of the published code.
 
-    Which model it is, and its sizes, follow from the weights; cutoff (Å) and num_neighbors leave no trace in them. A
-    file is only read as data.
+    The model and its sizes follow from the weights.
+
+    Parameters
+    ----------
+    source : a file, which is only read as data, or a state dict.
+    cutoff : in Å; the weights do not tell it.
+    num_neighbors : the normalisation of ChargE3Net's sums over neighbours; the weights do not tell it.
+
+    Raises
+    ------
+    UsageError : the file does not exist.
+    FormatError : it is not a complete checkpoint of one of these models.
+    EcdError : the file holds more than data and could run code.
     """
     name = str(source) if isinstance(source, str | Path) else "the state dict"
     content = _read_pickle(Path(source)) if isinstance(source, str | Path) else source
@@ -170,10 +206,13 @@ def load_published(source: str | Path | Mapping[str, Any], cutoff: float = 4.0, 
 
 
 def load_published_run(path: str | Path) -> Checkpoint:
-    """A published checkpoint as its training left it: the model, {"step": n}, and the state of its Adam optimiser.
+    """A published checkpoint with the state of its training: the model, {"step": n}, and its Adam optimiser.
 
-    The state has a tensor "optimizer.<number>.<name>" for each parameter of the model. Raises FormatError where the
-    file has weights alone.
+    The state has tensors "optimizer.<number>.<name>" for each parameter of the model.
+
+    Raises
+    ------
+    FormatError : the file holds weights alone; also as in `load_published`.
     """
     path = Path(path)
     content = _read_pickle(path)
@@ -200,11 +239,14 @@ def load_published_run(path: str | Path) -> Checkpoint:
 
 
 def export_published(model: nn.Module, path: str | Path) -> None:
-    """Write a ChargE3Net, DeepDFT or InvDeepDFT as a checkpoint that the published code loads.
+    """Write a ChargE3Net, DeepDFT or InvDeepDFT to a checkpoint that the published code loads.
 
-    The weights of ChargE3Net that no density depends on are not kept here and are written as zeros: in the published
-    code, too, they get no gradient, so neither densities nor training differ. Raises UsageError for other models and
-    for difference learning, which the published code does not know.
+    The weights of ChargE3Net that no density depends on do not exist here and are written as zeros. In the published
+    code they get no gradient either, so neither densities nor training differ.
+
+    Raises
+    ------
+    UsageError : the model is another one, or has superposed atoms or a magnetization, which the published code lacks.
     """
     network: Any = model.network if isinstance(model, DensityModel) else model
     if isinstance(model, DensityModel) and model.atoms is not None:
@@ -262,7 +304,7 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _state_dict(content: Any, name: str) -> dict[str, Tensor]:
-    """The weights in a checkpoint, alone or under "model" or "state_dict"."""
+    """The weights in a checkpoint, which are its whole content or under "model" or "state_dict"."""
     if isinstance(content, Mapping):
         inner = content.get("model", content.get("state_dict", content))
         if isinstance(inner, Mapping):
@@ -273,7 +315,7 @@ def _state_dict(content: Any, name: str) -> dict[str, Tensor]:
 
 
 def _plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under the names of the bare network; Lightning and DDP put words in front."""
+    """The weights under their names in the network, without the prefixes that Lightning and DDP add."""
     plain = {}
     for name, value in weights.items():
         while name.startswith(("network.", "module.")):
@@ -283,7 +325,7 @@ def _plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _fill(model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
-    """Give the model its weights, in the precision in which they were stored."""
+    """Load weights into a model, in the precision in which they are stored."""
     own = model.state_dict()
     wrong = sorted(set(own) ^ set(tensors)) or [k for k, v in own.items() if v.shape != tensors[k].shape]
     if wrong:

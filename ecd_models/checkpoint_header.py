@@ -1,4 +1,4 @@
-"""What is written in front of the weights of a checkpoint: read and replaced, the weights left as they are."""
+"""The header of a checkpoint, in front of its weights: reading and replacing it without touching the weights."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ from typing import Any
 from ecd_data.errors import FormatError, UsageError
 from ecd_data.io.atomic_write import write_whole
 
-LENGTH = struct.Struct("<Q")
-LARGEST = 100_000_000  # bytes of a header, as safetensors itself has it
+LENGTH = struct.Struct("<Q")  # of the header in bytes
+LARGEST = 100_000_000  # bytes of a header: the limit of safetensors itself
 
 
 def read_header(path: str | Path) -> dict[str, str]:
-    """The words in front of the weights of a safetensors file; raises UsageError or FormatError without any."""
+    """The texts by name in the header of a safetensors file.
+
+    Raises
+    ------
+    UsageError : the file does not exist.
+    FormatError : it is not a safetensors file.
+    """
     return dict(_header(Path(path))[0].get("__metadata__", {}))
 
 
 def write_header(path: str | Path, words: dict[str, str]) -> None:
-    """Put these words into the header of a safetensors file, over those of the same name; all else stays."""
+    """Add texts by name to the header of a safetensors file, in place of those of the same name; see `read_header`."""
     path = Path(path)
     header, start = _header(path)
     header["__metadata__"] = {**header.get("__metadata__", {}), **words}
@@ -34,7 +40,7 @@ def write_header(path: str | Path, words: dict[str, str]) -> None:
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """The header of a safetensors file and where its weights begin."""
+    """The header of a safetensors file and the position where its weights begin."""
     try:
         with path.open("rb") as file:
             (length,) = LENGTH.unpack(file.read(LENGTH.size))

@@ -1,4 +1,4 @@
-"""Which atoms a network sees: periodic neighbours of atoms and of probe points, with numpy and scipy only."""
+"""The periodic neighbours of atoms and of probe points, found with numpy and scipy alone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import UsageError
 
 Indices = NDArray[np.int64]
-ROUNDING = 1e-9  # Å added to the cutoff: an edge as long as the cutoff is not lost to rounding
+ROUNDING = 1e-9  # Å added to the cutoff, so that rounding loses no edge that is as long as the cutoff
 
 
 class Edges(NamedTuple):
-    """Messages from atoms to atoms or probes, ordered by receiver, then by sender.
+    """Edges from atoms to atoms or probes, ordered by receiver, then by sender.
 
     src [e]: sending atom; dst [e]: receiving atom or probe; vec [e, 3]: receiver minus image of the sender, in Å.
     """
@@ -29,10 +29,14 @@ class Edges(NamedTuple):
 
 
 class Neighbors:
-    """The atom images around one cell, prepared once so that many probes can be asked for.
+    """The atom images around one cell, found once for any number of probes.
 
-    Atoms and probes are first moved into the home cell along the periodic directions: no neighbour is lost for an
-    atom that lies outside it, nor in a cell thinner than the cutoff (Å, inclusive).
+    Atoms and probes are first moved into the home cell along the periodic directions. So an atom outside the cell, and
+    a cell thinner than the cutoff, lose no neighbours. The cutoff (Å) is inclusive.
+
+    Raises
+    ------
+    UsageError : an atom has no element, or the cutoff is not positive.
     """
 
     def __init__(self, crystal: Crystal, cutoff: float):
@@ -55,21 +59,21 @@ class Neighbors:
         self._tree = cKDTree(self._positions) if len(crystal) else None
 
     def atoms(self) -> Edges:
-        """Edges between atoms, periodic self-images included, the atom itself not."""
+        """Edges between atoms, also from the periodic images of an atom to itself."""
         return self._atom_edges
 
     def probes(self, frac_points: ArrayLike) -> Edges:
-        """Edges from atoms to the probe points [p, 3] (fractional), those at distance zero included."""
+        """Edges from atoms to probe points [p, 3] (fractional), also those of length zero."""
         images, probes, vec = self._pairs(self.positions(frac_points))
         return Edges(self._senders[images], probes, vec)
 
     def positions(self, frac_points: ArrayLike) -> Floats:
-        """Fractional points [p, 3], moved into the home cell along periodic directions, in Å [p, 3]."""
+        """Fractional points [p, 3] in Å [p, 3], moved into the home cell along the periodic directions."""
         return self._wrap(np.asarray(frac_points, dtype=np.float64).reshape(-1, 3)) @ self.crystal.lattice
 
     @property
     def images(self) -> tuple[Indices, Floats]:
-        """The images that can reach a point of the home cell: their atoms [i] and their positions in Å [i, 3]."""
+        """The images that can reach a point of the home cell: their atoms [i] and positions in Å [i, 3]."""
         return self._senders, self._positions
 
     @cached_property
@@ -82,24 +86,24 @@ class Neighbors:
         return np.where(self._periodic, frac - np.floor(frac), frac)
 
     def _images(self, frac: Floats) -> tuple[Indices, Indices]:
-        """Atom index [i] and lattice shift [i, 3] of every image that can reach a point of the home cell."""
+        """Atom [i] and lattice shift [i, 3] of each image that can reach a point of the home cell."""
         heights = 1.0 / np.linalg.norm(np.linalg.inv(self.crystal.lattice), axis=0)
         reach = self.reach / heights
         counts = np.where(self._periodic, np.ceil(reach), 0).astype(int)
         shifts = np.array(list(product(*(range(-n, n + 1) for n in counts))), dtype=np.int64)
         images = frac[:, None] + shifts
         margin = reach + 1e-9
-        near = ((images >= -margin) & (images <= 1 + margin)) | ~self._periodic
-        atoms, which = np.nonzero(near.all(axis=2))
+        inside = ((images >= -margin) & (images <= 1 + margin)) | ~self._periodic
+        atoms, which = np.nonzero(inside.all(axis=2))
         return atoms, shifts[which]
 
     def _pairs(self, points: Floats) -> tuple[Indices, Indices, Floats]:
-        """Image [e], point [e] and vector [e, 3] of all pairs within the cutoff, ordered by point, then image."""
+        """Image [e], point [e] and vector in Å [e, 3] of all pairs within the cutoff, ordered by point, then image."""
         if self._tree is None or not len(points):
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3))
-        found = cKDTree(points).sparse_distance_matrix(self._tree, self.reach, output_type="ndarray")
-        order = np.argsort(found["i"] * len(self._positions) + found["j"])
-        point, image = found["i"][order].astype(np.int64), found["j"][order].astype(np.int64)
+        pairs = cKDTree(points).sparse_distance_matrix(self._tree, self.reach, output_type="ndarray")
+        order = np.argsort(pairs["i"] * len(self._positions) + pairs["j"])
+        point, image = pairs["i"][order].astype(np.int64), pairs["j"][order].astype(np.int64)
         return image, point, points[point] - self._positions[image]
 
 

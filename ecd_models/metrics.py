@@ -1,4 +1,4 @@
-"""Errors of densities: one crystal's eps_mae, and what a set of crystals says with its uncertainty."""
+"""Errors of densities: eps_mae of a crystal, and statistics over crystals with their uncertainty."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ecd_data.density_error import eps_mae
 
 __all__ = ["Summary", "eps_mae", "summarize"]
 
-RESAMPLES = 10_000
+RESAMPLES = 10_000  # of the bootstrap
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Statistics of eps_mae over crystals in percent; low and high bound the mean (95 % bootstrap over crystals)."""
+    """Statistics of eps_mae over crystals in percent; low and high bound the mean (95 %, bootstrap over crystals)."""
 
     count: int
     mean_percent: float
@@ -33,7 +33,13 @@ class Summary:
 
 
 def summarize(errors: Sequence[float], seed: int = 0) -> Summary:
-    """Mean, median, p90 and the 95 % bootstrap interval of the mean of eps_mae values (fractions)."""
+    """Mean, median, 90th percentile and the 95 % bootstrap interval of the mean of eps_mae values.
+
+    Parameters
+    ----------
+    errors : eps_mae of each crystal as a fraction [n], at least one.
+    seed : the seed of the bootstrap.
+    """
     values = 100 * np.asarray(errors, dtype=np.float64)
     if len(values) == 0:
         raise ValueError("no errors to summarize")

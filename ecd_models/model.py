@@ -1,4 +1,4 @@
-"""What is trained, saved and asked for densities: a network, alone or added to superposed atoms."""
+"""The model that is trained, saved and used for predictions: a network, alone or added to superposed atoms."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ import torch
 from torch import Tensor, nn
 
 from ecd_data.crystal import Crystal, Floats
-from ecd_models.atoms.electron_count import electrons_of
+from ecd_models.atoms.electron_count import count_electrons
 from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.atoms.valences import Learned
 from ecd_models.batch import ProbeBatch
 
 
 class DensityModel(nn.Module):
-    """A network whose output is the density, or, with `atoms`, the difference to superposed spherical atoms.
+    """A network whose output is the density or, with `atoms`, the difference from superposed spherical atoms.
 
-    A network with two outputs gives the magnetization as well. valences [119]: electrons that an atom of each element
-    brings, to which predictions are scaled; None where they are not. learned: the electrons of each element in the
-    training data and whose densities they are, None where that was not recorded. metadata:
-    what the model's checkpoint says of it, empty without one.
+    A network with two outputs predicts the magnetization as well.
+
+    Parameters
+    ----------
+    network : maps a ProbeBatch to densities, see `ecd_models.networks`.
+    atoms : the superposed atoms that its output is added to.
+    name : the name of the model in messages and tables.
+    valences : electrons that an atom of each element brings [119]; predictions are scaled to their sum. None: no
+        scaling.
+    learned : electrons of each element in the training data and what made these data; None where that is not recorded.
+
+    Its attribute `metadata` is what its checkpoint says about it, empty without a checkpoint.
     """
 
     def __init__(
@@ -34,12 +42,12 @@ class DensityModel(nn.Module):
         super().__init__()
         self.network: Any = network
         self.atoms, self.name, self.valences, self.learned = atoms, name, valences, learned
-        self.told: set[str] = set()  # warnings that were given, each once
+        self.told: set[str] = set()  # the warnings about this model that were logged, which are not repeated
         self.metadata: dict[str, Any] = {}
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     @property
@@ -49,17 +57,17 @@ class DensityModel(nn.Module):
 
     @property
     def spin(self) -> bool:
-        """Whether the model gives the magnetization, n_up - n_down, beside the density."""
+        """Whether the model predicts the magnetization, n_up - n_down, as well as the density."""
         return getattr(self.network.config, "outputs", 1) == 2
 
     def nelect(self, crystal: Crystal) -> float | None:
-        """The electrons that a predicted density of this crystal is scaled to, None where the model does not know."""
-        return None if self.valences is None else electrons_of(crystal, self.valences)
+        """The number of electrons that the density of a crystal is scaled to; None where predictions are not scaled."""
+        return None if self.valences is None else count_electrons(crystal, self.valences)
 
     def forward(self, batch: ProbeBatch) -> Tensor:
-        """Densities in e/Å^3 at the probes of a batch [p], or with magnetizations [p, 2].
+        """The densities in e/Å^3 at the probes of a batch [p], or with the magnetizations [p, 2].
 
-        With atoms the batch carries their density as `baseline`.
+        A model with superposed atoms needs their density as the `baseline` of the batch.
         """
         output = self.network(batch)
         if self.atoms is None:

@@ -1,4 +1,4 @@
-"""The crystals of a task, or of a store of one's own: the store and the ids of each part."""
+"""The data of a task or of your own store: the store and the ids of each part."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 KINDS = ("geometries", "compositions", "pairs", "types")
 ALL = "all"  # the part that holds every crystal of a store without a split
-CHOSEN = "ids"  # the part that holds the crystals of an evaluation that were named one by one
+CHOSEN = "ids"  # the part that holds the crystals that an evaluation lists by id
 PARTS = ("train", "validation", "test", *(f"test_{kind}" for kind in KINDS))
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """A store, the ids of a task's parts in it and where they come from; the sample has its test parts apart as well.
+    """A store, the ids of each part, and the origin of the data; the sample has a test part for each KIND as well.
 
-    task: the name of the task or configuration, or the path of a store of one's own. listed: how many crystals each
-    part of the official lists has, where the store has any of them.
+    task: the name of the task or configuration, or the path of your own store. listed: the number of crystals in each
+    part of the official lists, where the store has any of them.
     """
 
     task: str
@@ -45,29 +45,48 @@ class TaskData:
     listed: dict[str, int] = field(default_factory=dict)
 
     def ids(self, part: str) -> list[str]:
-        """The ids of a part; raises UsageError where the task has none."""
+        """The ids of a part.
+
+        Raises
+        ------
+        UsageError : the part has no crystals.
+        """
         ids = self.parts.get(part, [])
         if not ids:
-            there = ", ".join(name for name, ids in self.parts.items() if ids)
-            raise UsageError(f"{self.task} has no crystals in part {part!r} of {self.store.root}; there are: {there}")
+            available = ", ".join(name for name, ids in self.parts.items() if ids)
+            raise UsageError(
+                f"{self.task} has no crystals in part {part!r} of {self.store.root}; there are: {available}"
+            )
         return ids
 
-    def restricted(self, ids: list[str]) -> TaskData:
-        """The same data with these crystals alone, as the part "ids"; raises UsageError for one that is not there."""
+    def select_ids(self, ids: list[str]) -> TaskData:
+        """The data with these crystals alone, as the part "ids".
+
+        Raises
+        ------
+        UsageError : there are no ids, or one of them is not in the store.
+        """
         if not ids:
             raise UsageError(f"ids= is empty: name crystals of {self.store.root}, or leave it out")
         if unknown := [id for id in ids if id not in self.store]:
-            near = difflib.get_close_matches(unknown[0], self.store.ids, n=1)
-            hint = f"; did you mean {near[0]!r}" if near else ""
+            similar = difflib.get_close_matches(unknown[0], self.store.ids, n=1)
+            hint = f"; did you mean {similar[0]!r}" if similar else ""
             raise UsageError(f"{unknown[0]!r} is not in {self.store.root}{hint}")
         return replace(self, parts={CHOSEN: ids}, listed={})
 
 
 def task_data(task: str, data_dir: str | None = None, sample: bool = False) -> TaskData:
-    """The data of a task or configuration under `data_dir`, $ECD_ROOT or, of the configurations, the embedded sample.
+    """The data of a task or configuration.
 
-    sample: take the sample, or the copy of it under data_dir, also for a task of the benchmark. Raises UsageError for
-    an unknown task, one that is not at hand, and a task of the benchmark of which the data have no crystal.
+    Parameters
+    ----------
+    task : the name of a task or configuration.
+    data_dir : folder or URL with the stores; default $ECD_ROOT, else, for a configuration, the embedded sample.
+    sample : use the sample, or the copy of it under data_dir, for a task of the benchmark as well.
+
+    Raises
+    ------
+    UsageError : the task is unknown, its data are missing, or they hold no crystal of a task of the benchmark.
     """
     name = find_configuration(task)
     if not sample:
@@ -86,11 +105,19 @@ def task_data(task: str, data_dir: str | None = None, sample: bool = False) -> T
 
 
 def own_data(store: str | Path | Store, split: str | Path | Mapping[str, Any] | None = None) -> TaskData:
-    """The data of a store of one's own, divided by a split; without one, all crystals are in the part "all".
+    """The data of your own store, divided by a split.
 
-    split: a JSON file of ids by part, as `ecd split make` writes it, or {"train": 0.8, "validation": 0.1, "test": 0.1,
-    "rule": "composition", "seed": 0}, of which rule and seed may be left out. Raises StoreError where there is no
-    store, UsageError where the split is none or does not fit the store.
+    Parameters
+    ----------
+    store : a store, or its path or URL.
+    split : a JSON file of ids by part, as `ecd split make` writes it, or shares by part such as {"train": 0.8,
+        "validation": 0.1, "test": 0.1, "rule": "composition", "seed": 0}, where rule and seed may be left out. Without
+        a split all crystals are in the part "all".
+
+    Raises
+    ------
+    StoreError : the store does not exist.
+    UsageError : the split is not valid or does not fit the store.
     """
     opened = store if isinstance(store, Store) else open_store(store)
     if split is None:
@@ -111,9 +138,17 @@ def evaluation_data(
     data_dir: str | None = None,
     sample: bool = False,
 ) -> TaskData:
-    """The data of a task or configuration, or of a Store or the path or URL of one; see `task_data` and `own_data`.
+    """The data to evaluate a model on: those of a task or configuration, or of a store; see `task_data`, `own_data`.
 
-    Raises UsageError where a split is given for a task, which has its own, or data_dir or sample for a store.
+    Parameters
+    ----------
+    name : a task or configuration, or a Store, or the path or URL of one.
+    split : as in `own_data`, for a store only.
+    data_dir, sample : as in `task_data`, for a task only.
+
+    Raises
+    ------
+    UsageError : an argument does not apply; also as in `task_data` and `own_data`.
     """
     own = not isinstance(name, str) or looks_like_store(name)
     if own and (data_dir or sample):
@@ -124,7 +159,7 @@ def evaluation_data(
 
 
 def looks_like_store(name: str) -> bool:
-    """Whether a name means a store by its path or URL rather than a task: a folder, a URL, or a name in .ecd."""
+    """Whether a name means a store rather than a task: it is a folder, a URL, or ends in .ecd."""
     if name in configuration_names():
         return False
     return "://" in name or name.rstrip("/").endswith(".ecd") or Path(name).is_dir()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecd_data import Crystal, Density
+from ecd_data import Crystal, Density, convert, open_store, write
 from tests.servers import s3, served  # noqa: F401
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background: what is tested gets its Ctrl-C
@@ -23,6 +23,19 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the shared reference files (../shared) are not here")
     return SHARED
+
+
+SMALL_STORE_IDS = "LiF_rs LiCl_rs NaF_rs NaCl_rs MgO_rs MgO_rs-d1".split()
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of a store made of CHGCARs, as a user has them: six crystals of the sample on small grids."""
+    folder = tmp_path_factory.mktemp("mine")
+    for id in SMALL_STORE_IDS:
+        write(folder / f"{id}_CHGCAR", open_store("pbe")[id].resample((16, 16, 16)))
+    convert(folder, folder / "mine.ecd")
+    return str(folder / "mine.ecd")
 
 
 def smooth_density(

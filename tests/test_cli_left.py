@@ -124,5 +124,5 @@ def test_an_interrupted_prediction_says_what_is_there(tmp_path, count):
         assert len(there) == count
     else:
         assert process.returncode == 130
-        assert "density files that are there are complete, the others were not written" in err
+        assert "the density files that exist are complete: the same command writes the others" in err
         assert len(there) < count

@@ -96,5 +96,5 @@ def test_an_unknown_unit_is_refused(here, unit, capsys):
         ["plot", "w.cube", "-o", "x.png"],
     ):
         assert run(*arguments, "--unit", unit) == 2
-        assert "is no unit of a density" in capsys.readouterr().err
+        assert "is not a unit of densities" in capsys.readouterr().err
     assert not Path("my.ecd").exists()

@@ -8,7 +8,7 @@ import numpy as np
 
 from ecd_data.checks.report import Report, flag
 from ecd_data.density import Density
-from ecd_data.formats.structure import THINNEST, closest_pair
+from ecd_data.formats.structure import MIN_THICKNESS, closest_pair
 
 MIN_DISTANCE = 0.6  # Å: atoms that are nearer are flagged; the shortest bond, H-H, has 0.74
 
@@ -19,7 +19,7 @@ def check_atoms(rho: Density) -> Iterator[Report]:
     if not len(crystal):
         return
     thickness = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
-    if thickness.min() < THINNEST:
+    if thickness.min() < MIN_THICKNESS:
         yield flag("close-atoms", f"the cell is {thickness.min():.2g} Å thick")
         return
     pair = closest_pair(crystal)

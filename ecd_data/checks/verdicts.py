@@ -16,7 +16,7 @@ from ecd_data.checks.report import flag, problem
 from ecd_data.conversion.sources import default_id, find_sources
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UnknownIdError, UsageError
-from ecd_data.formats import read_run, unit_for
+from ecd_data.formats import choose_unit, read_run
 from ecd_data.store.data_root import CONFIGURATIONS, open_store
 from ecd_data.store.index import INDEX
 from ecd_data.store.reader import Store
@@ -141,7 +141,7 @@ def _find_entries(source: str, unit: str | None) -> Iterator[Entry]:
 
 
 def _file_entry(path: str, id: str, unit: str | None) -> Entry:
-    stated = unit_for(path, unit)
+    stated = choose_unit(path, unit)
     return Entry(path, id, _load_file(path, stated), stated is not None)
 
 

@@ -18,8 +18,8 @@ from ecd_data.conversion.source_ids import Source, member_id, resolve_ids
 from ecd_data.conversion.sources import describe_left_out, find_sources
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
-from ecd_data.formats import parse, read_run, unit_for, unit_of
-from ecd_data.formats.units import unit_named
+from ecd_data.formats import choose_unit, choose_unit_of_bytes, parse, read_run
+from ecd_data.formats.units import parse_unit
 from ecd_data.safe_text import printable
 from ecd_data.store.destination import refuse_file_name
 from ecd_data.store.packing import PackedCrystal, pack_crystal, refuse_id
@@ -136,7 +136,7 @@ def convert(
     refuse_file_name(dest)
     if cluster is not None and not hasattr(cluster, "get_executor"):
         raise UsageError(f"cluster= is a dask.distributed.Client, not {shown(cluster)}")
-    unit = None if unit is None else unit_named(unit)
+    unit = None if unit is None else parse_unit(unit)
     found, new = find_sources(sources), not StoreWriter.is_there(dest)
     if not found:
         raise UsageError("no source is named: give files, folders, patterns or archives")
@@ -235,7 +235,7 @@ def _convert_file(job: _Job) -> Iterator[_Outcome]:
         done = replace(
             done,
             item=_check_and_pack(
-                job, id, _remove_paths(read_run(path, unit_for(path, job.unit)), path), Path(path).name, digest
+                job, id, _remove_paths(read_run(path, choose_unit(path, job.unit)), path), Path(path).name, digest
             ),
         )
     yield done
@@ -275,7 +275,7 @@ def _convert_members(job: _Job, ids: dict[str, str], left_out: dict[str, str]) -
         try:
             if job.stored is None:
                 text = decompress_member(content, name)
-                rho = parse(text, name, unit_of(text, name, job.unit))
+                rho = parse(text, name, choose_unit_of_bytes(text, name, job.unit))
                 done = replace(done, item=_check_and_pack(job, id, rho, f"{file}::{member}", done.sha256))
         except EcdError as error:
             done = replace(done, reason=str(error))

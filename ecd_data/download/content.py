@@ -9,7 +9,7 @@ from ecd_data.checks import check
 from ecd_data.density import Density
 from ecd_data.errors import EcdError
 from ecd_data.formats import parse
-from ecd_data.formats.run_files import with_run
+from ecd_data.formats.run_files import add_run_data
 from ecd_data.io.archives import UnpackedDensity, read_archive
 from ecd_data.release.formula import formula_in_id, reduce_formula
 
@@ -58,7 +58,7 @@ def _add_run_facts(rho: Density, unpacked: UnpackedDensity, folder: Path) -> Den
     with tempfile.TemporaryDirectory(dir=folder, prefix=UNPACKED_PREFIX) as run_folder:
         for name, content in unpacked.companions.items():
             Path(run_folder, name).write_bytes(content)
-        return with_run(rho, Path(run_folder, "CHGCAR"))
+        return add_run_data(rho, Path(run_folder, "CHGCAR"))
 
 
 def _refuse_other_crystal(rho: Density, id: str, file: str) -> None:

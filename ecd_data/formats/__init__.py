@@ -1,4 +1,4 @@
-"""Files in and out of Density; the format is found by content and name."""
+"""Reading and writing of density files. The format is found by the content and the name of a file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ecd_data.arguments import path_text, shown, whole_number
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats import cube, espresso_density, gpw, hdf5, materials_project, xsf
-from ecd_data.formats.foreign import foreign_by_content, foreign_by_name, neither
-from ecd_data.formats.run_files import with_elements, with_run
-from ecd_data.formats.units import unit_named
+from ecd_data.formats.foreign import explain_foreign_content, explain_foreign_name, explain_unknown_file
+from ecd_data.formats.run_files import add_elements, add_run_data
+from ecd_data.formats.units import parse_unit
 from ecd_data.formats.vasp import chgcar, vaspwave
 from ecd_data.io import archives
 from ecd_data.io.compression import read_bytes, write_bytes
@@ -26,15 +26,19 @@ from ecd_data.io.file_bytes import Text, with_line_feeds
 log = logging.getLogger("ecd_data")
 
 MAX_VOLUME = 1e8  # Å^3; a larger cell is a damaged number
-HEAD = 8192
-MARKLESS = ("chgcar", "vaspwave")  # what has no mark of its own, and any HDF5, may be of another program
+HEAD = 8192  # first bytes of a file, from which its format is found
+# Formats whose content has no mark of its own: such a file may come from another program.
+WITHOUT_MARK = ("chgcar", "vaspwave")
 
 
 @dataclass(frozen=True)
 class Format:
-    """How to recognise, read and write one: `looks_like` sees the first bytes; `names` is found in the file's name.
+    """How the files of a format are recognised, read and written.
 
-    open_unit: whether the format leaves the unit open, so that `parse` takes it as a third argument.
+    parse: makes a Density from the content and the name of a file; looks_like: whether the first bytes of a file are of
+    this format; names: the pattern that file names of this format contain; render: makes the content of a file from a
+    Density, None for a format that is not written; open_unit: whether the format leaves the unit of the density open,
+    so that `parse` takes it as the argument `unit`.
     """
 
     parse: Callable[..., Density]
@@ -61,16 +65,24 @@ FORMATS: dict[str, Format] = {
 
 
 def read(path: str | Path, unit: str | None = None, step: int = -1) -> Density:
-    """The Density in a file, in e/Å^3: CHGCAR (also CHG, AECCAR), vaspwave.h5, cube, XSF, pymatgen's JSON, QE's.
+    """The density in a file, in e/Å^3.
 
-    Plain or .gz, .xz, .bz2, .zst, .lz4; in a tar archive as `archive.tar.gz`, if it is the only one there, or
-    `archive.tar.gz::member`. meta holds what the format says, such as "comment". unit: of the numbers in a cube or
-    XSF, "e/A^3" or "e/bohr^3"; what had to be guessed without it is logged, and kept in meta["guesses"] for `check`.
-    step: which one of a CHG with several steps, counted as Python does; meta["steps"] says how many there are. Where a
-    header of VASP 4 names no elements, an OUTCAR, vasprun.xml or POTCAR beside the file does.
-    Raises FormatError for a file that is missing, empty, damaged, of another format, or by its name another quantity
-    (LOCPOT, ELFCAR); UsageError for a unit that is unknown or of a format that states its own, and for a step that is
-    not there.
+    The formats are CHGCAR (also CHG, AECCAR), vaspwave.h5, cube, XSF, GPAW's .gpw, Quantum ESPRESSO's charge-density
+    and the JSON of pymatgen. Where a header of VASP 4 names no elements, they are taken from an OUTCAR, vasprun.xml or
+    POTCAR in the folder of the file. meta holds what the format says, such as "comment".
+
+    Parameters
+    ----------
+    path : the file, plain or compressed (.gz, .xz, .bz2, .zst, .lz4); also `archive.tar.gz` with one density in it, or
+        `archive.tar.gz::member`.
+    unit : "e/A^3" or "e/bohr^3", the unit of the numbers in a cube or XSF. Without it a guess that is not certain is
+        logged, and kept in meta["guesses"] for `check`.
+    step : the step of a CHG with several, counted as Python counts; meta["steps"] says how many there are.
+
+    Raises
+    ------
+    FormatError : the file is missing, empty, damaged, of another format, or another quantity (LOCPOT, ELFCAR).
+    UsageError : the unit is unknown or the format states its own, or the file has no such step.
     """
     file, member = archives.split_member(path_text(path, "what is read"))
     data, name = read_bytes(Path(file)), file
@@ -81,37 +93,56 @@ def read(path: str | Path, unit: str | None = None, step: int = -1) -> Density:
     rho = parse(data, name, unit, step)
     if "type_counts" not in rho.meta:
         return rho
-    return with_elements(rho, Path(file))
+    return add_elements(rho, Path(file))
 
 
 def read_run(path: str | Path, unit: str | None = None) -> Density:
-    """The Density in a file, its meta completed by the OUTCAR, vasprun.xml and POTCAR beside it.
+    """The density in a file, with what the OUTCAR, vasprun.xml and POTCAR in its folder say added to its meta.
 
-    They are found as `OUTCAR` beside `CHGCAR`, `ZnO_OUTCAR` beside `ZnO_CHGCAR`, `x.outcar` beside `x.chgcar`, each
-    plain or compressed. What is of another crystal is not used and is named in meta["provenance"]["not_used"], like a
-    file that cannot be read. unit: as in `read`. Raises FormatError and UsageError as `read` does.
+    They are found as `OUTCAR` next to `CHGCAR`, `ZnO_OUTCAR` next to `ZnO_CHGCAR`, `x.outcar` next to `x.chgcar`, each
+    plain or compressed. A file that belongs to another crystal, or cannot be read, is not used and is named in
+    meta["provenance"]["not_used"].
+
+    Parameters
+    ----------
+    path, unit : as in `read`.
+
+    Raises
+    ------
+    FormatError, UsageError : as in `read`.
     """
-    return with_run(read(path, unit=unit), Path(archives.split_member(str(path))[0]))
+    return add_run_data(read(path, unit=unit), Path(archives.split_member(str(path))[0]))
 
 
 def parse(data: Text, name: str, unit: str | None = None, step: int = -1) -> Density:
-    """The Density in the uncompressed bytes of a file that errors call `name`; unit, step, errors: as in `read`."""
+    """The density in the uncompressed bytes of a file.
+
+    Parameters
+    ----------
+    data : the bytes.
+    name : what errors call the file; it may decide the format.
+    unit, step : as in `read`.
+
+    Raises
+    ------
+    FormatError, UsageError : as in `read`.
+    """
     data = with_line_feeds(data)
     head, step = data[:HEAD], whole_number(step, "step")
     refuse_other_quantity(name, head)
-    kind = _kind(head, name)
+    kind = _find_format(head, name)
     format = FORMATS[kind]
     options: dict[str, Any] = {"step": step} if kind == "chgcar" else {}
     if kind != "chgcar" and step not in (0, -1):
         raise UsageError(f"{name} has no step {step}: only a CHG has several")
     if unit is not None:
-        options["unit"] = unit_named(unit)
+        options["unit"] = parse_unit(unit)
         if not format.open_unit:
             raise UsageError(f"{name} is read as {kind}, whose unit is fixed: leave unit={unit!r} out")
     try:
         rho = format.parse(data, name, **options)
     except FormatError as error:
-        foreign = _foreign(kind, head, name)
+        foreign = _explain_foreign(kind, head, name)
         if foreign:
             raise FormatError(f"{name} {foreign}") from error
         raise
@@ -128,61 +159,75 @@ def parse(data: Text, name: str, unit: str | None = None, step: int = -1) -> Den
     return rho
 
 
-def unit_for(path: str | Path, unit: str | None) -> str | None:
-    """The unit where a file is of a format that leaves it open, a cube or XSF; None for others, which state their own.
+def choose_unit(path: str | Path, unit: str | None) -> str | None:
+    """`unit` where the file is a cube or XSF, which leave their unit open; None for a file that states its own.
 
-    Raises UsageError for an unknown unit.
+    None also where the file cannot be read.
+
+    Raises
+    ------
+    UsageError : the unit is unknown.
     """
     if unit is None:
         return None
-    stated = unit_named(unit)
+    stated = parse_unit(unit)
     try:
         file, member = archives.split_member(str(path))
         data = read_bytes(Path(file))
         if archives.is_tar(data[:HEAD]):
             data, file = archives.read_member(data, file, member)
-    except EcdError:  # reading it says why
+    except EcdError:  # reading the file says what is wrong
         return None
-    return unit_of(data, file, stated)
+    return choose_unit_of_bytes(data, file, stated)
 
 
-def unit_of(data: Text, name: str, unit: str | None) -> str | None:
-    """As `unit_for`, of the uncompressed bytes of a file."""
+def choose_unit_of_bytes(data: Text, name: str, unit: str | None) -> str | None:
+    """`unit` where the uncompressed bytes are of a cube or XSF, else None; see `choose_unit`."""
     try:
-        return unit if unit and FORMATS[_kind(with_line_feeds(data)[:HEAD], name)].open_unit else None
+        return unit if unit and FORMATS[_find_format(with_line_feeds(data)[:HEAD], name)].open_unit else None
     except EcdError:
         return None
 
 
-def _foreign(kind: str, head: bytes, name: str) -> str | None:
-    """What a file is that could not be read as `kind`, where nothing but its name, or not even that, says so."""
-    if kind not in MARKLESS or _is_named(kind, name):
+def _explain_foreign(kind: str, head: bytes, name: str) -> str | None:
+    """What a file that was not read as `kind` is instead; None where its name or its mark says that it is a `kind`."""
+    if kind not in WITHOUT_MARK or _is_named(kind, name):
         return None
-    return foreign_by_name(name) or (neither(head, name) if kind == "chgcar" else None)
+    return explain_foreign_name(name) or (explain_unknown_file(head, name) if kind == "chgcar" else None)
 
 
 def _is_named(kind: str, name: str) -> bool:
     return FORMATS[kind].names.search(os.path.basename(name)) is not None
 
 
-def _kind(head: bytes, name: str) -> str:
-    """The format by content, else by name, else the one that VASP gives no mark."""
+def _find_format(head: bytes, name: str) -> str:
+    """The key of the format in FORMATS: by content, else by name, else CHGCAR, whose content has no mark."""
     by_name = [key for key in FORMATS if _is_named(key, name)]
     if _is_hdf5(head):
         return "espresso-hdf5" if "espresso-hdf5" in by_name else "vaspwave"
     by_content = next((key for key, format in FORMATS.items() if format.looks_like(head)), None)
-    if by_content is None and (foreign := foreign_by_content(head)):
+    if by_content is None and (foreign := explain_foreign_content(head)):
         raise FormatError(f"{name} {foreign}")
     return by_content or next(iter(by_name), "chgcar")
 
 
 def write(path: str | Path, rho: Density, format: str | None = None) -> None:
-    """Write a density; the format follows the name (CHGCAR anywhere in it, .cube) or `format`, "chgcar" or "cube".
+    """Write a density to a file, which appears complete or not at all.
 
-    A cube has no room for the magnetization. Compressed where the name ends in .gz, .xz, .bz2, .zst or .lz4. The file
-    appears complete or not at all. Raises UsageError for a name that tells no format.
+    A cube has no room for the magnetization.
+
+    Parameters
+    ----------
+    path : the file; it is compressed where its name ends in .gz, .xz, .bz2, .zst or .lz4.
+    rho : the density.
+    format : "chgcar" or "cube"; by default the name decides: CHGCAR anywhere in it, or .cube.
+
+    Raises
+    ------
+    UsageError : the name tells no format, or the folder does not exist.
+    FormatError : the format cannot hold the density.
     """
-    render = renderer(path_text(path, "what is written"), format)
+    render = find_renderer(path_text(path, "what is written"), format)
     if not isinstance(rho, Density):
         raise UsageError(f"{path}: what is written is a Density, as read(path) gives it, not {shown(rho)}")
     if not Path(path).absolute().parent.is_dir():
@@ -194,12 +239,17 @@ def write(path: str | Path, rho: Density, format: str | None = None) -> None:
     write_bytes(Path(path), data)
 
 
-def renderer(path: str | Path, format: str | None = None) -> Callable[[Density], bytes]:
-    """What turns a density into the content of the file `path`; raises UsageError for a name that tells no format."""
-    known = {key: f for key, f in FORMATS.items() if f.render}
-    named = next((key for key, f in known.items() if f.names.search(Path(path).name)), None)
+def find_renderer(path: str | Path, format: str | None = None) -> Callable[[Density], bytes]:
+    """The function that makes the content of the file `path` from a Density.
+
+    Raises
+    ------
+    UsageError : the name tells no format and `format` is not "chgcar" or "cube".
+    """
+    writable = {key: f for key, f in FORMATS.items() if f.render}
+    named = next((key for key, f in writable.items() if f.names.search(Path(path).name)), None)
     chosen = str(format).lower() if format else named
-    render = known[chosen].render if chosen in known else None
+    render = writable[chosen].render if chosen in writable else None
     if render is None:
         raise UsageError(
             f"{path}: the name tells no format; put CHGCAR or .cube in it, or give format='chgcar' or 'cube'"

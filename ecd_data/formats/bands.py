@@ -8,9 +8,14 @@ from ecd_data.crystal import Floats
 
 
 def band_gaps(energies: Floats, occupations: Floats) -> tuple[float, float] | None:
-    """The gap and the smallest direct gap in eV, from [spin, k-point, band]; 0 for metals.
+    """The band gap and the smallest direct gap in eV, both 0 for a metal; None where no band is empty or none occupied.
 
-    A state is occupied if it is more than half full. None where no band is empty, or none is occupied.
+    A state counts as occupied if it is more than half full.
+
+    Parameters
+    ----------
+    energies : energies in eV [spins, k-points, bands].
+    occupations : occupations [spins, k-points, bands], up to 1, or up to 2 in a run without spin.
     """
     full = 2.0 if len(energies) == 1 and occupations.max(initial=0) > 1.01 else 1.0
     occupied = occupations > full / 2

@@ -11,25 +11,35 @@ from ecd_data.crystal import SYMBOLS, Crystal
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats.fortran import parse_block
-from ecd_data.formats.units import BOHR, PER_ANGSTROM3, PER_BOHR3, UNIT_GUESSED, density_unit, doubt_unit
+from ecd_data.formats.units import BOHR, PER_ANGSTROM3, PER_BOHR3, UNIT_GUESSED, doubt_unit, guess_unit
 from ecd_data.io.file_bytes import MAX_POINTS, Lines, Text, comment_line, count_grid_points, parse_floats
 
 NUMBER = rb"[ \t]+[-+.\dEe]+"
 HEADER = re.compile(rb"[^\n]*\n[^\n]*\n(?:[ \t]*-?\d+(?:%s){3,4}[ \t]*\r?\n){4}" % NUMBER)
-PER_LINE = 6
+PER_LINE = 6  # numbers in a line, as Gaussian writes them
 
 
 def looks_like(head: bytes) -> bool:
-    """Whether a file that begins so is a cube: two comments, then four lines of a count and three numbers."""
+    """Whether the first bytes of a file are of a cube: two comments, then four lines of a count and three numbers."""
     return HEADER.match(head) is not None
 
 
 def parse(data: Text, name: str, unit: str | None = None) -> Density:
-    """The Density of a cube file; lengths in bohr, or in Å where the voxel counts are negative.
+    """The density in a cube file, in e/Å^3.
 
-    A shifted origin is undone by shifting the atoms. Without `unit`, values are e/bohr^3; in files in Å, whose writers
-    differ, the unit that makes the more plausible electron count. meta has "comment", "unit", and under "guesses" a
-    sentence where the other unit is possible. Raises FormatError.
+    Lengths are in bohr, or in Å where the voxel counts are negative. Atoms are shifted against a shifted origin. meta
+    has "comment", "unit", and under "guesses" a sentence where the unit is not certain.
+
+    Parameters
+    ----------
+    data : the content of the file.
+    name : what errors call the file.
+    unit : the unit of the values. Without it they are in e/bohr^3, or in a file in Å, where programs differ, in the
+        unit with the more plausible electron count.
+
+    Raises
+    ------
+    FormatError : the file is damaged or holds another thing than one density.
     """
     lines = Lines(data)
     comment = lines.comment()
@@ -56,28 +66,28 @@ def parse(data: Text, name: str, unit: str | None = None) -> Density:
     coords = (atoms[:, 2:] - origin) * length @ np.asarray(np.linalg.inv(lattice), np.float64)
     crystal = Crystal(lattice, atoms[:, 0].astype(np.int64), coords)
     numbers, end = parse_block(data, lines.position, points, name)
-    if not data[len(data) - 1 :].isspace() and _last_is_short(data[-200:]):
+    if not data[len(data) - 1 :].isspace() and _is_last_number_short(data[-200:]):
         raise FormatError(f"{name} is cut inside its last number: copy it again")
     if data[end:].strip():
         raise FormatError(f"{name} has more numbers than its grid of {points}: it is damaged or glued")
-    meta = {**comment, **_unit(unit, counts[0] > 0, float(numbers.mean()) * crystal.volume, crystal)}
+    meta = {**comment, **_find_unit(unit, counts[0] > 0, float(numbers.mean()) * crystal.volume, crystal)}
     values = numbers if meta["unit"] == PER_ANGSTROM3 else numbers / BOHR**3
     return Density(crystal, values.reshape(shape), meta=meta)
 
 
-def _unit(stated: str | None, in_bohr: bool, electrons: float, crystal: Crystal) -> dict[str, Any]:
-    """ "unit" for meta, and "guesses" where it is not sure; electrons: the integral if the values were e/Å^3."""
+def _find_unit(stated: str | None, in_bohr: bool, electrons: float, crystal: Crystal) -> dict[str, Any]:
+    """The unit for meta, with "guesses" where it is not certain; electrons: the integral of the values as e/Å^3."""
     if stated is not None:
         return {"unit": stated}
     if in_bohr:
         unit, doubt = PER_BOHR3, doubt_unit(PER_BOHR3, electrons, crystal.numbers)
     else:
-        unit, doubt = density_unit(electrons, crystal.numbers)
+        unit, doubt = guess_unit(electrons, crystal.numbers)
     return {"unit": unit, "guesses": {UNIT_GUESSED: doubt}} if doubt else {"unit": unit}
 
 
-def _last_is_short(end: bytes) -> bool:
-    """Whether the last number has fewer characters than the one before it, as one that was cut."""
+def _is_last_number_short(end: bytes) -> bool:
+    """Whether the last number has fewer characters than the one before it, so that it was probably cut."""
     words = end.split()
     return len(words) > 1 and len(words[-1].lstrip(b"-")) < len(words[-2].lstrip(b"-"))
 

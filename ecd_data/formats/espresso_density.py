@@ -1,4 +1,4 @@
-"""Quantum ESPRESSO's charge-density.dat and .hdf5, with the crystal of the data-file-schema.xml beside them."""
+"""Quantum ESPRESSO's charge-density.dat and .hdf5, with the crystal from the data-file-schema.xml in their folder."""
 
 from __future__ import annotations
 
@@ -12,24 +12,30 @@ from numpy.typing import NDArray
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
-from ecd_data.formats.hdf5 import opened
+from ecd_data.formats.hdf5 import open_hdf5
 from ecd_data.formats.labels import element_of_label
 from ecd_data.formats.units import BOHR
 from ecd_data.io.file_bytes import MAX_POINTS, Text
 
 XML = "data-file-schema.xml"
-POINTS_PER_WAVE = 64  # a box around the sphere of waves has 4 times their number for a cube, more for sharp cells
+# A grid with more points per plane wave is refused before memory is asked for it: the box around the sphere of waves
+# has 4 times their number of points in a cubic cell, and more in a skew one.
+POINTS_PER_WAVE = 64
 
 
 def looks_like(head: bytes) -> bool:
-    """Whether a file that begins so is a charge-density.dat: a Fortran record of three integers."""
+    """Whether the first bytes of a file are of a charge-density.dat: a Fortran record of three integers."""
     return len(head) >= 20 and head[:4] == head[16:20] == b"\x0c\0\0\0"
 
 
 def parse(data: Text, name: str) -> Density:
-    """The Density of a charge-density.dat on the FFT grid of its run; raises FormatError.
+    """The density in a charge-density.dat, in e/Å^3 on the FFT grid of its run.
 
     The file and its XML must lie uncompressed in one folder, as pw.x leaves them.
+
+    Raises
+    ------
+    FormatError : the file is damaged, or the XML is missing or belongs to another run.
     """
     path = Path(name)
     if not (path.with_name(XML).is_file() and path.is_file()):
@@ -42,21 +48,25 @@ def parse(data: Text, name: str) -> Density:
 
 
 def parse_hdf5(data: Text, name: str) -> Density:
-    """The Density of a charge-density.hdf5, with the XML of its run in the same folder; raises FormatError.
+    """The density in a charge-density.hdf5, in e/Å^3; the XML of its run must lie in the same folder.
 
-    MillerIndices [waves, 3] and rhotot_g [2 * waves] of real and imaginary parts in e/bohr^3; rhodiff_g with spin, m_x,
-    m_y and m_z without a common axis; the attribute gamma_only (QE's Modules/io_base.f90).
+    The datasets are MillerIndices [waves, 3] and rhotot_g [2 * waves], real and imaginary parts in e/bohr^3; rhodiff_g
+    of a collinear, m_x, m_y and m_z of a non-collinear run; the attribute is gamma_only (QE's Modules/io_base.f90).
+
+    Raises
+    ------
+    FormatError : the file is damaged, or the XML is missing or belongs to another run.
     """
     xml = Path(name).with_name(XML)
     if not xml.is_file():
         raise FormatError(f"{name} needs {XML} of the same run in its folder: copy the whole .save folder")
     crystal, shape, nelect = read_xml(xml)
-    with opened(data, name) as file:
-        miller = file.array("MillerIndices", "iu").astype(np.int64).reshape(-1, 3)
+    with open_hdf5(data, name) as file:
+        miller = file.read_array("MillerIndices", "iu").astype(np.int64).reshape(-1, 3)
         _check_shape(shape, len(miller), name)
-        half = "T" in str(file.attribute("gamma_only")).upper()
+        half = "T" in str(file.read_attribute("gamma_only")).upper()
         keys = ["rhotot_g", *(key for key in ("rhodiff_g", "m_x", "m_y", "m_z") if key in file)]
-        waves = [file.array(key, "f").reshape(-1, 2) @ np.array([1.0, 1.0j]) for key in keys]
+        waves = [file.read_array(key, "f").reshape(-1, 2) @ np.array([1.0, 1.0j]) for key in keys]
         if any(len(wave) != len(miller) for wave in waves) or len(keys) not in (1, 2, 4):
             raise FormatError(
                 f"{name} has {len(miller)} waves and {[len(w) for w in waves]} coefficients: it is damaged"
@@ -80,10 +90,18 @@ def _density(crystal: Crystal, values: Floats, spin: Floats | None, nelect: floa
 
 
 def read_charge_density(path: Path, shape: tuple[int, ...]) -> tuple[Floats, Floats | None]:
-    """Density and magnetisation (None without spin) in e/Å^3 from a charge-density.dat, on the FFT grid [shape].
+    """The density and the magnetization (None without spin) in a charge-density.dat, both [a, b, c] in e/Å^3.
 
-    The file holds Fourier coefficients with their Miller indices, half of them where it says gamma_only. Raises
-    FormatError where it is cut short, or its coefficients do not fit the grid.
+    The file holds Fourier coefficients with their Miller indices, half of them where it says gamma_only.
+
+    Parameters
+    ----------
+    path : the file.
+    shape : the FFT grid of the run.
+
+    Raises
+    ------
+    FormatError : the file is cut, non-collinear, or its coefficients do not fit the grid.
     """
     from scipy.io import FortranFile
 
@@ -97,7 +115,7 @@ def read_charge_density(path: Path, shape: tuple[int, ...]) -> tuple[Floats, Flo
     except (OSError, ValueError, TypeError, IndexError) as error:
         raise FormatError(f"{path} is not a complete charge-density.dat of Quantum ESPRESSO ({error})") from None
     if spins not in (1, 2):
-        raise FormatError(f"{path} is of a non-collinear run ({spins} components), which is not supported here")
+        raise FormatError(f"{path} is of a non-collinear run ({spins} components), which is not read here")
     return grids[0], grids[1] if spins == 2 else None
 
 
@@ -112,7 +130,7 @@ def _to_grid(coefficients: NDArray, miller: NDArray, shape: tuple[int, ...], hal
 
 
 def _check_records(data: Text, name: str) -> int:
-    """The number of waves; raises FormatError where a record's length is not what the header says."""
+    """The number of plane waves; FormatError where the length of a record is not what the header says."""
     try:
         gamma_only, waves, spins = struct.unpack_from("<3i", data, 4)
         position = 0
@@ -132,7 +150,12 @@ def _check_records(data: Text, name: str) -> int:
 
 
 def read_xml(path: Path) -> tuple[Crystal, tuple[int, int, int], float]:
-    """Crystal, FFT grid [3] and electron count of the data-file-schema.xml of a run; raises FormatError."""
+    """The crystal, the FFT grid [3] and the number of electrons in the data-file-schema.xml of a run.
+
+    Raises
+    ------
+    FormatError : the file is missing or is not the XML of a finished run.
+    """
     try:
         output = ElementTree.parse(path).getroot().find("output")
         structure = output.find("atomic_structure")  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Files of other programs that users try: what each is, and how to get a density from it that is read here."""
+"""Explanations for files that are not read: what such a file is, and how to get a readable density from it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import re
 
 from ecd_data.io.compression import ENDINGS
 
-READ = "CHGCAR, CHG, AECCAR, PARCHG, vaspwave.h5, cube, XSF, Quantum ESPRESSO's charge-density, .gpw, pymatgen's JSON"
-OF_VASP = re.compile(r"chgcar|aeccar|parchg|(?<![a-z])chg(?![a-z])", re.IGNORECASE)
+READABLE = (
+    "CHGCAR, CHG, AECCAR, PARCHG, vaspwave.h5, cube, XSF, Quantum ESPRESSO's charge-density, .gpw, pymatgen's JSON"
+)
+VASP_NAME = re.compile(r"chgcar|aeccar|parchg|(?<![a-z])chg(?![a-z])", re.IGNORECASE)
 FLOAT = rb"[ \t]*[-+]?[\d.]+(?:[EeDd][-+]?\d+)?"
-HEADER = re.compile(  # of a CHGCAR: a comment, one to three scale factors, three lattice vectors
+CHGCAR_HEADER = re.compile(  # a comment, one to three scale factors, three lattice vectors
     rb"[^\n\0]*\n(?:%s){1,3}[ \t]*\r?\n(?:(?:%s){3}[^\n]*\n){3}" % (FLOAT, FLOAT)
 )
-ARRAY = "give the crystal with it: ecd_data.write('x.cube', Density(crystal, values))"
-BANDS = "band energies, not a density", "give the CHGCAR, cube or XSF of the density"
-FILES = {
+ARRAY_REMEDY = "give the crystal with it: ecd_data.write('x.cube', Density(crystal, values))"
+BAND_ENERGIES = "band energies, not a density", "give the CHGCAR, cube or XSF of the density"
+# What each kind of file is, and what to do with it.
+EXPLANATIONS = {
     "bxsf": ("a BXSF, band energies for a Fermi surface and no density", "give the XSF or cube of the density"),
     "den_fmt": ("CASTEP's .den_fmt, which is not read", "convert it to a cube or XSF with c2x"),
     "castep": ("a binary file of CASTEP, which is not read", "convert it to a cube or XSF with c2x"),
@@ -33,20 +36,21 @@ FILES = {
         "convert it to a cube or XSF with sisl (SIESTA) or cut3d (Abinit)",
     ),
     "grd": ("a .grd of DMol3, which has no atoms and is not read", "convert it to a cube, for instance with Multiwfn"),
-    "npy": ("an array of NumPy (.npy, .npz) without a crystal", ARRAY),
-    "pickle": ("a pickle of Python, which is not opened since it can run any code", ARRAY),
+    "npy": ("an array of NumPy (.npy, .npz) without a crystal", ARRAY_REMEDY),
+    "pickle": ("a pickle of Python, which is not opened since it can run any code", ARRAY_REMEDY),
     "torch": ("a file of PyTorch, not a density", "give a density file"),
     "zip": ("a zip archive", "unpack it, or pack its files with tar"),
     "archive": ("a .7z or .rar archive", "unpack it, or pack its files with tar"),
     "list": ("a JSON list, not one density", "write each of its entries into a file of its own"),
-    "bands": BANDS,
+    "bands": BAND_ENERGIES,
     "html": ("a web page, perhaps that of a failed download", "download the file itself"),
     "xml": ("an XML file without a density", "give the density of the run: CHGCAR, or charge-density.dat beside it"),
     "picture": ("a picture or document, not a density", "give a density file"),
     "structure": ("a structure without a density", "give the density file of the run"),
     "vasp": ("a file of VASP without a density", "give the CHGCAR of the run"),
 }
-CONTENT = (
+# The pattern with which the content of each kind of file begins; the first one that matches counts.
+CONTENT_MARKS = (
     ("bxsf", rb"(?:\s*#[^\n]*\n)*\s*(?:BEGIN_INFO|BEGIN_BLOCK_BANDGRID_3D)\b"),
     ("den_fmt", rb"\s*BEGIN header\b"),
     ("castep", rb".{4}(?:CASTEP_BIN|BEGIN_PARAMETERS_DUMP)"),
@@ -70,7 +74,8 @@ CONTENT = (
     ("xml", rb"\s*<\?xml"),
     ("picture", rb"%PDF-|\x89PNG|\xff\xd8\xff|GIF8"),
 )
-NAMES = (
+# The pattern that the name of each kind of file contains; the first one that matches counts.
+NAME_MARKS = (
     ("bxsf", r"\.bxsf$"),
     ("den_fmt", r"\.(den|pot|chdiff)_fmt$"),
     ("castep", r"\.(check|castep_bin|castep)$"),
@@ -93,28 +98,29 @@ NAMES = (
 )
 
 
-def foreign_by_content(head: bytes) -> str | None:
-    """What a file is that begins so and is of another program or kind, and what to do with it; None for any other."""
-    if HEADER.match(head):  # its comment may say anything
+def explain_foreign_content(head: bytes) -> str | None:
+    """What a file with these first bytes is, and what to do with it; None where it may be a density."""
+    if CHGCAR_HEADER.match(head):  # the comment of a CHGCAR may look like a mark
         return None
-    return next((_sentence(key) for key, mark in CONTENT if re.match(mark, head, re.DOTALL | re.IGNORECASE)), None)
+    return next((_explain(key) for key, mark in CONTENT_MARKS if re.match(mark, head, re.DOTALL | re.IGNORECASE)), None)
 
 
-def foreign_by_name(name: str) -> str | None:
-    """The same by the file's name, for one that could not be read as a density."""
+def explain_foreign_name(name: str) -> str | None:
+    """What an unreadable file with this name is, and what to do with it; None where the name does not tell."""
     bare = os.path.basename(name)
     while bare.lower().endswith(ENDINGS):
         bare = bare[: bare.rfind(".")]
-    return next((_sentence(key) for key, mark in NAMES if re.search(mark, bare, re.IGNORECASE)), None)
+    return next((_explain(key) for key, mark in NAME_MARKS if re.search(mark, bare, re.IGNORECASE)), None)
 
 
-def neither(head: bytes, name: str) -> str | None:
-    """A sentence for a file that is no CHGCAR by its name and its header, so that a damaged CHGCAR is called that."""
-    if OF_VASP.search(os.path.basename(name)) or HEADER.match(head):
+def explain_unknown_file(head: bytes, name: str) -> str | None:
+    """A sentence for a file of an unknown format; None where its name or header says that it is a (damaged) CHGCAR."""
+    if VASP_NAME.search(os.path.basename(name)) or CHGCAR_HEADER.match(head):
         return None
-    return f"is of none of the formats that are read ({READ}): convert it to one of them, or copy it again if it is one"
+    remedy = "convert it to one of them, or copy it again if it is one"
+    return f"is of none of the formats that are read ({READABLE}): {remedy}"
 
 
-def _sentence(key: str) -> str:
-    what, remedy = FILES[key]
+def _explain(key: str) -> str:
+    what, remedy = EXPLANATIONS[key]
     return f"is {what}: {remedy}"

@@ -1,4 +1,4 @@
-"""Blocks of Fortran numbers as VASP and others write them: the compiled reader where it is built, numpy elsewhere."""
+"""Blocks of numbers as Fortran programs write them, read with the compiled reader, or numpy where it was not built."""
 
 from __future__ import annotations
 
@@ -11,52 +11,66 @@ from ecd_data.errors import FormatError
 from ecd_data.formats.numbers import parse_numbers, parse_planes, to_floats
 from ecd_data.io.file_bytes import Text
 
-STEP = 1 << 20  # bytes at a time
-WIDTHS = (5, 10)  # numbers in a line of CHGCAR and CHG
-LINE_END = 1 << 10  # bytes in which the last two lines of a text are looked for
-MIN_DECIMALS = 3  # in fewer, a number that was cut can look like its neighbours by chance
-FORM = re.compile(rb"[-+]?\d*\.(\d*)([EeDd]?[-+]\d+)?")
+PIECE_BYTES = 1 << 20  # of text that are searched for words at a time
+LINE_COUNTS = (5, 10)  # numbers in a line of CHGCAR and CHG
+TAIL_BYTES = 1 << 10  # at the end of a text, in which its last two lines are searched for
+MIN_DECIMALS = 3  # with fewer, a number that was cut can look like its neighbours by chance
+DECIMAL_NUMBER = re.compile(rb"[-+]?\d*\.(\d*)([EeDd]?[-+]\d+)?")
 
 
 def parse_grid(
     data: Text, start: int, shape: tuple[int, int, int], divisor: float, name: str, out: Floats | None = None
 ) -> tuple[Floats, int]:
-    """The numbers of a grid from position `start` on, the first axis fastest, divided [shape]; see `parse_block`.
+    """A grid [a, b, c] from a text whose first axis runs fastest, and the position of the line after its numbers.
 
-    They are in `out` [shape], where that is given.
+    Parameters
+    ----------
+    data : the text.
+    start : the position of the first number.
+    shape : points along each axis.
+    divisor : every number is divided by it.
+    name : what errors call the text.
+    out : an array [a, b, c] that takes the grid; by default a new one.
+
+    Raises
+    ------
+    FormatError : see `parse_block`.
     """
     count = shape[0] * shape[1] * shape[2]
-    _check_room(data, start, count, name)
-    fast = parse_planes(data, start, shape, divisor, out)
-    end = None if fast is None else _end_of_line(data, start, fast[1], count)
-    if fast is not None and end is not None:
-        return fast[0], end
+    _check_length(data, start, count, name)
+    compiled = parse_planes(data, start, shape, divisor, out)
+    end = None if compiled is None else _end_of_line(data, start, compiled[1], count)
+    if compiled is not None and end is not None:
+        return compiled[0], end
     values, end = parse_block(data, start, count, name)
-    return c_order(values, shape, divisor, out), end
+    return to_c_order(values, shape, divisor, out), end
 
 
 def parse_block(data: Text, start: int, count: int, name: str) -> tuple[Floats, int]:
-    """`count` numbers from position `start` on [count], and the position of the line after them.
+    """Numbers [count] from the position `start` of a text on, and the position of the line after them.
 
-    Zeros that fill the last line to the length of the others, as VTST's scripts write them, belong to no point. Raises
-    FormatError where a number is not one, is not finite, or the count does not match.
+    Zeros that fill the last line to the length of the others, as VTST's scripts write them, belong to no point.
+
+    Raises
+    ------
+    FormatError : a word is not a finite number, or there are fewer or more numbers than `count`.
     """
-    _check_room(data, start, count, name)
-    fast = _parse_compiled(data, start, count)
-    if fast is not None:
-        return fast
-    stop, end = _block_end(data, start, count, name)
+    _check_length(data, start, count, name)
+    compiled = _parse_compiled(data, start, count)
+    if compiled is not None:
+        return compiled
+    stop, end = _find_block_end(data, start, count, name)
     text = data[start:stop]
     values = to_floats(text)
     if values is None or len(values) != count:
-        raise FormatError(f"{name}: {_first_bad_word(text, count)}; the file is damaged, copy or download it again")
+        raise FormatError(f"{name}: {_explain_bad_block(text, count)}; the file is damaged, copy or download it again")
     if not np.isfinite(values).all():
         raise FormatError(f"{name} holds NaN or infinite values: the calculation failed, run it again")
     return values, end
 
 
-def _check_room(data: Text, start: int, count: int, name: str) -> None:
-    """Raises FormatError where the text is too short, before memory is asked for."""
+def _check_length(data: Text, start: int, count: int, name: str) -> None:
+    """Raise FormatError where the text is too short for the numbers, before memory is asked for."""
     if 2 * count > len(data) - start + 1:
         raise FormatError(f"{name} is cut: the file is too short for its {count} numbers; copy or download it again")
 
@@ -69,30 +83,30 @@ def _parse_compiled(data: Text, start: int, count: int) -> tuple[Floats, int] | 
 
 
 def _end_of_line(data: Text, start: int, position: int, count: int) -> int | None:
-    """The position of the next line, where the last of `count` numbers ends at `position`; None where more follows."""
-    end = _after_line(data, position)
-    more = data[position:end].split()
-    return end if not more or _is_filling(data, start, position, count, more) else None
+    """The position of the line after the last of `count` numbers, which ends at `position`; None where more follow."""
+    end = _next_line(data, position)
+    extra = data[position:end].split()
+    return end if not extra or _is_zero_filling(data, start, position, count, extra) else None
 
 
-def _is_filling(data: Text, start: int, position: int, count: int, more: list[bytes]) -> bool:
-    """Whether the words `more`, behind the last number, are zeros that make its line as long as all lines before it."""
-    values = to_floats(b" ".join(more))
+def _is_zero_filling(data: Text, start: int, position: int, count: int, extra: list[bytes]) -> bool:
+    """Whether the words `more`, after the last number, are zeros that make its line as long as all lines before it."""
+    values = to_floats(b" ".join(extra))
     if values is None or values.any():
         return False
     line = max(start, data.rfind(b"\n", start, position) + 1)
     if line == start:
-        return count + len(more) in WIDTHS
-    width = len(data[start : _after_line(data, start)].split())
+        return count + len(extra) in LINE_COUNTS
+    width = len(data[start : _next_line(data, start)].split())
     full, rest = divmod(count, width)
     return (
         0 < rest == len(data[line:position].split())
-        and rest + len(more) == width
+        and rest + len(extra) == width
         and data[start:line].count(b"\n") == full
     )
 
 
-def _first_bad_word(text: bytes, count: int) -> str:
+def _explain_bad_block(text: bytes, count: int) -> str:
     words = text.split()
     for number, word in enumerate(words):
         try:
@@ -102,72 +116,82 @@ def _first_bad_word(text: bytes, count: int) -> str:
     return f"it has {len(words)} numbers where {count} are due"
 
 
-def _block_end(data: Text, start: int, count: int, name: str) -> tuple[int, int]:
-    """Where the numbers of a block end, and their line; lines are all as long as the first, or are walked."""
-    first = data.find(b"\n", start)
+def _find_block_end(data: Text, start: int, count: int, name: str) -> tuple[int, int]:
+    """Where the last number of a block ends, and where its line ends."""
+    first = data.find(b"\n", start)  # where all lines are as long as the first, the end can be computed
     per_line = len(data[start:first].split()) if first > 0 else count
     if per_line == 0:
         raise FormatError(f"{name} is cut: no number follows the grid dimensions")
     full, rest = divmod(count, per_line)
     jump = start + full * (first + 1 - start)
     if first > 0 and jump <= len(data) and data[jump - 1 : jump] == b"\n":
-        end = _after_line(data, jump) if rest else jump
+        end = _next_line(data, jump) if rest else jump
         if len(data[jump:end].split()) == rest:
             return end, end
-    return _walk(data, start, count, name)
+    return _find_words(data, start, count, name)
 
 
-def _after_line(data: Text, position: int) -> int:
+def _next_line(data: Text, position: int) -> int:
     end = data.find(b"\n", position)
     return len(data) if end < 0 else end + 1
 
 
-def _walk(data: Text, start: int, count: int, name: str) -> tuple[int, int]:
-    """Where the last of `count` words ends, and its line, found by where words begin."""
-    position, seen = start, 0
+def _find_words(data: Text, start: int, count: int, name: str) -> tuple[int, int]:
+    """Where the last of `count` words ends, and where its line ends, found by counting the first letters of words."""
+    position, counted = start, 0
     while position < len(data):
-        piece = np.frombuffer(data[position - 1 : position + STEP], dtype=np.uint8)  # with the byte before
+        # With the byte before, which may be blank
+        piece = np.frombuffer(data[position - 1 : position + PIECE_BYTES], dtype=np.uint8)
         blank = piece <= ord(" ")
         begins = np.flatnonzero(blank[:-1] & ~blank[1:])
-        if seen + len(begins) >= count:
-            last = position + int(begins[count - seen - 1])
-            stop = last + len(data[last : _after_line(data, last)].split(maxsplit=1)[0])
+        if counted + len(begins) >= count:
+            last = position + int(begins[count - counted - 1])
+            stop = last + len(data[last : _next_line(data, last)].split(maxsplit=1)[0])
             end = _end_of_line(data, start, stop, count)
             if end is None:
                 raise FormatError(f"{name} has more numbers than its grid of {count}: it is damaged")
             return stop, end
-        position, seen = position + STEP, seen + len(begins)
-    raise FormatError(f"{name} is cut: {seen} of {count} numbers; copy or download it again")
+        position, counted = position + PIECE_BYTES, counted + len(begins)
+    raise FormatError(f"{name} is cut: {counted} of {count} numbers; copy or download it again")
 
 
-def last_is_whole(data: Text) -> bool:
-    """Whether the last number of a text without a line end is whole: as long as those before it, all of one form.
+def is_last_number_whole(data: Text) -> bool:
+    """Whether the last number of a text that ends without a line end is complete.
 
-    They are those of its line, or of the line before where it stands alone. Numbers of free length tell nothing.
+    It is where it has as many digits as the other numbers of its line, or of the line before where it stands alone.
+    False also where these have different lengths, since then nothing tells.
     """
-    *before, line = data[max(0, len(data) - LINE_END) :].split(b"\n")
+    *before, line = data[max(0, len(data) - TAIL_BYTES) :].split(b"\n")
     words = line.split()
     if len(words) == 1 and before:
         words = before[-1].split() + words
-    forms = {_form(word) for word in words[-1 - max(WIDTHS) :]}
+    forms = {_number_form(word) for word in words[-1 - max(LINE_COUNTS) :]}
     return len(words) > 1 and len(forms) == 1 and None not in forms
 
 
-def _form(word: bytes) -> tuple[int, int] | None:
-    """The decimals of a number and the characters of its exponent; None where they tell nothing."""
-    found = FORM.fullmatch(word)
-    if found is None or len(found[1]) < MIN_DECIMALS:
+def _number_form(word: bytes) -> tuple[int, int] | None:
+    """How many decimals and exponent characters a number has; None where it has too few to compare."""
+    match = DECIMAL_NUMBER.fullmatch(word)
+    if match is None or len(match[1]) < MIN_DECIMALS:
         return None
-    return len(found[1]), len(found[2] or b"")
+    return len(match[1]), len(match[2] or b"")
 
 
-def c_order(values: Floats, shape: tuple[int, int, int], divisor: float, out: Floats | None = None) -> Floats:
-    """Numbers with the first axis fastest, divided, as an ordinary array [shape], `out` where that is given."""
+def to_c_order(values: Floats, shape: tuple[int, int, int], divisor: float, out: Floats | None = None) -> Floats:
+    """An array [a, b, c] from numbers whose first axis runs fastest.
+
+    Parameters
+    ----------
+    values : the numbers [a * b * c].
+    shape : points along each axis.
+    divisor : every number is divided by it.
+    out : an array [a, b, c] that takes the result; by default a new one.
+    """
     source = values.reshape(shape[::-1])
     grid = np.empty(shape) if out is None else out
     slab = np.empty((shape[2], shape[0]))  # one plane at a time stays in the cache
     for plane in range(shape[1]):
         np.divide(source[:, plane], divisor, out=slab)
         grid[:, plane] = slab.T
-    grid.flags.writeable = False  # so that a Density takes it as it is
+    grid.flags.writeable = False  # so that a Density takes it without a copy
     return grid

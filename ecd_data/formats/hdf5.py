@@ -1,4 +1,4 @@
-"""HDF5 files in memory, opened and read with a limit: what a damaged header promises is not believed."""
+"""HDF5 files in memory. A dataset is read only where its stated size fits the file, since a header may be damaged."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ecd_data.errors import FormatError, MissingDependencyError
 from ecd_data.io.file_bytes import Text
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-EXPANSION = 64  # bytes of a dataset for each byte of its file, which may be compressed
+EXPANSION = 64  # a dataset with more bytes for each byte of its file is refused, compressed or not
 
 
 class Hdf5:
-    """The datasets and attributes of an open file; `data` is its content, `name` what errors call it."""
+    """The datasets and attributes of an open file of `size` bytes; `name` is what errors call it."""
 
     def __init__(self, file: Any, size: int, name: str) -> None:
         self.file, self.size, self.name = file, size, name
@@ -26,10 +26,15 @@ class Hdf5:
     def __contains__(self, path: str) -> bool:
         return path in self.file
 
-    def array(self, path: str, kind: str = "fiu") -> NDArray[Any]:
-        """A dataset in whole; raises FormatError where it is missing, of another kind, or larger than its file."""
-        found = self.file.get(path)
-        shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
+    def read_array(self, path: str, kind: str = "fiu") -> NDArray[Any]:
+        """All values of a dataset [its shape].
+
+        Raises
+        ------
+        FormatError : it is missing, of another kind than `kind` (numpy's letters), or impossibly large.
+        """
+        dataset = self.file.get(path)
+        shape, dtype = getattr(dataset, "shape", None), getattr(dataset, "dtype", None)
         if shape is None or dtype is None or dtype.kind not in kind:
             raise FormatError(f"{self.name} has no usable dataset {path}: it is cut or of another program")
         count = 1
@@ -37,24 +42,30 @@ class Hdf5:
             count *= int(n)
         if count * dtype.itemsize > EXPANSION * self.size:
             raise FormatError(f"{self.name} states an impossible {path} {shape}: it is damaged")
-        return np.asarray(found[()])
+        return np.asarray(dataset[()])
 
-    def scalar(self, path: str, kind: str = "fiu") -> Any:
-        """The number of a dataset that holds one, of whatever shape; raises FormatError where it holds more."""
-        values = self.array(path, kind)
+    def read_scalar(self, path: str, kind: str = "fiu") -> Any:
+        """The only value of a dataset of any shape; FormatError where it has more than one."""
+        values = self.read_array(path, kind)
         if values.size != 1:
             raise FormatError(f"{self.name} has {values.size} values in {path} where one is due: it is damaged")
         return values.item()
 
-    def attribute(self, name: str) -> Any:
-        """An attribute of the file, text as str; None where there is none."""
+    def read_attribute(self, name: str) -> Any:
+        """The value of an attribute of the file, a str for text; None where there is none."""
         value = self.file.attrs.get(name)
         return value.decode() if isinstance(value, bytes) else value
 
 
 @contextmanager
-def opened(data: Text, name: str) -> Iterator[Hdf5]:
-    """An HDF5 file, open; raises FormatError where it is damaged, MissingDependencyError without h5py."""
+def open_hdf5(data: Text, name: str) -> Iterator[Hdf5]:
+    """The content of an HDF5 file, open for reading inside the block.
+
+    Raises
+    ------
+    FormatError : it is damaged.
+    MissingDependencyError : h5py is not installed.
+    """
     try:
         import h5py
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Density to and from pymatgen's volumetric data."""
+"""Conversion of a Density to and from pymatgen's `Chgcar`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import UsageError
-from ecd_data.formats.vasp.occupancies import grids_of, parse_block, print_blocks
+from ecd_data.formats.vasp.occupancies import format_blocks, list_grids, parse_occupancies
 from ecd_data.io.file_bytes import comment_line
 
 if TYPE_CHECKING:
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from ecd_data.density import Density
 
 OTHER_QUANTITIES = {"Elfcar": "an electron localization function", "Locpot": "a local potential"}
-FIRST_WITH_ARRAYS = (2026, 5, 17)  # of pymatgen; before, its `data_aug` has the lines of a file
-SIGNED = np.array([1.01, 1.02, 1.03])  # pymatgen's direction in which a non-collinear "diff" is positive
+FIRST_VERSION_WITH_ARRAYS = (2026, 5, 17)  # of pymatgen; in older ones `data_aug` holds lines of text
+# Pymatgen gives a non-collinear "diff" the sign of its component along this
+POSITIVE_DIRECTION = np.array([1.01, 1.02, 1.03])
 
 
 def to_chgcar(rho: Density) -> Chgcar:
-    """A pymatgen `Chgcar`: rho * V in "total", "diff" and, non-collinear, "diff_x" ..; occupancies in `data_aug`."""
+    """A pymatgen `Chgcar` with rho * V as "total", "diff", "diff_x", ..., and the PAW occupancies as `data_aug`."""
     from pymatgen.io.vasp import Chgcar, Poscar
 
     volume = rho.crystal.volume
@@ -35,8 +36,8 @@ def to_chgcar(rho: Density) -> Chgcar:
     blocks = dict(zip(data, rho.augmentation or (), strict=False))
     if len(data) == 4:
         data["diff"] = _signed_length(rho.magnetization) * volume  # type: ignore[arg-type]
-    augmentation: dict[str, Any] = {key: parse_block(text) for key, text in blocks.items()}
-    if _keeps_lines():
+    augmentation: dict[str, Any] = {key: parse_occupancies(text) for key, text in blocks.items()}
+    if _pymatgen_keeps_lines():
         augmentation = {key: text.splitlines(keepends=True) for key, text in blocks.items()}
     comment = comment_line({"comment": rho.meta.get("comment")}, "").decode(errors="replace") or None
     return Chgcar(Poscar(rho.crystal.to_pymatgen(), comment=comment), data, data_aug=augmentation)
@@ -44,28 +45,31 @@ def to_chgcar(rho: Density) -> Chgcar:
 
 def _signed_length(magnetization: Floats) -> Floats:
     length: Floats = np.linalg.norm(magnetization, axis=0)
-    return length * np.sign(np.tensordot(SIGNED, magnetization, axes=1))
+    return length * np.sign(np.tensordot(POSITIVE_DIRECTION, magnetization, axes=1))
 
 
-def _keeps_lines() -> bool:
+def _pymatgen_keeps_lines() -> bool:
     from pymatgen.core import __version__
 
-    return tuple(map(int, re.findall(r"\d+", __version__)[:3])) < FIRST_WITH_ARRAYS
+    return tuple(map(int, re.findall(r"\d+", __version__)[:3])) < FIRST_VERSION_WITH_ARRAYS
 
 
-def fields_of_chgcar(chgcar: Chgcar) -> dict[str, Any]:
-    """The fields of the Density of a pymatgen `Chgcar` (rho * V in "total", "diff") with its augmentation occupancies.
+def read_chgcar_fields(chgcar: Chgcar) -> dict[str, Any]:
+    """The fields of a Density, by name, from a pymatgen `Chgcar` with its augmentation occupancies.
 
-    Raises UsageError where it is another quantity, FormatError where its occupancies are not those of its atoms.
+    Raises
+    ------
+    UsageError : it holds another quantity than a density.
+    FormatError : its occupancies do not belong to its atoms.
     """
     kinds = [OTHER_QUANTITIES[c.__name__] for c in type(chgcar).__mro__ if c.__name__ in OTHER_QUANTITIES]
     if kinds or "total" not in chgcar.data:
         what = kinds[0] if kinds else f"{', '.join(chgcar.data)} and no total density"
         raise UsageError(f"the {type(chgcar).__name__} holds {what}: give a Chgcar")
     crystal = Crystal.from_pymatgen(chgcar.structure)  # type: ignore[arg-type]
-    keys = grids_of(chgcar.data)
+    keys = list_grids(chgcar.data)
     total, *spin = (np.asarray(chgcar.data[key]) / crystal.volume for key in keys)
-    augmentation = print_blocks(chgcar.data_aug or {}, keys, len(crystal), f"the {type(chgcar).__name__}")
+    augmentation = format_blocks(chgcar.data_aug or {}, keys, len(crystal), f"the {type(chgcar).__name__}")
     poscar = getattr(chgcar, "poscar", None)
     meta = {"comment": str(poscar.comment)} if poscar is not None else {}
     magnetization = np.stack(spin) if len(spin) == 3 else spin[0] if spin else None

@@ -1,4 +1,4 @@
-"""Crystal structures from the files that hold no density: CIF, POSCAR and what pymatgen or ASE reads."""
+"""Crystals from structure files: CIF, POSCAR and every other file that pymatgen or ASE reads."""
 
 from __future__ import annotations
 
@@ -12,55 +12,58 @@ from ecd_data.errors import FormatError
 from ecd_data.formats import read
 from ecd_data.optional_packages import missing_extra
 
-REACH = 1.0  # Å
-MIN_DISTANCE = 0.3  # Å; the shortest bond there is, H-H, has 0.74
-THINNEST = 0.1  # Å between opposite faces of a cell, below which its images are not worth counting
+MAX_PAIR_DISTANCE = 1.0  # Å: atoms farther apart than any fault are not searched for
+MIN_DISTANCE = 0.3  # Å: atoms nearer to each other lie on top of each other; the shortest bond, H-H, has 0.74
+# Å between opposite faces of a cell: a thinner one is a fault, and would have too many images to search
+MIN_THICKNESS = 0.1
 
 
 class UnusableError(FormatError):
-    """A structure that was read and cannot be used."""
+    """The error for a structure that was read but cannot be used."""
 
 
 def read_structure(path: str | Path) -> Crystal:
-    """The Crystal of a CIF, POSCAR, density or any other file that pymatgen or ASE reads.
+    """The crystal in a CIF, POSCAR, density file, or any other file that pymatgen or ASE reads.
 
-    Raises FormatError where neither can, and for partial occupancies, missing cells and atoms on top of each other.
+    Raises
+    ------
+    FormatError : no reader can read the file, or it has partial occupancies, no cell, or atoms on top of each other.
     """
     file = Path(path)
     if not file.is_file():
         raise FormatError(f"{path} does not exist: check the path")
     if "chgcar" in file.name.lower():
-        return _checked(_of_density(file), path)
+        return _check_usable(_read_density_file(file), path)
     reasons: list[Exception] = []
-    for reader in (_by_pymatgen, _by_ase, _of_density):
+    for reader in (_read_with_pymatgen, _read_with_ase, _read_density_file):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 crystal = reader(file)
         except UnusableError:
             raise
-        except Exception as error:  # each parser raises whatever it met
+        except Exception as error:  # each parser raises errors of its own kinds
             reasons.append(error)
         else:
-            return _checked(crystal, path)
+            return _check_usable(crystal, path)
     without = [
         str(missing_extra(error)) for error in reasons if isinstance(error, ImportError) and missing_extra(error)
     ]
     more = f", or let ASE read it ({without[0]})" if without else ""
     raise FormatError(
-        f"{path} is not a structure file that can be read ({_short(reasons[0])}): give a CIF or POSCAR{more}"
+        f"{path} is not a structure file that can be read ({_shorten(reasons[0])}): give a CIF or POSCAR{more}"
     )
 
 
-def _short(error: Exception) -> str:
+def _shorten(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _of_density(file: Path) -> Crystal:
+def _read_density_file(file: Path) -> Crystal:
     return read(file).crystal
 
 
-def _by_pymatgen(file: Path) -> Crystal:
+def _read_with_pymatgen(file: Path) -> Crystal:
     from pymatgen.core import Structure
 
     structure = Structure.from_file(file)
@@ -70,7 +73,7 @@ def _by_pymatgen(file: Path) -> Crystal:
         raise UnusableError(f"{file}: {error}") from error
 
 
-def _by_ase(file: Path) -> Crystal:
+def _read_with_ase(file: Path) -> Crystal:
     from ase.io import read as read_atoms
 
     atoms = read_atoms(file)
@@ -80,18 +83,18 @@ def _by_ase(file: Path) -> Crystal:
     return Crystal.from_ase(atoms)
 
 
-def _checked(crystal: Crystal, path: str | Path) -> Crystal:
+def _check_usable(crystal: Crystal, path: str | Path) -> Crystal:
     if reason := unusable(crystal):
         raise FormatError(f"{path}: {reason}")
     return crystal
 
 
 def unusable(crystal: Crystal) -> str | None:
-    """Why no density can be that of a crystal, in words: it has no atoms, or two nearer than 0.3 Å; else None."""
+    """A sentence where a crystal has no atoms, atoms nearer than 0.3 Å, or too thin a cell for a density; else None."""
     if not len(crystal):
         return "it has no atoms: give a structure with atoms"
     thickness = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
-    if thickness.min() < THINNEST:
+    if thickness.min() < MIN_THICKNESS:
         return f"the cell is {thickness.min():.2g} Å thick: give the reduced cell, with its lattice in Å"
     pair = closest_pair(crystal)
     if pair is None or pair[2] >= MIN_DISTANCE:
@@ -106,19 +109,19 @@ def unusable(crystal: Crystal) -> str | None:
 
 
 def closest_pair(crystal: Crystal) -> tuple[int, int, float] | None:
-    """The two atoms nearest to each other and their distance in Å, up to 1 Å; None where all are farther apart."""
+    """The indices of the two nearest atoms and their distance in Å; None where all are more than 1 Å apart."""
     from scipy.spatial import cKDTree
 
     home = crystal.wrap_atoms().frac_coords
     thickness = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
-    margin = REACH / thickness  # images that can come within reach lie in this shell around the cell
+    margin = MAX_PAIR_DISTANCE / thickness  # images that can come within reach lie in this shell around the cell
     shifts = np.stack(np.meshgrid(*(np.arange(-np.ceil(m), np.ceil(m) + 1) for m in margin)), axis=-1).reshape(-1, 3)
     images = (home[None] + shifts[:, None]).reshape(-1, 3)
     owner = np.tile(np.arange(len(home)), len(shifts))
     near = ((images > -margin) & (images < 1 + margin)).all(axis=1)
     images, owner = images[near], owner[near]
     tree = cKDTree(images @ crystal.lattice)
-    distances, found = tree.query(home @ crystal.lattice, k=2, distance_upper_bound=REACH)
+    distances, found = tree.query(home @ crystal.lattice, k=2, distance_upper_bound=MAX_PAIR_DISTANCE)
     atom = int(np.argmin(distances[:, 1]))
     if not np.isfinite(distances[atom, 1]):
         return None

@@ -1,1 +1,1 @@
-"""Superposed atoms: the densities of free or fitted atoms that a network adds its own to."""
+"""Superposed atoms: the summed densities of free or fitted atoms, to which a network adds its output."""

@@ -1,4 +1,4 @@
-"""The number of electrons of a crystal from those that each element brings."""
+"""The number of electrons of a crystal from the number that an atom of each element brings."""
 
 from __future__ import annotations
 
@@ -10,45 +10,63 @@ from numpy.typing import NDArray
 from ecd_data.crystal import SYMBOLS, Crystal, Floats
 from ecd_data.errors import UsageError
 
-WHOLE = 0.01  # electrons: what lies as near to a whole number is one, as for neutral atoms it has to be
+WHOLE = 0.01  # electrons: a fitted number this near to a whole one is rounded, since neutral atoms have whole numbers
 
 
 def fitted_valences(crystals: Iterable[tuple[NDArray[np.int64], float]]) -> Floats:
-    """Electrons that an atom of each element brings, NaN where (numbers, electrons) of the crystals do not tell [119].
+    """Electrons that an atom of each element brings [119], NaN where the crystals do not determine them.
 
-    Raises UsageError where no such numbers give every crystal its electrons, as with charged cells or several
-    pseudopotentials for an element.
+    Parameters
+    ----------
+    crystals : atomic numbers [n] and number of electrons of each crystal.
+
+    Raises
+    ------
+    UsageError : no such numbers give each crystal its electrons: cells are charged, or an element has several
+        pseudopotentials.
     """
-    known = list(crystals)
-    counts = np.array([np.bincount(numbers, minlength=len(SYMBOLS)) for numbers, _ in known], dtype=np.float64)
-    electrons = np.array([nelect for _, nelect in known])
-    there: NDArray[np.int64] = np.flatnonzero(counts.any(axis=0))
-    matrix = counts[:, there]
+    pairs = list(crystals)
+    counts = np.array([np.bincount(numbers, minlength=len(SYMBOLS)) for numbers, _ in pairs], dtype=np.float64)
+    electrons = np.array([nelect for _, nelect in pairs])
+    elements: NDArray[np.int64] = np.flatnonzero(counts.any(axis=0))
+    matrix = counts[:, elements]
     solution, _, rank, _ = np.linalg.lstsq(matrix, electrons, rcond=None)
     whole = np.array(solution)
-    near = np.abs(whole - np.rint(whole)) < WHOLE
-    whole[near] = np.rint(whole[near])
+    nearly_whole = np.abs(whole - np.rint(whole)) < WHOLE
+    whole[nearly_whole] = np.rint(whole[nearly_whole])
     worst = np.abs(matrix @ whole - electrons).max(initial=0)
     if worst > WHOLE * max(1.0, float(counts.sum(axis=1).max(initial=1))):
         raise UsageError(
-            f"the electrons of the training crystals are no sum over their atoms (off by up to {worst:.2f}): charged "
+            f"the electrons of the training crystals are not sums over their atoms (off by up to {worst:.2f}): charged "
             "cells, or several pseudopotentials for an element? train with exact_nelect = false"
         )
-    if rank < len(there):  # elements that occur in fixed proportions only: their shares are not known, nor needed
+    if rank < len(
+        elements
+    ):  # some elements occur in fixed proportions only, so their single numbers are not determined
         _, _, vectors = np.linalg.svd(matrix)
         whole[np.abs(vectors[rank:]).max(axis=0) > 1e-9] = np.nan
     valences = np.full(len(SYMBOLS), np.nan)
-    valences[there] = whole
+    valences[elements] = whole
     return valences
 
 
-def electrons_of(crystal: Crystal, valences: Floats) -> float:
-    """The electrons of a crystal; raises UsageError for an element whose number is not known."""
+def count_electrons(crystal: Crystal, valences: Floats) -> float:
+    """The number of electrons of a crystal, from those of each element [119].
+
+    Raises
+    ------
+    UsageError : the number for an element is not known.
+    """
     return electrons_of_numbers(crystal.numbers, valences)
 
 
 def electrons_of_numbers(numbers: NDArray[np.int64], valences: Floats) -> float:
-    """The electrons of atoms with these atomic numbers [n]; raises UsageError where one is not known."""
+    """The number of electrons of atoms with these atomic numbers [n], from those of each element [119].
+
+    Raises
+    ------
+    UsageError : the number for an element is not known.
+    """
     unknown = sorted({SYMBOLS[z] for z in numbers if not np.isfinite(valences[z])})
     if unknown:
         raise UsageError(

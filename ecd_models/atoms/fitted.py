@@ -17,16 +17,19 @@ from ecd_data.density import Density
 from ecd_data.errors import UsageError
 from ecd_data.fourier import Complexes
 
-EXPONENTS = np.geomspace(0.15, 60.0, 16)  # 1/Å^2: from diffuse valence shells to semicore d shells
+EXPONENTS = np.geomspace(0.15, 60.0, 16)  # 1/Å^2, of the Gaussians: from diffuse valence shells to semicore d shells
 MAX_ELEMENT = 118
-RIDGE = 1e-7
-COARSE, FINE = 0.01, 0.002  # 1/Å: widths of the |G| shells of the fit and of the table that is interpolated
-COUNT_WEIGHT = 1e3  # holds f_Z(0), the electrons of an atom, to the fitted crystals' electron counts
+RIDGE = 1e-7  # relative, on the diagonal of the normal equations, whose Gaussians nearly depend on each other
+COARSE, FINE = 0.01, 0.002  # 1/Å: width of the |G| shells of the fit, and step of the table of form factors
+COUNT_WEIGHT = 1e3  # of G = 0 in the fit, so that crystals keep their numbers of electrons
 
 
 @dataclass(frozen=True, eq=False)
 class SuperposedAtoms:
-    """Spherical atomic densities by element; coefficients [119, K] in electrons, NaN rows for unknown elements."""
+    """Spherical atomic densities by element, as sums of Gaussians; called, they give the density of a crystal.
+
+    coefficients [119, K] in electrons, rows of NaN for elements without a density; exponents [K] in 1/Å^2.
+    """
 
     coefficients: Floats
     exponents: Floats = field(default_factory=lambda: EXPONENTS)
@@ -37,28 +40,38 @@ class SuperposedAtoms:
         return [SYMBOLS[z] for z in np.flatnonzero(np.isfinite(self.coefficients).all(axis=1))]
 
     def __call__(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
-        """The superposed density of a crystal on a grid; raises UsageError for an element that was not fitted."""
+        """The density of the superposed atoms of a crystal on a grid.
+
+        Raises
+        ------
+        UsageError : an element of the crystal has no density.
+        """
         missing = sorted(set(crystal.symbols) - set(self.elements))
         if missing:
             raise UsageError(
                 f"no atomic density for {', '.join(missing)}: the superposed atoms were fitted on crystals without it; "
                 "fit them on data that have it or train without difference learning"
             )
-        norm, phases = _reciprocal(crystal, shape)
+        norm, phases = _compute_waves(crystal, shape)
         q = np.arange(0, norm.max() + 2 * FINE, FINE)
-        functions = _radial(q, self.exponents)
+        functions = _evaluate_gaussians(q, self.exponents)
         total = np.zeros(norm.shape, dtype=np.complex128)
         for z in np.unique(crystal.numbers):
-            form_factor = np.interp(norm, q, _product(functions.T, self.coefficients[z]))
-            total += _structure_factor(phases, crystal.numbers == z) * form_factor
+            form_factor = np.interp(norm, q, _multiply(functions.T, self.coefficients[z]))
+            total += _compute_structure_factor(phases, crystal.numbers == z) * form_factor
         values = fft.irfftn(total / crystal.volume, s=shape, norm="forward")
         return Density(crystal, values, meta={"functional": "superposed atoms"})
 
 
 def fit_superposed_atoms(densities: Iterable[Density]) -> SuperposedAtoms:
-    """The spherical densities that fit these crystals best, each crystal weighted by 1 / electrons.
+    """The spherical atoms whose superposition fits some densities best.
 
-    Linear least squares on the Fourier coefficients, with the electron counts held.
+    This is linear least squares on the Fourier coefficients, each density weighted by 1 / electrons. A large weight of
+    the coefficient G = 0 keeps the numbers of electrons.
+
+    Raises
+    ------
+    UsageError : there is no density.
     """
     functions = len(EXPONENTS)
     size = (MAX_ELEMENT + 1) * functions
@@ -78,30 +91,30 @@ def fit_superposed_atoms(densities: Iterable[Density]) -> SuperposedAtoms:
 
 
 def _normal_equations(rho: Density) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """Columns of the crystal's elements, their Gram matrix and right-hand side."""
+    """The columns of a crystal's elements [m], their Gram matrix [m, m] and right-hand side [m]."""
     crystal, shape = rho.crystal, rho.shape
-    norm, phases = _reciprocal(crystal, shape)
-    weight = np.full(norm.shape, 2.0)  # the half grid stands for G and -G
+    norm, phases = _compute_waves(crystal, shape)
+    weight = np.full(norm.shape, 2.0)  # the half grid represents G and -G
     weight[..., 0] = 1.0
     weight[0, 0, 0] = COUNT_WEIGHT
     weight /= rho.nelect**2
     shell = np.rint(norm / COARSE).astype(np.int64).ravel()
-    functions = _radial(np.arange(shell.max() + 1) * COARSE, EXPONENTS)
+    functions = _evaluate_gaussians(np.arange(shell.max() + 1) * COARSE, EXPONENTS)
     target = fft.rfftn(rho.values, norm="forward") * crystal.volume
 
-    def by_shell(left: Complexes, right: Complexes) -> Floats:
+    def sum_by_shell(left: Complexes, right: Complexes) -> Floats:
         return np.bincount(shell, (weight * (left.conj() * right).real).ravel()).astype(np.float64, copy=False)
 
     species = np.unique(crystal.numbers)
-    factors = [_structure_factor(phases, crystal.numbers == z) for z in species]
-    blocks = [[_product(by_shell(s, t)[:, None] * functions, functions) for t in factors] for s in factors]
+    factors = [_compute_structure_factor(phases, crystal.numbers == z) for z in species]
+    blocks = [[_multiply(sum_by_shell(s, t)[:, None] * functions, functions) for t in factors] for s in factors]
     columns: NDArray[np.int64] = (species[:, None] * len(EXPONENTS) + np.arange(len(EXPONENTS))).ravel()
-    side = np.concatenate([_product(functions, by_shell(s, target)) for s in factors])
+    side = np.concatenate([_multiply(functions, sum_by_shell(s, target)) for s in factors])
     return columns, np.block(blocks), side
 
 
-def _reciprocal(crystal: Crystal, shape: tuple[int, int, int]) -> tuple[Floats, list[Complexes]]:
-    """|G| on the half grid [a, b, c//2+1] in 1/Å and exp(-2 pi i k x) of every atom for each axis [n, axis points]."""
+def _compute_waves(crystal: Crystal, shape: tuple[int, int, int]) -> tuple[Floats, list[Complexes]]:
+    """|G| on the half grid [a, b, c//2+1] in 1/Å, and exp(-2 pi i k x) of each atom for each axis [n, axis points]."""
     k = [fft.fftfreq(shape[0], 1 / shape[0]), fft.fftfreq(shape[1], 1 / shape[1]), np.arange(shape[2] // 2 + 1)]
     reciprocal = 2 * np.pi * np.linalg.inv(crystal.lattice).T
     g = (
@@ -116,16 +129,15 @@ def _reciprocal(crystal: Crystal, shape: tuple[int, int, int]) -> tuple[Floats, 
     return np.linalg.norm(g, axis=-1), phases
 
 
-def _radial(q: Floats, exponents: Floats) -> Floats:
+def _evaluate_gaussians(q: Floats, exponents: Floats) -> Floats:
     return np.exp(-(q[:, None] ** 2) / (4 * exponents))
 
 
-def _product(left: Floats, right: Floats) -> Floats:
-    """left.T @ right without BLAS, whose threads cost more than they bring for matrices this narrow, on a busy machine
-    many times more."""
+def _multiply(left: Floats, right: Floats) -> Floats:
+    """left.T @ right, without BLAS, whose threads slow such narrow products down, above all on a busy machine."""
     return np.einsum("qi,q...->i...", left, right)
 
 
-def _structure_factor(phases: list[Complexes], chosen: NDArray[np.bool_]) -> Complexes:
+def _compute_structure_factor(phases: list[Complexes], chosen: NDArray[np.bool_]) -> Complexes:
     a, b, c = (phase[chosen] for phase in phases)
     return np.einsum("nab,nc->abc", a[:, :, None] * b[:, None, :], c)

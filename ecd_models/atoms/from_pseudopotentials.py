@@ -1,7 +1,7 @@
-"""Superposed atoms from pseudopotentials: the charge of the free atom that each UPF file carries (PP_RHOATOM).
+"""Superposed atoms from pseudopotentials: each UPF file holds the charge of the free atom (PP_RHOATOM).
 
-A spherical charge is kept by its form factor f(q) = integral of 4 pi r^2 rho(r) sin(qr)/(qr), to which the Gaussians of
-`SuperposedAtoms` are fitted.
+A spherical charge is represented by its form factor f(q) = integral of 4 pi r^2 rho(r) sin(qr)/(qr), to which the
+Gaussians of `SuperposedAtoms` are fitted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ RIDGE = 1e-9
 
 
 def atoms_of_pseudopotentials(folder: str | Path) -> SuperposedAtoms:
-    """The free atoms of all <symbol>.upf in a folder; raises UsageError where there are none."""
+    """The free atoms of all pseudopotentials (SYMBOL.upf) in a folder.
+
+    Raises
+    ------
+    UsageError : there are none.
+    FormatError : a file holds no atomic charge.
+    """
     files = [file for file in sorted(Path(folder).glob("*.upf")) if file.stem in ATOMIC_NUMBERS]
     if not files:
         raise UsageError(f"{folder} has no pseudopotentials (<symbol>.upf): run `ecd dft setup`, or name their folder")
@@ -32,9 +38,11 @@ def atoms_of_pseudopotentials(folder: str | Path) -> SuperposedAtoms:
 
 
 def atomic_charge(file: Path) -> tuple[Floats, Floats, Floats]:
-    """Radii in Å, their integration weights in Å, and the charge 4 pi r^2 rho in e/Å of a UPF version 2 file.
+    """The radii in Å [n], their integration weights in Å [n], and the charge 4 pi r^2 rho in e/Å [n] of a UPF file.
 
-    Raises FormatError where they are missing.
+    Raises
+    ------
+    FormatError : the file is not of UPF version 2 or holds no atomic charge.
     """
     text = file.read_text(errors="replace")
     found = [re.search(rf"<{name}\b[^>]*>(.*?)</{name}>", text, re.DOTALL) for name in ("PP_R", "PP_RAB", "PP_RHOATOM")]
@@ -46,7 +54,7 @@ def atomic_charge(file: Path) -> tuple[Floats, Floats, Floats]:
 
 
 def gaussians(r: Floats, weights: Floats, charge: Floats) -> Floats:
-    """Coefficients in electrons of the Gaussians that have the form factor of a spherical charge [K]."""
+    """The coefficients in electrons [K] of the Gaussians that fit a spherical charge, see `atomic_charge`."""
     form_factor = np.sinc(np.outer(WAVES, r) / np.pi) @ (weights * charge)
     importance = np.where(WAVES == 0, COUNT_WEIGHT, WAVES)  # a shell of waves counts as its area; the electrons hold
     functions = np.exp(-(WAVES[:, None] ** 2) / (4 * EXPONENTS)) * importance[:, None]

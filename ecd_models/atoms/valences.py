@@ -1,7 +1,7 @@
-"""What a model learned: how many electrons an atom of each element has in its training data, and whose densities.
+"""The valences that a model learned: the electrons of an atom of each element in its training data, and their source.
 
-A density of pseudopotentials holds valence electrons only, and codes differ in which those are: Fe has 16 in the
-embedded sample and 8 in VASP's standard POTCAR. A density of one set is useless where the other is meant.
+A density of pseudopotentials holds valence electrons only, and programs differ in which those are: Fe has 16 in the
+embedded sample and 8 in VASP's standard POTCAR. A density for one set of pseudopotentials is useless with another.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from ecd_data.errors import UsageError
 from ecd_data.store.reader import Store
 from ecd_models.atoms.electron_count import fitted_valences
 
-LOOKED_AT = 8  # training crystals whose settings are read; to read those of all would be to decode them
-SEVERAL = "several"
+MAX_CRYSTALS_READ = 8  # training crystals whose settings are read, since reading settings means decoding a density
+SEVERAL = "several"  # stands for an engine or method where the data have more than one
 
 
 @dataclass(frozen=True)
 class Learned:
-    """Electrons per atom of each element in the training densities, and what made those densities.
+    """The electrons of an atom of each element in the training data, and what computed these densities.
 
-    undetermined: elements of the training crystals whose electrons these do not tell exactly; engine, such as "VASP";
-    method, "PAW", "pseudopotentials" or "all-electron"; each "" where the data do not say and "several" where they mix.
+    undetermined: elements whose electrons the training crystals do not determine exactly; engine: such as "VASP";
+    method: "PAW", "pseudopotentials" or "all-electron". engine and method are "" where the data do not say, and
+    "several" where they differ.
     """
 
     valences: Mapping[str, float] = field(default_factory=dict)
@@ -39,27 +40,32 @@ class Learned:
 
     @property
     def made_by(self) -> str:
-        """Whose densities they are, in words."""
+        """What computed the densities, in words."""
         words = [self.engine or "a code that is not recorded", f"with {self.method}" if self.method else ""]
         return " ".join(filter(None, words)) + (f" ({self.functional})" if self.functional else "")
 
     def saw(self, symbol: str) -> bool:
-        """Whether the training crystals have this element."""
+        """Whether the training crystals contain an element."""
         return symbol in self.valences or symbol in self.undetermined
 
     def electrons(self, crystal: Crystal) -> float | None:
-        """The electrons of a crystal, None where one of its elements has no known number."""
+        """The number of electrons of a crystal, None where the number for one of its elements is not known."""
         if not set(crystal.symbols) <= set(self.valences):
             return None
         return float(sum(self.valences[symbol] for symbol in crystal.symbols))
 
     def to_record(self) -> dict[str, Any]:
-        """The same as JSON holds it."""
+        """The fields as JSON holds them."""
         return asdict(self) | {"valences": dict(self.valences), "undetermined": list(self.undetermined)}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Learned:
-        """What `to_record` wrote; raises ValueError, TypeError or KeyError for what it did not write."""
+        """The valences from the fields that `to_record` returns.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError : the record is not valid.
+        """
         valences = {symbol: float(count) for symbol, count in record["valences"].items()}
         if unknown := (set(valences) | set(record["undetermined"])) - set(ATOMIC_NUMBERS):
             raise ValueError(f"no elements: {', '.join(sorted(unknown))}")
@@ -70,43 +76,46 @@ class Learned:
 
 
 def learned_from(store: Store, ids: Sequence[str]) -> Learned:
-    """What a model learns from these crystals of a store.
+    """The valences that a model learns from the crystals of a store with these ids.
 
-    The valences are whole numbers that give every crystal with the element its electrons; where there are no such
-    numbers (charged cells, two potentials for an element), or several sets of them, the elements are `undetermined`.
+    They are whole numbers that give each crystal with the element its electrons. Where there are no such numbers
+    (charged cells, two pseudopotentials for an element), or several sets of them, the elements are `undetermined`.
     """
     rows = store.index[store.index["id"].isin(set(ids))]
-    valences, undetermined = exact_valences(list(zip(rows["numbers"], rows["nelect"], strict=True)))
+    valences, undetermined = find_exact_valences(list(zip(rows["numbers"], rows["nelect"], strict=True)))
     functionals = sorted({str(name) for name in rows["functional"] if name})
-    metas = [store[id] for id in _spread(list(ids), LOOKED_AT)]
-    engines = {str(rho.meta.get("provenance", {}).get("engine", "")) for rho in metas}
-    methods = {method_of(rho) for rho in metas}
-    return Learned(valences, undetermined, _one(engines), _one(methods), ", ".join(functionals))
+    densities = [store[id] for id in _choose_evenly(list(ids), MAX_CRYSTALS_READ)]
+    engines = {str(rho.meta.get("provenance", {}).get("engine", "")) for rho in densities}
+    methods = {method_of(rho) for rho in densities}
+    return Learned(valences, undetermined, _name_common(engines), _name_common(methods), ", ".join(functionals))
 
 
-def exact_valences(
+def find_exact_valences(
     crystals: Sequence[tuple[NDArray[np.int64], float]],
 ) -> tuple[dict[str, float], tuple[str, ...]]:
-    """The electrons of each element that (numbers, electrons) of crystals tell exactly, and the other elements."""
-    there = sorted({int(z) for numbers, _ in crystals for z in numbers if z})
+    """The electrons of each element that crystals determine exactly, and the other elements.
+
+    crystals: atomic numbers [n] and number of electrons of each.
+    """
+    elements = sorted({int(z) for numbers, _ in crystals for z in numbers if z})
     counted = [(np.asarray(numbers), float(nelect)) for numbers, nelect in crystals if np.isfinite(nelect)]
     counted = [(numbers, nelect) for numbers, nelect in counted if len(numbers) and numbers.all()]
     try:
         fitted = fitted_valences(counted) if counted else np.full(len(SYMBOLS), np.nan)
-    except UsageError:  # their electrons are no sums over their atoms
+    except UsageError:  # the electrons are not sums over the atoms
         fitted = np.full(len(SYMBOLS), np.nan)
-    known = {z for z in there if fitted[z] > 0 and fitted[z] == np.rint(fitted[z])}
+    determined = {z for z in elements if fitted[z] > 0 and fitted[z] == np.rint(fitted[z])}
     for numbers, nelect in counted:
-        if set(numbers.tolist()) <= known and not agrees(float(fitted[numbers].sum()), nelect):
-            known -= set(numbers.tolist())
-    valences = {SYMBOLS[z]: float(fitted[z]) for z in there if z in known}
-    return valences, tuple(SYMBOLS[z] for z in there if z not in known)
+        if set(numbers.tolist()) <= determined and not agrees(float(fitted[numbers].sum()), nelect):
+            determined -= set(numbers.tolist())
+    valences = {SYMBOLS[z]: float(fitted[z]) for z in elements if z in determined}
+    return valences, tuple(SYMBOLS[z] for z in elements if z not in determined)
 
 
 def joined(before: Learned | None, now: Learned) -> tuple[Learned, str | None]:
-    """What a model knows that learned `before` and is trained on with data that teach `now`; a warning or None.
+    """The valences of a model that learned `before` and is now trained with data that teach `now`; a warning or None.
 
-    Where the two contradict each other, what was known before is void, since the training unlearns it.
+    Where the two contradict each other, `now` replaces `before`, since the training makes the model forget it.
     """
     if before is None:
         return now, None
@@ -115,20 +124,25 @@ def joined(before: Learned | None, now: Learned) -> tuple[Learned, str | None]:
     others = [name for name in ("engine", "method") if {"", getattr(now, name)} & {getattr(before, name)} == set()]
     if differ or others:
         counts = ", ".join(f"{s} {before.valences[s]:g} instead of {now.valences[s]:g}" for s in differ[:5])
-        told = f"with other electrons per atom ({counts})" if differ else f"of {before.made_by}, not {now.made_by}"
-        return now, f"starts from a model of densities {told}: only what these training crystals have is kept as known"
+        difference = (
+            f"with other electrons per atom ({counts})" if differ else f"of {before.made_by}, not {now.made_by}"
+        )
+        return (
+            now,
+            f"starts from a model of densities {difference}: only what these training crystals have is kept as known",
+        )
     undetermined = {*before.undetermined, *now.undetermined} - {*before.valences, *now.valences}
     texts = {name: getattr(now, name) or getattr(before, name) for name in ("engine", "method", "functional")}
     return Learned({**before.valences, **now.valences}, tuple(sorted(undetermined)), **texts), None
 
 
 def agrees(found: float, due: float) -> bool:
-    """Whether two electron counts are the same: within 0.1, or 0.1 % of a large one, as files hold them."""
+    """Whether two numbers of electrons are equal within 0.1, or within 0.1 % of a large one, as in files."""
     return bool(abs(found - due) <= max(0.1, 1e-3 * abs(due)))
 
 
 def method_of(rho: Density) -> str:
-    """What the electrons near the nuclei of a density are: "PAW", "pseudopotentials", "all-electron" or ""."""
+    """How a density treats core electrons: "PAW", "pseudopotentials", "all-electron", or "" where it does not say."""
     settings = rho.meta.get("settings", {})
     if rho.meta.get("kind") == "all-electron":
         return "all-electron"
@@ -141,7 +155,12 @@ def method_of(rho: Density) -> str:
 
 
 def parse_zval(texts: Iterable[str]) -> dict[str, frozenset[float]]:
-    """Valences by element from words such as "Fe=8"; raises UsageError for other words."""
+    """The valences by element in words such as "Fe=8"; an element may have several.
+
+    Raises
+    ------
+    UsageError : a word has another form.
+    """
     found: dict[str, frozenset[float]] = {}
     for text in texts:
         symbol, _, count = text.partition("=")
@@ -155,10 +174,10 @@ def parse_zval(texts: Iterable[str]) -> dict[str, frozenset[float]]:
     return found
 
 
-def _spread(ids: list[str], count: int) -> list[str]:
+def _choose_evenly(ids: list[str], count: int) -> list[str]:
     chosen: NDArray[np.int64] = np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(np.int64))
     return [ids[i] for i in chosen]
 
 
-def _one(words: set[str]) -> str:
+def _name_common(words: set[str]) -> str:
     return next(iter(words)) if len(words) == 1 else SEVERAL if words else ""

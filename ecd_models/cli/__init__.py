@@ -1,4 +1,4 @@
-"""The command `ecd`: its verbs, its exit codes, and one sentence for everything that can go wrong."""
+"""The command `ecd`: its verbs, its exit codes, and one sentence for each failure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ecd_models.cli.terminal import print, show_log
 
 app = typer.Typer(
     name="ecd",
-    help="Electron densities of crystals: files, stores, splits, models.",
+    help="Electron densities of crystals: files, stores, splits and models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,89 +51,98 @@ engine.command()(dft.vasp_inputs)
 app.add_typer(engine, name="dft")
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"ecd {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def _ecd(
-    version: Annotated[bool, typer.Option("--version", help="Say which one this is.", callback=_version)] = False,
+def _read_options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_print_version)] = False,
 ) -> None:
     pass
 
 
-# Typer carries its own copy of click since 0.2x, so click's class has to be found through one that typer exports.
-WrongCall: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+# Recent versions of Typer carry their own copy of click: its class is found through one that Typer exports.
+CommandLineError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
-RESUMED = ("convert", "fetch", "subset", "merge", "reencode", "probes", "export-hub", "train", "dft")
-NO_ROOM = {  # remedies by what the system said
+RESUMABLE = ("convert", "fetch", "subset", "merge", "reencode", "probes", "export-hub", "train", "dft")
+DISK_REMEDIES = {  # what to do about an error number of the system
     errno.ENOSPC: ": free some space and run the same command again",
     errno.EDQUOT: ": free some of your quota and run the same command again",
     errno.EFBIG: ": it is larger than `ulimit -f` or the file system allows a file to be; raise the limit (ulimit -f"
     " unlimited) or write elsewhere, and run the same command again",
 }
-STOPPED = "the file under way was not written, those written before are complete: run it again"
-STOPPED_BETWEEN = "density files that are there are complete, the others were not written: the same command writes them"
+STOPPED_IN_FILE = "the current file was not written, those written before are complete: run it again"
+STOPPED_BETWEEN_FILES = "the density files that exist are complete: the same command writes the others"
 
 
 def main() -> None:
-    """Run the command line: 0 done, 1 bad data or a failed run, 2 wrong usage, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 bad data or a failed run, 2 wrong usage, 130 interrupted."""
     show_log()
     logging.getLogger("ecd_data").setLevel(logging.INFO)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # what it tries again is not worth a line
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it would print a line for each retry
     sys.exit(_run(sys.argv[1:]))
 
 
 def _run(arguments: list[str]) -> int:
     try:
-        return _finished(app(arguments, standalone_mode=False), arguments)
+        return _end_verb(app(arguments, standalone_mode=False), arguments)
     except typer.Exit as leave:
-        return _finished(leave.exit_code, arguments)
+        return _end_verb(leave.exit_code, arguments)
     except (typer.Abort, KeyboardInterrupt):
-        return _finished(INTERRUPTED, arguments)
-    except WrongCall as error:
+        return _end_verb(INTERRUPTED, arguments)
+    except CommandLineError as error:
         command = error.ctx.command_path if getattr(error, "ctx", None) else "ecd"
         what = error.format_message().rstrip(".")
-        return _say(f"{what or 'a verb is missing'}; see `{command} --help`", 2)
+        return _print_error(f"{what or 'a verb is missing'}; see `{command} --help`", 2)
     except UsageError as error:
-        return _say(str(error), 2)
+        return _print_error(str(error), 2)
     except EcdError as error:
-        return _say(str(error), 1)
+        return _print_error(str(error), 1)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader left; Python would complain while flushing
+        sys.stderr.close()  # the reader of the output left; Python would print an error while flushing
         return 1
     except OSError as error:
-        remedy = NO_ROOM.get(error.errno or 0, "")
-        reason = os.strerror(error.errno or 0) if remedy else error.strerror or error  # Arrow's own are longer
-        return _say(f"{error.filename or _output(arguments)}: {reason}{remedy}", 1)
+        remedy = DISK_REMEDIES.get(error.errno or 0, "")
+        # Arrow's reasons are long and unclear
+        reason = os.strerror(error.errno or 0) if remedy else error.strerror or error
+        return _print_error(f"{error.filename or _find_output(arguments)}: {reason}{remedy}", 1)
     except MemoryError as error:
-        return _say(f"not enough memory ({error}): take a coarser grid or another machine", 1)
+        return _print_error(f"not enough memory ({error}): take a coarser grid or another machine", 1)
     except Exception as error:
         if isinstance(error, ImportError) and (missing := missing_extra(error)):
-            return _say(str(missing), 1)
+            return _print_error(str(missing), 1)
         if os.environ.get("ECD_DEBUG"):
             raise
         what = " ".join(str(error).split())[:300]
-        return _say(f"{type(error).__name__}: {what}; this is not foreseen: ECD_DEBUG=1 shows where it happened", 1)
+        return _print_error(
+            f"{type(error).__name__}: {what}; this is an error of ecd: report it with what ECD_DEBUG=1 prints", 1
+        )
 
 
-def _output(arguments: list[str]) -> str:
-    """The file that a command line was to write, which the system does not name."""
-    given = [after for option, after in pairwise(arguments) if option in ("-o", "--output")]
-    return given[-1] if given else "the output"
+def _find_output(arguments: list[str]) -> str:
+    """The output file of a command line, for errors in which the system names no file."""
+    outputs = [after for option, after in pairwise(arguments) if option in ("-o", "--output")]
+    return outputs[-1] if outputs else "the output"
 
 
-def _finished(code: object, arguments: list[str]) -> int:
-    if code == INTERRUPTED:  # typer turns Ctrl-C into this code, without a word
-        resumed = arguments and arguments[0] in RESUMED
+def _end_verb(code: object, arguments: list[str]) -> int:
+    if code == INTERRUPTED:  # typer turns Ctrl-C into this code and prints nothing
+        resumed = arguments and arguments[0] in RESUMABLE
         between = arguments and arguments[0] == "predict"
-        remedy = "the same command continues where it stopped" if resumed else STOPPED_BETWEEN if between else STOPPED
-        return _say(f"interrupted; {remedy}", INTERRUPTED)
+        remedy = (
+            "the same command continues where it stopped"
+            if resumed
+            else STOPPED_BETWEEN_FILES
+            if between
+            else STOPPED_IN_FILE
+        )
+        return _print_error(f"interrupted; {remedy}", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 
-def _say(message: str, code: int) -> int:
+def _print_error(message: str, code: int) -> int:
     print(f"ecd: {message}", file=sys.stderr)
     return code

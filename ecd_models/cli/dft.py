@@ -1,4 +1,4 @@
-"""Verbs for densities of one's own with Quantum ESPRESSO or GPAW."""
+"""Verbs that compute densities with Quantum ESPRESSO or GPAW, and write inputs for VASP."""
 
 from __future__ import annotations
 
@@ -13,33 +13,58 @@ from ecd_data.errors import UsageError
 from ecd_models.cli.options import writable
 from ecd_models.cli.terminal import print, print_lines
 
-Pwx = Annotated[Path | None, typer.Option(help="The pw.x program; default ECD_PWX, then the PATH.")]
+Pwx = Annotated[Path | None, typer.Option(help="The pw.x program; default: ECD_PWX, else the PATH.")]
 Pseudo = Annotated[
-    Path | None, typer.Option(help="Folder of <symbol>.upf; default the cache. With gpaw: of <symbol>.PBE.gz.")
+    Path | None,
+    typer.Option(help="Folder of the pseudopotentials (SYMBOL.upf, with gpaw SYMBOL.PBE.gz); default: the cache."),
 ]
 EngineName = Annotated[
-    str, typer.Option("--engine", help="espresso, or gpaw for PBE (of $ECD_GPAW_PYTHON, else of this Python).")
+    str,
+    typer.Option(
+        "--engine", help="Program: espresso, or gpaw (PBE only) of the Python in ECD_GPAW_PYTHON, else of this one."
+    ),
 ]
-Processes = Annotated[int, typer.Option("--processes", "-p", help="Runs at a time.")]
+Processes = Annotated[int, typer.Option("--processes", "-p", help="Number of calculations that run at the same time.")]
 KSpacing = Annotated[
-    float, typer.Option(help="k spacing in 2 pi / Å, where a crystal has no mesh; 0.04 if that does not converge.")
+    float,
+    typer.Option(
+        help="Spacing of k points in 2 pi / Å for crystals without a mesh; 0.04 is tried where this does not converge."
+    ),
 ]
-Spin = Annotated[bool | None, typer.Option("--spin/--no-spin", help="For all; default where Cr, Mn, Fe, Co, Ni are.")]
-Smearing = Annotated[bool | None, typer.Option("--smearing/--no-smearing", help="For all; default all but records.")]
-HubbardU = Annotated[str | None, typer.Option("--u", help="U in eV for PBE: Fe=4.6,Zn=7.5, or a JSON file.")]
-Work = Annotated[Path | None, typer.Option(help="Keep all engine files in this folder.")]
-Dask = Annotated[str | None, typer.Option("--dask", help="Run on a cluster: a scheduler's address or file, or local.")]
+Spin = Annotated[
+    bool | None,
+    typer.Option(
+        "--spin/--no-spin",
+        help="Compute all crystals with or without spin; default: with spin where there is Cr, Mn, Fe, Co or Ni.",
+    ),
+]
+Smearing = Annotated[
+    bool | None,
+    typer.Option(
+        "--smearing/--no-smearing",
+        help="Smear the occupations of all crystals or of none; default: of all that are not records.",
+    ),
+]
+HubbardU = Annotated[
+    str | None, typer.Option("--u", help="Hubbard U in eV by element for PBE: Fe=4.6,Zn=7.5, or a JSON file.")
+]
+Work = Annotated[Path | None, typer.Option(help="Folder in which all files of the DFT program are kept.")]
+Dask = Annotated[
+    str | None, typer.Option("--dask", help="Dask cluster to run on: the address or file of its scheduler, or local.")
+]
 
 
 def setup(engine: EngineName = "espresso", pwx: Pwx = None, pseudo: Pseudo = None) -> None:
-    """Find Quantum ESPRESSO and fetch pseudopotentials into the user's cache; or find GPAW and its PAW setups."""
+    """Find Quantum ESPRESSO and download pseudopotentials into the cache; or find GPAW and its PAW setups."""
     from ecd_data.dft import setup
 
     print_lines(setup(pwx, pseudo, engine))
 
 
 def relax(
-    crystals: Annotated[list[Path], typer.Argument(help="Structures, folders, records; the last one is the JSON.")],
+    crystals: Annotated[
+        list[Path], typer.Argument(help="Structure files, folders, JSON of records; last the JSON file to write.")
+    ],
     kspacing: KSpacing = 0.02,
     spin: Spin = None,
     smearing: Smearing = None,
@@ -51,7 +76,7 @@ def relax(
     pseudo: Pseudo = None,
     work: Work = None,
 ) -> None:
-    """Relax cells and atoms with PBE into a JSON of crystals for `ecd dft run`; a second call continues."""
+    """Relax cells and atoms with PBE and write a JSON of crystals for `ecd dft run`; a second call continues."""
     from ecd_data.dft import relax
     from ecd_data.dft.hubbard import load_hubbard_u
     from ecd_data.work.process_pool import connect_cluster
@@ -77,21 +102,28 @@ def relax(
             work=work,
             engine=engine,
         )
-    _finish(crystals[-1], report)
+    _exit_with_report(crystals[-1], report)
 
 
 def run(
-    crystals: Annotated[list[Path], typer.Argument(help="Structures, folders, records; the last one is the store.")],
-    functional: Annotated[str, typer.Option("--functional", "-f", help="pbe or hse.")] = "pbe",
+    crystals: Annotated[
+        list[Path], typer.Argument(help="Structure files, folders, JSON of records; last the store to write.")
+    ],
+    functional: Annotated[str, typer.Option("--functional", "-f", help="Functional: pbe or hse.")] = "pbe",
     steps: Annotated[
-        str | None, typer.Option(help="Instead: relax, static, hse, nscf; static,hse make a folder with both.")
+        str | None,
+        typer.Option(
+            help="Steps instead of --functional: relax, static, hse, nscf; static,hse make a folder of two stores."
+        ),
     ] = None,
     kspacing: KSpacing = 0.02,
     spin: Spin = None,
     smearing: Smearing = None,
     u: HubbardU = None,
-    forces: Annotated[bool, typer.Option(help="Forces and stress as well.")] = True,
-    restart: Annotated[bool, typer.Option(help="Count the steps from the density itself.")] = False,
+    forces: Annotated[bool, typer.Option(help="Compute forces and stress as well.")] = True,
+    restart: Annotated[
+        bool, typer.Option(help="Also count the steps of a calculation that starts from the converged density.")
+    ] = False,
     processes: Processes = 1,
     dask: Dask = None,
     engine: EngineName = "espresso",
@@ -99,7 +131,7 @@ def run(
     pseudo: Pseudo = None,
     work: Work = None,
 ) -> None:
-    """Compute the densities of crystals into a store; a second call continues."""
+    """Compute the densities of crystals and write them to a store; a second call continues."""
     from ecd_data.dft import run
     from ecd_data.dft.hubbard import load_hubbard_u
     from ecd_data.work.process_pool import connect_cluster
@@ -126,75 +158,83 @@ def run(
             work=work,
             engine=engine,
         )
-    _finish(crystals[-1], report)
+    _exit_with_report(crystals[-1], report)
 
 
-def _finish(output: Path, report: object) -> None:
+def _exit_with_report(output: Path, report: object) -> None:
     failures: dict[str, str] = getattr(report, "failures", {})
     print(f"{output}: {report}")
     raise typer.Exit(1 if failures else 0)
 
 
 def select(
-    sources: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, ... or folders of them.")],
+    sources: Annotated[list[Path], typer.Argument(help="Structure files such as CIF and POSCAR, or folders of them.")],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="JSON of the crystals that stay, for `ecd dft run`.", callback=writable),
+        typer.Option("--output", "-o", help="JSON file for the chosen crystals, for `ecd dft run`.", callback=writable),
     ],
-    max_elements: Annotated[int, typer.Option(help="Elements at most.")] = 10,
-    neutral: Annotated[bool, typer.Option(help="Only what SMACT's oxidation states can make neutral.")] = True,
-    alloys: Annotated[bool, typer.Option(help="Metals alone need not be neutral.")] = False,
-    symmetric: Annotated[bool, typer.Option(help="Not the space group P1.")] = True,
-    unique: Annotated[bool, typer.Option(help="Each structure once.")] = True,
+    max_elements: Annotated[int, typer.Option(help="Largest number of elements in a crystal.")] = 10,
+    neutral: Annotated[
+        bool, typer.Option(help="Keep only crystals that SMACT's oxidation states can make neutral.")
+    ] = True,
+    alloys: Annotated[bool, typer.Option(help="Exempt crystals of metals alone from --neutral.")] = False,
+    symmetric: Annotated[bool, typer.Option(help="Drop crystals of the space group P1.")] = True,
+    unique: Annotated[bool, typer.Option(help="Keep only one of equal structures.")] = True,
     energies: Annotated[
-        Path | None, typer.Option(help="Formation energies in eV/atom (JSON, CSV): the lowest first.")
+        Path | None, typer.Option(help="Formation energies in eV/atom (JSON or CSV), to keep the lowest.")
     ] = None,
-    most: Annotated[int | None, typer.Option(help="Keep that many at most.")] = None,
-    subset: Annotated[int | None, typer.Option(help="Of these, so many that look like the whole, for HSE06.")] = None,
+    most: Annotated[int | None, typer.Option(help="Largest number of crystals to keep.")] = None,
+    subset: Annotated[
+        int | None,
+        typer.Option(help="Number of crystals to choose from these for HSE06, distributed like all of them."),
+    ] = None,
 ) -> None:
-    """Choose structures by the paper's filters, and a subset for HSE06 that is distributed like the whole."""
+    """Choose structures by the filters of the paper, and a subset for HSE06 that is distributed like all of them."""
     from ecd_data.dft.representative_subset import choose_representative
     from ecd_data.dft.selection import load_formation_energies, select_crystals
     from ecd_data.formats.structure_files import read_structures
 
-    given = None if energies is None else load_formation_energies(energies)
-    taken = read_structures(sources)
-    for reason in taken.failed.values():
+    formation_energies = None if energies is None else load_formation_energies(energies)
+    structures = read_structures(sources)
+    for reason in structures.failed.values():
         print(f"left out: {reason}", file=sys.stderr)
     chosen = select_crystals(
-        taken.crystals,
+        structures.crystals,
         max_elements=max_elements,
         neutral=neutral,
         alloys=alloys,
         symmetric=symmetric,
         unique=unique,
-        formation_energies=given,
+        formation_energies=formation_energies,
         most=most,
     )
     for id, reason in chosen.dropped.items():
         print(f"left out: {id}: {reason}", file=sys.stderr)
     kept = chosen.kept
     if subset is not None:
-        drawn = choose_representative({id: taken.crystals[id] for id in kept}, subset)
-        kept = [id for id in kept if id in set(drawn.ids)]
-        print_lines(drawn)
-    records = {id: taken.crystals[id].to_record() for id in kept}
+        representatives = choose_representative({id: structures.crystals[id] for id in kept}, subset)
+        kept = [id for id in kept if id in set(representatives.ids)]
+        print_lines(representatives)
+    records = {id: structures.crystals[id].to_record() for id in kept}
     output.write_text(json.dumps(records, indent=1) + "\n")
     counts = "".join(f", {count} {kind}" for kind, count in chosen.counts().items())
-    print(f"{output}: {len(kept)} of {len(taken.crystals)} crystals{counts}")
+    print(f"{output}: {len(kept)} of {len(structures.crystals)} crystals{counts}")
 
 
 def formation(
-    stores: Annotated[list[Path], typer.Argument(help="Stores of `ecd dft run`; they may hold the elements too.")],
+    stores: Annotated[
+        list[Path], typer.Argument(help="Stores written by `ecd dft run`; they may hold the elements too.")
+    ],
     references: Annotated[
-        list[Path] | None, typer.Option(help="Further stores with the elements, computed alike.")
+        list[Path] | None,
+        typer.Option(help="Further stores with the elements, computed with the same settings; repeatable."),
     ] = None,
-    functional: Annotated[str, typer.Option(help="As in the stores: PBE, PBE+U, HSE06.")] = "PBE",
+    functional: Annotated[str, typer.Option(help="Functional in the stores: PBE, PBE+U or HSE06.")] = "PBE",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write CSV here, for `ecd dft select --energies`.")
+        Path | None, typer.Option("--output", "-o", help="CSV file to write, for `ecd dft select --energies`.")
     ] = None,
 ) -> None:
-    """Print formation energies in eV/atom, against the lowest phase of each element; stderr names what has none."""
+    """Print formation energies in eV/atom relative to the lowest phases of the elements; stderr names those without."""
     from ecd_data import open_store
     from ecd_data.dft import formation as energies_of
 
@@ -223,12 +263,27 @@ def formation(
 
 
 def vasp_inputs(
-    sources: Annotated[list[Path], typer.Argument(help="Structures, folders, or JSON of records; last the folder.")],
-    step: Annotated[list[str] | None, typer.Option(help="relax, static, hse; default all.")] = None,
-    spacing: Annotated[float, typer.Option(help="k spacing in 2 pi / Å; 0.04 where 0.02 does not converge.")] = 0.02,
-    hse_spacing: Annotated[float, typer.Option(help="k spacing of HSE06; the release has 0.03 to 0.04.")] = 0.03,
-    u: Annotated[str | None, typer.Option("--u", help="U in eV: Fe=4.6,Zn=7.5, a JSON file, or none.")] = None,
-    spin: Annotated[bool | None, typer.Option(help="Spin for all; default where d or f shells may be open.")] = None,
+    sources: Annotated[
+        list[Path], typer.Argument(help="Structure files, folders, JSON of records; last the folder to write.")
+    ],
+    step: Annotated[
+        list[str] | None, typer.Option(help="Step to write inputs for: relax, static or hse; repeatable; default: all.")
+    ] = None,
+    spacing: Annotated[
+        float, typer.Option(help="Spacing of k points in 2 pi / Å; try 0.04 where 0.02 does not converge.")
+    ] = 0.02,
+    hse_spacing: Annotated[
+        float, typer.Option(help="Spacing of k points for HSE06 in 2 pi / Å; the release has 0.03 to 0.04.")
+    ] = 0.03,
+    u: Annotated[
+        str | None, typer.Option("--u", help="Hubbard U in eV by element: Fe=4.6,Zn=7.5, a JSON file, or none.")
+    ] = None,
+    spin: Annotated[
+        bool | None,
+        typer.Option(
+            help="Compute all crystals with or without spin; default: with spin where d or f shells may be open."
+        ),
+    ] = None,
 ) -> None:
     """Write VASP inputs with the settings of the ECD release: relaxation, static PBE (+U), HSE06."""
     from ecd_data.dft.hubbard import load_hubbard_u
@@ -243,8 +298,8 @@ def vasp_inputs(
             raise UsageError(f"a k spacing lies between 0 and 1, such as 0.02, not {value}")
     records = [path for path in sources[:-1] if path.suffix == ".json"]
     files = [path for path in sources[:-1] if path not in records]
-    taken = read_structures(files) if files else None
-    crystals = {job.id: job.crystal for job in make_jobs(records, "pbe")} | (taken.crystals if taken else {})
+    structures = read_structures(files) if files else None
+    crystals = {job.id: job.crystal for job in make_jobs(records, "pbe")} | (structures.crystals if structures else {})
     table = None if u is None else load_hubbard_u(u)
     written = write_vasp_inputs(
         crystals,
@@ -255,8 +310,8 @@ def vasp_inputs(
         hubbard_u=table,
         spin=spin,
     )
-    failed = taken.failed if taken else {}
+    failed = structures.failed if structures else {}
     for reason in failed.values():
         print(f"left out: {reason}", file=sys.stderr)
-    print(f"{sources[-1]}: {len(written)} runs of {len(crystals)} crystals; ORDER.txt in each says how they go on")
+    print(f"{sources[-1]}: {len(written)} runs of {len(crystals)} crystals; ORDER.txt in each tells their order")
     raise typer.Exit(1 if failed else 0)

@@ -1,4 +1,4 @@
-"""The verb that brings the release from its web servers into a store."""
+"""The verb `fetch`, which downloads the release from its web servers into a store."""
 
 from __future__ import annotations
 
@@ -12,59 +12,80 @@ from ecd_data.errors import UsageError
 from ecd_models.cli.options import Quiet
 from ecd_models.cli.terminal import print, print_lines
 
-SHOWN = 20
-DRY_STALL = 10.0  # a dry run can do without an answer
+MAX_REASONS = 20  # of failures that are printed; `ecd fetch --status` prints all
+DRY_RUN_STALL = 10.0  # seconds that a dry run waits for an answer, which it can do without
 
 
 def fetch(
-    what: Annotated[list[str], typer.Argument(help="Tasks or sets, ids, patterns with * ? []; the last is the store.")],
-    part: Annotated[str | None, typer.Option(help="train, validation or test of the task only.")] = None,
-    set: Annotated[str | None, typer.Option(help="pbe, hse, mp or ood, where an id is in several.")] = None,
-    limit: Annotated[int | None, typer.Option(help="At most so many crystals.")] = None,
-    connections: Annotated[int, typer.Option(help="Files at a time, at most 8.")] = 4,
-    workers: Annotated[int, typer.Option("--workers", "-j", help="Processes that decode and encode.")] = 1,
-    retries: Annotated[int, typer.Option(min=0, help="Tries without progress before a file is given up.")] = 6,
-    pause: Annotated[float, typer.Option(min=0.0, help="Seconds before the first retry; doubles, with jitter.")] = 1.0,
-    stall: Annotated[float, typer.Option(min=0.01, help="Seconds without a byte that are a stall.")] = 30.0,
-    bound: Annotated[float, typer.Option(help="eps_mae that the Fourier form may cost.")] = 1e-5,
-    pipeline: Annotated[str, typer.Option(help="fourier, or real for lossless float32.")] = "fourier",
-    mirror: Annotated[
-        str | None, typer.Option(help="Base URL of a mirror or a URL with {id}; else ECD_MIRROR.")
+    what: Annotated[
+        list[str], typer.Argument(help="Tasks, sets, ids or patterns of ids (* ? []); last the store to write.")
+    ],
+    part: Annotated[str | None, typer.Option(help="Part of the task to fetch: train, validation or test.")] = None,
+    set: Annotated[
+        str | None, typer.Option(help="Set that an id is taken from where several have it: pbe, hse, mp or ood.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the pauses' jitter.")] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come, and how large it is.")] = False,
-    status: Annotated[bool, typer.Option("--status", help="Say what is done, failed and left in a store.")] = False,
-    recheck: Annotated[bool, typer.Option("--recheck", help="Ask whether files of stored crystals changed.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Largest number of crystals to fetch.")] = None,
+    connections: Annotated[
+        int, typer.Option(help="Number of files that are downloaded at the same time, at most 8.")
+    ] = 4,
+    workers: Annotated[int, typer.Option("--workers", "-j", help="Number of processes that decode and encode.")] = 1,
+    retries: Annotated[
+        int, typer.Option(min=0, help="Number of retries without progress before a file is given up.")
+    ] = 6,
+    pause: Annotated[
+        float,
+        typer.Option(min=0.0, help="Seconds before the first retry; doubled for each further one, with a random part."),
+    ] = 1.0,
+    stall: Annotated[
+        float, typer.Option(min=0.01, help="Seconds without a byte after which a download counts as stalled.")
+    ] = 30.0,
+    bound: Annotated[float, typer.Option(help="Largest eps_mae (fraction) that storing a density may cost.")] = 1e-5,
+    pipeline: Annotated[
+        str, typer.Option(help="Form of the stored densities: fourier, or real for float32 without further loss.")
+    ] = "fourier",
+    mirror: Annotated[
+        str | None, typer.Option(help="Base URL of a mirror, or a URL with {id}; default: ECD_MIRROR.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed for retry delays.")] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be fetched and its size, and fetch nothing.")
+    ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Print what is done, failed and left of a store, and fetch nothing.")
+    ] = False,
+    recheck: Annotated[
+        bool, typer.Option("--recheck", help="Ask the server whether the files of stored crystals changed.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Fetch the release, or a part of it, into a store; a second call continues and tries failures again."""
     if status:
-        raise typer.Exit(_status(what))
+        raise typer.Exit(_print_status(what))
     if len(what) < 2:
         raise UsageError("ecd fetch wants what to fetch and, last, the store to write: ecd fetch ecd_hse hse.ecd")
     from ecd_data import fetch
     from ecd_data.download.preview import preview_fetch
     from ecd_data.download.transfer import Patience
 
-    patience = Patience(retries, pause, min(stall, DRY_STALL) if dry_run else stall)
-    meant = {"part": part, "set": set, "limit": limit, "mirror": mirror, "seed": seed}
-    stored = {"bound": bound, "pipeline": pipeline, "patience": patience}
+    patience = Patience(retries, pause, min(stall, DRY_RUN_STALL) if dry_run else stall)
+    selection = {"part": part, "set": set, "limit": limit, "mirror": mirror, "seed": seed}
+    options = {"bound": bound, "pipeline": pipeline, "patience": patience}
     if dry_run:
-        print_lines(str(preview_fetch(what[:-1], what[-1], **meant, **stored)))  # type: ignore[arg-type]
+        print_lines(str(preview_fetch(what[:-1], what[-1], **selection, **options)))  # type: ignore[arg-type]
         return
     report = fetch(
         what[:-1],
         what[-1],
-        **meant,  # type: ignore[arg-type]
-        **stored,  # type: ignore[arg-type]
+        **selection,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]
         connections=connections,
         workers=workers,
         recheck=recheck,
         progress=not quiet,
     )
-    for id, reason in [*report.failed.items(), *report.changed.items()][:SHOWN]:
+    for id, reason in [*report.failed.items(), *report.changed.items()][:MAX_REASONS]:
         print(f"{'changed' if id in report.changed else 'failed'}: {id}: {reason}", file=sys.stderr)
-    unshown = len(report.failed) + len(report.changed) - SHOWN
+    unshown = len(report.failed) + len(report.changed) - MAX_REASONS
     if unshown > 0:
         print(f"and {unshown:,} more: `ecd fetch --status {report.dest}` lists them", file=sys.stderr)
     sizes = f" ({report.bytes_in / 1e6:.2f} MB of files to {report.bytes_out / 1e6:.2f} MB)" if report.added else ""
@@ -78,7 +99,7 @@ def fetch(
     raise typer.Exit(1 if report.failed or report.changed or report.stopped else 0)
 
 
-def _status(what: list[str]) -> int:
+def _print_status(what: list[str]) -> int:
     from ecd_data.download.journal import fetch_status
 
     if len(what) != 1:

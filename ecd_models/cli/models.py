@@ -1,4 +1,4 @@
-"""Verbs for models: train, evaluate."""
+"""Verbs for models: train and evaluate."""
 
 from __future__ import annotations
 
@@ -13,109 +13,119 @@ from ecd_models.cli.terminal import print, print_lines
 
 
 def train(
-    configs: Annotated[list[Path], typer.Argument(help="TOML files, see examples/; later ones override earlier ones.")],
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, over the files; repeatable.")] = None,
-    out: Annotated[str | None, typer.Option(help="Folder of the run, over the files'.")] = None,
+    configs: Annotated[
+        list[Path], typer.Argument(help="TOML files of settings, see examples/; later files override earlier ones.")
+    ],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting as KEY=VALUE, which overrides the files; repeatable.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of the run; overrides `out` in the files.")] = None,
     seeds: Annotated[
-        int, typer.Option(help="Trainings from so many seeds, to out/seed-N; prints mean ± deviation.")
+        int, typer.Option(help="Number of trainings with different seeds, into OUT/seed-N; prints mean ± deviation.")
     ] = 1,
     parts: Annotated[
-        list[str] | None, typer.Option("--evaluate", help="Judge on this part of the task, as test; repeatable.")
+        list[str] | None,
+        typer.Option("--evaluate", help="Evaluate the best model on this part, such as test; repeatable."),
     ] = None,
     sample: Sample = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a network; a second call continues an interrupted run. With torchrun: in several processes."""
-    from ecd_models.evaluation import seeds as several
+    """Train a network; the same command continues an interrupted run. Under torchrun it uses several processes."""
+    from ecd_models.evaluation import seeds as seed_runs
     from ecd_models.training.config import load_config
     from ecd_models.training.distributed import is_first
     from ecd_models.training.progress_display import evaluation_progress, training_progress
 
-    given = [*([f"out={out}"] if out else []), *(["sample=true"] if sample else [])]
-    config = load_config(*configs, settings=[*(settings or []), *given])
+    flags = [*([f"out={out}"] if out else []), *(["sample=true"] if sample else [])]
+    config = load_config(*configs, settings=[*(settings or []), *flags])
     shown = is_first() and not quiet
-    runs = several.seeded(config, seeds)
-    results = list(several.train_seeds(runs, lambda run: training_progress(run.steps, shown)))
+    runs = seed_runs.make_seed_configs(config, seeds)
+    results = list(seed_runs.train_seeds(runs, lambda run: training_progress(run.steps, shown)))
     if not is_first():
         return
-    spreads = {"validation": several.validated(results)}
+    errors = {"validation": seed_runs.collect_validation_errors(results)}
     for result in results:
         print(f"best validation eps_mae {100 * result.best_error:.3f} %: {result.best}; log: {result.log}")
     origin = results[0].origin
     print(f"data: {config.store or config.task} of {origin}")
     for part in parts or []:
-        spreads[part] = several.judged(results, config, part, lambda: evaluation_progress(shown))
+        errors[part] = seed_runs.evaluate_results(results, config, part, lambda: evaluation_progress(shown))
     if seeds > 1 or parts:
-        several.save_spreads(Path(config.out) / "errors.json", spreads, origin)
-        print_lines("\n".join(f"{name} eps_mae {spread}" for name, spread in spreads.items()))
+        seed_runs.save_seed_errors(Path(config.out) / "errors.json", errors, origin)
+        print_lines("\n".join(f"{name} eps_mae {error}" for name, error in errors.items()))
         print(f"errors: {Path(config.out) / 'errors.json'}")
 
 
 def evaluate(
-    task: Annotated[str, typer.Argument(help="Task or configuration, for example pbe; or the path of a store.")],
+    task: Annotated[str, typer.Argument(help="Task or configuration, such as pbe; or the path of a store.")],
     models: Annotated[
-        list[str], typer.Option("--model", "-m", help="Checkpoint or name; repeatable, a row of the table each.")
+        list[str],
+        typer.Option(
+            "--model", "-m", help="Checkpoint or name of a model; repeatable, with a row of the table for each."
+        ),
     ],
     part: Annotated[
         list[str] | None,
         typer.Option(
-            help="train, validation, test (the default), or test_geometries, test_compositions, test_pairs,"
-            " test_types of the sample; repeatable."
+            help="Part to evaluate: train, validation, test (the default), or of the sample test_geometries,"
+            " test_compositions, test_pairs, test_types; repeatable."
         ),
     ] = None,
     split: Annotated[
-        Path | None, typer.Option(help="With a store: JSON file of ids by part, as `ecd split make` writes it.")
+        Path | None, typer.Option(help="Split of a store: the JSON file that `ecd split make` writes.")
     ] = None,
     ids: Annotated[
-        list[str] | None, typer.Option("--id", help="Only this crystal, whatever part it is in; repeatable.")
+        list[str] | None, typer.Option("--id", help="Evaluate only this crystal, whatever its part; repeatable.")
     ] = None,
     data: Data = None,
     sample: Sample = False,
-    limit: Annotated[int | None, typer.Option(help="Only the first crystals.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Evaluate only the first crystals, so many.")] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="JSON file with a row a crystal; of several models one each, FILE_MODEL.json.",
+            help="JSON file for the error of each crystal; with several models one file each, FILE_MODEL.json.",
             callback=writable,
         ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure the errors of models on full grids, of crystals that trained them and of others apart."""
+    """Measure the errors of models on full grids, separately for crystals that trained them and other crystals."""
     from dataclasses import replace
 
     from ecd_data.errors import UsageError
     from ecd_models import evaluate, load_model
-    from ecd_models.evaluation.result_table import table_of
+    from ecd_models.evaluation.result_table import format_table
     from ecd_models.training.progress_display import evaluation_progress
 
     parts: list[str | None] = [*part] if part else [None]
     if ids and part:
         raise UsageError("--id takes crystals of any part: leave --part out")
-    chosen: Any = {"split": split, "ids": ids, "data_dir": data, "sample": sample, "limit": limit}
+    options: Any = {"split": split, "ids": ids, "data_dir": data, "sample": sample, "limit": limit}
     if output is not None and len(parts) > 1:
         raise UsageError("--output takes the errors of one part: give one --part")
-    files = files_of(models, output)
-    judged = {name: load_model(name) for name in models}
+    files = name_files(models, output)
+    loaded = {name: load_model(name) for name in models}
     for name in parts:
         results = []
-        for label, model in judged.items():
+        for label, model in loaded.items():
             with evaluation_progress(not quiet) as report:
-                found = evaluate(model, task, part=name, **chosen, report=report)
-            results.append(replace(found, model=label))
+                evaluation = evaluate(model, task, part=name, **options, report=report)
+            results.append(replace(evaluation, model=label))
             if label in files:
                 results[-1].save(files[label])
-        print_lines(table_of(results))
+        print_lines(format_table(results))
         for file in files.values():
             print(f"errors: {file}")
 
 
-def files_of(models: list[str], output: Path | None) -> dict[str, Path]:
-    """The JSON file of each model: `output` of one, FILE_MODEL.json of several; none without an output.
+def name_files(models: list[str], output: Path | None) -> dict[str, Path]:
+    """The JSON file of each model: `output` for one model, FILE_MODEL.json for several; empty without an output.
 
-    Raises UsageError where a model is named twice, or two would have one file.
+    Raises
+    ------
+    UsageError : a model is named twice, or two models would have the same file.
     """
     from ecd_data.errors import UsageError
 

@@ -1,4 +1,4 @@
-"""The verb `predict`: structures in, density files out."""
+"""The verb `predict`, which writes the predicted densities of structures to files."""
 
 from __future__ import annotations
 
@@ -21,38 +21,50 @@ if TYPE_CHECKING:
 
 def predict(
     structures: Annotated[
-        list[Path], typer.Argument(help="CIF, POSCAR, CHGCAR or what pymatgen or ASE reads; several, or folders.")
+        list[Path],
+        typer.Argument(
+            help="Structure files (CIF, POSCAR, CHGCAR or others that pymatgen or ASE reads), or folders of them."
+        ),
     ],
-    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint or name.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint or name of a model.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write (CHGCAR or .cube in its name); a folder for several.")
+        Path,
+        typer.Option(
+            "--output", "-o", help="File to write, with CHGCAR or .cube in its name; for several structures a folder."
+        ),
     ],
     grid: Grid = None,
     like: Annotated[
-        Path | None, typer.Option(help="Take the grid of this CHGCAR, and its augmentation where the atoms agree.")
+        Path | None,
+        typer.Option(
+            help="CHGCAR whose grid is used, and whose augmentation occupancies are too where the atoms agree."
+        ),
     ] = None,
-    encut: Annotated[float | None, typer.Option(help="Take the fine grid of VASP at this ENCUT in eV.")] = None,
-    prec: Annotated[str, typer.Option(help="PREC of VASP for --encut: accurate or normal.")] = "accurate",
+    encut: Annotated[float | None, typer.Option(help="ENCUT in eV: use the fine grid of VASP at this cutoff.")] = None,
+    prec: Annotated[str, typer.Option(help="PREC of VASP that --encut is meant for: accurate or normal.")] = "accurate",
     augmentation: Annotated[
-        Path | None, typer.Option(help="CHGCAR of the same atoms whose PAW occupancies are written behind.")
+        Path | None, typer.Option(help="CHGCAR of the same atoms whose PAW occupancies are written after the density.")
     ] = None,
     potcar: Annotated[
         Path | None,
-        typer.Option(help="Compare the model's valence electrons with this POTCAR's; else with one beside the files."),
+        typer.Option(help="POTCAR whose valences must be those of the model; default: one in the folder of the files."),
     ] = None,
     zval: Annotated[
-        list[str] | None, typer.Option(help="Or with this valence of an element, as in Fe=8; repeatable.")
+        list[str] | None,
+        typer.Option(help="Valence of an element that must be that of the model, such as Fe=8; repeatable."),
     ] = None,
     allow_valence_mismatch: Annotated[
-        bool, typer.Option("--allow-valence-mismatch", help="Predict even where they differ.")
+        bool, typer.Option("--allow-valence-mismatch", help="Predict even if the valences differ.")
     ] = False,
-    symmetry: Annotated[bool, typer.Option(help="Ask the network at irreducible points only.")] = False,
-    cube: Annotated[bool, typer.Option(help="Several structures: write cube files.")] = False,
+    symmetry: Annotated[
+        bool, typer.Option(help="Evaluate the network only at points that symmetry does not relate.")
+    ] = False,
+    cube: Annotated[bool, typer.Option(help="For several structures: write cube files instead of CHGCARs.")] = False,
     unit: Unit = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    device: Annotated[str, typer.Option(help="Device of the network: cpu, cuda, ...")] = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Predict densities; of several structures those that are there already are kept."""
+    """Predict densities; for several structures, files that exist already are kept."""
     from ecd_models import load_model
     from ecd_models.prediction.density_files import GridRule, predict_files
     from ecd_models.training.progress_display import counting
@@ -62,19 +74,19 @@ def predict(
         density_file(output)
     if unit is not None and like is None:
         raise UsageError("--unit states the unit of the density that --like names: give --like, or leave it out")
-    reference = _reference(like, unit)
+    reference = _read_reference(like, unit)
     rule = GridRule(grid, reference, encut, prec)
     report = predict_files(
         _on_device(load_model(model), device),
         structures,
         output,
         rule,
-        augmentation=_reference(augmentation) if augmentation is not None else reference,
+        augmentation=_read_reference(augmentation) if augmentation is not None else reference,
         strict=augmentation is not None,
         symmetry=symmetry,
         format="cube" if cube else "chgcar",
         counter=lambda name, points: counting(name, points, not quiet),
-        valences=_valences(potcar, zval),
+        valences=_choose_valences(potcar, zval),
         allow_valence_mismatch=allow_valence_mismatch,
     )
     for file, what in report.written.items():
@@ -94,8 +106,8 @@ def predict(
     raise typer.Exit(1 if report.failed else 0)
 
 
-def _reference(file: Path | None, unit: str | None = None) -> Density | None:
-    """The density in a file, with its name and what the POTCAR or OUTCAR beside it says."""
+def _read_reference(file: Path | None, unit: str | None = None) -> Density | None:
+    """The density in a file, with its name and the data of the POTCAR or OUTCAR in its folder."""
     from ecd_data.formats import read_run
 
     if file is None:
@@ -104,7 +116,7 @@ def _reference(file: Path | None, unit: str | None = None) -> Density | None:
     return replace(rho, meta={**rho.meta, "source": str(file)})
 
 
-def _valences(potcar: Path | None, zval: list[str] | None) -> Valences | None:
+def _choose_valences(potcar: Path | None, zval: list[str] | None) -> Valences | None:
     from ecd_models.atoms.valences import parse_zval
     from ecd_models.prediction.reference_electrons import valences_of_potcar
 

@@ -1,4 +1,4 @@
-"""Verbs that make a store ready for others to read from: probes to stream, folders for the Hugging Face Hub."""
+"""Verbs that prepare a store for its readers: probes for streaming, folders for the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -11,26 +11,30 @@ import typer
 from ecd_models.cli.options import Data, Quiet
 from ecd_models.cli.terminal import print
 
-SHOWN = 20  # reasons why crystals were left out
+MAX_REASONS = 20  # of crystals left out that are printed
 
 
 def extract(
-    store: Annotated[Path, typer.Argument(help="A store on this machine.")],
+    store: Annotated[Path, typer.Argument(help="Store on this machine.")],
     per_crystal: Annotated[
-        int | None, typer.Option(help="Probes a crystal; 16384, or as many as the extract has already.")
+        int | None,
+        typer.Option(help="Probes for each crystal; default: as many as an existing extract has, else 16384."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Which random grid points: 0, or the extract's.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that decode.", min=1)] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Random seed for the choice of grid points; default: that of an existing extract, else 0."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Number of processes that decode densities.", min=1)] = 1,
     quiet: Quiet = False,
 ) -> None:
-    """Write random grid points of every crystal next to a store, for training from a disk or URL; continues."""
+    """Write random grid points of each crystal into a store, to train from a disk or URL; a second call continues."""
     from ecd_data.store.probes.extract import extract_probes
 
     report = extract_probes(store, per_crystal=per_crystal, seed=seed, workers=workers, progress=not quiet)
-    for reason in list(report.failed.values())[:SHOWN]:
+    for reason in list(report.failed.values())[:MAX_REASONS]:
         print(f"left out: {reason}", file=sys.stderr)
-    if len(report.failed) > SHOWN:
-        print(f"left out: {len(report.failed) - SHOWN} more", file=sys.stderr)
+    if len(report.failed) > MAX_REASONS:
+        print(f"left out: {len(report.failed) - MAX_REASONS} more", file=sys.stderr)
     print(
         f"{report.folder}: {report.added} added ({report.bytes / 1e6:.2f} MB), {report.skipped} there already, "
         f"{len(report.failed)} left out; {report.settings.per_crystal} probes a crystal"
@@ -41,19 +45,27 @@ def extract(
 def export_hub(
     folder: Annotated[Path, typer.Argument(help="Folder to write.")],
     config: Annotated[
-        list[str] | None, typer.Option(help="pbe, hse, a task, ...; may be repeated; default: the sets at hand.")
+        list[str] | None,
+        typer.Option(help="Configuration or task, such as pbe; repeatable; default: all sets in the data folder."),
     ] = None,
-    store: Annotated[str | None, typer.Option(help="A store of your own instead.")] = None,
+    store: Annotated[str | None, typer.Option(help="Your own store, instead of a configuration.")] = None,
     data: Data = None,
-    split: Annotated[list[str] | None, typer.Option(help="train, validation or test; may be repeated.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Pattern of ids to leave out, as in 'icsd-*'.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first crystals of each split.")] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Split to write: train, validation or test; repeatable; default: all.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Pattern of ids to leave out, such as 'icsd-*'; repeatable.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Largest number of crystals of each split.")] = None,
     decoded: Annotated[
-        str, typer.Option(help="float32: the grids too, for readers without ecd-data; none: the store's bytes alone.")
+        str,
+        typer.Option(
+            help="float32 adds the grids for readers without ecd-data; none writes only the bytes of the store."
+        ),
     ] = "float32",
-    shard_mb: Annotated[int, typer.Option(help="Largest file in MB, before compression.")] = 500,
-    license: Annotated[str | None, typer.Option(help="The licence of your own densities, such as cc-by-4.0.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that decode.", min=1)] = 1,
+    shard_mb: Annotated[int, typer.Option(help="Largest size of a file in MB, before compression.")] = 500,
+    license: Annotated[str | None, typer.Option(help="Licence of your own densities, such as cc-by-4.0.")] = None,
+    workers: Annotated[int, typer.Option(help="Number of processes that decode densities.", min=1)] = 1,
     quiet: Quiet = False,
 ) -> None:
     """Write a folder for the Hugging Face Hub that plain `datasets` reads; a second call continues."""

@@ -1,4 +1,4 @@
-"""Verbs that write stores and check them: convert, subset, merge, reencode, verify."""
+"""Verbs that write and verify stores: convert, subset, merge, reencode, verify."""
 
 from __future__ import annotations
 
@@ -14,23 +14,29 @@ from ecd_models.cli.terminal import print
 if TYPE_CHECKING:
     from ecd_data.store.copy import CopyReport
 
-SHOWN = 20  # failures; a longer list is in the journal
-Workers = Annotated[int, typer.Option("--workers", "-j", help="Processes; the result does not depend on it.")]
+MAX_REASONS = 20  # of files left out that are printed; conversion.jsonl has all
+Workers = Annotated[int, typer.Option("--workers", "-j", help="Number of processes; the result does not depend on it.")]
 
 
 def convert(
     sources: Annotated[
         list[str],
-        typer.Argument(help="Density files, folders, patterns, tar archives, @LIST of paths; the last is the store."),
+        typer.Argument(
+            help="Density files, folders, patterns, tar archives, @FILE with a list of them; last the store to write."
+        ),
     ],
-    bound: Annotated[float, typer.Option(help="eps_mae that the Fourier form may cost.")] = 1e-5,
-    pipeline: Annotated[str, typer.Option(help="fourier, or real for lossless float32.")] = "fourier",
+    bound: Annotated[float, typer.Option(help="Largest eps_mae (fraction) that storing a density may cost.")] = 1e-5,
+    pipeline: Annotated[
+        str, typer.Option(help="Form of the stored densities: fourier, or real for float32 without further loss.")
+    ] = "fourier",
     unit: Unit = None,
     workers: Workers = 1,
-    dask: Annotated[str | None, typer.Option(help="A Dask cluster: its scheduler's address or file, or local.")] = None,
+    dask: Annotated[
+        str | None, typer.Option(help="Dask cluster to run on: the address or file of its scheduler, or local.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Turn density files into a store; a second call continues."""
+    """Convert density files to a store; a second call continues."""
     from ecd_data import convert
     from ecd_data.work.process_pool import connect_cluster
 
@@ -39,13 +45,17 @@ def convert(
     options = {"bound": bound, "pipeline": pipeline, "unit": unit, "workers": workers, "progress": not quiet}
     with connect_cluster(dask, workers) as cluster:
         report = convert(sources[:-1], sources[-1], cluster=cluster, **options)  # type: ignore[arg-type]
-    for file, reason in list(report.failed.items())[:SHOWN]:
+    for file, reason in list(report.failed.items())[:MAX_REASONS]:
         print(f"left out: {file}: {reason.removeprefix(file).lstrip(':, ')}", file=sys.stderr)
-    if len(report.failed) > SHOWN:
+    if len(report.failed) > MAX_REASONS:
         where = f", in {report.store}/conversion.jsonl" if report.store.exists() else ""
-        print(f"left out: {len(report.failed) - SHOWN} more{where}", file=sys.stderr)
+        print(f"left out: {len(report.failed) - MAX_REASONS} more{where}", file=sys.stderr)
     ratio = report.bytes_in / report.bytes_out if report.bytes_out else 0
-    sizes = f" ({_size(report.bytes_in)} of files to {_size(report.bytes_out)}, 1/{ratio:.0f})" if ratio else ""
+    sizes = (
+        f" ({_format_size(report.bytes_in)} of files to {_format_size(report.bytes_out)}, 1/{ratio:.0f})"
+        if ratio
+        else ""
+    )
     print(
         f"{report.store}: {len(report.added)} added{sizes}, {len(report.skipped)} there already, "
         f"{len(report.failed)} left out" + ("" if report.store.exists() else "; no store was written")
@@ -54,18 +64,24 @@ def convert(
 
 
 def subset(
-    store: Annotated[str, typer.Argument(help="Store to take from: a path, a URL, pbe or hse.")],
+    store: Annotated[str, typer.Argument(help="Store to copy from: a path, a URL, pbe or hse.")],
     dest: Annotated[str, typer.Argument(help="Store to write.")],
-    id: Annotated[list[str] | None, typer.Option(help="Id or pattern with * ? []; @FILE has one a line.")] = None,
-    task: Annotated[str | None, typer.Option(help="Crystals of a task, for example ecd_hse.")] = None,
-    part: Annotated[str | None, typer.Option(help="train, validation or test of the task.")] = None,
-    elements: Annotated[str | None, typer.Option(help="It has each of these: Li,O.")] = None,
-    only_elements: Annotated[str | None, typer.Option(help="It has no others than these: Li,Na,O.")] = None,
-    natoms: Annotated[str, typer.Option(help="Atoms: 8, 1:20, :20 or 20:.")] = ":",
-    points: Annotated[str, typer.Option(help="Grid points: :1000000 for at most a million.")] = ":",
-    flag: Annotated[list[str] | None, typer.Option(help="It has this flag.")] = None,
-    without_flag: Annotated[list[str] | None, typer.Option(help="It does not have this flag.")] = None,
-    functional: Annotated[str | None, typer.Option(help="PBE, HSE06, ...")] = None,
+    id: Annotated[
+        list[str] | None, typer.Option(help="Id, pattern of ids (* ? []), or @FILE with one on each line; repeatable.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Task whose crystals are copied, such as ecd_hse.")] = None,
+    part: Annotated[str | None, typer.Option(help="Part of the task: train, validation or test.")] = None,
+    elements: Annotated[str | None, typer.Option(help="Elements that a crystal must have: Li,O.")] = None,
+    only_elements: Annotated[str | None, typer.Option(help="Elements that a crystal may have: Li,Na,O.")] = None,
+    natoms: Annotated[str, typer.Option(help="Number of atoms: 8, 1:20, :20 or 20:.")] = ":",
+    points: Annotated[str, typer.Option(help="Number of grid points: :1000000 for at most a million.")] = ":",
+    flag: Annotated[
+        list[str] | None, typer.Option(help="Flag of `ecd check` that a crystal must have; repeatable.")
+    ] = None,
+    without_flag: Annotated[
+        list[str] | None, typer.Option(help="Flag of `ecd check` that a crystal must not have; repeatable.")
+    ] = None,
+    functional: Annotated[str | None, typer.Option(help="Functional of the densities: PBE, HSE06, ...")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Copy the crystals that meet all conditions into a store, byte for byte; a second call continues."""
@@ -74,24 +90,26 @@ def subset(
     report = subset(
         store,
         dest,
-        ids=_ids(id or []),
+        ids=_read_ids(id or []),
         task=task,
         part=part,
-        elements=_symbols(elements),
-        only_elements=_symbols(only_elements),
-        natoms=_span(natoms),
-        points=_span(points),
+        elements=_parse_symbols(elements),
+        only_elements=_parse_symbols(only_elements),
+        natoms=_parse_range(natoms),
+        points=_parse_range(points),
         flags=flag or (),
         without_flags=without_flag or (),
         functional=functional,
         progress=not quiet,
     )
-    _say(report)
+    _print_copy(report)
 
 
 def merge(
-    stores: Annotated[list[str], typer.Argument(help="Stores to merge, paths or URLs; the last one is written.")],
-    duplicates: Annotated[str, typer.Option(help="Where stores differ on an id: error, first or last.")] = "error",
+    stores: Annotated[list[str], typer.Argument(help="Stores to merge, paths or URLs; last the store to write.")],
+    duplicates: Annotated[
+        str, typer.Option(help="Which density counts where stores differ for an id: first, last, or error for none.")
+    ] = "error",
     quiet: Quiet = False,
 ) -> None:
     """Copy the crystals of several stores into one, byte for byte; a second call continues."""
@@ -99,28 +117,28 @@ def merge(
 
     if len(stores) < 2:
         raise UsageError("ecd merge wants stores and, last, the store to write: ecd merge a.ecd b.ecd all.ecd")
-    _say(merge(stores[:-1], stores[-1], duplicates=duplicates, progress=not quiet))
+    _print_copy(merge(stores[:-1], stores[-1], duplicates=duplicates, progress=not quiet))
 
 
 def reencode(
     store: Annotated[str, typer.Argument(help="Store to read: a path or URL, pbe or hse.")],
     dest: Annotated[str, typer.Argument(help="Store to write.")],
-    bound: Annotated[float, typer.Option(help="eps_mae against the original densities.")] = 1e-4,
+    bound: Annotated[float, typer.Option(help="Largest eps_mae (fraction) from the original densities.")] = 1e-4,
     workers: Workers = 1,
     quiet: Quiet = False,
 ) -> None:
-    """Write a store again at a looser bound; a second call continues."""
+    """Write a store again with a larger error bound; a second call continues."""
     from ecd_data import reencode
 
-    _say(reencode(store, dest, bound, workers=workers, progress=not quiet))
+    _print_copy(reencode(store, dest, bound, workers=workers, progress=not quiet))
 
 
 def verify(
-    store: Annotated[str, typer.Argument(help="Store: a path or URL, pbe or hse.")],
+    store: Annotated[str, typer.Argument(help="Store to read: a path or URL, pbe or hse.")],
     workers: Workers = 1,
     quiet: Quiet = False,
 ) -> None:
-    """Read all of a store: hash every byte, decode every density, compare the index; exit code 1 where one is bad."""
+    """Read a whole store: hash each byte, decode each density, compare the index; exit code 1 if anything is bad."""
     from ecd_data import verify
 
     report = verify(store, workers=workers, progress=not quiet)
@@ -132,18 +150,20 @@ def verify(
     raise typer.Exit(0 if report.ok else 1)
 
 
-def _say(report: CopyReport) -> None:
+def _print_copy(report: CopyReport) -> None:
     from ecd_data.store import Store
 
     size = sum(Store(report.store).columns("length")["length"].to_pylist())
-    print(f"{report.store}: {len(report.added)} added, {len(report.skipped)} there already, {_size(size)} in all")
+    print(
+        f"{report.store}: {len(report.added)} added, {len(report.skipped)} there already, {_format_size(size)} in all"
+    )
 
 
-def _size(count: float) -> str:
+def _format_size(count: float) -> str:
     return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
-def _ids(words: list[str]) -> list[str]:
+def _read_ids(words: list[str]) -> list[str]:
     ids: list[str] = []
     for word in words:
         if not word.startswith("@"):
@@ -159,11 +179,11 @@ def _ids(words: list[str]) -> list[str]:
     return ids
 
 
-def _symbols(text: str | None) -> list[str]:
+def _parse_symbols(text: str | None) -> list[str]:
     return [symbol.strip() for symbol in (text or "").split(",") if symbol.strip()]
 
 
-def _span(text: str) -> tuple[float | None, float | None]:
+def _parse_range(text: str) -> tuple[float | None, float | None]:
     first, colon, last = text.partition(":")
     try:
         least = float(first) if first else None

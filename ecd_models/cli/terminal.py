@@ -1,4 +1,4 @@
-"""What the verbs print: every value on one line, with what file names, ids and comments may smuggle in escaped."""
+"""Output of the verbs. Control characters in file names, ids and comments are escaped."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ecd_data.safe_text import PrintableFormatter, printable
 
 
 def print(*values: object, sep: str = " ", file: TextIO | None = None, flush: bool = False) -> None:
-    r"""Print as Python does, each value made printable; several lines are several values with sep="\n"."""
+    r"""Print values as Python does, each on one line and printable; sep="\n" prints each on a line of its own."""
     builtins.print(*map(printable, values), sep=sep, file=file, flush=flush)
 
 
 def print_lines(text: object) -> None:
-    """Print a text of several lines, each made printable."""
+    """Print a text of several lines, each of them printable."""
     print(*str(text).split("\n"), sep="\n")
 
 
 def show_log() -> None:
-    """Send the package's log lines to stderr, each made printable."""
+    """Send the log of the package to stderr, each line printable."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -1,4 +1,4 @@
-"""Verbs that look at densities: one in a picture, two beside each other."""
+"""Verbs that show densities: a picture of one or two, and numbers that compare two."""
 
 from __future__ import annotations
 
@@ -10,46 +10,53 @@ from typing import Annotated
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.options import Unit, density_file, picture
-from ecd_models.cli.sources import density_of
+from ecd_models.cli.options import Unit, check_picture, density_file
+from ecd_models.cli.sources import find_density
 from ecd_models.cli.terminal import print, print_lines
 
-StoreOfIds = Annotated[str | None, typer.Option("--store", help="Store of the ids: a path, a URL, pbe or hse.")]
+StoreOfIds = Annotated[str | None, typer.Option("--store", help="Store that holds the ids: a path, a URL, pbe or hse.")]
 
 
 def plot(
     source: Annotated[str, typer.Argument(help="A density file, an id of the store, or STORE::ID.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Picture to write: .png, .pdf, .svg.", callback=picture)
+        Path,
+        typer.Option(
+            "--output", "-o", help="Picture to write, a file that ends in .png, .pdf or .svg.", callback=check_picture
+        ),
     ],
     reference: Annotated[
-        str | None, typer.Argument(help="A second one, which is subtracted and gives the colours.")
+        str | None, typer.Argument(help="A second density, which is subtracted from the first.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Checkpoint or name, whose prediction is drawn beside it.")
+        str | None, typer.Option("--model", "-m", help="Checkpoint or name of a model; its prediction is drawn too.")
     ] = None,
     store: StoreOfIds = None,
-    plane: Annotated[str, typer.Option(help="The axis that the plane does not hold: a, b or c.")] = "c",
+    plane: Annotated[str, typer.Option(help="Cell axis that the plane cuts: a, b or c.")] = "c",
     at: Annotated[
-        float | None, typer.Option(help="Fraction along that axis; default: through the heaviest atom.")
+        float | None,
+        typer.Option(help="Position of the plane along that axis as a fraction; default: the heaviest atom."),
     ] = None,
-    scale: Annotated[str, typer.Option(help="linear, log, or auto: log where few points stand out.")] = "auto",
+    scale: Annotated[
+        str, typer.Option(help="Colour scale: linear, log, or auto (log where few points stand out).")
+    ] = "auto",
     unit: Unit = None,
 ) -> None:
-    """Draw a plane of a density with its atoms; of two, both and the first minus the second."""
+    """Draw a plane of a density with its atoms; of two densities, both and the first minus the second."""
     from ecd_data.plots.picture import plot_density, plot_slices
 
     if model is not None and reference is not None:
         raise UsageError("a model's prediction is compared with one density: leave out --model or the second density")
     view = {"axis": plane, "at": at, "scale": scale}
-    one, two = _units([source, *([reference] if reference else [])], unit)
-    rho = density_of(source, store, one)
+    one, two = _choose_units([source, *([reference] if reference else [])], unit)
+    rho = find_density(source, store, one)
     if reference is not None:
         from ecd_data.comparison import compare
 
-        found = compare(rho, density_of(reference, store, two))
-        notes = plot_slices(found.b, found.a, output, names=_names(reference, source), **view)  # type: ignore[arg-type]
-        notes = [*found.notes, *notes]
+        comparison = compare(rho, find_density(reference, store, two))
+        panels = _name_panels(reference, source)
+        notes = plot_slices(comparison.b, comparison.a, output, names=panels, **view)  # type: ignore[arg-type]
+        notes = [*comparison.notes, *notes]
     elif model is not None:
         from ecd_models import load_model, predict
 
@@ -62,50 +69,55 @@ def plot(
     print(f"picture: {output}")
 
 
-def _units(sources: list[str], unit: str | None) -> tuple[str | None, str | None]:
-    """The unit for each source that leaves its own open, a cube or XSF; raises UsageError where none does."""
-    from ecd_data.formats import unit_for
+def _choose_units(sources: list[str], unit: str | None) -> tuple[str | None, str | None]:
+    """The unit for each source, None for one that is no cube or XSF; UsageError where `unit` fits none of them."""
+    from ecd_data.formats import choose_unit
 
-    stated = [unit_for(source, unit) for source in sources]
-    if unit is not None and not any(stated):
+    units = [choose_unit(source, unit) for source in sources]
+    if unit is not None and not any(units):
         raise UsageError(
-            f"{' and '.join(sources)}: neither cube nor XSF, which alone leave the unit open; no --unit then"
+            f"{' and '.join(sources)}: no cube or XSF, which alone leave their unit open: leave --unit out"
         )
-    return stated[0], stated[1] if len(stated) > 1 else None
+    return units[0], units[1] if len(units) > 1 else None
 
 
-def _names(*sources: str) -> tuple[str, str]:
-    """What two panels are called: the files' names, with their folders where the names are one."""
+def _name_panels(*sources: str) -> tuple[str, str]:
+    """The titles of two panels: the names of the files, with their folders where the names are equal."""
     one, two = (Path(source).name for source in sources)
     return (one, two) if one != two else (sources[0], sources[1])
 
 
 def compare(
     source: Annotated[str, typer.Argument(help="A density file, an id of the store, or STORE::ID.")],
-    reference: Annotated[str, typer.Argument(help="The one that it is compared with, likewise.")],
+    reference: Annotated[str, typer.Argument(help="The density that it is compared with, named in the same way.")],
     store: StoreOfIds = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write the first minus the second, as diff_CHGCAR.", callback=density_file),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File for the first minus the second density, such as diff_CHGCAR.",
+            callback=density_file,
+        ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object instead of lines.")] = False,
     unit: Unit = None,
 ) -> None:
-    """Say how a density differs from a reference of the same crystal: eps_mae, electrons, the largest difference."""
+    """Compare a density with a reference of the same crystal: eps_mae, electrons, the largest difference."""
     from ecd_data import write
     from ecd_data.comparison import compare
 
     if output is not None and "diff" not in output.name.lower():
         raise UsageError(f"{output}: the name has to tell that it is a difference, as in diff_{output.name}")
-    one, two = _units([source, reference], unit)
-    found = compare(density_of(source, store, one), density_of(reference, store, two))
+    one, two = _choose_units([source, reference], unit)
+    comparison = compare(find_density(source, store, one), find_density(reference, store, two))
     if json:
-        print_lines(json_format.dumps(found.as_dict(), indent=1))
+        print_lines(json_format.dumps(comparison.as_dict(), indent=1))
     else:
         print(f"{source} against {reference}")
-        print_lines(found)
+        print_lines(comparison)
     if output is not None:
         comment = f"difference: {source} - {reference}".encode("unicode_escape").decode()
-        write(output, replace(found.difference, meta={**found.difference.meta, "comment": comment}))
+        write(output, replace(comparison.difference, meta={**comparison.difference.meta, "comment": comment}))
         if not json:
-            print(f"{output}: {source} - {reference}, {found.difference.nelect:+.4f} electrons")
+            print(f"{output}: {source} - {reference}, {comparison.difference.nelect:+.4f} electrons")

@@ -1,1 +1,1 @@
-"""The error of a model on the crystals of a task or a store, and what trained the model."""
+"""Errors of models on the crystals of a task or store, with several seeds, and as tables."""

@@ -1,4 +1,4 @@
-"""The benchmark's error of a model on a task: full grids, a row a crystal, statistics with intervals."""
+"""The error of a model on the crystals of a task or store: eps_mae on full grids, with statistics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ecd_models.prediction.predict import predict
 from ecd_models.task_data import ALL, CHOSEN, TaskData, evaluation_data
 from ecd_models.training.trained_on import COMPOSITION, CRYSTAL, UNSEEN, TrainedOn
 
-Judged = Callable[[int, int, str, float], None]
+ReportCrystal = Callable[[int, int, str, float], None]  # crystals done, crystals in all, id, eps_mae (fraction)
 GROUPS = {"seen_crystals": CRYSTAL, "seen_compositions": COMPOSITION, "unseen": UNSEEN}
 UNKNOWN = "the checkpoint does not say what trained it: seen crystals cannot be told from unseen ones"
 INCOMPLETE = (
@@ -28,11 +28,11 @@ INCOMPLETE = (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """eps_mae (fraction) of a model by material id and, where it has them, of its superposed atoms alone.
+    """The eps_mae (fraction) of a model by material id, and that of its superposed atoms alone where it has them.
 
-    origin: where the data come from. listed: crystals of the part in all, of which some may be missing here or not be
-    judged. seen: by id, what of a crystal trained the model, "crystal", "composition" or "unseen"; None where its
-    checkpoint does not say. trained_on: that record of the checkpoint.
+    origin: where the data come from. listed: the number of crystals in the part, of which some may be missing in the
+    data or not be evaluated. seen: by id what trained the model, the "crystal" itself, another one of its
+    "composition", or neither ("unseen"); None where its checkpoint does not say. trained_on: the checkpoint's record.
     """
 
     task: str
@@ -47,19 +47,19 @@ class Evaluation:
 
     @property
     def summary(self) -> Summary:
-        """Statistics of the model's errors."""
+        """Statistics of the errors of the model."""
         return summarize(list(self.errors.values()))
 
     @property
     def atom_summary(self) -> Summary | None:
-        """Statistics of the superposed atoms' errors, None where the model has none."""
+        """Statistics of the errors of the superposed atoms, None where the model has none."""
         return None if self.atom_errors is None else summarize(list(self.atom_errors.values()))
 
     @property
     def groups(self) -> dict[str, Summary | None]:
-        """Statistics of seen crystals, other crystals of seen compositions, and unseen ones; None where there are none.
+        """Statistics for seen crystals, other crystals of seen compositions and unseen ones; None for an empty group.
 
-        Empty where the model's checkpoint does not say what trained it.
+        Empty where the checkpoint does not say what trained the model.
         """
         if self.seen is None:
             return {}
@@ -69,13 +69,13 @@ class Evaluation:
 
     @property
     def caution(self) -> str:
-        """One sentence where seen crystals cannot be told from unseen ones, else empty."""
+        """A sentence where seen and unseen crystals cannot be distinguished, else ""."""
         if self.trained_on is None:
             return UNKNOWN
         return "" if self.trained_on.complete else INCOMPLETE
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it for JSON; errors in percent."""
+        """The evaluation as JSON holds it; errors are in percent."""
         record = {
             "task": self.task,
             **self.origin.to_dict(),
@@ -108,7 +108,7 @@ class Evaluation:
         return {"known": self.trained_on is not None, "caution": self.caution} | groups
 
     def save(self, path: str | Path) -> None:
-        """Write the errors and statistics as JSON, with the data's origin and what of them trained the model."""
+        """Write the errors and statistics to a JSON file, with the origin of the data and what trained the model."""
         Path(path).write_text(json.dumps(self.to_dict(), indent=2))
 
 
@@ -122,17 +122,26 @@ def evaluate(
     data_dir: str | None = None,
     sample: bool = False,
     limit: int | None = None,
-    report: Judged | None = None,
+    report: ReportCrystal | None = None,
 ) -> Evaluation:
-    """The errors of `model` on a part of a task or of a store, on full grids, of crystals that trained it and others.
+    """The errors of a model on full grids of a part of a task or store.
 
-    task: a task or configuration, whose data are those under data_dir, $ECD_ROOT or the embedded sample, which a task
-    of the benchmark takes with sample=True alone; or a Store, or the path or URL of one. split: which crystals of such
-    a store are in which part, see `ecd_models.task_data.own_data`; without one, all are in the part "all".
-    part: "test" by default, where there is a split. ids: these crystals of the data, whatever part they are in. limit
-    takes the first crystals only; `report` is told how many of how many are done, the id and its error. Raises
-    UsageError for an unknown task, an empty part, ids that are not there, or a task
-    of the benchmark without its data.
+    Parameters
+    ----------
+    model : a model, as `load_model` returns it.
+    task : a task or configuration, whose data are under data_dir, $ECD_ROOT or in the embedded sample; or a Store, or
+        the path or URL of one.
+    part : the part to evaluate; "test" by default, or "all" for a store without a split.
+    split : the parts of a store, see `ecd_models.task_data.own_data`; without it all crystals are in the part "all".
+    ids : evaluate these crystals, whatever their part.
+    data_dir : folder or URL with the stores of tasks.
+    sample : use the embedded sample for a task of the benchmark as well, which needs its own data otherwise.
+    limit : evaluate only the first crystals, so many.
+    report : a function that is called after each crystal with the number done, the number in all, the id and its error.
+
+    Raises
+    ------
+    UsageError : the task is unknown or its data are missing, the part is empty, or an id is not in the data.
     """
     if not isinstance(model, DensityModel):
         raise UsageError(f"evaluate wants a model, as load_model(name) gives it, not {shown(model)}")
@@ -144,7 +153,7 @@ def evaluate(
         limit = whole_number(limit, "limit", 1)
     data = evaluation_data(task, split, data_dir, sample)
     if ids is not None:
-        data, part = data.restricted(names_of(ids, "ids")), CHOSEN
+        data, part = data.select_ids(names_of(ids, "ids")), CHOSEN
     if part is not None and not isinstance(part, str):
         raise UsageError(f"a part is the name of one, such as 'test', not {shown(part)}")
     named = part or (ALL if ALL in data.parts else "test")
@@ -156,9 +165,9 @@ def evaluate_ids(
     data: TaskData,
     ids: Sequence[str],
     part: str,
-    report: Judged | None = None,
+    report: ReportCrystal | None = None,
 ) -> Evaluation:
-    """The errors of `model` on these materials of a task's store, see `evaluate`."""
+    """The errors of a model on the given materials of some data, whose part is called `part`; see `evaluate`."""
     errors: dict[str, float] = {}
     atom_errors: dict[str, float] | None = None if model.atoms is None else {}
     trained_on = TrainedOn.from_metadata(model.metadata)

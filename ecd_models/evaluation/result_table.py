@@ -1,4 +1,4 @@
-"""Evaluations as a table: a row a model, and below it the crystals that trained it apart from the others."""
+"""Evaluations as a table: a row for each model, and below it rows for crystals that trained it and for others."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ LABELS = {
 Row = tuple[str, ...]
 
 
-def table_of(results: Sequence[Evaluation]) -> str:
-    """The table of several models on one part of a task, under a line that says what the data are."""
+def format_table(results: Sequence[Evaluation]) -> str:
+    """The table of evaluations on one part of a task, under a line that describes the data."""
     first = results[0]
     rows: list[Row] = [HEAD]
     for result in results:
@@ -26,20 +26,22 @@ def table_of(results: Sequence[Evaluation]) -> str:
         if result.atom_summary is not None:
             rows.append(_row("  its superposed atoms alone", result.atom_summary))
     widths = [max(len(row[k]) for row in rows) for k in range(len(HEAD))]
-    lines = [title_of(first)]
+    lines = [format_title(first)]
     lines += ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
-    return "\n".join([*lines, *(f"{result.model}: {remark}" for result in results if (remark := remark_of(result)))])
+    return "\n".join(
+        [*lines, *(f"{result.model}: {remark}" for result in results if (remark := format_remark(result)))]
+    )
 
 
-def title_of(result: Evaluation) -> str:
-    """The task, the part, how many of its crystals were judged, and the data's origin, in one line."""
-    judged, listed = len(result.errors), result.listed
-    count = f"{judged:,} crystals" if judged == listed else f"{judged:,} of the part's {listed:,} crystals"
+def format_title(result: Evaluation) -> str:
+    """One line with the task, the part, the number of its crystals that were evaluated, and the origin of the data."""
+    evaluated, listed = len(result.errors), result.listed
+    count = f"{evaluated:,} crystals" if evaluated == listed else f"{evaluated:,} of the part's {listed:,} crystals"
     return f"{result.task} {result.part}, {count}, of {result.origin}"
 
 
-def remark_of(result: Evaluation) -> str:
-    """How many of the crystals trained the model, or that its checkpoint does not say; empty where none did."""
+def format_remark(result: Evaluation) -> str:
+    """How many of the crystals trained the model, or that its checkpoint does not say; "" where none did."""
     trained = result.groups.get("seen_crystals")
     seen = f"{trained.count} of the {len(result.errors)} crystals trained it" if trained is not None else ""
     return "; ".join(part for part in (seen, result.caution) if part)

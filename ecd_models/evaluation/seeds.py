@@ -1,4 +1,4 @@
-"""The same training from several seeds: what of an error is the method's and what the seed's."""
+"""The same training with several seeds, which shows how much its errors depend on the seed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import numpy as np
 from ecd_data.errors import UsageError
 from ecd_data.io.atomic_write import write_whole
 from ecd_data.release.data_origin import Origin
-from ecd_models.evaluation.evaluate import Judged, evaluate
+from ecd_models.evaluation.evaluate import ReportCrystal, evaluate
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.loop import Report, TrainResult, train
 
-Shown = Callable[[TrainConfig], AbstractContextManager[Report | None]]
-JudgedShown = Callable[[], AbstractContextManager[Judged | None]]
+ShowTraining = Callable[[TrainConfig], AbstractContextManager[Report | None]]
+ShowEvaluation = Callable[[], AbstractContextManager[ReportCrystal | None]]
 
 
 @dataclass(frozen=True)
-class Spread:
-    """An error of several trainings in percent: its mean and, with n - 1, its standard deviation."""
+class SeedErrors:
+    """An error of several trainings in percent; its text is the mean ± the standard deviation (with n - 1)."""
 
     percents: tuple[float, ...]
 
@@ -34,10 +34,14 @@ class Spread:
         return f"{mean} ± {np.std(self.percents, ddof=1):.3f} % ({len(self.percents)} seeds)"
 
 
-def seeded(config: TrainConfig, count: int) -> list[TrainConfig]:
-    """The configuration from `count` seeds on, each in a folder of its own; one alone stays as it is.
+def make_seed_configs(config: TrainConfig, count: int) -> list[TrainConfig]:
+    """Copies of a configuration with the next `count` seeds and a folder for each; a single one stays as it is.
 
-    Where the run that they start from was made with seeds, each starts from that of its own. Raises UsageError below 1.
+    Where the run that they start from has a folder for each seed, each copy starts from the run with its own seed.
+
+    Raises
+    ------
+    UsageError : `count` is less than 1.
     """
     if count < 1:
         raise UsageError(f"seeds must be at least 1, not {count}")
@@ -45,28 +49,37 @@ def seeded(config: TrainConfig, count: int) -> list[TrainConfig]:
         return [config]
     seeds = range(config.seed, config.seed + count)
     return [
-        replace(config, seed=seed, out=f"{config.out}/seed-{seed}", start=_start(config.start, seed)) for seed in seeds
+        replace(config, seed=seed, out=f"{config.out}/seed-{seed}", start=_find_start(config.start, seed))
+        for seed in seeds
     ]
 
 
-def _start(start: str, seed: int) -> str:
+def _find_start(start: str, seed: int) -> str:
     own = Path(start).parent / f"seed-{seed}" / Path(start).name
     return str(own) if start and own.exists() else start
 
 
-def train_seeds(configs: Sequence[TrainConfig], shown: Shown | None = None) -> Iterator[TrainResult]:
-    """The result of each training, one after the other; those that are complete are not made again."""
+def train_seeds(configs: Sequence[TrainConfig], show: ShowTraining | None = None) -> Iterator[TrainResult]:
+    """The result of each training, one after the other; complete runs are not repeated.
+
+    show(config) makes a context whose value is told of each step of the training.
+    """
     for config in configs:
-        with shown(config) if shown else nullcontext() as report:
+        with show(config) if show else nullcontext() as report:
             yield train(config, report)
 
 
-def judged(results: Sequence[TrainResult], config: TrainConfig, part: str, shown: JudgedShown | None = None) -> Spread:
-    """The mean eps_mae of each result on a part of the task on full grids; written beside its checkpoint, too."""
+def evaluate_results(
+    results: Sequence[TrainResult], config: TrainConfig, part: str, show: ShowEvaluation | None = None
+) -> SeedErrors:
+    """The mean eps_mae of each result on a part of its data, on full grids.
+
+    Each evaluation is also written to PART.json in the folder of the checkpoint.
+    """
     percents = []
     for result in results:
         file = Path(result.best).with_name(f"{part}.json")
-        with shown() if shown else nullcontext() as report:
+        with show() if show else nullcontext() as report:
             evaluation = evaluate(
                 result.model,
                 config.store or config.task,
@@ -78,17 +91,20 @@ def judged(results: Sequence[TrainResult], config: TrainConfig, part: str, shown
             )
         evaluation.save(file)
         percents.append(evaluation.summary.mean_percent)
-    return Spread(tuple(percents))
+    return SeedErrors(tuple(percents))
 
 
-def validated(results: Sequence[TrainResult]) -> Spread:
+def collect_validation_errors(results: Sequence[TrainResult]) -> SeedErrors:
     """The best validation error of each result."""
-    return Spread(tuple(100 * result.best_error for result in results))
+    return SeedErrors(tuple(100 * result.best_error for result in results))
 
 
-def save_spreads(path: Path, spreads: dict[str, Spread], origin: Origin) -> None:
-    """Write the errors by name as JSON, with where the data come from."""
-    errors = {name: {"eps_mae_percent": spread.percents, "text": str(spread)} for name, spread in spreads.items()}
+def save_seed_errors(path: Path, errors_by_name: dict[str, SeedErrors], origin: Origin) -> None:
+    """Write errors by name to a JSON file, with the origin of the data."""
+    errors = {
+        name: {"eps_mae_percent": seed_errors.percents, "text": str(seed_errors)}
+        for name, seed_errors in errors_by_name.items()
+    }
     text = json.dumps(origin.to_dict() | errors)
     with write_whole(path) as aside:
         aside.write_text(text)

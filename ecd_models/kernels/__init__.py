@@ -1,6 +1,7 @@
-"""Densities at many points on processors: compiled kernels with a neighbour search of their own, in place of `decode`.
+"""Compiled kernels for densities at many points on a CPU, used in place of a network's `decode`.
 
-They need numba (the extra `fast`). Where they do not apply, the caller goes on with the network's own `decode`.
+They have a neighbour search of their own and need numba (the extra `fast`). Where they do not apply, the caller uses
+the network's own `decode`.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from ecd_models.graph import Neighbors
 
 log = logging.getLogger("ecd_models")
 
-# Fractional points [n, 3] to the network's outputs there [n]. Any points are right; it is fast where points that
-# follow each other lie close together, see `ecd_models.kernels.order`.
+# Maps fractional points [n, 3] to the outputs of the network [n]. It is correct for any points, and fast where points
+# that follow each other lie close together.
 Decoder = Callable[[Floats], NDArray[np.float32]]
 
-# The module for each network class. Its `decoder(network, features, crystal)` gives a Decoder, or None for a network
-# that it cannot serve; it may import numba at the top, as it is imported when it is first asked for.
+# The module with the kernels of each network class. Its `decoder(network, features, crystal)` returns a Decoder, or
+# None for a network that it does not support. The module is imported at its first use, so it may import numba.
 MAKERS = {
     "ecd_models.networks.charge3net.model.ChargE3Net": "ecd_models.networks.charge3net.kernel",
     "ecd_models.networks.deepdft.model.DeepDFT": "ecd_models.networks.deepdft.kernel",
@@ -35,23 +36,29 @@ MAKERS = {
 }
 
 
-PROBED = 32  # points at which the kernels are compared with the network before they replace it
-AGREEMENT = 1e-3  # of the largest output there; rounding in float32 stays a hundred times below it
+COMPARED_POINTS = 32  # at which the kernels are compared with the network before they replace it
+AGREEMENT = 1e-3  # largest accepted difference, of the largest output; rounding in float32 is a hundred times smaller
 
 
 def fast_decoder(network: nn.Module, features: Any, crystal: Crystal) -> Decoder | None:
-    """What gives the network's outputs at fractional points, from the features that it encoded the crystal's atoms to.
+    """A function from fractional points to the outputs of a network, or None where no compiled kernel applies.
 
-    None where no fast path applies: another network class, a device that is not the processor, weights that are not
-    float32, gradients wanted, no numba. Points are taken into the home cell along periodic directions.
-    The kernels repeat the formula of the class in their own words, so they are compared with the network's `decode` at
-    a few points first; where they differ (a formula was edited), a warning is logged and None returned.
+    No kernel applies to other network classes, devices other than the CPU, weights other than float32, where gradients
+    are needed, and without numba. The kernels implement the formula of the class a second time. So they are compared
+    with the network's `decode` at a few points first; where they differ, because a formula was edited, a warning is
+    logged and None returned. Points are moved into the home cell along the periodic directions.
+
+    Parameters
+    ----------
+    network : the network.
+    features : what its `encode` returned for the atoms of the crystal.
+    crystal : the crystal.
     """
     cls = type(network)
     module = MAKERS.get(f"{cls.__module__}.{cls.__qualname__}")
     weight = next(network.parameters())
-    wanted = torch.is_grad_enabled() and any(p.requires_grad for p in network.parameters())
-    if module is None or wanted or weight.device.type != "cpu" or weight.dtype != torch.float32:
+    needs_gradient = torch.is_grad_enabled() and any(p.requires_grad for p in network.parameters())
+    if module is None or needs_gradient or weight.device.type != "cpu" or weight.dtype != torch.float32:
         return None
     if find_spec("numba") is None or find_spec(module) is None:
         return None
@@ -61,8 +68,8 @@ def fast_decoder(network: nn.Module, features: Any, crystal: Crystal) -> Decoder
 
 @torch.inference_mode()
 def _agrees(decoder: Decoder, network: Any, features: Any, crystal: Crystal) -> bool:
-    """Whether the kernels give what the network gives at a few points, the same for the same crystal."""
-    points = np.random.default_rng(0).random((PROBED, 3))
+    """Whether kernels and network have equal outputs at a few points, which are the same in each call."""
+    points = np.random.default_rng(0).random((COMPARED_POINTS, 3))
     item = make_item(Neighbors(crystal, network.cutoff), crystal.numbers, points, dtype=torch.float32)
     expected = network.decode(features, item).numpy()
     difference = np.abs(decoder(points) - expected).max()

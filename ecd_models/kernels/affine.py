@@ -1,4 +1,4 @@
-"""Linear maps with biases for compiled functions: channels filled up with zeros to what a register holds."""
+"""Linear maps with biases for compiled functions, with channels padded with zeros to the width of a register."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ Array = NDArray[np.float32]
 
 
 class Channels(NamedTuple):
-    """How arrays with one or several times `width` channels are laid out: `padded` channels instead, the rest zero."""
+    """The layout of arrays whose last axis has one or several groups of `width` channels, each padded to `padded`."""
 
     width: int
     padded: int
 
     @classmethod
     def of(cls, width: int) -> Channels:
-        """The next multiple of what a register holds."""
+        """The layout that pads `width` channels to the next multiple of the width of a register."""
         return cls(width, round_up(width, COLUMNS))
 
     def fill(self, array: ArrayLike) -> NDArray[Any]:
-        """The array with its last axis filled up."""
+        """The array with its last axis padded."""
         array = np.asarray(array)
         parts = array.reshape(*array.shape[:-1], -1, self.width)
         parts = np.pad(parts, [(0, 0)] * (parts.ndim - 1) + [(0, self.padded - self.width)])
         return parts.reshape(*array.shape[:-1], -1)
 
     def vectors(self, tensors: Iterable[Tensor]) -> Array:
-        """Tensors of one shape, one after the other, with their last axes filled up."""
+        """The numbers of tensors of one shape, one after the other, with their last axes padded."""
         return flat([self.fill(t.detach().numpy()) for t in tensors])
 
     def matrices(self, tensors: Iterable[Tensor]) -> Array:
-        """Weights of linear maps [out, in], one after the other, each as [in, out] with both axes filled up."""
+        """The numbers of weights [out, in], one after the other, each as [in, out] with both axes padded."""
         return flat([self.fill(self.fill(t.detach().numpy()).T) for t in tensors])
 
     def perceptrons(self, sequences: Sequence[Any]) -> tuple[Array, Array, Array, Array]:
-        """Weights and biases of their first and of their last linear maps."""
+        """Weights and biases of the first, then of the last linear map of each perceptron."""
         ends = [[sequence[k] for sequence in sequences] for k in (0, -1)]
         first, last = ((self.matrices(x.weight for x in end), self.vectors(x.bias for x in end)) for end in ends)
         return *first, *last
 
 
 def flat(arrays: Sequence[NDArray[Any]] | NDArray[Any]) -> Array:
-    """The numbers of all arrays of one shape as float32, aligned."""
+    """The numbers of arrays of one shape, one after the other, as aligned float32."""
     numbers = np.stack(list(arrays)).ravel()
     result = aligned(numbers.size)
     result[:] = numbers
@@ -58,14 +58,14 @@ def flat(arrays: Sequence[NDArray[Any]] | NDArray[Any]) -> Array:
 
 
 def tiled(array: NDArray[Any], layer: int) -> Array:
-    """An array [..., h] by layer, which is one of its axes, and then by 16 channels [k, h / 16, ..., 16]."""
+    """The numbers of an array [..., h] in the order [layers, h / 16, ..., 16]; `layer` is the axis of its layers."""
     tiles = np.stack(np.split(array, array.shape[-1] // 16, axis=-1))
     return flat(np.moveaxis(tiles, layer + 1, 0))
 
 
 @njit(nogil=True)
 def affine(x: Any, weights: Any, biases: Any, k: int, y: Any, rows: int, inner: int, columns: int) -> None:
-    """y = x w + b with the k-th of several matrices [inner, columns] and biases, for x [rows, inner]."""
+    """Set y [rows, columns] to x w + b for x [rows, inner], with the k-th of several weights w and biases b."""
     for row in range(rows):
         for column in range(0, columns, 16):
             store(y, row * columns + column, load(biases, k * columns + column, 16))

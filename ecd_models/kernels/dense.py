@@ -1,6 +1,6 @@
-"""Matrix products and activations on blocks of points that stay in the cache, for compiled functions.
+"""Matrix products on blocks of points that stay in the cache, for compiled functions.
 
-Matrices are parts of one-dimensional arrays: an array, the index of the first number, the step from row to row.
+A matrix is a part of a one-dimensional array: the array, the index of its first number, the step from row to row.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from ecd_models.kernels.simd import broadcast, fma, load, store
 
-ROWS = 8  # of the left matrix in a tile: 8 rows by 32 columns of sums fill the registers
+ROWS = 8  # of the left matrix that are processed together: sums of 8 rows by 32 columns fill the registers
 COLUMNS = 16  # the number of columns is a multiple of this
-INNER = 192  # rows of the right matrix, 32 columns wide, that stay in the cache next to the processor
+INNER = 192  # rows of the right matrix, of 32 columns, that fit the first-level cache
 
 
 def aligned(size: int, dtype: Any = np.float32) -> NDArray[Any]:
-    """An array of zeros [size] that begins where a line of the cache does."""
+    """An array of zeros [size] that begins at a cache line."""
     count = size * np.dtype(dtype).itemsize
     raw = np.zeros(count + 64, np.uint8)
     start = -raw.ctypes.data % 64
@@ -28,7 +28,7 @@ def aligned(size: int, dtype: Any = np.float32) -> NDArray[Any]:
 
 
 def padded(matrix: NDArray[Any], columns: int | None = None) -> NDArray[np.float32]:
-    """A matrix with zeros for columns up to `columns`, or to the next multiple of COLUMNS, aligned [rows, columns]."""
+    """A matrix padded with zeros to `columns` columns or the next multiple of COLUMNS, aligned [rows, columns]."""
     width = columns or round_up(matrix.shape[1], COLUMNS)
     result = aligned(matrix.shape[0] * width).reshape(matrix.shape[0], width)
     result[:, : matrix.shape[1]] = matrix
@@ -36,12 +36,12 @@ def padded(matrix: NDArray[Any], columns: int | None = None) -> NDArray[np.float
 
 
 def round_up(number: int, multiple: int) -> int:
-    """The next multiple of `multiple`."""
+    """The smallest multiple of `multiple` that is not less than the number."""
     return -(-number // multiple) * multiple
 
 
 def odd_stride(columns: int) -> int:
-    """A step from row to row of at least `columns`, an odd number of lines: rows share no places in the cache."""
+    """A step from row to row of at least `columns`, an odd number of cache lines: rows share no places in it."""
     lines = round_up(columns, COLUMNS) // COLUMNS
     return (lines + 1 - lines % 2) * COLUMNS
 
@@ -82,9 +82,10 @@ _wide, _narrow = _tile(32), _tile(16)
 def add_product(
     a: Any, i: int, lda: int, b: Any, j: int, ldb: int, c: Any, k: int, ldc: int, rows: int, inner: int, columns: int
 ) -> None:
-    """c += a b for a [rows, inner], b [inner, columns]; rows a multiple of ROWS, columns of COLUMNS.
+    """Add a b to c [rows, columns] for a [rows, inner] and b [inner, columns].
 
-    Each matrix is an array, the index of its first number and its step from row to row, best an `odd_stride`.
+    `rows` is a multiple of ROWS, `columns` of COLUMNS. Each matrix is an array, the index of its first number and its
+    step from row to row, which is best an `odd_stride`.
     """
     wide = columns // 32 * 32
     for begin in range(0, inner, INNER):

@@ -1,4 +1,4 @@
-"""The edges of a block of points, and functions of their distances from tables."""
+"""The edges to a block of points, and where their distances lie in a table of functions."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from numba import njit
 from ecd_models.kernels.images import find_edges, near_images
 from ecd_models.kernels.simd import fma
 
-DEGREE = 5  # of the polynomials in a table: a finer one of lower degree would not fit the cache
+DEGREE = 5  # of the polynomials in a table; with a lower one the table would need more intervals and not fit the cache
 SHORTEST = 1e-12  # Å: shorter edges have no direction
 
 
 @njit(nogil=True)
 def block_edges(points: Any, where: Any, intervals: int, scale: np.float32, chosen: Any) -> Any:
-    """All edges to the points [p, 3] in Å from the images `where`: positions [i, 3], atoms [i], reach in Å.
+    """All edges to points [p, 3] in Å: point [e], sender [e], direction [3, e], interval [e] and t [e].
 
-    point and sender [e], ordered by sender; direction [3, e]; interval and t [e]: where they are in a table of
-    `intervals`, `scale` of them per Å, see `ecd_models.kernels.radial`. `chosen` [i] is written to.
+    They are ordered by sender. interval and t are their places in a table of `intervals`, `scale` per Å, see
+    `ecd_models.kernels.radial`. where: positions in Å [i, 3], atoms [i] and largest distance in Å of the images;
+    chosen [i] is overwritten.
     """
     positions, atoms, reach = where
     count = near_images(points, 0, len(points), positions, reach, chosen)
@@ -42,9 +43,9 @@ def block_edges(points: Any, where: Any, intervals: int, scale: np.float32, chos
 
 @njit(nogil=True)
 def by_interval(edges: Any, intervals: int) -> Any:
-    """The same edges ordered by interval, so that an interval's coefficients are loaded once for all its edges.
+    """The edges ordered by interval, so that the coefficients of an interval are loaded once for all its edges.
 
-    Instead of `interval`: the intervals that have any edges [n], and where these begin and the last ones end [n + 1].
+    In place of the interval of each edge: the intervals that have edges [n], and where these begin and end [n + 1].
     """
     point, sender, vec, interval, t = edges
     to = np.zeros(intervals + 1, np.int64)

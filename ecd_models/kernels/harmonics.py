@@ -22,17 +22,17 @@ def harmonics(lmax: int, directions: Any, count: int, out: Any) -> None:
     lmax is 1 to 4. Norm and order are those of e3nn's "component": |Y_l|^2 = 2l+1, y is the polar axis. All arrays are
     float32.
     """
-    _first(directions, count, out)
+    _set_first(directions, count, out)
     if lmax >= 2:
-        _second(directions, count, out)
+        _set_second(directions, count, out)
     if lmax >= 3:
-        _third(directions, count, out)
+        _set_third(directions, count, out)
     if lmax >= 4:
-        _fourth(directions, count, out)
+        _set_fourth(directions, count, out)
 
 
 @njit(nogil=True, fastmath=True)
-def _first(directions: Any, count: int, out: Any) -> None:
+def _set_first(directions: Any, count: int, out: Any) -> None:
     for e in range(count):
         out[0, e] = 1.0
         out[1, e] = C1 * directions[0, e]
@@ -41,7 +41,7 @@ def _first(directions: Any, count: int, out: Any) -> None:
 
 
 @njit(nogil=True, fastmath=True)
-def _second(directions: Any, count: int, out: Any) -> None:
+def _set_second(directions: Any, count: int, out: Any) -> None:
     for e in range(count):
         x, y, z = directions[0, e], directions[1, e], directions[2, e]
         out[4, e] = C21 * x * z
@@ -52,7 +52,7 @@ def _second(directions: Any, count: int, out: Any) -> None:
 
 
 @njit(nogil=True, fastmath=True)
-def _third(directions: Any, count: int, out: Any) -> None:
+def _set_third(directions: Any, count: int, out: Any) -> None:
     for e in range(count):
         x, y, z = directions[0, e], directions[1, e], directions[2, e]
         xx, yy, zz = x * x, y * y, z * z
@@ -67,7 +67,7 @@ def _third(directions: Any, count: int, out: Any) -> None:
 
 
 @njit(nogil=True, fastmath=True)
-def _fourth(directions: Any, count: int, out: Any) -> None:
+def _set_fourth(directions: Any, count: int, out: Any) -> None:
     for e in range(count):
         x, y, z = directions[0, e], directions[1, e], directions[2, e]
         xx, yy, zz = x * x, y * y, z * z

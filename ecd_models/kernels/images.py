@@ -1,4 +1,4 @@
-"""Which atom images a block of points sees: points that lie close together share one short list of images."""
+"""The atom images near a block of points: points that lie close together share one short list of images."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ecd_models.graph import Neighbors
 
 
 class Images(NamedTuple):
-    """The atom images that can reach a point of the home cell, and the points themselves as Cartesian coordinates.
+    """The atom images that can reach a point of the home cell.
 
-    positions [i, 3] in Å; atoms [i]: whose images they are; reach: the largest distance of an edge in Å.
+    positions [i, 3] in Å; atoms [i]: the atom of each image; reach: the largest length of an edge in Å.
     """
 
     neighbors: Neighbors
@@ -25,24 +25,24 @@ class Images(NamedTuple):
 
     @classmethod
     def of(cls, crystal: Crystal, cutoff: float) -> Images:
-        """The images around a crystal's cell."""
+        """The images around the cell of a crystal, for edges of at most `cutoff` Å."""
         neighbors = Neighbors(crystal, cutoff)
         atoms, positions = neighbors.images
         return cls(neighbors, np.ascontiguousarray(positions), atoms.astype(np.int32), neighbors.reach)
 
     @property
     def sources(self) -> tuple[Floats, NDArray[np.int32], float]:
-        """What `ecd_models.kernels.edges.block_edges` is told of the images."""
+        """The argument `where` of `ecd_models.kernels.edges.block_edges`."""
         return self.positions, self.atoms, self.reach
 
     def points(self, frac_points: Floats) -> Floats:
-        """Fractional points [n, 3] in the home cell, in Å [n, 3]."""
+        """Fractional points [n, 3] in Å [n, 3], moved into the home cell."""
         return np.ascontiguousarray(self.neighbors.positions(frac_points))
 
 
 @njit(nogil=True)
 def near_images(points: Any, first: int, last: int, positions: Any, reach: float, chosen: Any) -> int:
-    """Write the images within reach of the box around points first..last to `chosen` [i]; how many there are."""
+    """The number of images within reach of the box around points[first:last], which are written to `chosen` [i]."""
     low_x, low_y, low_z = high_x, high_y, high_z = points[first, 0], points[first, 1], points[first, 2]
     for p in range(first + 1, last):
         low_x, high_x = min(low_x, points[p, 0]), max(high_x, points[p, 0])
@@ -75,10 +75,11 @@ def find_edges(
     point: Any,
     sender: Any,
 ) -> tuple[int, int]:
-    """Edges from images chosen[begin:end] to points first..last, image by image, as many images as the arrays hold.
+    """The next image to begin with (`end`: all are done) and the number of edges that were written.
 
-    vec [3, capacity] float32: point minus image in Å; point [capacity]: counted from the first; sender [capacity]: the
-    atom. The next image to begin with (the end: all are done) and the number of edges.
+    The edges go from the images chosen[begin:end] to points[first:last], image by image, until the arrays are full:
+    vec [3, capacity] float32, point minus image in Å; point [capacity], counted from `first`; sender [capacity], the
+    atom.
     """
     edges, capacity = 0, len(point)
     for k in range(begin, end):

@@ -1,4 +1,4 @@
-"""Decoders from compiled functions that let go of the interpreter, on as many threads as torch may use."""
+"""Decoders that run compiled functions on as many threads as torch may use."""
 
 from __future__ import annotations
 
@@ -15,15 +15,21 @@ from ecd_data.crystal import Floats
 from ecd_models.kernels import Decoder
 from ecd_models.kernels.images import Images
 
-PIECE = 2048  # points that a thread takes at a time
+PIECE = 2048  # points that a thread processes at a time
 
 
 def shared(
     images: Images, outputs: int, space: Callable[[], Any], work: Callable[[Floats, Any, NDArray[np.float32]], None]
 ) -> Decoder:
-    """A Decoder that has pieces of the points done by several threads, each in a `space()` of its own.
+    """A Decoder that distributes the points over several threads.
 
-    work(points [p, 3] in Å, space, result [p, outputs]) sets the result.
+    Parameters
+    ----------
+    images : the atom images of the crystal.
+    outputs : the number of outputs of the network.
+    space : makes the working memory of a thread.
+    work : a compiled function without the interpreter lock; work(points [p, 3] in Å, space, result [p, outputs]) sets
+        the result.
     """
 
     def decode(frac_points: Floats) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Radial functions as polynomials on equal intervals, as fine as the functions ask for."""
+"""Tables of radial functions: polynomials on equal intervals, as many as the functions need."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from ecd_data.crystal import Floats
 
-DEGREE = 3  # of the polynomials, unless asked otherwise
-TOLERANCE = 2e-7  # of the largest value of each function: about what rounding to float32 does
-FEWEST, MOST = 64, 8192  # intervals
-PROBES = 7  # distances at which each interval is compared with the function
+DEGREE = 3  # of the polynomials by default
+TOLERANCE = 2e-7  # largest error, of the largest value of each function: about the rounding of float32
+FEWEST, MOST = 64, 8192  # intervals; functions that need more than MOST are not smooth enough for a table
+PROBES = 7  # distances in each interval at which the table is compared with the function
 
 
 class RadialTable(NamedTuple):
-    """c functions of the distance r from 0 to `cutoff` Å.
+    """A table of c functions of the distance r, from 0 to `cutoff` Å.
 
     coefficients [intervals, degree + 1, c]: of 1, t, t^2, ... with t = r * scale - (k + 1/2) on interval
     k = floor(r * scale).
-    error: the largest deviation found, as a part of the largest value of its function.
+    error: the largest deviation that was found, relative to the largest value of its function.
     """
 
     coefficients: Floats
@@ -30,7 +30,7 @@ class RadialTable(NamedTuple):
 
     @property
     def intervals(self) -> int:
-        """How many intervals there are."""
+        """The number of intervals."""
         return len(self.coefficients)
 
     @property
@@ -39,7 +39,7 @@ class RadialTable(NamedTuple):
         return self.intervals / self.cutoff
 
     def __call__(self, r: Floats) -> Floats:
-        """The functions at distances r [n] [n, c]."""
+        """The values [n, c] of the functions at distances r [n] in Å."""
         x = np.asarray(r, dtype=np.float64) * self.scale
         k = np.clip(x.astype(np.int64), 0, self.intervals - 1)
         t = (x - k - 0.5)[:, None]
@@ -56,10 +56,18 @@ def tabulate(
     fewest: int = FEWEST,
     degree: int = DEGREE,
 ) -> RadialTable:
-    """The table of functions from distances [n] to values [n, c], exact to `tolerance` of the largest value of each.
+    """A table of functions; the number of its intervals is doubled until the error is at most `tolerance`.
 
-    The number of intervals is doubled until that holds. It ends at MOST intervals, with whatever error is left: then
-    the functions are not smooth enough, and who asks should do without a table where `error` is too large for him.
+    At MOST intervals the table is returned with a larger error. Then the functions are not smooth enough, and the
+    caller should not use the table if its `error` is too large.
+
+    Parameters
+    ----------
+    functions : map distances in Å [n] to values [n, c].
+    cutoff : the largest distance in Å.
+    tolerance : the error relative to the largest value of each function.
+    fewest : the smallest number of intervals.
+    degree : the degree of the polynomials.
     """
     intervals = fewest
     while True:
@@ -70,7 +78,8 @@ def tabulate(
 
 
 def _fit(functions: Callable[[Floats], Floats], cutoff: float, intervals: int, degree: int) -> RadialTable:
-    nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1)) / 2  # of Chebyshev: nearly the best polynomial
+    # Chebyshev nodes give nearly the best polynomial
+    nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1)) / 2
     probes = np.linspace(-0.5, 0.5, PROBES)
 
     def values(t: NDArray[np.float64]) -> Floats:

@@ -1,7 +1,7 @@
-"""Vectors of float32 for functions that numba compiles: what is written here is what the processor's registers do.
+"""Vectors of float32 for functions that numba compiles, whose operations are those of the processor's registers.
 
-A vector is `width` numbers (16 or 32, a literal), held in as many registers as the processor needs for it. Compilers
-find most of this by themselves, but not the full width of the registers nor which sums should stay in them.
+A vector has `width` numbers (16 or 32, a literal), in as many registers as the processor needs. Compilers vectorise by
+themselves, but they do not use the full width of the registers, nor keep the right sums in them.
 Arrays are one-dimensional and contiguous, indices count numbers and are not checked.
 """
 
@@ -146,7 +146,7 @@ def maximum(typing: Any, a: Any, b: Any) -> Any:
 
 @_plain
 def exp(typing: Any, a: Any) -> Any:
-    """e^a to 2 units in the last place (Cephes); what would underflow or overflow is the smallest or largest normal."""
+    """e^a to 2 units in the last place (Cephes); a is clamped to -87..88, so that nothing underflows or overflows."""
     return a(a), lambda context, builder, _, args: _exp(builder, args[0], a.width)
 
 

@@ -1,4 +1,4 @@
-"""The shifted softplus ln(1/2 + e^x / 2) of vectors, to full precision about zero as well."""
+"""The shifted softplus ln(1/2 + e^x / 2) of vectors, to full precision also near zero."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numba.extending import intrinsic
 
 from ecd_models.kernels.simd import add, exp, fma, maximum, mul, splat, sub
 
-# It is x/2 + L(|x|) with an even function L(x) = ln cosh(x/2): polynomials of least largest error for L(x) / x^2 in x^2
-# below MIDDLE, and for ln(1 + t) / t in t = e^-|x| above; both err by less than 2e-9.
+# It is x/2 + L(|x|) with the even function L(x) = ln cosh(x/2). NEAR is a polynomial in x^2 for L(x) / x^2 below
+# MIDDLE, FAR one in t = e^-|x| for ln(1 + t) / t above it. Both are minimax polynomials with errors below 2e-9.
 MIDDLE = 1.5
 NEAR = (1.249999995e-01, -5.208316192e-03, 3.471300544e-04, -2.616889347e-05, 1.968051377e-06, -1.051112107e-07)
 FAR = (9.999999954e-01, -4.999984756e-01, 3.332509250e-01, -2.483549889e-01, 1.848160688e-01, -9.817420352e-02)
 
 
-_plain: Any = intrinsic  # what it makes of a function has other arguments
+_plain: Any = intrinsic  # the decorated function has other arguments than type checkers expect
 
 
 @_plain

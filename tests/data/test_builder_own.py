@@ -6,11 +6,10 @@ import datasets
 import numpy as np
 import pytest
 
-from ecd_data import convert, load_dataset, open_store, write
+from ecd_data import load_dataset, open_store
 from ecd_data.errors import UsageError
 from ecd_data.release.own_splits import make_split, write_split
-
-IDS = "LiF_rs LiCl_rs NaF_rs NaCl_rs MgO_rs".split()
+from tests.conftest import SMALL_STORE_IDS
 
 
 @pytest.fixture(autouse=True)
@@ -18,40 +17,31 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("mine")
-    for id in IDS:
-        write(folder / f"{id}_CHGCAR", open_store("pbe")[id].resample((16, 16, 16)))
-    convert(folder, folder / "mine.ecd")
-    return str(folder / "mine.ecd")
-
-
-def test_a_store_alone_is_one_part_with_its_densities(store) -> None:
-    data = load_dataset(store)
+def test_a_store_alone_is_one_part_with_its_densities(small_store) -> None:
+    data = load_dataset(small_store)
     assert list(data) == ["train"]
-    assert sorted(data["train"]["id"]) == sorted(IDS)
+    assert sorted(data["train"]["id"]) == sorted(SMALL_STORE_IDS)
     row = data["train"][0]
-    np.testing.assert_array_equal(row["density"].values, open_store(store)[row["id"]].values)
+    np.testing.assert_array_equal(row["density"].values, open_store(small_store)[row["id"]].values)
 
 
-def test_a_split_file_makes_the_parts_and_another_split_other_parts(store, tmp_path) -> None:
+def test_a_split_file_makes_the_parts_and_another_split_other_parts(small_store, tmp_path) -> None:
     for seed in (1, 2):
-        split = make_split(open_store(store), {"train": 0.6, "validation": 0.2, "test": 0.2}, seed=seed)
+        split = make_split(open_store(small_store), {"train": 0.6, "validation": 0.2, "test": 0.2}, seed=seed)
         write_split(split, tmp_path / "split.json")
-        data = load_dataset(store, split_file=str(tmp_path / "split.json"))
+        data = load_dataset(small_store, split_file=str(tmp_path / "split.json"))
         assert {part: sorted(data[part]["id"]) for part in data} == split
 
 
-def test_probes_and_the_plain_datasets_call(store) -> None:
-    data = datasets.load_dataset("ecd", "probes-store", data_dir=store, n_probes=7, split="train")
+def test_probes_and_the_plain_datasets_call(small_store) -> None:
+    data = datasets.load_dataset("ecd", "probes-store", data_dir=small_store, n_probes=7, split="train")
     assert np.shape(data[0]["probes"]["frac_coords"]) == (7, 3)
 
 
-def test_what_does_not_fit_together_is_refused(store, tmp_path) -> None:
+def test_what_does_not_fit_together_is_refused(small_store, tmp_path) -> None:
     with pytest.raises(UsageError, match="name the store"):
         load_dataset("ecd", "store")
     with pytest.raises(UsageError, match="has its own split"):
         load_dataset("ecd", "pbe", split_file=str(tmp_path / "split.json"))
     with pytest.raises(UsageError, match="does not exist"):
-        load_dataset(store, split_file=str(tmp_path / "split.json"))
+        load_dataset(small_store, split_file=str(tmp_path / "split.json"))

@@ -28,7 +28,7 @@ from ecd_data.download.plan import plan_fetch
 from ecd_data.download.progress_line import Tally
 from ecd_data.download.transfer import Patience
 from ecd_data.errors import UnknownIdError, UsageError
-from ecd_data.formats import renderer
+from ecd_data.formats import find_renderer
 from ecd_data.release.split_files import read_ids
 from ecd_models.cli import _run
 from tests.conftest import smooth_density
@@ -58,7 +58,7 @@ def packed(text: bytes, name: str = "CHGCAR", **others: bytes) -> bytes:
 
 
 def chgcar(rho: Density) -> bytes:
-    return renderer("CHGCAR")(rho)
+    return find_renderer("CHGCAR")(rho)
 
 
 @pytest.fixture(scope="module")

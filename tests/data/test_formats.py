@@ -45,8 +45,8 @@ def numbers_text(count: int, powers: tuple[int, int], seed: int = 0) -> bytes:
 def way(request, monkeypatch) -> str:
     """Each of the two ways that numbers are read."""
     if request.param == "numpy":
-        monkeypatch.setattr(numbers, "compiled", lambda: None)
-    elif numbers.compiled() is None:
+        monkeypatch.setattr(numbers, "load_library", lambda: None)
+    elif numbers.load_library() is None:
         pytest.skip("numbers.c was not compiled here: python3 make.py setup, with a C compiler")
     return request.param
 
@@ -158,7 +158,7 @@ def test_windows_line_ends_and_a_file_on_the_disk(way, tmp_path):
 def test_columns_become_c_order():
     values = np.arange(24, dtype=float)
     np.testing.assert_array_equal(
-        fortran.c_order(values, (2, 3, 4), 2.0), values.reshape(4, 3, 2).transpose(2, 1, 0) / 2
+        fortran.to_c_order(values, (2, 3, 4), 2.0), values.reshape(4, 3, 2).transpose(2, 1, 0) / 2
     )
 
 

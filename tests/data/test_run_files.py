@@ -17,7 +17,7 @@ from ecd_data.formats.bands import band_gaps
 from ecd_data.formats.run_files import find_beside
 from ecd_data.formats.vasp.outcar import read_outcar
 from ecd_data.formats.vasp.potcar import read_potcar
-from ecd_data.formats.vasp.settings import functional_of
+from ecd_data.formats.vasp.settings import name_functional
 from ecd_data.formats.vasp.vasprun import read_vasprun
 
 ZNO = Crystal((1 - np.eye(3)) * 2.2414140010214743, np.array([8, 30]), np.array([[0.75] * 3, [0.0] * 3]))
@@ -257,7 +257,7 @@ def test_vasprun_is_read_as_pymatgen_reads_it(tmp_path):
     ],
 )
 def test_functionals(settings, name):
-    assert functional_of(settings) == name
+    assert name_functional(settings) == name
 
 
 def test_gaps_of_metals_spins_and_full_bands():

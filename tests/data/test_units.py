@@ -8,7 +8,7 @@ import pytest
 from ecd_data import Crystal, Density, check, convert, open_store, read, write
 from ecd_data.crystal import ATOMIC_NUMBERS, SYMBOLS
 from ecd_data.errors import UsageError
-from ecd_data.formats.units import BOHR, PER_ANGSTROM3, PER_BOHR3, density_unit, least_valence, unit_named
+from ecd_data.formats.units import BOHR, PER_ANGSTROM3, PER_BOHR3, guess_unit, least_valence, parse_unit
 from tests.conftest import smooth_density
 from tests.data.test_formats import xsf_text
 
@@ -88,7 +88,7 @@ def test_a_physical_density_is_never_read_in_the_wrong_unit_without_a_flag():
         if generator.random() < 0.7:
             electrons = round(electrons * (scale := generator.choice([1.0, BOHR**3, BOHR**-3]))) / scale
         for unit, factor in ((PER_ANGSTROM3, 1.0), (PER_BOHR3, BOHR**3)):
-            found, doubt = density_unit(electrons * factor, numbers)
+            found, doubt = guess_unit(electrons * factor, numbers)
             assert found == unit or doubt, (numbers, electrons, unit)
 
 
@@ -135,12 +135,12 @@ def test_cubes_in_bohr_are_per_bohr3_and_flagged_where_that_is_unlikely(tmp_path
 
 @pytest.mark.parametrize("name", ["e/Å^3", "e/A^3", "e/Å³", "e / Angstrom**3", "electrons/ang^3", "e/\u212b^3", "1/A3"])
 def test_names_of_the_unit_in_angstrom(name):
-    assert unit_named(name) == PER_ANGSTROM3
+    assert parse_unit(name) == PER_ANGSTROM3
 
 
 @pytest.mark.parametrize("name", ["e/bohr^3", "e/bohr3", "E/Bohr³", "e/a0^3", "e/au^3", "e/a.u.^3", "electron/bohr**3"])
 def test_names_of_the_unit_in_bohr(name):
-    assert unit_named(name) == PER_BOHR3
+    assert parse_unit(name) == PER_BOHR3
 
 
 @pytest.mark.parametrize("name", ["", "e", "e/nm^3", "eV/Å^3", "e/Å^2", "bohr", "C/m^3", 7])
@@ -158,7 +158,7 @@ def test_a_unit_of_a_format_that_states_its_own_is_refused(tmp_path):
 
 def test_unknown_elements_empty_and_negative_fields_are_never_sure():
     for electrons, numbers in ((8.3, [0, 0]), (0.0, [8]), (-3.0, [8]), (900.0, [1, 1])):
-        assert density_unit(electrons, np.array(numbers))[1] is not None
+        assert guess_unit(electrons, np.array(numbers))[1] is not None
 
 
 def test_comments_of_any_encoding_are_read_and_written_back(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from ecd_data import Crystal, Density, check, convert, open_store, read, write
 from ecd_data.errors import FormatError
-from ecd_data.formats import read_run, renderer
+from ecd_data.formats import find_renderer, read_run
 from tests.conftest import smooth_density
 from tests.data.test_fuzz import OUTCAR
 from tests.data.test_run_files import potcar, vasprun
@@ -18,7 +18,7 @@ RHO = Density(CUBIC, smooth_density((4, 3, 5)).values)
 
 def chgcar(comment: bytes = b"test", species: str = "Mg O\n1 2", rho: Density = RHO) -> bytes:
     """A CHGCAR of three atoms with another first line and other lines of elements and counts."""
-    lines = renderer("CHGCAR")(rho).split(b"\n")
+    lines = find_renderer("CHGCAR")(rho).split(b"\n")
     return b"\n".join([comment, *lines[1:5], species.encode(), *lines[7:]])
 
 

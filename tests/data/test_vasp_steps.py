@@ -9,7 +9,7 @@ import pytest
 
 from ecd_data import Crystal, Density, read, write
 from ecd_data.errors import FormatError, UsageError
-from ecd_data.formats import renderer
+from ecd_data.formats import find_renderer
 from tests.conftest import smooth_density
 
 SHAPE = (4, 3, 5)
@@ -30,7 +30,7 @@ def steps(count: int, spin: bool = False, crystal: Crystal | None = None) -> lis
 
 
 def text_of(densities: list[Density]) -> bytes:
-    return b"".join(map(renderer("CHGCAR"), densities))
+    return b"".join(map(find_renderer("CHGCAR"), densities))
 
 
 def same(one: Density, two: Density) -> None:
@@ -109,7 +109,7 @@ def test_a_step_that_is_cut_is_refused_and_the_ones_before_are_read(tmp_path):
 
 
 def test_a_step_that_is_cut_in_the_middle_is_refused(tmp_path):
-    one, two, three = map(renderer("CHGCAR"), steps(3))
+    one, two, three = map(find_renderer("CHGCAR"), steps(3))
     (tmp_path / "CHG").write_bytes(one + two[:-100] + b"\n" + three)
     same(read(tmp_path / "CHG"), steps(3)[2])
     with pytest.raises(FormatError, match="step 1 of 0 to 2"):

@@ -1,7 +1,6 @@
 """ChargE3Net against outputs of the published code, and the symmetries that the network must have."""
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 from e3nn import o3
-from e3nn.math import normalize2mom
-from e3nn.nn import Gate as GatedProduct
 from torch import Tensor
 
 from ecd_data.crystal import Crystal
@@ -20,9 +17,9 @@ from ecd_models.checkpoint import load_published
 from ecd_models.graph import Neighbors
 from ecd_models.networks import MODELS, build_model
 from ecd_models.networks.charge3net.layers import RadialBasis
-from ecd_models.networks.charge3net.layers import harmonics as spherical
-from ecd_models.networks.charge3net.model import ChargE3Net, ChargE3NetConfig, live_irreps, published_irreps
+from ecd_models.networks.charge3net.model import ChargE3Net, ChargE3NetConfig, live_irreps
 from ecd_models.networks.charge3net.published import published_shapes
+from ecd_models.networks.charge3net.reference import compute_density
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="outputs of the published code are not here")
@@ -116,71 +113,9 @@ def test_trains_like_the_published_code(name: str) -> None:
         assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
-def plain_convolution(weights: dict[str, Tensor], prefix: str, irreps: list[o3.Irreps], x: list[Tensor], edges: tuple):
-    """One published convolution as its paper and e3nn spell it: all channels, one Clebsch-Gordan product an edge."""
-    (senders, state, gate_in), (sent, own) = irreps, x
-    src, dst, harmonics, basis = edges
-    sh = o3.Irreps.spherical_harmonics(math.isqrt(harmonics.shape[1]) - 1)
-
-    def linear(name: str, before: o3.Irreps, after: o3.Irreps, values: Tensor) -> Tensor:
-        product = o3.FullyConnectedTensorProduct(before, "0e", after, internal_weights=False, shared_weights=True)
-        return product.double()(values, values.new_ones(len(values), 1), weights[f"{prefix}.{name}.weight"])
-
-    slots = [
-        (mul, out, i, j)
-        for i, (mul, ir) in enumerate(senders)
-        for j, (_, y) in enumerate(sh)
-        for out in ir * y
-        if out in gate_in or out == o3.Irrep("0e")
-    ]
-    middle, order, _ = o3.Irreps([slot[:2] for slot in slots]).sort()
-    paths = [(i, j, order[k], "uvu", True) for k, (_, _, i, j) in enumerate(slots)]
-    product = o3.TensorProduct(senders, sh, middle, paths, internal_weights=False, shared_weights=False).double()
-    w0, w1 = (weights[f"{prefix}.fc.layer{k}.weight"] for k in (0, 1))
-    radial = normalize2mom(torch.nn.functional.silu)(basis @ w0 / len(w0) ** 0.5) @ w1 / len(w1) ** 0.5
-    messages = product(linear("lin1", senders, senders, sent)[src], harmonics, radial)
-    total = messages.new_zeros(len(own), middle.dim).index_add(0, dst, messages) / 20**0.5
-    angle = 0.1 * linear("lin3", middle, o3.Irreps("0e"), total)
-    kept = torch.cat([torch.full((mul * ir.dim,), float(ir in state)) for mul, ir in gate_in]).double()
-    mixed = 1 - kept + kept * torch.sin(angle)
-    return torch.cos(angle) * linear("sc", state, gate_in, own) + mixed * linear("lin2", middle, gate_in, total)
-
-
-def plain_gate(irreps: o3.Irreps) -> GatedProduct:
-    """The published nonlinearity after a layer with these outputs."""
-    scalars = o3.Irreps([(mul, ir) for mul, ir in irreps if ir.l == 0])
-    gated = o3.Irreps([(mul, ir) for mul, ir in irreps if ir.l > 0])
-    gates = o3.Irreps([(mul, "0e") for mul, _ in gated])
-    acts = [torch.nn.functional.silu if ir.p == 1 else torch.tanh for _, ir in scalars]
-    return GatedProduct(scalars, acts, gates, [torch.sigmoid] * len(gates), gated).double()
-
-
-def plain_network(weights: dict[str, Tensor], config: ChargE3NetConfig, batch: ProbeBatch) -> Tensor:
-    """The whole published network, dead channels included [p]."""
-    basis = RadialBasis(config.num_basis, config.cutoff).double()
-
-    def edges(src: Tensor, dst: Tensor, vec: Tensor) -> tuple:
-        return src, dst, spherical(vec, config.lmax), basis(vec.norm(dim=1))
-
-    atom_edges = edges(batch.atom_src, batch.atom_dst, batch.atom_vec)
-    probe_edges = edges(batch.probe_src, batch.probe_dst, batch.probe_vec)
-    atoms = torch.nn.functional.one_hot(batch.numbers, 119).double()
-    probes, before, state = torch.zeros(batch.n_probes, 1).double(), o3.Irreps("119x0e"), o3.Irreps("0e")
-    for k, after in enumerate(published_irreps(config)):
-        gate = plain_gate(after)
-        name = f"convolutions.{k}"
-        irreps = [before, before, gate.irreps_in]
-        atoms = gate(plain_convolution(weights, f"atom_model.{name}", irreps, [atoms, atoms], atom_edges))
-        irreps = [after, state, gate.irreps_in]
-        probes = gate(plain_convolution(weights, f"probe_model.{name}", irreps, [atoms, probes], probe_edges))
-        before = state = after
-    readout = o3.Linear(state, "0e", internal_weights=False, shared_weights=True).double()
-    return readout(probes, weights["probe_model.readout.weight"])[:, 0]
-
-
 @pytest.mark.parametrize(("depth", "lmax"), [(3, 2), (5, 1)])
-def test_deep_networks_equal_the_unpruned_one(depth: int, lmax: int, points: np.ndarray) -> None:
-    """The references have two layers; parities that only deeper layers have are checked against plain e3nn."""
+def test_deep_networks_equal_the_formula(depth: int, lmax: int, points: np.ndarray) -> None:
+    """The files of the published code have two layers; here are parities that only deeper layers have."""
     config = ChargE3NetConfig(depth, 18 if lmax == 2 else 12, lmax, num_basis=6)
     generator = torch.Generator().manual_seed(depth)
     shapes = published_shapes(config)
@@ -193,7 +128,7 @@ def test_deep_networks_equal_the_unpruned_one(depth: int, lmax: int, points: np.
     network = load_published(weights)
     assert network.config.channels == config.channels
     batch = item(crystal_at_random(4), points)
-    assert_equal(network(batch).detach(), plain_network(weights, config, batch), 1e-6)
+    assert_equal(network(batch).detach(), compute_density(weights, config, batch), 1e-6)
 
 
 def test_every_weight_of_the_published_sizes_is_alive() -> None:

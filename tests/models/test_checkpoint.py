@@ -89,7 +89,7 @@ def test_metadata_are_added_to_a_file_whose_tensors_keep_their_bytes(small: Char
 def test_metadata_are_not_added_to_what_is_no_checkpoint(small: ChargE3Net, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_checkpoint(path, small)
-    with pytest.raises(UsageError, match="'config' is what every checkpoint has"):
+    with pytest.raises(UsageError, match="'config' is a name that every checkpoint uses"):
         add_metadata(path, {"config": "{}"})
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(FormatError, match="not a whole"):

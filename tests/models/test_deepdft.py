@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 from e3nn import o3
-from torch import Tensor
-from torch.nn.functional import linear, mse_loss, silu, softplus
+from torch.nn.functional import mse_loss, softplus
 
 from ecd_data.crystal import Crystal
 from ecd_data.errors import UsageError
@@ -17,8 +16,10 @@ from ecd_models.checkpoint import load_published
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.networks.deepdft import model as deepdft
+from ecd_models.networks.deepdft import reference as deepdft_reference
 from ecd_models.networks.deepdft.model import DeepDFT, DeepDFTConfig
 from ecd_models.networks.invdeepdft import model as invdeepdft
+from ecd_models.networks.invdeepdft import reference as invdeepdft_reference
 from ecd_models.networks.invdeepdft.model import InvDeepDFT, InvDeepDFTConfig, ShiftedSoftplus
 from ecd_models.prediction import predict as prediction
 from tests.models.test_charge3net import (
@@ -108,86 +109,15 @@ def test_sizes_are_the_published_ones() -> None:
     assert counts == [1_487_233, 2_071_681]
 
 
-def mlp(w: dict[str, Tensor], name: str, x: Tensor, act) -> Tensor:
-    return linear(
-        act(linear(x, w[f"{name}.0.weight"], w[f"{name}.0.bias"])), w[f"{name}.2.weight"], w[f"{name}.2.bias"]
-    )
-
-
-def plain_deepdft(network: DeepDFT, batch: ProbeBatch) -> Tensor:
-    """The published formulas, edge by edge [p]."""
-    w, cutoff, width = network.state_dict(), network.cutoff, network.config.hidden_state_size
-    k = torch.arange(1, network.config.distance_embedding_size + 1).double()
-
-    def sums(name: str, s: Tensor, v: Tensor, edges: tuple[Tensor, Tensor, Tensor], count: int):
-        src, dst, vec = edges
-        r = vec.norm(dim=1, keepdim=True)
-        waves = torch.sinc(k / cutoff * r) * math.pi * k / cutoff
-        filters = linear(waves, w[f"{name}.filter_layer.weight"], w[f"{name}.filter_layer.bias"])
-        filters = filters * torch.where(r < cutoff, 0.5 * (torch.cos(math.pi * r / cutoff) + 1), 0)
-        a, b, c = (mlp(w, f"{name}.scalar_message_mlp", s, silu)[src] * filters).split(width, dim=1)
-        m = v[src] * a[:, None] + b[:, None] * (vec / r.clamp(min=1e-12))[:, :, None]
-        return s.new_zeros(count, width).index_add(0, dst, s[src] * c), v.new_zeros(count, 3, width).index_add(
-            0, dst, m
-        )
-
-    def update(name: str, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        uv, vv = (v @ w[f"{name}.linear{x}.weight"].T for x in "UV")
-        a, b, c = mlp(w, f"{name}.combined_mlp", torch.cat([s, vv.norm(dim=1)], 1), silu).split(width, dim=1)
-        return s + a + b * (uv * vv).sum(1), v + c[:, None] * uv
-
-    s = w["atom_model.atom_embeddings.weight"][batch.numbers]
-    v = s.new_zeros(len(s), 3, width)
-    p, q = s.new_zeros(batch.n_probes, width), s.new_zeros(batch.n_probes, 3, width)
-    for i in range(network.config.num_interactions):
-        atom_edges = batch.atom_src, batch.atom_dst, batch.atom_vec
-        ds, dv = sums(f"atom_model.interactions.{i}", s, v, atom_edges, batch.n_atoms)
-        s, v = update(f"atom_model.scalar_vector_update.{i}", s + ds, v + dv)
-        name = f"probe_model.message_layers.{i}"
-        ds, dv = sums(name, s, v, (batch.probe_src, batch.probe_dst, batch.probe_vec), batch.n_probes)
-        g, h = torch.sigmoid(mlp(w, f"{name}.update_gate_mlp", ds, silu)).split(width, dim=1)
-        p, q = g * p + (1 - g) * ds, h[:, None] * q + (1 - h[:, None]) * dv
-        p, q = update(f"probe_model.scalar_vector_update.{i}", p, q)
-    return mlp(w, "probe_model.readout_function", p, silu)[:, 0]
-
-
-def plain_invdeepdft(network: InvDeepDFT, batch: ProbeBatch) -> Tensor:
-    """The published formulas, edge by edge [p]."""
-    w, cutoff, step = network.state_dict(), network.cutoff, network.config.gaussian_expansion_step
-
-    def ssp(x: Tensor) -> Tensor:
-        return softplus(x) - math.log(2)
-
-    def sums(name: str, x: Tensor, state: Tensor, src: Tensor, dst: Tensor, vec: Tensor) -> Tensor:
-        r = vec.norm(dim=1, keepdim=True)
-        gaussians = torch.exp(-((r - torch.arange(0, cutoff, step, dtype=r.dtype)) ** 2) / (2 * step**2))
-        filters = mlp(w, f"{name}.msg_function_edge", gaussians, ssp) * (1 - torch.sigmoid(5 * (r - (cutoff - 1.5))))
-        said = mlp(w, f"{name}.msg_function_node", torch.cat([x[src], state[dst]], 1), ssp)
-        return torch.zeros_like(state).index_add(0, dst, said * filters)
-
-    s = w["atom_model.atom_embeddings.weight"][batch.numbers]
-    p = s.new_zeros(batch.n_probes, s.shape[1])
-    for i in range(network.config.num_interactions):
-        name = f"atom_model.interactions.{i}"
-        message = f"{name}.message_sum_module.message_function"
-        total = sums(message, s, s, batch.atom_src, batch.atom_dst, batch.atom_vec)
-        s = s + mlp(w, f"{name}.state_transition_function", total, ssp)
-        message = f"probe_model.messagesum_layers.{i}.message_function"
-        total = sums(message, s, p, batch.probe_src, batch.probe_dst, batch.probe_vec)
-        g = torch.sigmoid(mlp(w, f"probe_model.probe_state_gate_functions.{i}", p, ssp))
-        p = p * g + (1 - g) * mlp(w, f"probe_model.probe_state_transition_functions.{i}", total, ssp)
-    return mlp(w, "probe_model.readout_function", p, ssp)[:, 0]
-
-
 def batch_of_three(points: np.ndarray) -> ProbeBatch:
     return collate([item(crystal_at_random(seed, atoms), points[:atoms]) for seed, atoms in ((0, 3), (1, 1), (2, 5))])
 
 
-def test_deep_networks_equal_the_plain_ones(model: Network, points: np.ndarray) -> None:
-    """The references have two layers; here are three, several crystals and several blocks of each."""
-    plain = plain_deepdft if isinstance(model, DeepDFT) else plain_invdeepdft
+def test_deep_networks_equal_the_formula(model: Network, points: np.ndarray) -> None:
+    """The files of the published code have two layers; here are three, several crystals and several blocks of each."""
+    reference = deepdft_reference if isinstance(model, DeepDFT) else invdeepdft_reference
     batch = batch_of_three(points)
-    assert_equal(model(batch), plain(model, batch))  # type: ignore[arg-type]
+    assert_equal(model(batch), reference.compute_density(model, batch))  # type: ignore[arg-type]
 
 
 def test_blocks_and_the_order_of_edges_do_not_matter(

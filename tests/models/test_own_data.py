@@ -7,24 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from ecd_data import convert, open_store, write
+from ecd_data import open_store
 from ecd_data.errors import UsageError
 from ecd_data.release.own_splits import make_split, read_split, write_split
 from ecd_models import evaluate, load_model, train
 from ecd_models.training.config import TrainConfig, load_config
+from tests.conftest import SMALL_STORE_IDS
 
-IDS = "LiF_rs LiCl_rs NaF_rs NaCl_rs MgO_rs MgO_rs-d1".split()
 SMALL = {"lmax": 1, "mul": 8, "num_interactions": 1, "cutoff": 3.0}
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory) -> str:
-    """A store made of CHGCARs, as a user has them."""
-    folder = tmp_path_factory.mktemp("mine")
-    for id in IDS:
-        write(folder / f"{id}_CHGCAR", open_store("pbe")[id].resample((16, 16, 16)))
-    convert(folder, folder / "mine.ecd")
-    return str(folder / "mine.ecd")
 
 
 def config_of(store: str, split, out) -> TrainConfig:
@@ -32,46 +22,46 @@ def config_of(store: str, split, out) -> TrainConfig:
     return TrainConfig(out=str(out), store=store, split=split, steps=2, **options)
 
 
-def test_a_split_file_decides_what_trains_and_what_is_judged(store, tmp_path) -> None:
-    split = make_split(open_store(store), seed=1)
+def test_a_split_file_decides_what_trains_and_what_is_judged(small_store, tmp_path) -> None:
+    split = make_split(open_store(small_store), seed=1)
     write_split(split, tmp_path / "split.json")
-    result = train(config_of(store, str(tmp_path / "split.json"), tmp_path / "run"))
+    result = train(config_of(small_store, str(tmp_path / "split.json"), tmp_path / "run"))
     model = load_model(tmp_path / "run/best.safetensors")
-    unseen = evaluate(model, store, split=tmp_path / "split.json", part="test")
+    unseen = evaluate(model, small_store, split=tmp_path / "split.json", part="test")
     assert sorted(unseen.errors) == split["test"]
     assert set(unseen.seen.values()) == {"unseen"}
     assert unseen.origin == result.origin
     assert result.origin.data_origin == result.origin.store_hash
-    seen = evaluate(model, open_store(store), ids=split["train"][:2])
+    seen = evaluate(model, open_store(small_store), ids=split["train"][:2])
     assert set(seen.seen.values()) == {"crystal"}
 
 
-def test_fractions_make_the_split_that_the_rule_makes(store, tmp_path) -> None:
+def test_fractions_make_the_split_that_the_rule_makes(small_store, tmp_path) -> None:
     fractions = {"train": 0.6, "validation": 0.2, "test": 0.2}
-    by_file = make_split(open_store(store), fractions, rule="random", seed=3)
+    by_file = make_split(open_store(small_store), fractions, rule="random", seed=3)
     write_split(by_file, tmp_path / "split.json")
-    one = train(config_of(store, {**fractions, "rule": "random", "seed": 3}, tmp_path / "a"))
-    two = train(config_of(store, str(tmp_path / "split.json"), tmp_path / "b"))
+    one = train(config_of(small_store, {**fractions, "rule": "random", "seed": 3}, tmp_path / "a"))
+    two = train(config_of(small_store, str(tmp_path / "split.json"), tmp_path / "b"))
     assert one.origin == two.origin
     assert one.best_error == two.best_error
 
 
-def test_a_run_goes_on_with_its_own_crystals_only(store, tmp_path) -> None:
+def test_a_run_goes_on_with_its_own_crystals_only(small_store, tmp_path) -> None:
     path = tmp_path / "split.json"
-    write_split(make_split(open_store(store), rule="random", seed=1), path)
-    config = config_of(store, str(path), tmp_path / "run")
+    write_split(make_split(open_store(small_store), rule="random", seed=1), path)
+    config = config_of(small_store, str(path), tmp_path / "run")
     before = train(config)
     assert train(replace(config, steps=3)).origin == before.origin
-    write_split(make_split(open_store(store), rule="random", seed=2), path)
-    assert read_split(path) != make_split(open_store(store), rule="random", seed=1)
+    write_split(make_split(open_store(small_store), rule="random", seed=2), path)
+    assert read_split(path) != make_split(open_store(small_store), rule="random", seed=1)
     with pytest.raises(UsageError, match="other crystals"):
         train(replace(config, steps=4))
 
 
-def test_without_a_split_all_crystals_are_judged(store) -> None:
+def test_without_a_split_all_crystals_are_judged(small_store) -> None:
     model = load_model("invcharge3net-sample")
-    result = evaluate(model, store, limit=2)
-    assert (result.part, len(result.errors), result.listed) == ("all", 2, len(IDS))
+    result = evaluate(model, small_store, limit=2)
+    assert (result.part, len(result.errors), result.listed) == ("all", 2, len(SMALL_STORE_IDS))
 
 
 @pytest.mark.parametrize(
@@ -83,9 +73,9 @@ def test_without_a_split_all_crystals_are_judged(store) -> None:
         ({"data_dir": "elsewhere"}, "belong to a task"),
     ],
 )
-def test_what_a_store_cannot_answer_is_refused(store, given, said) -> None:
+def test_what_a_store_cannot_answer_is_refused(small_store, given, said) -> None:
     with pytest.raises(UsageError, match=said):
-        evaluate(load_model("invcharge3net-sample"), store, **given)
+        evaluate(load_model("invcharge3net-sample"), small_store, **given)
 
 
 def test_a_task_has_a_split_of_its_own(tmp_path) -> None:
@@ -104,9 +94,9 @@ def test_a_configuration_names_a_store_with_a_split_or_a_task(tmp_path) -> None:
     assert load_config(path).split == {"train": 0.5, "test": 0.5, "seed": 2}
 
 
-def test_the_record_of_a_run_names_store_and_split(store, tmp_path) -> None:
-    train(config_of(store, {"rule": "random"}, tmp_path / "run"))
+def test_the_record_of_a_run_names_store_and_split(small_store, tmp_path) -> None:
+    train(config_of(small_store, {"rule": "random"}, tmp_path / "run"))
     record = json.loads((tmp_path / "run/config.json").read_text())
-    assert record["store"] == store
+    assert record["store"] == small_store
     assert record["split"] == {"rule": "random"}
     assert record["data_origin"] == record["store_hash"]

@@ -111,7 +111,7 @@ def test_a_reference_of_other_atoms_is_refused_or_left(model, folder, shared, tm
 
 def test_names_that_meet_and_folders_without_structures_are_refused(model, folder, tmp_path):
     (folder / "Si.vasp").write_text((folder / "bare/POSCAR").read_text())
-    with pytest.raises(UsageError, match="would both be"):
+    with pytest.raises(UsageError, match="would both have the id"):
         predict_files(model, [folder], tmp_path / "out", GRID)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no structure file"):

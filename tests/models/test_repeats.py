@@ -12,19 +12,19 @@ from typer.testing import CliRunner
 
 from ecd_data.errors import UsageError
 from ecd_models.cli import app
-from ecd_models.evaluation.seeds import Spread, seeded
+from ecd_models.evaluation.seeds import SeedErrors, make_seed_configs
 
 
 def test_seeds_have_folders_of_their_own_and_start_from_runs_of_the_same_seed(config, tmp_path):
     start = tmp_path / "pbe" / "best.safetensors"
     (tmp_path / "pbe" / "seed-4").mkdir(parents=True)
     (tmp_path / "pbe" / "seed-4" / "best.safetensors").touch()
-    runs = seeded(replace(config, seed=3, start=str(start)), 2)
+    runs = make_seed_configs(replace(config, seed=3, start=str(start)), 2)
     assert [(run.seed, Path(run.out).name) for run in runs] == [(3, "seed-3"), (4, "seed-4")]
     assert [Path(run.start).parent.name for run in runs] == ["pbe", "seed-4"]
-    assert seeded(config, 1) == [config]
+    assert make_seed_configs(config, 1) == [config]
     with pytest.raises(UsageError, match="at least 1"):
-        seeded(config, 0)
+        make_seed_configs(config, 0)
 
 
 def test_every_part_that_is_asked_for_gets_a_mean_and_a_deviation(small_root, tmp_path):
@@ -42,6 +42,6 @@ def test_every_part_that_is_asked_for_gets_a_mean_and_a_deviation(small_root, tm
     for part in ("test", "test_geometries"):
         percents = errors[part]["eps_mae_percent"]
         assert len(set(percents)) == 2
-        assert errors[part]["text"] == str(Spread(tuple(percents))) in done.output
+        assert errors[part]["text"] == str(SeedErrors(tuple(percents))) in done.output
         assert f"± {np.std(percents, ddof=1):.3f} % (2 seeds)" in errors[part]["text"]
         assert all((out / f"seed-{seed}" / f"{part}.json").exists() for seed in (42, 43))

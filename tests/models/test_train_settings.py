@@ -14,7 +14,7 @@ import torch
 from ecd_data import Density, eps_mae, open_store
 from ecd_data.errors import FormatError, MissingDependencyError, UsageError
 from ecd_models import load_model, predict, train
-from ecd_models.atoms.electron_count import electrons_of, fitted_valences
+from ecd_models.atoms.electron_count import count_electrons, fitted_valences
 from ecd_models.atoms.from_pseudopotentials import atomic_charge, atoms_of_pseudopotentials
 from ecd_models.batch import passes
 from ecd_models.checkpoint import export_published, load_checkpoint
@@ -176,7 +176,7 @@ def test_valences_follow_from_the_crystals_where_they_can():
     assert np.isnan(valences[[9, 20, 1]]).all()
     crystal = smooth_density().crystal
     with pytest.raises(UsageError, match="Mg"):
-        electrons_of(crystal, valences)
+        count_electrons(crystal, valences)
     with pytest.raises(UsageError, match="exact_nelect = false"):
         fitted_valences([*known, (np.array([8, 8]), 13.0)])
 

@@ -14,7 +14,7 @@ from ecd_data import Crystal, Density, check, write
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats import read_run
 from ecd_models import load_model, predict, train
-from ecd_models.atoms.valences import Learned, exact_valences, joined, parse_zval
+from ecd_models.atoms.valences import Learned, find_exact_valences, joined, parse_zval
 from ecd_models.checkpoint import PRETRAINED, load_checkpoint, save_checkpoint
 from ecd_models.checkpoint_header import read_header, write_header
 from ecd_models.model import DensityModel
@@ -54,14 +54,14 @@ def test_each_shipped_checkpoint_says_what_it_learned(path):
 
 def test_only_what_the_crystals_tell_exactly_is_known():
     li, o, na, cl = 3, 8, 11, 17
-    assert exact_valences([([li, li, o], 8.0), ([li, o, o], 13.0), ([na, cl], 8.0)]) == (
+    assert find_exact_valences([([li, li, o], 8.0), ([li, o, o], 13.0), ([na, cl], 8.0)]) == (
         {"Li": 1.0, "O": 6.0},
         ("Na", "Cl"),  # 1 + 7 and 9 - 1 are as good
     )
-    assert exact_valences([([li], 1.0), ([li, o], 7.0), ([li, o], 13.0)])[1] == ("Li", "O")
-    assert exact_valences([([li], 1.0), ([li, o], float("nan"))]) == ({"Li": 1.0}, ("O",))
-    assert exact_valences([([li], 1.4)]) == ({}, ("Li",))
-    assert exact_valences([]) == ({}, ())
+    assert find_exact_valences([([li], 1.0), ([li, o], 7.0), ([li, o], 13.0)])[1] == ("Li", "O")
+    assert find_exact_valences([([li], 1.0), ([li, o], float("nan"))]) == ({"Li": 1.0}, ("O",))
+    assert find_exact_valences([([li], 1.4)]) == ({}, ("Li",))
+    assert find_exact_valences([]) == ({}, ())
 
 
 def test_training_records_them_and_going_on_with_other_data_voids_them(config):

@@ -1,4 +1,4 @@
-"""The PAW occupancies of a reference CHGCAR behind another density of the same atoms, for a restart of VASP."""
+"""PAW occupancies from a reference CHGCAR for another density of the same atoms, which a restart of VASP needs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from ecd_data.formats.vasp.occupancies import AUGMENTATION
 def with_augmentation(rho: Density, reference: Density) -> Density:
     """`rho` with the augmentation occupancies of `reference`, one block for each grid of `rho`.
 
-    The occupancies belong to atoms, not to the grid, so the shapes may differ. Raises UsageError where the reference
-    has none, or other atoms or another order of them, or none for a magnetization that `rho` has.
+    The occupancies belong to atoms and not to the grid, so the shapes may differ.
+
+    Raises
+    ------
+    UsageError : the reference has no occupancies, other atoms or another order of them, or none for a magnetization.
     """
     if not reference.augmentation:
         raise UsageError("the reference has no augmentation occupancies: give a CHGCAR of a PAW calculation")
@@ -23,7 +26,7 @@ def with_augmentation(rho: Density, reference: Density) -> Density:
             " order of them: give a CHGCAR of the same atoms in the same order"
         )
     if rho.magnetization is None:
-        return replace(rho, augmentation=(_occupancies(reference.augmentation[0]),))
+        return replace(rho, augmentation=(_drop_moments(reference.augmentation[0]),))
     grids = 2 if rho.magnetization.ndim == 3 else 4
     if len(reference.augmentation) != grids:
         raise UsageError(f"the reference has {len(reference.augmentation)} grids where {grids} are due")
@@ -39,12 +42,12 @@ def fits(rho: Density, reference: Density) -> bool:
     return True
 
 
-def _occupancies(block: str) -> str:
-    """The block without the moments of the atoms, which VASP writes behind it where there is a magnetization."""
-    found = list(AUGMENTATION.finditer(block))
-    if not found:
+def _drop_moments(block: str) -> str:
+    """The block without the moments of the atoms, which VASP writes after it where there is a magnetization."""
+    blocks = list(AUGMENTATION.finditer(block))
+    if not blocks:
         return block
-    last = found[-1]
+    last = blocks[-1]
     lines, numbers, due = block[last.end() :].splitlines(keepends=True), 0, int(last[1])
     for k, line in enumerate(lines):
         if numbers >= due:

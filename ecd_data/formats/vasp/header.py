@@ -1,4 +1,4 @@
-"""What stands above the grids of a CHGCAR: a POSCAR, which names its elements or, as VASP 4 wrote it, does not."""
+"""The header of a CHGCAR, which is a POSCAR. That of VASP 4 names no elements."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ecd_data.errors import FormatError
 from ecd_data.formats.labels import element_of_label
 from ecd_data.io.file_bytes import Lines, Text
 
-HYDROGEN = {"D": 1, "T": 1}
+HYDROGEN_ISOTOPES = {"D": 1, "T": 1}
 
 
 class Header(NamedTuple):
-    """The crystal of a header, its comment and what else is to be known of it, and the position behind it."""
+    """The crystal of a header, metadata such as its comment, and the position where the header ends."""
 
     crystal: Crystal
     meta: dict[str, Any]
@@ -24,10 +24,14 @@ class Header(NamedTuple):
 
 
 def read_header(data: Text, start: int, name: str) -> Header:
-    """The header that begins at `start`; `name` is what errors call the file.
+    """The header that begins at the position `start` of a text.
 
-    meta has "comment"; of a header without a line of elements also "elements_from", if the first line names them, else
-    "type_counts", how many atoms there are of each unknown one. Raises ValueError, of which FormatError is one.
+    meta has "comment". Where the header has no line of elements, it also has "elements_from" if the first line names
+    them, else "type_counts", the number of atoms of each unknown element.
+
+    Raises
+    ------
+    FormatError, ValueError : the header is damaged; errors call the text `name`.
     """
     lines = Lines(data, start)
     meta: dict[str, Any] = lines.comment()
@@ -44,7 +48,7 @@ def read_header(data: Text, start: int, name: str) -> Header:
     if min(amounts) < 0 or 6 * sum(amounts) > len(data):
         raise FormatError(f"{name} states {sum(amounts)} atoms, more than it can hold: repair the counts in its header")
     if not symbols:
-        symbols = _named_in(meta["comment"], len(amounts))
+        symbols = _parse_comment_elements(meta["comment"], len(amounts))
         meta |= {"elements_from": "the first line"} if symbols else {"type_counts": amounts}
     elements = _atomic_numbers(symbols or ["X"] * len(amounts), name)
     numbers = [element for element, amount in zip(elements, amounts, strict=True) for _ in range(amount)]
@@ -60,22 +64,27 @@ def read_header(data: Text, start: int, name: str) -> Header:
 
 
 def scale_factor(scale: Sequence[float], lattice: Floats) -> Any:
-    """What a lattice is to be multiplied with: one number, or three for x, y and z. Raises ValueError for others."""
+    """The factor of a lattice [3, 3]: a number, or three for x, y and z.
+
+    Raises
+    ------
+    ValueError : `scale` is not one nonzero number or three numbers.
+    """
     if len(scale) not in (1, 3):
         raise ValueError(f"{len(scale)} scale factors where 1 or 3 are due")
     if len(scale) == 3:
         return np.array(scale)
-    if scale[0] < 0:  # VASP: minus the cell volume
+    if scale[0] < 0:  # VASP takes a negative number for minus the volume of the cell
         return (-scale[0] / abs(np.linalg.det(lattice))) ** (1 / 3)
     if scale[0] == 0:
         raise ValueError("the scale factor is 0")
     return scale[0]
 
 
-def _named_in(comment: str, types: int) -> list[str]:
-    """The elements that the first line lists, one for each type; [] where it says anything else."""
+def _parse_comment_elements(comment: str, types: int) -> list[str]:
+    """The elements that a comment lists, one for each type; [] where it says anything else."""
     symbols = [word.partition("_")[0] for word in comment.split()]
-    known = ATOMIC_NUMBERS | HYDROGEN if types > 1 else ATOMIC_NUMBERS
+    known = ATOMIC_NUMBERS | HYDROGEN_ISOTOPES if types > 1 else ATOMIC_NUMBERS
     return symbols if len(symbols) == types and all(s in known and s != "X" for s in symbols) else []
 
 

@@ -1,4 +1,4 @@
-"""VASP's OUTCAR into metadata: what was computed, with which settings, whether it converged, and what came out."""
+"""Metadata of a run from VASP's OUTCAR: functional, settings, convergence, energies, band gap."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 from ecd_data.errors import FormatError
 from ecd_data.formats.bands import band_gaps
-from ecd_data.formats.vasp.settings import FIRST_FROZEN_ICHARG, NO_NAME, SPECIES_TAGS, TAGS, functional_of
+from ecd_data.formats.vasp.settings import FIRST_FROZEN_ICHARG, SPECIES_TAGS, TAGS, UNSET_WORDS, name_functional
 from ecd_data.io.text_streams import LastLines, LastSection, read_pieces
 
-HEADER_LIMIT = 1 << 26
+MAX_HEADER_BYTES = 1 << 26  # that are kept in memory before the first iteration; real headers are far shorter
 ITERATION, NUMBER = b" Iteration ", b"number of electron "
 REACHED, NOT_REACHED = b"aborting loop because EDIFF is reached", b"aborting loop EDIFF was not reached"
 ENERGY, FREE_ENERGY = b"energy(sigma->0) =", b"free  energy   TOTEN  ="
@@ -29,11 +29,15 @@ OWN_TAGS = TAGS | {"encut_eV": ("ENCUT", float), "lexch": ("LEXCH", str), "nkpts
 
 
 def read_outcar(path: str | Path) -> dict[str, Any]:
-    """What an OUTCAR says: "functional", "settings", "provenance" and "properties" for a Density's meta.
+    """The "functional", "settings", "provenance" and "properties" in an OUTCAR, for the meta of a Density.
 
-    "lattices" are the first and the last [3, 3] in Å, None where they are not there.
-    Plain or compressed, read once in bounded memory; docs/formats.md lists the keys. A file that was cut gives what is
-    there, with provenance["finished"] False. Raises FormatError where it cannot be read or is no OUTCAR.
+    docs/formats.md lists their keys. "lattices" are the first and the last lattice [3, 3] in Å, each None where it is
+    missing. The file may be compressed; it is read once, in bounded memory. A cut file gives what it still holds, with
+    provenance["finished"] False.
+
+    Raises
+    ------
+    FormatError : the file cannot be read or is no OUTCAR.
     """
     path = Path(path)
     marks = LastLines((ITERATION, NUMBER, REACHED, NOT_REACHED, ENERGY, FREE_ENERGY, CPU, WALL, DONE, FROZEN))
@@ -44,101 +48,101 @@ def read_outcar(path: str | Path) -> dict[str, Any]:
         bands.feed(piece)
         cell.feed(piece)
         if in_header:
-            place = piece.find(ITERATION)
-            start += piece if place < 0 else piece[:place]
-            in_header = place < 0 and len(start) < HEADER_LIMIT
+            position = piece.find(ITERATION)
+            start += piece if position < 0 else piece[:position]
+            in_header = position < 0 and len(start) < MAX_HEADER_BYTES
     header = start.decode("latin-1")
-    settings = _settings(header, path)
+    settings = _read_settings(header, path)
     return {
-        "lattices": [_lattice(header), _lattice(cell.text.decode("latin-1"))],
-        "functional": functional_of(settings),
+        "lattices": [_read_lattice(header), _read_lattice(cell.text.decode("latin-1"))],
+        "functional": name_functional(settings),
         "settings": settings,
-        "provenance": _provenance(header, marks, settings, path),
-        "properties": _properties(marks, bands.text, settings),
+        "provenance": _read_provenance(header, marks, settings, path),
+        "properties": _read_properties(marks, bands.text, settings),
     }
 
 
-def _settings(header: str, path: Path) -> dict[str, Any]:
-    told = header[max(0, header.find("Dimension of arrays:")) :]
+def _read_settings(header: str, path: Path) -> dict[str, Any]:
+    settings_text = header[max(0, header.find("Dimension of arrays:")) :]
     words: dict[str, str] = {}
-    for tag, word in TAG.findall(told):
+    for tag, word in TAG.findall(settings_text):
         words.setdefault(tag, word)
-    settings = {key: _value(words.get(tag), kind) for key, (tag, kind) in OWN_TAGS.items()}
+    settings = {key: _parse_value(words.get(tag), kind) for key, (tag, kind) in OWN_TAGS.items()}
     if settings["encut_eV"] is None or settings["nelect"] is None or "vasp" not in header[:2000].lower():
         raise FormatError(f"{path} is not an OUTCAR, or is cut before its settings: copy it again")
     meta = [m.strip("\"'") for m in re.findall(r"METAGGA *= *(\S+)", header)]
-    settings["metagga"] = next((m for m in reversed(meta) if m.upper() not in NO_NAME), None)
-    grid = re.search(r"NGXF= *(\d+) +NGYF= *(\d+) +NGZF= *(\d+)", told)
+    settings["metagga"] = next((m for m in reversed(meta) if m.upper() not in UNSET_WORDS), None)
+    grid = re.search(r"NGXF= *(\d+) +NGYF= *(\d+) +NGZF= *(\d+)", settings_text)
     settings["fine_grid"] = [int(n) for n in grid.groups()] if grid else None
     settings["potcar"] = [" ".join(t.split()) for t in re.findall(r"TITEL *= *(\S.*)", header)] or None
-    counts = re.search(r"ions per type = *([\d ]+)", told)
+    counts = re.search(r"ions per type = *([\d ]+)", settings_text)
     settings["counts"] = [int(n) for n in counts[1].split()] if counts else None
     settings["zval"] = [float(z) for z in re.findall(r"ZVAL *= *([\d.]+) +mass and valenz", header)] or None
-    settings["ldau"] = "LDA+U is selected" in told
+    settings["ldau"] = "LDA+U is selected" in settings_text
     for key, (tag, number) in SPECIES_TAGS.items():
-        row = re.search(rf"species {tag} = *(.*)", told)
-        settings[key] = _numbers(row[1], number) if row and settings["ldau"] else None
+        row = re.search(rf"species {tag} = *(.*)", settings_text)
+        settings[key] = _parse_row(row[1], number) if row and settings["ldau"] else None
     return {key: value for key, value in settings.items() if value is not None}
 
 
-def _value(word: str | None, kind: Callable[[str], Any]) -> Any:
+def _parse_value(word: str | None, kind: Callable[[str], Any]) -> Any:
     try:
         return None if word is None else kind(word)
     except ValueError:
         return None
 
 
-def _numbers(row: str, kind: Callable[[str], Any]) -> list[Any] | None:
+def _parse_row(row: str, kind: Callable[[str], Any]) -> list[Any] | None:
     try:
         return [kind(word) for word in row.split()]
     except ValueError:
         return None
 
 
-def _lattice(header: str) -> list[list[float]] | None:
-    """The first lattice in the text in Å [3, 3]."""
-    place = header.find(LATTICE.decode())
-    rows = [re.findall(r"-?\d+\.\d+", row)[:3] for row in header[place:].split("\n", 4)[1:4]]
-    if place < 0 or len(rows) < 3 or min(map(len, rows)) < 3:
+def _read_lattice(header: str) -> list[list[float]] | None:
+    """The first lattice [3, 3] in a text, in Å; None where there is none."""
+    position = header.find(LATTICE.decode())
+    rows = [re.findall(r"-?\d+\.\d+", row)[:3] for row in header[position:].split("\n", 4)[1:4]]
+    if position < 0 or len(rows) < 3 or min(map(len, rows)) < 3:
         return None
     return [[float(x) for x in row] for row in rows]
 
 
-def _provenance(header: str, marks: LastLines, settings: dict[str, Any], path: Path) -> dict[str, Any]:
+def _read_provenance(header: str, marks: LastLines, settings: dict[str, Any], path: Path) -> dict[str, Any]:
     version = re.search(r"vasp\.(\S+)", header[:2000])
-    ionic, last = _iteration(marks.lines.get(ITERATION, ""))
+    ionic, last = _parse_iteration(marks.lines.get(ITERATION, ""))
     finished = marks.positions[DONE] >= 0
     return {
         "engine": "VASP",
         "engine_version": version[1] if version else None,
         "outcar": path.name,
         "finished": finished,
-        "converged": _converged(marks, settings, last, finished),
+        "converged": _is_converged(marks, settings, last, finished),
         "ionic_steps": ionic,
         "frozen_density": marks.counts[FROZEN] > 0 or settings.get("icharg", 0) >= FIRST_FROZEN_ICHARG,
     }
 
 
-def _converged(marks: LastLines, settings: dict[str, Any], steps: int, finished: bool) -> bool:
-    """Whether the last electronic loop ended because EDIFF was reached; VASP 5 says nothing where it was not."""
-    said = marks.positions[REACHED] > max(marks.positions[ITERATION], marks.positions[NOT_REACHED])
+def _is_converged(marks: LastLines, settings: dict[str, Any], steps: int, finished: bool) -> bool:
+    """Whether the last electronic loop ended because EDIFF was reached; VASP 5 prints nothing where it was not."""
+    reached = marks.positions[REACHED] > max(marks.positions[ITERATION], marks.positions[NOT_REACHED])
     silent = marks.counts[REACHED] == marks.counts[NOT_REACHED] == 0
-    return said or (silent and finished and 0 < steps < settings.get("nelm", 0))
+    return reached or (silent and finished and 0 < steps < settings.get("nelm", 0))
 
 
-def _iteration(line: str) -> tuple[int, int]:
-    """The ionic and the electronic step of a line such as "--- Iteration    1(  12) ---"."""
-    found = re.search(r"Iteration +(\d+)\( *(\d+)\)", line)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+def _parse_iteration(line: str) -> tuple[int, int]:
+    """The ionic and the electronic step in a line such as "--- Iteration    1(  12) ---"."""
+    match = re.search(r"Iteration +(\d+)\( *(\d+)\)", line)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def _properties(marks: LastLines, bands: bytes, settings: dict[str, Any]) -> dict[str, Any]:
+def _read_properties(marks: LastLines, bands: bytes, settings: dict[str, Any]) -> dict[str, Any]:
     properties: dict[str, Any] = {
-        "energy_eV": _last_number(marks.lines.get(ENERGY, "")),
-        "free_energy_eV": _last_number(marks.lines.get(FREE_ENERGY, "")),
+        "energy_eV": _parse_last_number(marks.lines.get(ENERGY, "")),
+        "free_energy_eV": _parse_last_number(marks.lines.get(FREE_ENERGY, "")),
         "scf_steps": marks.counts[ITERATION] or None,
-        "cpu_seconds": _last_number(marks.lines.get(CPU, "")),
-        "wall_seconds": _last_number(marks.lines.get(WALL, "")),
+        "cpu_seconds": _parse_last_number(marks.lines.get(CPU, "")),
+        "wall_seconds": _parse_last_number(marks.lines.get(WALL, "")),
     }
     moment = re.search(r"magnetization +([-\d. ]+)$", marks.lines.get(NUMBER, "").rstrip())
     if moment and moment[1].split():
@@ -147,18 +151,18 @@ def _properties(marks: LastLines, bands: bytes, settings: dict[str, Any]) -> dic
     fermi = re.search(rb"E-fermi : *(-?[\d.]+)", bands)
     if fermi:
         properties["fermi_eV"] = float(fermi[1])
-    gaps = _gaps(bands, settings)
+    gaps = _read_gaps(bands, settings)
     if gaps is not None:
         properties["gap_eV"], properties["gap_direct_eV"] = gaps
     return {key: value for key, value in properties.items() if value is not None}
 
 
-def _last_number(line: str) -> float | None:
-    found = re.findall(r"-?\d+\.\d+", line)
-    return float(found[-1]) if found else None
+def _parse_last_number(line: str) -> float | None:
+    numbers = re.findall(r"-?\d+\.\d+", line)
+    return float(numbers[-1]) if numbers else None
 
 
-def _gaps(text: bytes, settings: dict[str, Any]) -> tuple[float, float] | None:
+def _read_gaps(text: bytes, settings: dict[str, Any]) -> tuple[float, float] | None:
     spins = 2 if settings.get("ispin") == 2 and not settings.get("noncollinear") else 1
     kpoints, bands = settings.get("nkpts", 0), settings.get("nbands", 0)
     rows = BAND.findall(text)

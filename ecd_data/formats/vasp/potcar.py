@@ -1,4 +1,4 @@
-"""The valences in a POTCAR; nothing else of VASP's potentials is read or kept."""
+"""The valences in a POTCAR. Nothing else in it is read or kept."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ LINE = re.compile(rb"TITEL *= *(\S[^\n]*)|ZVAL *= *([\d.]+) +mass and valenz")
 
 
 def read_potcar(path: str | Path) -> dict[str, Any]:
-    """{"potcar": titles, "zval": valences}, one a species in the order of the file.
+    """The titles and the valences in a POTCAR, {"potcar": titles, "zval": valences}, in the order of its species.
 
-    Raises FormatError where the file holds no such lines or is cut between a title and its valence.
+    Raises
+    ------
+    FormatError : the file is not a POTCAR or is cut.
     """
     path = Path(path)
     titles: list[str] = []
@@ -25,13 +27,13 @@ def read_potcar(path: str | Path) -> dict[str, Any]:
             if title:
                 titles.append(" ".join(title.decode("latin-1").split()))
             else:
-                zval.append(_number(valence, path))
+                zval.append(_parse_valence(valence, path))
     if not titles or len(titles) != len(zval):
         raise FormatError(f"{path} is not a POTCAR, or is cut: it has {len(titles)} titles and {len(zval)} valences")
     return {"potcar": titles, "zval": zval}
 
 
-def _number(text: bytes, path: Path) -> float:
+def _parse_valence(text: bytes, path: Path) -> float:
     try:
         return float(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""VASP's vasprun.xml into metadata, by its marks and not by an XML tree: huge and cut files are read too."""
+"""Metadata of a run from VASP's vasprun.xml, without a tree of the XML, so that huge and cut files are read too."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ import numpy as np
 
 from ecd_data.errors import FormatError
 from ecd_data.formats.bands import band_gaps
-from ecd_data.formats.vasp.settings import FIRST_FROZEN_ICHARG, NO_NAME, SPECIES_TAGS, TAGS, functional_of, logical
+from ecd_data.formats.vasp.settings import (
+    FIRST_FROZEN_ICHARG,
+    SPECIES_TAGS,
+    TAGS,
+    UNSET_WORDS,
+    logical,
+    name_functional,
+)
 from ecd_data.io.text_streams import LastLines, LastSection, read_pieces
 
-HEADER_LIMIT = 1 << 26
+MAX_HEADER_BYTES = 1 << 26  # that are kept in memory before the first calculation; real headers are far shorter
 CALCULATION, STEP, DONE = b"<calculation>", b"<scstep>", b"</modeling>"
 ENERGY, FREE_ENERGY, FERMI = b'name="e_0_energy"', b'name="e_fr_energy"', b'name="efermi"'
 ENTRY = re.compile(r'<[iv]\b[^>]*\bname="(\w+)"[^>]*>([^<]*)<')
@@ -27,10 +34,14 @@ OWN_TAGS = TAGS | {"encut_eV": ("ENMAX", float), "metagga": ("METAGGA", str), "l
 
 
 def read_vasprun(path: str | Path) -> dict[str, Any]:
-    """What a vasprun.xml says, with the keys of `read_outcar`, but it holds no magnetization.
+    """The metadata in a vasprun.xml, with the keys of `read_outcar`; it has no total magnetization.
 
-    Plain or compressed, read once in bounded memory. A file that was cut gives what is there, with
-    provenance["finished"] False. Raises FormatError where it cannot be read or is no vasprun.xml.
+    The file may be compressed; it is read once, in bounded memory. A cut file gives what it still holds, with
+    provenance["finished"] False.
+
+    Raises
+    ------
+    FormatError : the file cannot be read or is no vasprun.xml.
     """
     path = Path(path)
     marks = LastLines((CALCULATION, STEP, ENERGY, FREE_ENERGY, FERMI, DONE))
@@ -40,31 +51,31 @@ def read_vasprun(path: str | Path) -> dict[str, Any]:
         marks.feed(piece)
         bands.feed(piece)
         cell.feed(piece)
-        place = piece.rfind(CALCULATION)
-        steps = piece.count(STEP, place) if place >= 0 else steps + piece.count(STEP)
+        position = piece.rfind(CALCULATION)
+        steps = piece.count(STEP, position) if position >= 0 else steps + piece.count(STEP)
         if in_header:
-            place = piece.find(CALCULATION)
-            start += piece if place < 0 else piece[:place]
-            in_header = place < 0 and len(start) < HEADER_LIMIT
+            position = piece.find(CALCULATION)
+            start += piece if position < 0 else piece[:position]
+            in_header = position < 0 and len(start) < MAX_HEADER_BYTES
     header = start.decode("latin-1")
-    settings = _settings(header, path)
+    settings = _read_settings(header, path)
     return {
-        "lattices": [_lattice(header.encode("latin-1")), _lattice(cell.text)],
-        "functional": functional_of(settings),
+        "lattices": [_read_lattice(header.encode("latin-1")), _read_lattice(cell.text)],
+        "functional": name_functional(settings),
         "settings": settings,
-        "provenance": _provenance(header, marks, settings, steps, path),
-        "properties": _properties(marks, bands),
+        "provenance": _read_provenance(header, marks, settings, steps, path),
+        "properties": _read_properties(marks, bands),
     }
 
 
-def _settings(header: str, path: Path) -> dict[str, Any]:
+def _read_settings(header: str, path: Path) -> dict[str, Any]:
     words = {tag: text.strip() for tag, text in ENTRY.findall(header)}  # the parameters come after the INCAR
-    settings = {key: _value(words.get(tag), kind) for key, (tag, kind) in OWN_TAGS.items()}
+    settings = {key: _parse_value(words.get(tag), kind) for key, (tag, kind) in OWN_TAGS.items()}
     if "<modeling>" not in header or settings["encut_eV"] is None or settings["nelect"] is None:
         raise FormatError(f"{path} is not a vasprun.xml, or is cut before its parameters: copy it again")
     if all(f"NG{x}F" in words for x in "XYZ"):
-        settings["fine_grid"] = [_value(words[f"NG{x}F"], int) for x in "XYZ"]
-    if str(settings["metagga"]).upper() in NO_NAME:
+        settings["fine_grid"] = [_parse_value(words[f"NG{x}F"], int) for x in "XYZ"]
+    if str(settings["metagga"]).upper() in UNSET_WORDS:
         settings["metagga"] = None
     species = SPECIES.findall(header)
     if species:
@@ -74,25 +85,27 @@ def _settings(header: str, path: Path) -> dict[str, Any]:
         settings["lexch"] = LEXCH_OF_TITLE.get(settings["potcar"][0].split()[0])
     for key, (tag, kind) in SPECIES_TAGS.items():
         if settings["ldau"] and tag in words:
-            settings[key] = [_value(word, kind) for word in words[tag].split()]
+            settings[key] = [_parse_value(word, kind) for word in words[tag].split()]
     return {key: value for key, value in settings.items() if value is not None}
 
 
-def _value(word: str | None, kind: Callable[[str], Any]) -> Any:
+def _parse_value(word: str | None, kind: Callable[[str], Any]) -> Any:
     try:
         return kind(word) if word else None
     except ValueError:
         return None
 
 
-def _lattice(text: bytes) -> list[list[float]] | None:
-    """The first lattice in `text` in Å [3, 3]."""
-    place = text.find(BASIS)
-    rows = [[float(x) for x in re.findall(rb"-?\d+\.\d+", row)] for row in text[max(place, 0) :].split(b"\n", 4)[1:4]]
-    return rows if place >= 0 and [len(row) for row in rows] == [3, 3, 3] else None
+def _read_lattice(text: bytes) -> list[list[float]] | None:
+    """The first lattice [3, 3] in a text, in Å; None where there is none."""
+    position = text.find(BASIS)
+    rows = [
+        [float(x) for x in re.findall(rb"-?\d+\.\d+", row)] for row in text[max(position, 0) :].split(b"\n", 4)[1:4]
+    ]
+    return rows if position >= 0 and [len(row) for row in rows] == [3, 3, 3] else None
 
 
-def _provenance(header: str, marks: LastLines, settings: dict[str, Any], steps: int, path: Path) -> dict[str, Any]:
+def _read_provenance(header: str, marks: LastLines, settings: dict[str, Any], steps: int, path: Path) -> dict[str, Any]:
     version = re.search(r'name="version"[^>]*>([^<]*)<', header)
     return {
         "engine": "VASP",
@@ -105,12 +118,12 @@ def _provenance(header: str, marks: LastLines, settings: dict[str, Any], steps: 
     }
 
 
-def _properties(marks: LastLines, bands: LastSection) -> dict[str, Any]:
+def _read_properties(marks: LastLines, bands: LastSection) -> dict[str, Any]:
     properties: dict[str, Any] = {
-        "energy_eV": _number(marks.lines.get(ENERGY, "")),
-        "free_energy_eV": _number(marks.lines.get(FREE_ENERGY, "")),
+        "energy_eV": _parse_number(marks.lines.get(ENERGY, "")),
+        "free_energy_eV": _parse_number(marks.lines.get(FREE_ENERGY, "")),
         "scf_steps": marks.counts[STEP] or None,
-        "fermi_eV": _number(marks.lines.get(FERMI, "")),
+        "fermi_eV": _parse_number(marks.lines.get(FERMI, "")),
     }
     text = bands.text
     spins, sets = text.count(b'comment="spin'), text.count(b'comment="kpoint')
@@ -123,6 +136,6 @@ def _properties(marks: LastLines, bands: LastSection) -> dict[str, Any]:
     return {key: value for key, value in properties.items() if value is not None}
 
 
-def _number(line: str) -> float | None:
-    found = re.search(r"> *(-?\d+\.\d+) *<", line)
-    return float(found[1]) if found else None
+def _parse_number(line: str) -> float | None:
+    match = re.search(r"> *(-?\d+\.\d+) *<", line)
+    return float(match[1]) if match else None

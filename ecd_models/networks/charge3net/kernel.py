@@ -1,6 +1,6 @@
-"""ChargE3Net and invChargE3Net at many points: all layers on a block of points that fits the cache.
+"""Compiled kernels of ChargE3Net and invChargE3Net: all layers for one block of points, which fits the cache.
 
-The module `messages` beside this one sums over edges, for all layers at once; the layers follow, block by block.
+The module `messages` sums over edges for all layers at once. The layers follow, block by block.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from ecd_models.networks.charge3net.layers import SILU_SCALE
 from ecd_models.networks.charge3net.messages import add_messages, tiles_of
 from ecd_models.networks.charge3net.model import ChargE3Net
 
-POINTS = 128  # in a block that goes through all steps together
-EDGES = 64  # of a point: where a block has more, it takes memory for their harmonics
-TOLERANCE, ACCEPTED = 2e-6, 2e-5  # of the largest value of a radial function
+POINTS = 128  # in a block, which goes through all steps together
+EDGES = 64  # of a point, for whose harmonics there is space; a block with more allocates memory
+# Error of the table that is aimed at, and that is accepted, of the largest value of a radial function
+TOLERANCE, ACCEPTED = 2e-6, 2e-5
 
 
 class Layers(NamedTuple):
-    """What follows the sums; k layers with s scalars in `columns` columns, a row every `width` numbers.
+    """The weights of k layers after the sums, with s scalars in `columns` columns, and `width` numbers from row to row.
 
     blocks [k, lmax + 1, 2]: first column of the sums and number of channels of each l; lin2 [k, channels, width] with
     a tenth of lin3 in column s; sc [k, s, width], zero for the first layer; readout [outputs, columns].
@@ -51,9 +52,9 @@ class Layers(NamedTuple):
 
 
 class Space(NamedTuple):
-    """What one block of p points needs: harmonics, the sums of all layers [p, stride], and [p, width] of one layer.
+    """The working memory for a block of p points: harmonics, sums of all layers [p, stride], and [p, width] each of
 
-    new: what messages give; kept: what of the state before is kept; state: the state.
+    new: the new part of a state, from messages; kept: the part kept of the state before; state: the state.
     """
 
     harmonics: Array
@@ -64,7 +65,10 @@ class Space(NamedTuple):
 
 
 def decoder(network: ChargE3Net, features: list[Tensor], crystal: Crystal) -> Decoder | None:
-    """The outputs at fractional points; None for l > 4, or where the radial functions are too steep for a table."""
+    """A function from fractional points to outputs; None for lmax > 4 or radial functions too steep for a table.
+
+    features: what `encode` of the network returned for the atoms of the crystal.
+    """
     if network.config.lmax > LMAX:
         return None
     table = _radial_table(network)
@@ -86,7 +90,7 @@ def decoder(network: ChargE3Net, features: list[Tensor], crystal: Crystal) -> De
 
 
 def _radial_table(network: Any) -> RadialTable:
-    """The radial functions of all layers, layer by layer."""
+    """The table of the radial functions of all layers, layer by layer."""
     basis = copy.deepcopy(network.basis).double()
     perceptrons = [copy.deepcopy(layer.radial).double() for layer in network.decoder.layers]
 
@@ -105,22 +109,22 @@ def _layers(network: Any, first: NDArray[np.int64]) -> Layers:
     width = odd_stride(columns)
     lin2, sc = aligned(len(layers) * total * width), aligned(len(layers) * scalars * width)
     for k, layer in enumerate(layers):
-        both = np.concatenate([_array(layer.lin2), 0.1 * _array(layer.lin3)[:, None]], axis=1) / np.sqrt(total)
+        both = np.concatenate([_to_numpy(layer.lin2), 0.1 * _to_numpy(layer.lin3)[:, None]], axis=1) / np.sqrt(total)
         lin2.reshape(-1, total, width)[k] = padded(both, width)
         if layer.sc is not None:
-            sc.reshape(-1, scalars, width)[k] = padded(_array(layer.sc) * (SILU_SCALE / np.sqrt(scalars)), width)
+            sc.reshape(-1, scalars, width)[k] = padded(_to_numpy(layer.sc) * (SILU_SCALE / np.sqrt(scalars)), width)
     blocks = np.array([[(first[l] + k * n, n) for l, n in enumerate(channels)] for k in range(len(layers))])
-    readout = _array(network.decoder.readout).reshape(scalars, -1) * (SILU_SCALE / np.sqrt(scalars))
+    readout = _to_numpy(network.decoder.readout).reshape(scalars, -1) * (SILU_SCALE / np.sqrt(scalars))
     return Layers(blocks, lin2, sc, padded(readout.T, columns).ravel(), total, scalars, columns, width)
 
 
-def _array(weight: Any) -> Floats:
+def _to_numpy(weight: Any) -> Floats:
     return weight.detach().double().numpy()
 
 
 @njit(nogil=True)
-def _mix(row: int, layers: Any, first: bool, space: Any) -> None:
-    """The state of a point: SiLU of the messages rotated with the state before, without its scale."""
+def _mix_states(row: int, layers: Any, first: bool, space: Any) -> None:
+    """Set the state of a point to SiLU(sin(angle) new + cos(angle) kept), without the scale of the SiLU."""
     angle = np.float64(space.new[row + layers.scalars])
     sin, cos = splat(np.float32(np.sin(angle)), 16), splat(np.float32(np.cos(angle)), 16)
     zero, one = splat(np.float32(0), 16), splat(np.float32(1), 16)
@@ -162,7 +166,7 @@ def _dense(points: int, stride: int, layers: Any, space: Any) -> None:
             sc = k * scalars * width
             add_product(space.state, 0, width, layers.sc, sc, width, space.kept, 0, width, rows, scalars, columns)
         for p in range(rows):
-            _mix(p * width, layers, k == 0, space)
+            _mix_states(p * width, layers, k == 0, space)
 
 
 @njit(nogil=True, cache=True)

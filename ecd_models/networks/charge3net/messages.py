@@ -1,4 +1,4 @@
-"""What ChargE3Net's atoms send to points, summed over edges: what an edge adds goes through registers only.
+"""Messages of ChargE3Net from atoms to points, summed over edges in the registers of the processor.
 
 The radial functions of all layers are read from one table. The edges of a block of points are ordered by its intervals,
 so that an interval's coefficients are loaded once for all of them, and 32 channels are summed for the whole block
@@ -23,9 +23,9 @@ from ecd_models.kernels.simd import broadcast, fma, load, mul, store
 
 
 class Tiles(NamedTuple):
-    """Channels of one l side by side: 32, or 16 where no more are left.
+    """Tiles of 32 channels of one l, or of 16 where no more are left.
 
-    where [tiles, 5]: l, channels, first column of the sums, first numbers in `table` and `field`;
+    where [tiles, 5]: l, channels, first column in the sums, first numbers in `table` and `field`;
     table: per tile [intervals, 4, channels]; field: per tile [atoms, 2l+1, channels].
     """
 
@@ -36,7 +36,10 @@ class Tiles(NamedTuple):
 
 
 def tiles_of(channels: Sequence[int], features: list[Tensor], radial: RadialTable, first: NDArray[np.int64]) -> Tiles:
-    """The tiles of what atoms send, layer by layer, with `channels` of each l; first: column of the sums for each l."""
+    """The tiles of what atoms send, layer by layer.
+
+    channels: the number of channels of each l; first: the first column in the sums for each l.
+    """
     atoms, total = features[0].shape[0], sum(channels)
     coefficients = np.zeros((radial.intervals, DEGREE + 1, first[-1]), np.float32)
     fields = [np.zeros((atoms, 2 * l + 1, first[l + 1] - first[l]), np.float32) for l in range(len(channels))]
@@ -97,9 +100,9 @@ _narrow0, _narrow1, _narrow2, _narrow3, _narrow4 = (_accumulator(l, 16) for l in
 
 @njit(nogil=True)
 def add_messages(edges: Any, tiles: Any, space: Any, sums: Any) -> None:
-    """Add what the edges, ordered by interval, give to the sums [points, stride] of their points, tile by tile.
+    """Add the messages of edges, ordered by interval, to the sums [points, stride] of their points, tile by tile.
 
-    The harmonics go to `space` where they have room in it.
+    The harmonics are written to `space` where it is large enough.
     """
     lmax, vec = tiles.where[len(tiles.where) - 1, 0], edges[2]
     size = (lmax + 1) ** 2 * vec.shape[1]

@@ -1,6 +1,6 @@
-"""DeepDFT's densities on processors: all layers on a block of points, with everything between them in the cache.
+"""Compiled kernels of DeepDFT: all layers for one block of points, whose states stay in the cache.
 
-What an atom sends is multiplied by functions of the distance, which are tabulated: an edge costs a handful of
+A message is what an atom sends times functions of the distance. These are tabulated, so that an edge costs a few
 multiplications for each channel and layer. The rest are matrix products on the block.
 """
 
@@ -24,17 +24,17 @@ from ecd_models.kernels.radial import RadialTable, tabulate
 from ecd_models.kernels.simd import add, broadcast, fma, load, mul, splat, sqrt, store, sub
 from ecd_models.networks.deepdft.model import SHORTEST, DeepDFT, radial_functions
 
-POINTS = 128  # in a block: their states and what passes between layers fit the cache of one core
-INEXACT = 1e-5  # tables of functions with larger errors are not used
+POINTS = 128  # in a block, whose states and intermediate results fit the cache of one core
+INEXACT = 1e-5  # largest error of a table that is used, of the largest value of a function
 
 
 class Layers(NamedTuple):
-    """The probe model of k layers with h channels, in flat arrays; b: biases.
+    """The weights of the probe model of k layers with h channels, in flat arrays; names in _b are biases.
 
-    table [k, h / 16, intervals, 6, 3, 16], `scale` intervals per Å: what messages are multiplied by;
+    table [k, h / 16, intervals, 6, 3, 16], `scale` intervals per Å: the functions that messages are multiplied by;
     sent [k, h / 16, atoms, 5, 16]; gate [k, h, 2h], gates [k, 2h, 2h]: scalar messages to gates;
-    mixed [k, h, 2h]: vectors to Uv and Vv; combined [k, 2h, h], changes [k, h, 3h]: scalars and lengths to what changes
-    the states; readout [h, h], last [outputs, h].
+    mixed [k, h, 2h]: vectors to Uv and Vv; combined [k, 2h, h], changes [k, h, 3h]: scalars and lengths to the changes
+    of the states; readout [h, h], last [outputs, h].
     """
 
     depth: int
@@ -58,7 +58,7 @@ class Layers(NamedTuple):
 
 
 class Space(NamedTuple):
-    """What one block of p points needs.
+    """The working memory for a block of p points.
 
     state, message [4, p, h]: scalars and vectors; mixed [3, p, 2h]: Uv and Vv; product [p, h]: Uv.Vv;
     paired [p, 2h]: scalars and |Vv|; hidden [p, 2h]; change [p, 3h]; tile [p, 4, 16]: the messages of some channels.
@@ -75,12 +75,15 @@ class Space(NamedTuple):
 
     @classmethod
     def of(cls, h: int) -> Space:
-        """Zeros."""
+        """Memory for h channels, filled with zeros."""
         return cls(*(aligned(size * POINTS) for size in (4 * h, 4 * h, 6 * h, h, 2 * h, 2 * h, 3 * h, 4 * 16)))
 
 
 def decoder(network: DeepDFT, sent: list[Tensor], crystal: Crystal) -> Decoder | None:
-    """The outputs at fractional points; None where the radial functions are too steep for a table."""
+    """A function from fractional points to outputs; None where the radial functions are too steep for a table.
+
+    sent: what `encode` of the network returned for the atoms of the crystal.
+    """
     table = filters(network)
     if table.error > INEXACT:
         return None
@@ -94,7 +97,7 @@ def decoder(network: DeepDFT, sent: list[Tensor], crystal: Crystal) -> Decoder |
 
 
 def filters(network: DeepDFT) -> RadialTable:
-    """What the messages of all layers are multiplied by, as functions of the distance."""
+    """The table of the functions of the distance that messages are multiplied by, for all layers."""
     config = network.config
     with torch.no_grad():
         rows = torch.cat([layer.filters().double() for layer in network.probe_model.message_layers], dim=1)
@@ -107,7 +110,7 @@ def filters(network: DeepDFT) -> RadialTable:
 
 
 def packed(network: DeepDFT, table: RadialTable, sent: list[Tensor]) -> Layers:
-    """The probe model and what the atoms send to it."""
+    """The weights of the probe model and what the atoms send to it."""
     probe, count = network.probe_model, network.config.num_interactions
     channels = Channels.of(network.config.hidden_state_size)
     updates: list[Any] = list(probe.scalar_vector_update)
@@ -139,26 +142,26 @@ def _decode(points: Any, where: Any, layers: Any, space: Any, outputs: Any) -> N
         space.state[:] = 0
         for k in range(layers.depth):
             _receive(edges, table[k], sent[k], space, rows, h)
-            _take_up(space, layers, k, rows, h)
+            _mix_messages(space, layers, k, rows, h)
             _update(space, layers, k, rows, h)
         _read_out(space, layers, rows, h, outputs[first : first + POINTS])
 
 
 @njit(nogil=True)
 def _receive(edges: Any, table: Any, sent: Any, x: Any, rows: int, h: int) -> None:
-    """Set the messages [4, rows, h] to the sums over all edges, 16 channels after the other."""
-    near, said = 0, 0
+    """Set the messages [4, rows, h] to sums over all edges, 16 channels at a time."""
+    table_at, sent_at = 0, 0
     for column in range(0, h, 16):
         x.tile[: rows * 64] = 0
-        _add_messages(edges, table, near, sent, said, x.tile)
+        _add_messages(edges, table, table_at, sent, sent_at, x.tile)
         for part in range(4):
             for row in range(rows):
                 store(x.message, (part * rows + row) * h + column, load(x.tile, row * 64 + part * 16, 16))
-        near, said = near + len(table) * 16 // h, said + len(sent) * 16 // h
+        table_at, sent_at = table_at + len(table) * 16 // h, sent_at + len(sent) * 16 // h
 
 
 @njit(nogil=True)
-def _coefficients(table: Any, k: int) -> Any:
+def _load_coefficients(table: Any, k: int) -> Any:
     return (
         load(table, k, 16),
         load(table, k + 48, 16),
@@ -170,22 +173,22 @@ def _coefficients(table: Any, k: int) -> Any:
 
 
 @njit(nogil=True)
-def _value(c: Any, t: Any) -> Any:
+def _evaluate(c: Any, t: Any) -> Any:
     return quintic(c[0], c[1], c[2], c[3], c[4], c[5], t)
 
 
 @njit(nogil=True)
-def _add_messages(edges: Any, table: Any, near: int, sent: Any, said: int, sums: Any) -> None:
-    """Add the messages of all edges to the sums [rows, 4, 16]; near, said: where the channels' numbers begin."""
+def _add_messages(edges: Any, table: Any, table_at: int, sent: Any, sent_at: int, sums: Any) -> None:
+    """Add the messages of all edges to the sums [rows, 4, 16]; table_at, sent_at: first numbers of these channels."""
     point, sender, vec, used, begins, ts = edges
     dx, dy, dz = vec[0], vec[1], vec[2]
     for run in range(len(used)):
-        k = near + used[run] * 288
-        a, b, c = _coefficients(table, k), _coefficients(table, k + 16), _coefficients(table, k + 32)
+        k = table_at + used[run] * 288
+        a, b, c = _load_coefficients(table, k), _load_coefficients(table, k + 16), _load_coefficients(table, k + 32)
         for e in range(begins[run], begins[run + 1]):
-            j, i, t = said + sender[e] * 80, point[e] * 64, broadcast(ts, e, 16)
-            vector, scalar = _value(a, t), _value(c, t)
-            along = mul(_value(b, t), load(sent, j + 64, 16))
+            j, i, t = sent_at + sender[e] * 80, point[e] * 64, broadcast(ts, e, 16)
+            vector, scalar = _evaluate(a, t), _evaluate(c, t)
+            along = mul(_evaluate(b, t), load(sent, j + 64, 16))
             store(sums, i, fma(load(sent, j, 16), scalar, load(sums, i, 16)))
             x = fma(along, broadcast(dx, e, 16), load(sums, i + 16, 16))
             y = fma(along, broadcast(dy, e, 16), load(sums, i + 32, 16))
@@ -203,8 +206,8 @@ def _silu(x: Any, count: int) -> None:
 
 
 @njit(nogil=True)
-def _take_up(x: Any, w: Any, layer: int, rows: int, h: int) -> None:
-    """Gates mix the states with the messages."""
+def _mix_messages(x: Any, w: Any, layer: int, rows: int, h: int) -> None:
+    """Mix the states with the messages by gates."""
     affine(x.message, w.gate, w.gate_b, layer, x.hidden, rows, h, 2 * h)
     _silu(x.hidden, rows * 2 * h)
     affine(x.hidden, w.gates, w.gates_b, layer, x.change, rows, 2 * h, 2 * h)
@@ -223,7 +226,7 @@ def _take_up(x: Any, w: Any, layer: int, rows: int, h: int) -> None:
 
 @njit(nogil=True)
 def _update(x: Any, w: Any, layer: int, rows: int, h: int) -> None:
-    """Scalars and vectors of a point act on each other."""
+    """Update the states of each point from its own scalars and vectors."""
     plane, scalars_only = rows * h, layer == w.depth - 1
     x.mixed[: 6 * plane] = 0
     add_product(x.state, plane, h, w.mixed, layer * 2 * h * h, 2 * h, x.mixed, 0, 2 * h, 3 * rows, h, 2 * h)
@@ -245,7 +248,7 @@ def _update(x: Any, w: Any, layer: int, rows: int, h: int) -> None:
 
 @njit(nogil=True)
 def _contract(x: Any, rows: int, h: int) -> None:
-    """The products Uv.Vv; the scalars and the lengths |Vv| side by side."""
+    """Set the products Uv.Vv, and the scalars and lengths |Vv| next to each other."""
     for row in range(rows):
         for c in range(0, h, 16):
             dot = square = splat(np.float32(0), 16)

@@ -1,8 +1,8 @@
-"""invDeepDFT's densities on processors: all layers on a block of points, with everything between them in the cache.
+"""Compiled kernels of invDeepDFT: all layers for one block of points, whose states stay in the cache.
 
-A message is a function of its sender and its receiver times a filter of their distance. Filters are tabulated; the
-function is evaluated once for each pair of an atom and a point, however many images of the atom the point sees, in
-matrix products on some hundred pairs.
+A message is a function of its sender and its receiver times a filter of their distance. Filters are tabulated. The
+function is evaluated once for each pair of an atom and a point, for all images of the atom together, in matrix products
+on some hundred pairs.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from ecd_models.kernels.simd import add, broadcast, fma, load, mul, splat, store
 from ecd_models.kernels.softplus_vector import shifted_softplus
 from ecd_models.networks.invdeepdft.model import InvDeepDFT, Sent, radial_functions
 
-POINTS = 128  # in a block: what passes between layers fits the cache of one core
-PAIRS = 256  # of an atom and a point, that go through a matrix product together
-INEXACT = 1e-5  # tables of functions with larger errors are not used
+POINTS = 128  # in a block, whose intermediate results fit the cache of one core
+PAIRS = 256  # of an atom and a point in one matrix product
+INEXACT = 1e-5  # largest error of a table that is used, of the largest value of a function
 
 
 class Layers(NamedTuple):
-    """The probe model of k layers with h channels, in flat arrays; b: biases.
+    """The weights of the probe model of k layers with h channels, in flat arrays; names in _b are biases.
 
     table [k, h / 16, intervals, 6, 16], `scale` intervals per Å: filters; said [atoms, h]: messages of the first layer
     without their filters; sent [k, atoms, 2h], heard [k, h, 2h], speech [k, 2h, h]: the parts of these messages later;
@@ -65,7 +65,7 @@ class Layers(NamedTuple):
 
 
 class Space(NamedTuple):
-    """What one block of p points with q pairs at a time needs.
+    """The working memory for a block of p points, with q pairs at a time.
 
     state, sums, hidden, new [p, h]; heard [p, 2h]; spoken [q, 2h]; messages [q, h].
     """
@@ -80,13 +80,16 @@ class Space(NamedTuple):
 
     @classmethod
     def of(cls, h: int) -> Space:
-        """Zeros."""
+        """Memory for h channels, filled with zeros."""
         sizes = (POINTS, POINTS, POINTS, POINTS, 2 * POINTS, 2 * PAIRS, PAIRS)
         return cls(*(aligned(size * h) for size in sizes))
 
 
 def decoder(network: InvDeepDFT, sent: list[Sent], crystal: Crystal) -> Decoder | None:
-    """The outputs at fractional points; None where the filters are too steep for a table."""
+    """A function from fractional points to outputs; None where the filters are too steep for a table.
+
+    sent: what `encode` of the network returned for the atoms of the crystal.
+    """
     table = _filters(network)
     if table.error > INEXACT:
         return None
@@ -100,7 +103,7 @@ def decoder(network: InvDeepDFT, sent: list[Sent], crystal: Crystal) -> Decoder 
 
 
 def _filters(network: InvDeepDFT) -> RadialTable:
-    """The filters of all layers."""
+    """The table of the filters of all layers."""
     perceptrons = [copy.deepcopy(message.msg_function_edge).double() for message in network.probe_model.messages]
 
     @torch.no_grad()
@@ -113,7 +116,7 @@ def _filters(network: InvDeepDFT) -> RadialTable:
 
 @torch.no_grad()
 def _packed(network: InvDeepDFT, table: RadialTable, sent: list[Sent]) -> Layers:
-    """The probe model and what the atoms send to it."""
+    """The weights of the probe model and what the atoms send to it."""
     probe, config = network.probe_model, network.config
     width, channels = config.hidden_state_size, Channels.of(config.hidden_state_size)
     nodes: list[Any] = [message.msg_function_node for message in probe.messages]
@@ -167,29 +170,29 @@ def _decode(points: Any, where: Any, layers: Any, space: Any, outputs: Any) -> N
 
 @njit(nogil=True)
 def _pairs(edges: Any, points: int) -> Any:
-    """Which pair each edge is of [e]; the points and the atoms of the pairs [q], and their number q.
+    """The pair of each edge [e]; the points [q] and the atoms [q] of the pairs, and their number q.
 
-    The edges are ordered by their atoms.
+    The edges must be ordered by their atoms.
     """
     point, sender = edges[0], edges[1]
     pair, points_of, atoms_of = np.empty_like(point), np.empty_like(point), np.empty_like(point)
-    known, count, atom = np.empty(points, np.int32), 0, -1
+    pair_of, count, atom = np.empty(points, np.int32), 0, -1
     for e in range(len(point)):
         if sender[e] != atom:
             atom = sender[e]
-            known[:] = -1
+            pair_of[:] = -1
         p = point[e]
-        if known[p] < 0:
-            known[p] = count
+        if pair_of[p] < 0:
+            pair_of[p] = count
             points_of[count], atoms_of[count] = p, atom
             count += 1
-        pair[e] = known[p]
+        pair[e] = pair_of[p]
     return pair, (points_of, atoms_of, count)
 
 
 @njit(nogil=True)
 def _filter(edges: Any, table: Any, filters: Any, h: int) -> None:
-    """Set the filters [h / 16, pairs, 16] to sums over the edges of each pair."""
+    """Set the filters [h / 16, pairs, 16] to the sums over the edges of each pair."""
     pair, _, _, used, begins, ts = edges
     filters[:] = 0
     for tile in range(h // 16):
@@ -206,7 +209,7 @@ def _filter(edges: Any, table: Any, filters: Any, h: int) -> None:
 
 @njit(nogil=True)
 def _receive_first(pairs: Any, filters: Any, w: Any, x: Any, h: int) -> None:
-    """Add the messages of the first layer, where an atom says the same to all points."""
+    """Add the messages of the first layer, in which an atom sends the same to all points."""
     points, atoms, count = pairs
     for q in range(count):
         p, a = points[q] * h, atoms[q] * h
@@ -217,7 +220,7 @@ def _receive_first(pairs: Any, filters: Any, w: Any, x: Any, h: int) -> None:
 
 @njit(nogil=True)
 def _receive(pairs: Any, filters: Any, sent: Any, w: Any, layer: int, x: Any, rows: int, h: int) -> None:
-    """Add the messages of a layer."""
+    """Add the messages of a layer after the first."""
     points, atoms, count = pairs
     x.heard[:] = 0
     add_product(x.state, 0, h, w.heard, layer * 2 * h * h, 2 * h, x.heard, 0, 2 * h, rows, h, 2 * h)
@@ -245,7 +248,7 @@ def _softplus(x: Any, count: int) -> None:
 
 @njit(nogil=True)
 def _change(w: Any, layer: int, x: Any, rows: int, h: int) -> None:
-    """New states from the sums and, gated, from the old states, which are zero in the first layer."""
+    """Set the states from the sums and, by gates, from the old states, which are zero in the first layer."""
     affine(x.sums, w.change, w.change_b, layer, x.hidden, rows, h, h)
     _softplus(x.hidden, rows * h)
     affine(x.hidden, w.changes, w.changes_b, layer, x.new, rows, h, h)
