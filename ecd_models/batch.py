@@ -52,6 +52,10 @@ class ProbeBatch:
     def n_probes(self) -> int:
         return self.probe_crystal.shape[0]
 
+    def weigh(self, values: Tensor) -> Tensor:
+        """The values at the probes, each of which counts."""
+        return values
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ProbeBatch:
         """The same batch on `device`, its vectors and densities as `dtype`."""
         moved: dict[str, Any] = {name: getattr(self, name).to(device=device) for name in _INDICES}
@@ -59,6 +63,11 @@ class ProbeBatch:
             value = getattr(self, name)
             moved[name] = None if value is None else value.to(device=device, dtype=dtype)
         return replace(self, **moved)
+
+    def pin_memory(self) -> ProbeBatch:
+        """The same batch in pinned memory; torch's DataLoader asks for it."""
+        names = [name for name in (*_FLOATS, *_INDICES) if getattr(self, name) is not None]
+        return replace(self, **{name: getattr(self, name).pin_memory() for name in names})
 
 
 def make_item(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
+from ecd_models.device_batch import DeviceBatch
 
 
 def require_outputs(outputs: int) -> None:
@@ -60,6 +61,13 @@ def probe_blocks(batch: ProbeBatch, rows: int) -> Iterator[Block]:
     return blocks(batch.probe_src, batch.probe_dst, batch.probe_vec, batch.probe_crystal, rows)
 
 
+def element_vectors(embeddings: nn.Embedding, batch: ProbeBatch | DeviceBatch) -> Tensor:
+    """The vector of each atom's element [n, h]."""
+    if not isinstance(batch, DeviceBatch):
+        return embeddings(batch.numbers)
+    return batch.elements.spread(embeddings.weight)
+
+
 class AtomsThenProbes(nn.Module):
     """A network of two parts: encode the atoms of a batch once, decode any number of probes.
 
@@ -78,14 +86,14 @@ class AtomsThenProbes(nn.Module):
         """The neighbour cutoff in Å for atoms and probes."""
         return float(self.config.cutoff)
 
-    def encode(self, batch: ProbeBatch) -> Any:
+    def encode(self, batch: ProbeBatch | DeviceBatch) -> Any:
         """What the atoms send to any probe, layer by layer."""
         return self.probe_model.sent(self.atom_model(batch))
 
-    def decode(self, sent: Any, batch: ProbeBatch) -> Tensor:
+    def decode(self, sent: Any, batch: ProbeBatch | DeviceBatch) -> Tensor:
         """Densities in e/Å^3 at the probes of a batch [p] whose atoms are those that were encoded, see the class."""
         return self.probe_model(sent, batch)
 
-    def forward(self, batch: ProbeBatch) -> Tensor:
+    def forward(self, batch: ProbeBatch | DeviceBatch) -> Tensor:
         """Densities in e/Å^3 at the probes of a batch [p], or with magnetizations [p, 2]."""
         return self.decode(self.encode(batch), batch)

@@ -16,7 +16,7 @@ from ecd_data.errors import UsageError
 CHOICES = {
     "loss": ("l1", "mse"),
     "schedule": ("exponential", "cosine", "plateau", "constant"),
-    "precision": ("float32", "bfloat16", "float16"),
+    "precision": ("float32", "tf32", "bfloat16", "float16"),
 }
 POSITIVE = ("steps", "batch_size", "accumulate", "probes", "validate_every", "validation_crystals", "validation_probes")
 NOT_NEGATIVE: tuple[str, ...] = ("seed", "workers", "threads", "cache_mb", "max_edges", "pool", "save_every")
@@ -53,13 +53,14 @@ class TrainConfig:
     they have. loss: l1 or mse. lr after warmup_steps: exponential, lr * lr_decay^(step / lr_decay_steps); cosine, to 0
     at the last step; plateau, * lr_decay after lr_patience validations without a better one; constant. clip_norm: bound
     on the gradient's norm; ema: decay of an average of the weights, which is what is judged and kept; 0 for neither.
-    precision: of products under autocast, where the device has it.
+    precision: of matrix products, where the device has it: float32, tf32, or bfloat16 and float16 under autocast.
 
     Judging. The best checkpoint by eps_mae on validation_probes points of up to validation_crystals crystals every
     validate_every steps; patience: validations without a better one that end the run, 0 for none.
 
-    Machine. workers: processes that draw samples; threads: of torch, 0 for its own choice; cache_mb bounds the decoded
-    densities that are kept; save_every: steps between saves, with those at validations; tensorboard: a log for it, too.
+    Machine. cuda_graphs: record what a GPU does in a step and repeat it with one launch; workers: processes that draw
+    samples; threads: of torch, 0 for its own choice; cache_mb bounds the decoded densities that are kept; save_every:
+    steps between saves, with those at validations; tensorboard: a log for it, too.
     """
 
     out: str
@@ -103,6 +104,7 @@ class TrainConfig:
     tensorboard: bool = False
     seed: int = 42
     device: str = "cpu"
+    cuda_graphs: bool = True
     workers: int = 0
     threads: int = 0
     cache_mb: int = 2048

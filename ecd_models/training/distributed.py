@@ -18,11 +18,15 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a run: `count` of them, of which this is number `rank`, computing on `device`."""
+    """The processes of a run: `count` of them, of which this is number `rank`, computing on `device`.
+
+    joined: whether sums go through torch.distributed, as they do for the one process that torchrun starts, too.
+    """
 
     rank: int = 0
     count: int = 1
     device: str = "cpu"
+    joined: bool = False
 
     @property
     def first(self) -> bool:
@@ -35,13 +39,13 @@ class Processes:
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all processes."""
-        if self.count > 1:
+        if self.joined:
             distributed.all_reduce(values)
         return values
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Give every process the summed gradients, in one message."""
-        if self.count == 1:
+        if not self.joined:
             return
         trained = list(parameters)
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained])
@@ -62,18 +66,18 @@ def is_first() -> bool:
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
     """The processes that torchrun started, or this one alone; several CUDA processes take a device each."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    device = f"cuda:{local}" if device == "cuda" and count > 1 else device
+    joins = int(os.environ.get("WORLD_SIZE", "1")) > 1 or "TORCHELASTIC_RUN_ID" in os.environ  # torchrun says so
+    device = f"cuda:{local}" if device == "cuda" and joins else device
     _check_device(device)
-    if count == 1:
+    if not joins:
         yield Processes(device=device)
         return
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size(), device)
+        yield Processes(distributed.get_rank(), distributed.get_world_size(), device, joined=True)
     finally:
         distributed.destroy_process_group()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from ecd_data.errors import EcdError
 from ecd_data.release.data_origin import Origin
 from ecd_data.work.interrupts import stop_between_steps
 from ecd_models.batch import ProbeBatch, passes
+from ecd_models.device_batch import BatchBuffer, pack, pack_passes
 from ecd_models.model import DensityModel
 from ecd_models.task_data import TaskData, training_data
 from ecd_models.training.config import TrainConfig
@@ -24,6 +26,7 @@ from ecd_models.training.probe_batches import EpochBatches, ProbeDataset, pool_f
 from ecd_models.training.probe_stream import ExtractDataset
 from ecd_models.training.run_folder import Run
 from ecd_models.training.start_run import begun
+from ecd_models.training.train_step import Step
 
 
 @dataclass(frozen=True)
@@ -84,21 +87,25 @@ def _train(
     learner = begun(config, data, run, processes)
     validation = _validation_batches(config, data, learner.model, processes)
     crystals = config.accumulate * config.batch_size * processes.count
+    pending: deque[Step] = deque()  # steps that a GPU may still be at
     for batches in _steps(config, data, learner.model, run, processes, crystals):
         lr = learning_rate(config, run.step, run.reductions)
-        sums = learner.step(batches, lr, stopped())
-        if sums.loss - sums.loss != 0:
-            raise EcdError(f"{config.out}: the loss is {sums.loss} at step {run.step}: lower lr and run again")
-        run.count(sums, crystals)
-        if run.step % config.validate_every == 0 or run.step == config.steps:
+        pending.append(learner.step(batches, lr, stopped()))
+        run.advance(crystals)
+        judged = run.step % config.validate_every == 0 or run.step == config.steps
+        saved = judged or bool(config.save_every and run.step % config.save_every == 0)
+        stop = _read(pending, run, 0 if saved else learner.ahead)
+        if stop:
+            _read(pending, run, 0)
+        if judged:
             run.validated(lr, validation_error(learner.judged, validation, processes), learner.judged)
             run.save(learner)
-        elif sums.stopped or (config.save_every and run.step % config.save_every == 0):
+        elif saved or stop:
             run.save(learner)
         if report is not None and processes.first:
             errors = run.loss, run.train_error, run.validation_error, run.best_error
             report(Progress(run.step, config.steps, *errors, crystals, crystals * config.probes))
-        if sums.stopped:
+        if stop:
             raise KeyboardInterrupt
         if run.finished:
             break
@@ -110,9 +117,22 @@ def _train(
     return TrainResult(run.best_model(), best_error, run.best, run.log, data.origin)
 
 
+def _read(pending: deque[Step], run: Run, left: int) -> bool:
+    """Take the sums of all steps but the last `left` into the run; whether a process was asked to end."""
+    stopped = False
+    while len(pending) > left:
+        sums = pending.popleft().read()
+        if sums.loss - sums.loss != 0:
+            step = run.step - len(pending) - 1
+            raise EcdError(f"{run.config.out}: the loss is {sums.loss} at step {step}: lower lr and run again")
+        run.count(sums)
+        stopped |= sums.stopped
+    return stopped
+
+
 def _steps(
     config: TrainConfig, data: TaskData, model: DensityModel, run: Run, processes: Processes, crystals: int
-) -> Iterator[list[ProbeBatch]]:
+) -> Iterator[list[ProbeBatch | BatchBuffer]]:
     """What this process's share of each remaining step passes through the network."""
     ids = subset(data.ids("train"), config.fraction, config.seed)
     if run.finished or not ids:
@@ -120,11 +140,21 @@ def _steps(
     samples = _samples(config, data, model, config.probes, config.seed, config.pool)
     draws = EpochBatches(ids, crystals, config.seed, run.drawn, config.steps - run.step, processes.share)
     cut = partial(passes, crystals=config.batch_size, max_edges=config.max_edges)
-    return iter(DataLoader(samples, batch_sampler=draws, collate_fn=cut, num_workers=config.workers))
+    made = partial(pack_passes, cut, _arrangement(model, processes))
+    pinned = torch.device(processes.device).type == "cuda"
+    loader = DataLoader(samples, batch_sampler=draws, collate_fn=made, num_workers=config.workers, pin_memory=pinned)
+    return iter(loader)
+
+
+def _arrangement(model: DensityModel, processes: Processes) -> str | None:
+    """How the network wants batches arranged, None where it computes in blocks that suit a processor."""
+    return getattr(model.network, "arrangement", None) if torch.device(processes.device).type == "cuda" else None
 
 
 @torch.no_grad()
-def validation_error(model: DensityModel, batches: list[ProbeBatch], processes: Processes | None = None) -> float:
+def validation_error(
+    model: DensityModel, batches: Sequence[ProbeBatch | BatchBuffer], processes: Processes | None = None
+) -> float:
     """Mean over crystals of sum|rho - prediction| / sum|rho| at their probes, a fraction; a crystal a batch.
 
     Errors of the magnetization, where there is one, count like those of the density.
@@ -132,14 +162,16 @@ def validation_error(model: DensityModel, batches: list[ProbeBatch], processes: 
     processes = processes or Processes()
     was_training = model.training
     model.eval()
-    sums = torch.zeros(2, dtype=torch.float64)
-    for batch in batches:
+    sums = torch.zeros(2, dtype=torch.float64, device=processes.device)
+    for each in batches:
+        batch = each.unpack() if isinstance(each, BatchBuffer) else each
         assert batch.target is not None
         density = batch.target if batch.target.ndim == 1 else batch.target[:, 0]
-        error = (model(batch) - batch.target).abs().sum() / density.abs().sum()
-        sums += torch.tensor([error.item(), 1.0], dtype=torch.float64)
+        error = (batch.weigh(model(batch) - batch.target)).abs().sum() / density.abs().sum()
+        sums[0] += error
+    sums[1] = len(batches)
     model.train(was_training)
-    total, count = processes.sum(sums.to(processes.device)).tolist()
+    total, count = processes.sum(sums).tolist()
     return total / count
 
 
@@ -167,8 +199,10 @@ def _samples(
 
 def _validation_batches(
     config: TrainConfig, data: TaskData, model: DensityModel, processes: Processes
-) -> list[ProbeBatch]:
+) -> list[ProbeBatch | BatchBuffer]:
     """The same probes of the first validation crystals for the whole run, drawn with a seed of their own."""
     samples = _samples(config, data, model, config.validation_probes, config.seed + 1, pool=0)
     ids = data.ids("validation")[: config.validation_crystals]
-    return [samples[0, id].to(device=processes.device) for id in processes.share(ids)]
+    device, kind = processes.device, _arrangement(model, processes)
+    items = (samples[0, id] for id in processes.share(ids))
+    return [(item if kind is None else pack(item, kind)).to(device=device) for item in items]

@@ -21,6 +21,7 @@ FREE: tuple[str, ...] = (
     "steps",
     "out",
     "device",
+    "cuda_graphs",
     "workers",
     "threads",
     "cache_mb",
@@ -100,9 +101,12 @@ class Run:
         """Whether all steps are made or early stopping ended the run."""
         return self.step >= self.config.steps or 0 < self.config.patience <= self.stale
 
-    def count(self, sums: StepSums, crystals: int) -> None:
-        """Take in a step."""
+    def advance(self, crystals: int) -> None:
+        """Count a step of so many crystals, whose sums `count` takes in once they are known."""
         self.step, self.drawn = self.step + 1, self.drawn + crystals
+
+    def count(self, sums: StepSums) -> None:
+        """Take in the sums of a step."""
         self._loss, self._error = self._loss + sums.loss, self._error + sums.error
         self._density, self._count = self._density + sums.density, self._count + 1
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -11,11 +12,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
+from ecd_models.device_batch import BatchBuffer, DeviceBatch
 from ecd_models.model import DensityModel
 from ecd_models.training.config import TrainConfig
+from ecd_models.training.cuda_graphs import CudaGraphs
 from ecd_models.training.distributed import Processes
 
 OPTIMIZER, AVERAGE, SCALER = "optimizer.", "average.", "scaler."
+TF32 = "tf32"  # products of float32 numbers cut to 11 bits, on the tensor cores
+AHEAD = 2  # steps that a GPU may be behind: enough that it never waits
 
 
 class StepSums(NamedTuple):
@@ -25,6 +30,24 @@ class StepSums(NamedTuple):
     error: float
     density: float
     stopped: bool
+
+
+class Step:
+    """A step that a device may still be at; `read` waits for it and gives its sums."""
+
+    def __init__(self, sums: Tensor) -> None:
+        self._sums, self._done = sums, None
+        if sums.is_cuda:
+            self._sums = torch.empty(sums.shape, dtype=sums.dtype, pin_memory=True).copy_(sums, non_blocking=True)
+            self._done = torch.cuda.Event()
+            self._done.record()
+
+    def read(self) -> StepSums:
+        """The sums of the step."""
+        if self._done is not None:
+            self._done.synchronize()
+        loss, error, density, stopped = self._sums.tolist()
+        return StepSums(loss, error, density, stopped > 0)
 
 
 class Learner:
@@ -37,11 +60,13 @@ class Learner:
             self.optimizer = torch.optim.AdamW(
                 model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
             )
-        self.average = AveragedModel(model, multi_avg_fn=_ramped(config.ema)) if config.ema else None
+        self.average = WeightAverage(model, config.ema) if config.ema else None
         self.kind = torch.device(processes.device).type
-        self.dtype = getattr(torch, config.precision)
-        if self.dtype != torch.float32:
-            require_autocast(self.kind, self.dtype)
+        self.dtype = torch.float32 if config.precision == TF32 else getattr(torch, config.precision)
+        require_precision(self.kind, config.precision)
+        self.graphs: CudaGraphs | None = None
+        if self.kind == "cuda" and config.cuda_graphs:
+            self.graphs = CudaGraphs(self.work, model.parameters())
         self.scaler = torch.amp.GradScaler(self.kind, enabled=self.dtype == torch.float16)
 
     @property
@@ -49,41 +74,69 @@ class Learner:
         """The model that is validated and kept as the best: the average where there is one."""
         return self.model if self.average is None else cast(DensityModel, self.average.module)
 
-    def step(self, passes: Sequence[ProbeBatch], lr: float, stop: bool = False) -> StepSums:
+    @property
+    def ahead(self) -> int:
+        """How many steps may be given to the device before the sums of an earlier one are read."""
+        return AHEAD if self.kind == "cuda" else 0
+
+    def step(self, passes: Sequence[ProbeBatch | BatchBuffer], lr: float, stop: bool = False) -> Step:
         """Change the weights by the gradient of the mean loss over all passes of all processes.
 
-        The weights stay as they are where the loss is not finite. `stop` of any process is told to all.
+        The weights stay as they are where the loss is not finite. `stop` of any process is told to all. On a GPU
+        nothing here waits for the device.
         """
         self.optimizer.zero_grad()
-        probes = self.config.accumulate * self.config.batch_size * self.config.probes * self.processes.count
-        sums = torch.zeros(4, dtype=torch.float64, device=self.processes.device)
-        sums[3] = stop
+        device = self.processes.device
+        sums = torch.zeros(3, dtype=torch.float64, device=device)
         for batch in passes:
-            batch = batch.to(device=self.processes.device)
-            assert batch.target is not None
-            difference = self._output(batch) - batch.target
+            if isinstance(batch, BatchBuffer) and self.graphs is not None:
+                sums += self.graphs(batch, device, len(passes) == 1)
+            else:
+                moved = batch.to(device=device)
+                sums += self.work(moved.unpack() if isinstance(moved, BatchBuffer) else moved)
+        self.processes.sum_gradients(self.model.parameters())
+        flag = torch.full((1,), float(stop), dtype=torch.float64, device=device)
+        sums = self.processes.sum(torch.cat([sums, flag]))
+        self._apply(lr, sums[0])
+        return Step(sums)
+
+    def work(self, batch: ProbeBatch | DeviceBatch) -> Tensor:
+        """Leave the gradients of a pass in the parameters; its share of the sums: loss, |error|, |density| [3]."""
+        assert batch.target is not None
+        probes = self.config.accumulate * self.config.batch_size * self.config.probes * self.processes.count
+        with self._products():
+            difference = batch.weigh(self._output(batch) - batch.target)
             loss = (difference.abs() if self.config.loss == "l1" else difference**2).sum() / probes
             self.scaler.scale(loss).backward()
-            density = batch.target if batch.target.ndim == 1 else batch.target[:, 0]
-            sums[:3] += torch.stack([loss.detach(), difference.detach().abs().sum(), density.abs().sum()])
-        self.processes.sum_gradients(self.model.parameters())
-        loss, error, density, stopped = self.processes.sum(sums).tolist()
-        if loss - loss == 0:
-            self._apply(lr)
-        return StepSums(loss, error, density, stopped > 0)
+        density = batch.target if batch.target.ndim == 1 else batch.target[:, 0]
+        return torch.stack([loss.detach(), difference.detach().abs().sum(), density.abs().sum()])
 
-    def _output(self, batch: ProbeBatch) -> Tensor:
+    def _output(self, batch: ProbeBatch | DeviceBatch) -> Tensor:
         if self.dtype == torch.float32:
             return self.model(batch)
         with torch.autocast(self.kind, self.dtype):
             return self.model(batch).float()
 
-    def _apply(self, lr: float) -> None:
+    @contextmanager
+    def _products(self) -> Iterator[None]:
+        """Where matrix products are of the precision that was asked for."""
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high" if self.config.precision == TF32 else before)
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    def _apply(self, lr: float, loss: Tensor) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        if self.kind != "cuda" and not loss.isfinite():
+            return
         if self.config.clip_norm:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        if self.kind == "cuda" and not self.scaler.is_enabled():  # told on the device, which nothing waits for
+            self.optimizer.found_inf = (~loss.isfinite()).float()  # type: ignore[attr-defined]
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
@@ -123,14 +176,40 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _ramped(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
+class WeightAverage(AveragedModel):
     """An exponential average whose decay grows with the steps, so that it forgets the first weights."""
 
-    def update(averages: Any, current: Any, count: Tensor | int) -> None:
-        n = int(count)
-        torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + n) / (10 + n)))
+    def __init__(self, model: DensityModel, decay: float) -> None:
+        super().__init__(model)
+        self._decay, self._count = decay, 0  # the count is known without asking the device for it
 
-    return update
+    @torch.no_grad()
+    def update_parameters(self, model: torch.nn.Module) -> None:
+        """Take in the weights after a step."""
+        averages: list[Tensor] = list(self.module.parameters())
+        current: list[Tensor] = list(model.parameters())
+        n = self._count
+        if n:
+            torch._foreach_lerp_(averages, current, 1 - min(self._decay, (1 + n) / (10 + n)))
+        else:
+            torch._foreach_copy_(averages, current)
+        self.n_averaged += 1
+        self._count += 1
+
+    def load_state_dict(self, *args: Any, **options: Any) -> Any:
+        """Take on a state."""
+        found = super().load_state_dict(*args, **options)
+        self._count = int(self.n_averaged)
+        return found
+
+
+def require_precision(kind: str, precision: str) -> None:
+    """Raise UsageError where the device has no fast products of this precision."""
+    if precision == TF32:
+        if kind != "cuda" or torch.cuda.get_device_capability() < (8, 0):
+            raise UsageError(f"precision = 'tf32' is not there on this {kind}: take float32")
+    elif precision != "float32":
+        require_autocast(kind, getattr(torch, precision))
 
 
 def require_autocast(kind: str, dtype: torch.dtype) -> None:

@@ -1,4 +1,4 @@
-"""Building blocks of ChargE3Net: radial basis, couplings of spherical harmonics, atom convolution, gate.
+"""Building blocks of ChargE3Net: radial basis, edges, atom convolution, gate.
 
 Features are dictionaries from an irrep ("1o": l = 1, odd) to a tensor [n, 2l+1, mul], so that a linear map is one
 matrix product. Weights are drawn from N(0, 1) and scaled where they are used, as in e3nn.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cache
-from typing import NamedTuple
 
 import torch
 from e3nn import o3
 from torch import Tensor, nn
+
+from ecd_models.device_batch import ReceivedEdges, SentBlocks
+from ecd_models.kernels.groups import by_triton
+from ecd_models.networks.charge3net.couplings import Couplings, MessageOrder, paths_between
+from ecd_models.networks.charge3net.linear_maps import PLAIN, LinearMaps, fan_in
 
 Features = dict[str, Tensor]
 
@@ -46,7 +49,16 @@ def gather_sum(messages: Tensor, receivers: Tensor, count: int) -> Tensor:
 
 def harmonics(vec: Tensor, lmax: int) -> Tensor:
     """Spherical harmonics l = 0..lmax of the directions, |Y_l|^2 = 2l+1, Y_l>0 = 0 at zero length [e, (lmax+1)^2]."""
-    return o3.spherical_harmonics(list(range(lmax + 1)), vec, normalize=True, normalization="component")
+    degrees = list(range(lmax + 1))
+    if by_triton(vec) and not vec.requires_grad:
+        from ecd_models.kernels.device_harmonics import LMAX, device_harmonics
+
+        if lmax <= LMAX:
+            return device_harmonics(vec, lmax)
+    if not vec.is_cuda:
+        return o3.spherical_harmonics(degrees, vec, normalize=True, normalization="component")
+    with torch.jit.optimized_execution(False):  # without, kernels are compiled in the middle of a training
+        return o3.spherical_harmonics(degrees, vec, normalize=True, normalization="component")
 
 
 class RadialBasis(nn.Module):
@@ -86,41 +98,21 @@ class RadialWeights(nn.Module):
         self._scale0 = 1 / math.sqrt(num_basis)
         self._scale1 = SILU_SCALE / math.sqrt(HIDDEN * num_neighbors)
 
-    def forward(self, basis: Tensor) -> Tensor:
+    def forward(self, basis: Tensor, maps: LinearMaps = PLAIN) -> Tensor:
         """The weights at each edge [e, width]."""
-        hidden = nn.functional.silu(basis @ (self.layer0 * self._scale0))
-        return hidden @ (self.layer1 * self._scale1)
+        return self.hidden(basis, maps) @ self.last(maps)
 
+    def hidden(self, basis: Tensor, maps: LinearMaps = PLAIN) -> Tensor:
+        """The hidden layer at each edge [e, HIDDEN]."""
+        return nn.functional.silu(basis @ maps.weight(self.layer0, self._scale0))
 
-class Path(NamedTuple):
-    """All couplings of one sender irrep with the harmonics of every allowed l2 to one receiver irrep."""
+    def last(self, maps: LinearMaps = PLAIN) -> Tensor:
+        """The last linear map, scaled [HIDDEN, width]."""
+        return maps.weight(self.layer1, self._scale1)
 
-    sender: str
-    receiver: str
-    mul: int
-    l2s: tuple[int, ...]
-
-
-def coupled_l2(sender: o3.Irrep, receiver: o3.Irrep, lmax: int) -> tuple[int, ...]:
-    """The l2 <= lmax whose harmonics, of parity (-1)^l2, couple sender to receiver."""
-    triangle = range(abs(sender.l - receiver.l), min(sender.l + receiver.l, lmax) + 1)
-    return tuple(l2 for l2 in triangle if sender.p * (-1) ** l2 == receiver.p)
-
-
-def paths_between(senders: o3.Irreps, receivers: o3.Irreps, lmax: int) -> list[Path]:
-    """The paths of a convolution, receiver by receiver."""
-    all_pairs = [Path(str(s), str(r), mul, coupled_l2(s, r, lmax)) for _, r in receivers for mul, s in senders]
-    return [path for path in all_pairs if path.l2s]
-
-
-@cache
-def coupling_matrix(l1: int, l3: int, l2s: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Maps harmonics to the matrices that carry a sender's 2l1+1 components to 2l3+1 [harmonics, l2, 2l3+1, 2l1+1]."""
-    matrix = torch.zeros((max(l2s) + 1) ** 2, len(l2s), 2 * l3 + 1, 2 * l1 + 1, dtype=torch.float64)
-    for k, l2 in enumerate(l2s):
-        w3j = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * math.sqrt(2 * l3 + 1)
-        matrix[l2**2 : (l2 + 1) ** 2, k] = w3j.permute(1, 2, 0)
-    return matrix.to(dtype=dtype, device=device)
+    def factors(self) -> dict[nn.Parameter, float]:
+        """What each weight is multiplied by."""
+        return {self.layer0: self._scale0, self.layer1: self._scale1}
 
 
 class SenderBlocks:
@@ -128,7 +120,8 @@ class SenderBlocks:
 
     Within a block the contraction with the sender's features is one matrix product, which is several times faster
     than one small product an edge. e = size * number of blocks; the edges that only fill up have y = 0.
-    sender [blocks]; receiver [e]; y: harmonics [e, (lmax+1)^2]; basis: radial basis [e, number].
+    sender [blocks]; receiver [e]; y: harmonics [e, (lmax+1)^2]; basis: radial basis [e, number]. In arranged blocks
+    the edges that fill up have harmonics and go to probes that are not there.
     """
 
     def __init__(self, size: int, sender: Tensor, receiver: Tensor, y: Tensor, basis: Tensor):
@@ -150,6 +143,20 @@ class SenderBlocks:
         r = vec.new_zeros(count).index_copy(0, rows, vec.norm(dim=1))
         return cls(size, sender, receiver, y, basis(r))
 
+    @classmethod
+    def of_device_batch(cls, blocks: SentBlocks, basis: RadialBasis, lmax: int) -> SenderBlocks:
+        """Blocks that were cut before."""
+        senders, receivers = blocks.senders, blocks.receivers
+        edges = cls(
+            blocks.size, senders.index, receivers.index, harmonics(blocks.vec, lmax), basis(blocks.vec.norm(dim=1))
+        )
+        edges.of_senders = senders.spread  # type: ignore[method-assign]
+        return edges
+
+    def of_senders(self, values: Tensor) -> Tensor:
+        """The row of each block's sender [blocks, ...]."""
+        return values[self.sender]
+
     def pieces(self) -> Iterator[SenderBlocks]:
         """The same blocks, some after the other, so that what is made of them stays in a processor's cache."""
         step = max(1, PIECE // self.size) if self.y.device.type == "cpu" else max(1, len(self.sender))
@@ -164,21 +171,12 @@ class SenderBlocks:
         return product.view(edges, rows, sent.shape[2])
 
 
-class Couplings:
-    """Per edge, the matrices that carry a sender's components to a receiver's, computed once for all layers."""
+class AtomEdges:
+    """Edges between atoms in the order of their receivers, all at once; y, basis: as those of `SenderBlocks`."""
 
-    def __init__(self, edges: SenderBlocks):
-        self._y = edges.y
-        self._known: dict[tuple[int, int, tuple[int, ...]], Tensor] = {}
-
-    def __call__(self, l1: int, l3: int, l2s: tuple[int, ...]) -> Tensor:
-        """From 2l1+1 to 2l3+1 components through each of the l2 [e, len(l2s) * (2l3+1), 2l1+1]."""
-        key = (l1, l3, l2s)
-        if key not in self._known:
-            matrix = coupling_matrix(l1, l3, l2s, self._y.dtype, self._y.device)
-            product = self._y[:, : len(matrix)] @ matrix.flatten(1)
-            self._known[key] = product.view(len(product), len(l2s) * (2 * l3 + 1), 2 * l1 + 1)
-        return self._known[key]
+    def __init__(self, edges: ReceivedEdges, basis: RadialBasis, lmax: int):
+        self.senders, self.receivers = edges.senders, edges.receivers
+        self.y, self.basis = harmonics(edges.vec, lmax), basis(edges.vec.norm(dim=1))
 
 
 class AtomConvolution(nn.Module):
@@ -200,17 +198,28 @@ class AtomConvolution(nn.Module):
         self.lin3 = weight(fans["0e"])
         kept = [(mul, str(ir)) for mul, ir in irreps_out if str(ir) in muls_in]
         self.sc = nn.ParameterDict({ir: weight(muls_in[ir], mul) for mul, ir in kept})
+        self.order = MessageOrder(self.paths, list(self.lin1), list(self.lin2))
 
-    def forward(self, x: Features, edges: SenderBlocks, couplings: Couplings) -> Features:
+    def factors(self) -> dict[nn.Parameter, float]:
+        """What each weight is multiplied by."""
+        weights = [*self.lin1.values(), *self.lin2.values(), *self.sc.values(), self.lin3]
+        return {w: fan_in(w) for w in weights} | self.radial.factors()
+
+    def forward(
+        self, x: Features, edges: SenderBlocks | AtomEdges, couplings: Couplings, maps: LinearMaps = PLAIN
+    ) -> Features:
         """The gate's input from the atoms' features."""
-        sums = self._received(x, edges, couplings)
-        angle = 0.1 * (sums["0e"] @ self.lin3)[..., None] / math.sqrt(len(self.lin3))
+        if isinstance(edges, AtomEdges):
+            sums = self._received_together(x, edges, couplings, maps)
+        else:
+            sums = self._received(x, edges, couplings)
+        angle = 0.1 * maps(sums["0e"], self.lin3, len(self.lin3))[..., None]
         cos, sin = torch.cos(angle), torch.sin(angle)
         out = {}
         for ir, lin2 in self.lin2.items():
-            out[ir] = sums[ir] @ lin2 / math.sqrt(len(lin2))
+            out[ir] = maps(sums[ir], lin2, len(lin2))
             if ir in self.sc:  # what has no counterpart in x is not rotated
-                out[ir] = cos * (x[ir] @ self.sc[ir] / math.sqrt(len(self.sc[ir]))) + sin * out[ir]
+                out[ir] = cos * maps(x[ir], self.sc[ir], len(self.sc[ir])) + sin * out[ir]
         return out
 
     def _received(self, x: Features, edges: SenderBlocks, couplings: Couplings) -> Features:
@@ -228,6 +237,18 @@ class AtomConvolution(nn.Module):
             total = gather_sum(message, edges.receiver, count)
             parts[path.receiver].append(total.transpose(1, 2).flatten(2))
         return {ir: torch.cat(blocks, dim=2) for ir, blocks in parts.items()}
+
+    def _received_together(self, x: Features, edges: AtomEdges, couplings: Couplings, maps: LinearMaps) -> Features:
+        """The same with all paths from a sender's irrep in one product, which suits a GPU."""
+        hidden, sums = self.radial.hidden(edges.basis, maps), []
+        for sending, weights in zip(self.order.sending, self.order.weights(self.radial.last(maps)), strict=True):
+            ir = sending.sender
+            sent = edges.senders.spread(maps(x[ir], self.lin1[ir], len(self.lin1[ir])))
+            messages = torch.bmm(couplings.together(int(ir[:-1]), sending.targets), sent).flatten(1)
+            sums.append(edges.receivers.sum_products(messages, hidden @ weights))
+        widths = [(2 * int(ir[:-1]) + 1) * len(w) for ir, w in self.lin2.items()]
+        parts = self.order.by_receiver(sums).split(widths, dim=1)
+        return {ir: part.unflatten(1, (-1, len(w))) for part, (ir, w) in zip(parts, self.lin2.items(), strict=True)}
 
 
 class Gate(nn.Module):

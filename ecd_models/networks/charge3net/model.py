@@ -18,19 +18,22 @@ from torch import Tensor, nn
 
 from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
+from ecd_models.device_batch import BLOCKS, DeviceBatch
+from ecd_models.kernels.groups import Groups
 from ecd_models.networks.blocks import require_outputs
+from ecd_models.networks.charge3net.couplings import Couplings, coupled_l2
 from ecd_models.networks.charge3net.layers import (
     AtomConvolution,
-    Couplings,
+    AtomEdges,
     Features,
     Gate,
     RadialBasis,
     RadialWeights,
     SenderBlocks,
-    coupled_l2,
     scaled_silu,
     weight,
 )
+from ecd_models.networks.charge3net.linear_maps import PLAIN, LinearMaps, ScaledMaps, fan_in
 
 SPECIES = 119  # one-hot classes: atomic numbers 0..118
 
@@ -107,14 +110,22 @@ class AtomEncoder(nn.Module):
             for before, gate in zip([o3.Irreps(f"{SPECIES}x0e"), *irreps[:-1]], self.gates, strict=True)
         )
 
-    def forward(self, batch: ProbeBatch, basis: RadialBasis) -> list[Features]:
+    def factors(self) -> dict[nn.Parameter, float]:
+        """What each weight is multiplied by."""
+        return {w: f for each in cast(Iterable[AtomConvolution], self.convolutions) for w, f in each.factors().items()}
+
+    def forward(self, batch: ProbeBatch | DeviceBatch, basis: RadialBasis, maps: LinearMaps = PLAIN) -> list[Features]:
         """The features of the atoms after each layer."""
-        edges = SenderBlocks.of(batch.atom_src, batch.atom_dst, batch.atom_vec, batch.n_atoms, basis, self.lmax)
-        couplings = Couplings(edges)
-        one_hot = nn.functional.one_hot(batch.numbers, SPECIES).to(batch.atom_vec.dtype)
-        layers, x = [], {"0e": one_hot[:, None, :]}
+        edges: SenderBlocks | AtomEdges
+        if isinstance(batch, DeviceBatch):
+            edges = AtomEdges(batch.atoms, basis, self.lmax)
+        else:
+            edges = SenderBlocks.of(batch.atom_src, batch.atom_dst, batch.atom_vec, batch.n_atoms, basis, self.lmax)
+        couplings = Couplings(edges.y)
+        one_hot = batch.numbers[:, None] == torch.arange(SPECIES, device=batch.numbers.device)
+        layers, x = [], {"0e": one_hot.to(edges.y.dtype)[:, None, :]}
         for convolution, gate in zip(self.convolutions, self.gates, strict=True):
-            x = gate(convolution(x, edges, couplings))
+            x = gate(convolution(x, edges, couplings, maps))
             layers.append(x)
         return layers
 
@@ -134,7 +145,16 @@ class ProbeLayer(nn.Module):
         self.lin3 = weight(total)
         self.sc = None if first else weight(scalars, scalars)  # the first state is zero
 
-    def field(self, features: Features) -> Tensor:
+    def sender_factors(self) -> dict[nn.Parameter, float]:
+        """What each weight of the senders is multiplied by."""
+        return {w: fan_in(w, 2 * l + 1) for l, w in enumerate(self.lin1)}
+
+    def factors(self) -> dict[nn.Parameter, float]:
+        """What each weight of the probes is multiplied by."""
+        own = {self.lin2: fan_in(self.lin2), self.lin3: fan_in(self.lin2)}
+        return own | ({} if self.sc is None else {self.sc: fan_in(self.sc)}) | self.radial.factors()
+
+    def field(self, features: Features, maps: LinearMaps = PLAIN) -> Tensor:
         """What each atom sends into a direction, as coefficients of the harmonics [n, (lmax+1)^2, c].
 
         A channel has one l only, so the blocks lie on a diagonal; one product with all harmonics is still faster
@@ -143,22 +163,34 @@ class ProbeLayer(nn.Module):
         blocks, last = [], 0
         total = len(self.lin2)
         for l, w in enumerate(self.lin1):
-            x = features[f"{l}{'eo'[l % 2]}"] @ w / math.sqrt(len(w) * (2 * l + 1))
+            x = maps(features[f"{l}{'eo'[l % 2]}"], w, len(w) * (2 * l + 1))
             blocks.append(nn.functional.pad(x, (last, total - last - len(w))))
             last += len(w)
         return torch.cat(blocks, dim=1)
 
     def messages(self, field: Tensor, edges: SenderBlocks) -> Tensor:
         """What each edge carries [e, c]."""
-        return edges.contract(edges.y[:, None], field[edges.sender])[:, 0] * self.radial(edges.basis)
+        weights = self.radial(edges.basis)
+        return edges.contract(edges.y[:, None], edges.of_senders(field)).squeeze(1) * weights
 
-    def forward(self, state: Tensor, total: Tensor) -> Tensor:
+    def sums(self, field: Tensor, edges: SenderBlocks, receivers: Groups, maps: LinearMaps) -> Tensor:
+        """The summed messages of the probes [p, c], all at once, which suits a GPU."""
+        weights, sent = self.radial(edges.basis, maps), edges.of_senders(field)
+        if sent.shape[1] == 1:  # the one harmonic is 1 everywhere
+            return receivers.sum_products(weights, sent.squeeze(1))
+        return receivers.sum_products(edges.contract(edges.y[:, None], sent).squeeze(1), weights)
+
+    def forward(self, state: Tensor, total: Tensor, maps: LinearMaps = PLAIN) -> Tensor:
         """The new states of the probes [p, s] from the old ones and the summed messages [p, c]."""
-        total = total / math.sqrt(len(self.lin2))
-        angle = 0.1 * (total @ self.lin3)[:, None]
-        out = torch.sin(angle) * (total @ self.lin2)
+        if maps is PLAIN:
+            total = total / math.sqrt(len(self.lin2))
+            angle, out = 0.1 * (total @ self.lin3)[:, None], total @ self.lin2
+        else:
+            inputs = len(self.lin2)
+            angle, out = 0.1 * maps(total, self.lin3, inputs)[:, None], maps(total, self.lin2, inputs)
+        out = torch.sin(angle) * out
         if self.sc is not None:
-            out = out + torch.cos(angle) * (state @ self.sc / math.sqrt(len(self.sc)))
+            out = out + torch.cos(angle) * maps(state, self.sc, len(self.sc))
         return scaled_silu(out)
 
 
@@ -171,23 +203,44 @@ class ProbeDecoder(nn.Module):
         self.layers = nn.ModuleList(ProbeLayer(config, first=k == 0) for k in range(config.num_interactions))
         self.readout = weight(config.channels[0], *([2] if config.outputs == 2 else []))
 
-    def fields(self, features: list[Features]) -> list[Tensor]:
+    def sender_factors(self) -> dict[nn.Parameter, float]:
+        """What each weight of the senders is multiplied by."""
+        return {w: f for layer in cast(Iterable[ProbeLayer], self.layers) for w, f in layer.sender_factors().items()}
+
+    def factors(self) -> dict[nn.Parameter, float]:
+        """What each weight of the probes is multiplied by."""
+        own = {self.readout: fan_in(self.readout)}
+        return own | {w: f for layer in cast(Iterable[ProbeLayer], self.layers) for w, f in layer.factors().items()}
+
+    def fields(self, features: list[Features], maps: LinearMaps = PLAIN) -> list[Tensor]:
         """What the atoms send to any probe, layer by layer [n, (lmax+1)^2, c]."""
         layers = cast(Iterable[ProbeLayer], self.layers)
-        return [layer.field(x) for layer, x in zip(layers, features, strict=True)]
+        return [layer.field(x, maps) for layer, x in zip(layers, features, strict=True)]
 
-    def forward(self, fields: list[Tensor], batch: ProbeBatch, basis: RadialBasis) -> Tensor:
+    def forward(self, fields: list[Tensor], batch: ProbeBatch | DeviceBatch, basis: RadialBasis) -> Tensor:
         """The densities at the probes of a batch [p], or with the magnetizations [p, 2]."""
-        edges = SenderBlocks.of(batch.probe_src, batch.probe_dst, batch.probe_vec, batch.n_atoms, basis, self.lmax)
-        state = self.readout.new_zeros(batch.n_probes, 1)
+        state, maps = self.readout.new_zeros(batch.n_probes, 1), PLAIN
         layers = cast(list[ProbeLayer], list(self.layers))
-        totals = [state.new_zeros(len(state), len(layer.lin2)) for layer in layers]
+        if isinstance(batch, DeviceBatch):
+            maps = ScaledMaps(self.factors())
+            blocks = SenderBlocks.of_device_batch(batch.probes, basis, self.lmax)
+            pairs = zip(layers, fields, strict=True)
+            totals = [layer.sums(field, blocks, batch.probes.receivers, maps) for layer, field in pairs]
+        else:
+            totals = self._sums(fields, batch, basis)
+        for layer, total in zip(layers, totals, strict=True):
+            state = layer(state, total, maps)
+        return maps(state, self.readout, len(self.readout))
+
+    def _sums(self, fields: list[Tensor], batch: ProbeBatch, basis: RadialBasis) -> list[Tensor]:
+        """The summed messages of each layer [p, c]."""
+        edges = SenderBlocks.of(batch.probe_src, batch.probe_dst, batch.probe_vec, batch.n_atoms, basis, self.lmax)
+        layers = cast(list[ProbeLayer], list(self.layers))
+        totals = [self.readout.new_zeros(batch.n_probes, len(layer.lin2)) for layer in layers]
         for piece in edges.pieces():
             for layer, field, total in zip(layers, fields, totals, strict=True):
                 total.index_add_(0, piece.receiver, layer.messages(field, piece).to(total.dtype))
-        for layer, total in zip(layers, totals, strict=True):
-            state = layer(state, total)
-        return state @ self.readout / math.sqrt(len(self.readout))
+        return totals
 
 
 class ChargE3Net(nn.Module):
@@ -200,6 +253,7 @@ class ChargE3Net(nn.Module):
         "invcharge3net": ChargE3NetConfig(lmax=0),
         "invcharge3net-4layer": ChargE3NetConfig(num_interactions=4, lmax=0),
     }
+    arrangement: ClassVar[str] = BLOCKS
 
     def __init__(self, config: ChargE3NetConfig | None = None):
         super().__init__()
@@ -213,14 +267,17 @@ class ChargE3Net(nn.Module):
         """The neighbour cutoff in Å for atoms and probes."""
         return self.config.cutoff
 
-    def encode(self, batch: ProbeBatch) -> list[Tensor]:
+    def encode(self, batch: ProbeBatch | DeviceBatch) -> list[Tensor]:
         """What the atoms send to any probe, layer by layer [n, (lmax+1)^2, channels]."""
-        return self.decoder.fields(self.encoder(batch, self.basis))
+        maps = PLAIN
+        if isinstance(batch, DeviceBatch):
+            maps = ScaledMaps(self.encoder.factors() | self.decoder.sender_factors())
+        return self.decoder.fields(self.encoder(batch, self.basis, maps), maps)
 
-    def decode(self, fields: list[Tensor], batch: ProbeBatch) -> Tensor:
+    def decode(self, fields: list[Tensor], batch: ProbeBatch | DeviceBatch) -> Tensor:
         """Densities in e/Å^3 at the probes of a batch [p] whose atoms are those that were encoded."""
         return self.decoder(fields, batch, self.basis)
 
-    def forward(self, batch: ProbeBatch) -> Tensor:
+    def forward(self, batch: ProbeBatch | DeviceBatch) -> Tensor:
         """Densities in e/Å^3 at the probes of a batch [p], or with magnetizations [p, 2]."""
         return self.decode(self.encode(batch), batch)

@@ -19,7 +19,15 @@ from torch import Tensor, nn
 
 from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
-from ecd_models.networks.blocks import AtomsThenProbes, Block, atom_blocks, probe_blocks, require_outputs
+from ecd_models.device_batch import PAIRS, DeviceBatch, PairedEdges
+from ecd_models.networks.blocks import (
+    AtomsThenProbes,
+    Block,
+    atom_blocks,
+    element_vectors,
+    probe_blocks,
+    require_outputs,
+)
 from ecd_models.networks.charge3net.layers import gather_sum
 from ecd_models.networks.charge3net.model import SPECIES
 
@@ -53,8 +61,16 @@ def radial_functions(r: Tensor, number: int, cutoff: float) -> Tensor:
     """sin(k pi r / cutoff) / r for k = 1..number, then 1; all fade out at the cutoff as a cosine [e, number + 1]."""
     frequencies = torch.arange(1, number + 1, dtype=r.dtype, device=r.device) * (math.pi / cutoff)
     waves = torch.sin(r[:, None] * frequencies) / r[:, None]
-    envelope = torch.where(r < cutoff, 0.5 * (torch.cos(r * (math.pi / cutoff)) + 1), 0)
+    envelope = 0.5 * (torch.cos(r * (math.pi / cutoff)) + 1) * (r < cutoff)
     return torch.cat([waves, torch.ones_like(r)[:, None]], dim=1) * envelope[:, None]
+
+
+def directed_functions(vec: Tensor, config: DeepDFTConfig) -> Tensor:
+    """The radial functions of edges times 1, x, y and z of their directions [e, 4 * (number + 1)]."""
+    r = vec.norm(dim=1).clamp(min=SHORTEST)
+    functions = radial_functions(r, config.distance_embedding_size, config.cutoff)
+    parts = torch.cat([torch.ones_like(r)[:, None], vec / r[:, None]], dim=1)
+    return (parts[:, :, None] * functions[:, None]).flatten(1)
 
 
 class Neighborhood(NamedTuple):
@@ -74,12 +90,9 @@ class Neighborhood(NamedTuple):
         seen[block.src] = True
         column = seen.cumsum(0) - 1
         atoms = seen.nonzero()[:, 0]
-        r = block.vec.norm(dim=1).clamp(min=SHORTEST)
-        functions = radial_functions(r, config.distance_embedding_size, config.cutoff)
-        parts = torch.cat([torch.ones_like(r)[:, None], block.vec / r[:, None]], dim=1)
-        products = (parts[:, :, None] * functions[:, None]).flatten(1)
+        products = directed_functions(block.vec, config)
         sums = gather_sum(products, block.dst * len(atoms) + column[block.src], block.receivers * len(atoms))
-        sums = sums.view(block.receivers, len(atoms), 4, functions.shape[1])
+        sums = sums.view(block.receivers, len(atoms), 4, config.distance_embedding_size + 1)
         even = sums[:, :, 0].flatten(1)
         odd = sums[:, :, 1:].transpose(1, 2).flatten(2).flatten(0, 1)
         return cls(atoms, even, odd)
@@ -96,6 +109,35 @@ class Neighborhood(NamedTuple):
         odd = sent[:, None, 4] * along
         s, v = (self.even @ even.flatten(2).flatten(0, 1)).split([width, 3 * width], dim=1)
         return s, v.unflatten(1, (3, width)) + (self.odd @ odd.flatten(0, 1)).unflatten(0, (-1, 3))
+
+
+class PairedNeighborhood(NamedTuple):
+    """What all receivers see: b radial functions, summed over the edges of each of q pairs.
+
+    even [q, b]; odd [q * 3, b]: the functions times the direction to the receiver.
+    """
+
+    edges: PairedEdges
+    even: Tensor
+    odd: Tensor
+
+    @classmethod
+    def of(cls, edges: PairedEdges, config: DeepDFTConfig) -> PairedNeighborhood:
+        """The neighbourhood of all receivers of arranged edges."""
+        sums = edges.pair.sum(directed_functions(edges.vec, config)).unflatten(1, (4, -1))
+        return cls(edges, sums[:, 0].contiguous(), sums[:, 1:].flatten(0, 1))
+
+    def received(self, sent: Tensor, filters: Tensor) -> tuple[Tensor, Tensor]:
+        """Summed scalar [p, h] and vector messages [p, 3, h], see `Neighborhood.received`."""
+        width = sent.shape[2]
+        vector, along, scalar = filters.split(width, dim=1)
+        from_sender = self.edges.senders.spread(sent)
+        scale_s, scale_v = (self.even @ torch.cat([scalar, vector], dim=1)).split(width, dim=1)
+        odd = (self.odd @ along).unflatten(0, (-1, 3))
+        v = torch.addcmul(from_sender[:, 1:4] * scale_v[:, None], odd, from_sender[:, 4:])
+        messages = torch.cat([(from_sender[:, 0] * scale_s)[:, None], v], dim=1)
+        sums = self.edges.receivers.sum(messages)
+        return sums[:, 0], sums[:, 1:]
 
 
 def perceptron(before: int, hidden: int, after: int) -> nn.Sequential:
@@ -132,10 +174,12 @@ class GatedMessage(Message):
 
     def taken_up(self, s: Tensor, v: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """New states from the summed messages and the old states; None are zero."""
-        gate_s, gate_v = torch.sigmoid(self.update_gate_mlp(s)).chunk(2, dim=1)
+        gates = torch.sigmoid(self.update_gate_mlp(s)).to(s.dtype)  # under autocast products are short, states are not
+        gate_s, gate_v = gates.chunk(2, dim=1)
         if state is None:
             return s - gate_s * s, v - gate_v[:, None] * v
-        return torch.lerp(s, state[0], gate_s), torch.lerp(v, state[1], gate_v[:, None])
+        old_s, old_v = state[0].to(s.dtype), state[1].to(v.dtype)
+        return torch.lerp(s, old_s, gate_s), torch.lerp(v, old_v, gate_v[:, None])
 
 
 class Update(nn.Module):
@@ -180,11 +224,14 @@ class AtomModel(nn.Module):
         )
         self.atom_embeddings = nn.Embedding(SPECIES, config.hidden_state_size)
 
-    def forward(self, batch: ProbeBatch) -> list[tuple[Tensor, Tensor]]:
+    def forward(self, batch: ProbeBatch | DeviceBatch) -> list[tuple[Tensor, Tensor]]:
         """The states of the atoms after each layer."""
-        parts = atom_blocks(batch, ROWS)
-        around = [Neighborhood.of(block, batch.n_atoms, self.config) for block in parts]
-        s = self.atom_embeddings(batch.numbers)
+        around: list[Any]
+        if isinstance(batch, DeviceBatch):
+            around = [PairedNeighborhood.of(batch.atoms, self.config)]
+        else:
+            around = [Neighborhood.of(block, batch.n_atoms, self.config) for block in atom_blocks(batch, ROWS)]
+        s = element_vectors(self.atom_embeddings, batch)
         v = s.new_zeros(len(s), 3, s.shape[1])
         states = []
         for message, update in zip(self.interactions, self.scalar_vector_update, strict=True):
@@ -210,12 +257,14 @@ class ProbeModel(nn.Module):
         """What atoms in these states send to any probe, layer by layer [n, 5, h]."""
         return [message.sent(*state) for message, state in zip(self.message_layers, states, strict=True)]
 
-    def forward(self, sent: list[Tensor], batch: ProbeBatch) -> Tensor:
+    def forward(self, sent: list[Tensor], batch: ProbeBatch | DeviceBatch) -> Tensor:
         """The densities at the probes of a batch [p], or with the magnetizations [p, 2]."""
-        return torch.cat([self._at(sent, block) for block in probe_blocks(batch, ROWS)])
+        if isinstance(batch, DeviceBatch):
+            return self._at(sent, PairedNeighborhood.of(batch.probes, self.config))
+        parts = (Neighborhood.of(block, len(sent[0]), self.config) for block in probe_blocks(batch, ROWS))
+        return torch.cat([self._at(sent, around) for around in parts])
 
-    def _at(self, sent: list[Tensor], block: Block) -> Tensor:
-        around = Neighborhood.of(block, len(sent[0]), self.config)
+    def _at(self, sent: list[Tensor], around: Neighborhood | PairedNeighborhood) -> Tensor:
         state, updates = None, list(self.scalar_vector_update)
         for message, update, x in zip(self.message_layers, updates, sent, strict=True):
             state = message.taken_up(*around.received(x, message.filters()), state)
@@ -230,6 +279,7 @@ class DeepDFT(AtomsThenProbes):
 
     Config = DeepDFTConfig
     configurations: ClassVar[dict[str, DeepDFTConfig]] = {"deepdft": DeepDFTConfig()}
+    arrangement: ClassVar[str] = PAIRS
 
     def __init__(self, config: DeepDFTConfig | None = None):
         config = config or DeepDFTConfig()

@@ -19,7 +19,15 @@ from torch import Tensor, nn
 
 from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
-from ecd_models.networks.blocks import AtomsThenProbes, Block, atom_blocks, probe_blocks, require_outputs
+from ecd_models.device_batch import PAIRS, DeviceBatch, PairedEdges
+from ecd_models.networks.blocks import (
+    AtomsThenProbes,
+    Block,
+    atom_blocks,
+    element_vectors,
+    probe_blocks,
+    require_outputs,
+)
 from ecd_models.networks.charge3net.layers import gather_sum
 from ecd_models.networks.charge3net.model import SPECIES
 from ecd_models.networks.softplus import ShiftedSoftplus
@@ -88,6 +96,31 @@ class Pairs(NamedTuple):
         first = new.nonzero()[:, 0]
         return cls(block.src[first], block.dst[first], first, new.cumsum(0) - 1, block.vec.norm(dim=1), block.receivers)
 
+    def sum_edges(self, rows: Tensor) -> Tensor:
+        """Sums over the edges of each pair [q, ...]."""
+        return gather_sum(rows, self.pair, len(self.src))
+
+    def sum_pairs(self, rows: Tensor) -> Tensor:
+        """Sums over the pairs of each receiver [receivers, ...]."""
+        return gather_sum(rows, self.dst, self.receivers)
+
+    def of_senders(self, values: Tensor) -> Tensor:
+        """Each pair's row of its sender [q, ...]."""
+        return values.index_select(0, self.src)
+
+    def of_receivers(self, values: Tensor) -> Tensor:
+        """Each pair's row of its receiver [q, ...]."""
+        return values.index_select(0, self.dst)
+
+
+class ArrangedPairs:
+    """The same of all edges of an arranged batch."""
+
+    def __init__(self, edges: PairedEdges):
+        self.r, self.receivers = edges.vec.norm(dim=1), len(edges.receivers)
+        self.sum_edges, self.sum_pairs = edges.pair.sum, edges.receivers.sum
+        self.of_senders, self.of_receivers = edges.senders.spread, edges.receivers.spread
+
 
 class Sent(NamedTuple):
     """What atoms send: their part of the first linear map [n, 2h], their table of filters or None."""
@@ -99,15 +132,15 @@ class Sent(NamedTuple):
 class ExactFilters:
     """Filters summed over the edges of each pair, from their perceptron."""
 
-    def __init__(self, pairs: Pairs, config: InvDeepDFTConfig):
-        self._pair, self._count = pairs.pair, len(pairs.src)
+    def __init__(self, pairs: Pairs | ArrangedPairs, config: InvDeepDFTConfig):
+        self._sum = pairs.sum_edges
         self._basis, self._envelope = radial_functions(pairs.r, config)
 
     def __call__(self, message: Message, sent: Sent) -> Tensor:
         """The sums [q, h]; the last linear map comes after them."""
         first, softplus, last = message.msg_function_edge
-        hidden = gather_sum(softplus(first(self._basis)) * self._envelope, self._pair, self._count)
-        return torch.addcmul(hidden @ last.weight.T, gather_sum(self._envelope, self._pair, self._count), last.bias)
+        hidden = self._sum(softplus(first(self._basis)) * self._envelope)
+        return torch.addcmul(hidden @ last.weight.T, self._sum(self._envelope), last.bias)
 
 
 class TabulatedFilters:
@@ -162,16 +195,20 @@ class Message(nn.Module):
         return self.msg_function_edge(gaussians) * envelope
 
     def received(
-        self, sent: Sent, state: Tensor | None, pairs: Pairs, filters: ExactFilters | TabulatedFilters
+        self,
+        sent: Sent,
+        state: Tensor | None,
+        pairs: Pairs | ArrangedPairs,
+        filters: ExactFilters | TabulatedFilters,
     ) -> Tensor:
         """Summed messages to receivers in these states [p, h]; None is zero, and then a sender says the same to all."""
         first, softplus, last = self.msg_function_node
         if state is None:
-            said = last(softplus(sent.state)).index_select(0, pairs.src)
+            said = pairs.of_senders(last(softplus(sent.state)))
         else:
             heard = nn.functional.linear(state, first.weight[:, state.shape[1] :])
-            said = last(softplus(sent.state.index_select(0, pairs.src) + heard.index_select(0, pairs.dst)))
-        return gather_sum(said * filters(self, sent), pairs.dst, pairs.receivers)
+            said = last(softplus(pairs.of_senders(sent.state) + pairs.of_receivers(heard)))
+        return pairs.sum_pairs(said * filters(self, sent))
 
 
 class Interaction(nn.Module):
@@ -183,7 +220,7 @@ class Interaction(nn.Module):
         self.message_sum_module: Any = nn.ModuleDict({"message_function": Message(config)})
         self.state_transition_function = perceptron(width, width, width)
 
-    def forward(self, state: Tensor, around: list[tuple[Pairs, ExactFilters]]) -> Tensor:
+    def forward(self, state: Tensor, around: list[tuple[Pairs | ArrangedPairs, ExactFilters]]) -> Tensor:
         """The new states of the atoms [n, h]; the pairs' receivers are the atoms in their order."""
         message = self.message_sum_module["message_function"]
         sent, parts = message.sent(state), state.split([pairs.receivers for pairs, _ in around])
@@ -200,12 +237,15 @@ class AtomModel(nn.Module):
         self.interactions = nn.ModuleList(Interaction(config) for _ in range(config.num_interactions))
         self.atom_embeddings = nn.Embedding(SPECIES, config.hidden_state_size)
 
-    def forward(self, batch: ProbeBatch) -> list[Tensor]:
+    def forward(self, batch: ProbeBatch | DeviceBatch) -> list[Tensor]:
         """The states of the atoms after each layer [n, h]."""
-        parts = atom_blocks(batch, ROWS)
-        pairs = [Pairs.of(block) for block in parts]
+        pairs: list[Pairs | ArrangedPairs]
+        if isinstance(batch, DeviceBatch):
+            pairs = [ArrangedPairs(batch.atoms)]
+        else:
+            pairs = [Pairs.of(block) for block in atom_blocks(batch, ROWS)]
         around = [(near, ExactFilters(near, self.config)) for near in pairs]
-        states, state = [], self.atom_embeddings(batch.numbers)
+        states, state = [], element_vectors(self.atom_embeddings, batch)
         for interaction in self.interactions:
             state = interaction(state, around)
             states.append(state)
@@ -236,14 +276,17 @@ class ProbeModel(nn.Module):
         tabulated = not torch.is_grad_enabled() and states[0].dtype == torch.float32
         return [message.sent(state, tabulated) for message, state in zip(self.messages, states, strict=True)]
 
-    def forward(self, sent: list[Sent], batch: ProbeBatch) -> Tensor:
+    def forward(self, sent: list[Sent], batch: ProbeBatch | DeviceBatch) -> Tensor:
         """The densities at the probes of a batch [p], or with the magnetizations [p, 2]."""
-        return torch.cat([self._at(sent, block) for block in probe_blocks(batch, ROWS)])
+        if isinstance(batch, DeviceBatch):
+            pairs = ArrangedPairs(batch.probes)
+            return self._at(sent, pairs, ExactFilters(pairs, self.config))
+        parts = (Pairs.of(block) for block in probe_blocks(batch, ROWS))
+        filters = ExactFilters if sent[0].table is None else TabulatedFilters
+        return torch.cat([self._at(sent, part, filters(part, self.config)) for part in parts])
 
-    def _at(self, sent: list[Sent], block: Block) -> Tensor:
-        pairs = Pairs.of(block)
-        filters = (ExactFilters if sent[0].table is None else TabulatedFilters)(pairs, self.config)
-        state, old = None, block.vec.new_zeros(1, self.config.hidden_state_size)
+    def _at(self, sent: list[Sent], pairs: Pairs | ArrangedPairs, filters: ExactFilters | TabulatedFilters) -> Tensor:
+        state, old = None, pairs.r.new_zeros(1, self.config.hidden_state_size)
         changes = zip(self.probe_state_gate_functions, self.probe_state_transition_functions, strict=True)
         for message, (gate, transition), x in zip(self.messages, changes, sent, strict=True):
             new = transition(message.received(x, state, pairs, filters))
@@ -257,6 +300,7 @@ class InvDeepDFT(AtomsThenProbes):
 
     Config = InvDeepDFTConfig
     configurations: ClassVar[dict[str, InvDeepDFTConfig]] = {"invdeepdft": InvDeepDFTConfig()}
+    arrangement: ClassVar[str] = PAIRS
 
     def __init__(self, config: InvDeepDFTConfig | None = None):
         config = config or InvDeepDFTConfig()

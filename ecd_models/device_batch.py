@@ -1,0 +1,321 @@
+"""A batch as a device's step wants it: indices prepared once, one buffer, sizes that can be made to recur.
+
+The first atom, probe and pair are not there: what fills up a batch to larger sizes belongs to them. Nothing goes from
+them to the others, and the first probe has weight 0 in the loss. So losses and gradients are those of the batch, and
+steps of the same sizes can run as one recorded graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ecd_models.batch import ProbeBatch
+from ecd_models.kernels.groups import Groups
+
+PAIRS, BLOCKS = "pairs", "blocks"  # how the edges of a network are arranged
+# Sizes to fill up to between one power of two and the next. A recorded graph serves one combination of sizes, so few of
+# them should occur in a training: edges cost the most time and are filled up by a quarter at most, what they join by
+# half. The number of probes hardly varies.
+PARTS = {"probes": 32, "atoms": 2, "pairs": 2, "edges": 4, "blocks": 4}
+ALIGNMENT = 16  # bytes
+SPECIES = 119  # atomic numbers 0..118
+Array = NDArray[Any]
+
+
+class PairedEdges(NamedTuple):
+    """Edges of one sender to one receiver taken together: e edges of q pairs, ordered by receiver.
+
+    vec [e, 3] in Å; pair: the edges of each pair; senders, receivers: the pairs of each point.
+    """
+
+    vec: Tensor
+    pair: Groups
+    senders: Groups
+    receivers: Groups
+
+
+class ReceivedEdges(NamedTuple):
+    """Edges ordered by receiver; vec [e, 3] in Å; senders, receivers: the edges of each point."""
+
+    vec: Tensor
+    senders: Groups
+    receivers: Groups
+
+
+class SentBlocks(NamedTuple):
+    """Edges in blocks of `size` of one sender; vec [e, 3] in Å; senders: blocks of each; receivers: edges of each."""
+
+    size: int
+    vec: Tensor
+    senders: Groups
+    receivers: Groups
+
+
+class Field(NamedTuple):
+    """An array in the buffer: its length is the size called `along` and `more`, then comes the shape of its rows."""
+
+    name: str
+    dtype: torch.dtype
+    along: str
+    more: int
+    row: tuple[int, ...]
+
+
+Sizes = dict[str, int]  # how many atoms, probes, edges, pairs or blocks
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceBatch:
+    """What a network reads, see `ProbeBatch`; elements: the atoms of each.
+
+    weight [p]: 1 for the probes of the batch, 0 for those that fill up.
+    """
+
+    numbers: Tensor
+    elements: Groups
+    atoms: Any
+    probes: Any
+    target: Tensor | None
+    baseline: Tensor | None
+    weight: Tensor
+
+    def weigh(self, values: Tensor) -> Tensor:
+        """The values at the probes times their weights [p] or [p, 2]."""
+        return values * (self.weight if values.ndim == 1 else self.weight[:, None])
+
+    @property
+    def n_atoms(self) -> int:
+        return self.numbers.shape[0]
+
+    @property
+    def n_probes(self) -> int:
+        return self.weight.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class BatchBuffer:
+    """An arranged batch in one buffer of bytes, which one copy brings to a device; block: of `SentBlocks`."""
+
+    buffer: Tensor
+    fields: tuple[Field, ...]
+    sizes: Sizes
+    kind: str
+    block: int
+
+    @property
+    def layout(self) -> tuple[Any, ...]:
+        """Equal for batches whose arrays have the same places."""
+        return self.fields, self.kind, self.block, tuple(self.sizes.values())
+
+    def to(self, device: torch.device | str) -> BatchBuffer:
+        """The same batch on a device; from pinned memory the copy goes on while the processor does other things."""
+        return replace(self, buffer=self.buffer.to(device, non_blocking=True))
+
+    def pin_memory(self) -> BatchBuffer:
+        """The same batch in pinned memory; torch's DataLoader asks for it."""
+        return replace(self, buffer=self.buffer.pin_memory())
+
+    def fill_up(self, sizes: Sizes) -> BatchBuffer:
+        """The batch filled up to sizes, in pinned memory where this one is."""
+        buffer = torch.empty(_places(self.fields, sizes)[1], dtype=torch.uint8, pin_memory=self.buffer.is_pinned())
+        larger = replace(self, buffer=buffer, sizes=sizes)
+        arrays = larger.arrays()
+        for name, array in self.arrays().items():
+            values, count = arrays[name].numpy(), len(array)
+            values[:count] = array.numpy()
+            values[count:] = values[count - 1] if name.endswith(".starts") else 0
+        return larger
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Views of the buffer by name."""
+        views = {}
+        for field, (start, shape) in zip(self.fields, _places(self.fields, self.sizes)[0], strict=True):
+            count = int(np.prod(shape)) * field.dtype.itemsize
+            views[field.name] = self.buffer[start : start + count].view(field.dtype).view(shape)
+        return views
+
+    def unpack(self) -> DeviceBatch:
+        """The batch, whose tensors are views of the buffer."""
+        arrays = self.arrays()
+
+        def groups(name: str) -> Groups:
+            return Groups(arrays[f"{name}.index"], arrays[f"{name}.starts"], arrays.get(f"{name}.order"))
+
+        def edges(of: str) -> PairedEdges | ReceivedEdges | SentBlocks:
+            both = arrays[f"{of}.vec"], groups(f"{of}.senders"), groups(f"{of}.receivers")
+            if self.kind == PAIRS:
+                return PairedEdges(both[0], groups(f"{of}.pair"), *both[1:])
+            return ReceivedEdges(*both) if of == "atoms" else SentBlocks(self.block, *both)
+
+        elements, optional = groups("elements"), (arrays.get("target"), arrays.get("baseline"))
+        return DeviceBatch(elements.index, elements, edges("atoms"), edges("probes"), *optional, arrays["weight"])
+
+
+def _places(fields: tuple[Field, ...], sizes: Sizes) -> tuple[list[tuple[int, tuple[int, ...]]], int]:
+    """Where each array starts and its shape, and the bytes of all."""
+    places, start = [], 0
+    for field in fields:
+        shape = (sizes.get(field.along, 0) + field.more, *field.row)
+        places.append((start, shape))
+        start += -(-int(np.prod(shape)) * field.dtype.itemsize // ALIGNMENT) * ALIGNMENT
+    return places, start
+
+
+def next_size(count: int, parts: int) -> int:
+    """The next size above a count: powers of two and `parts` - 1 sizes between each and the next."""
+    step = max(1, (1 << count.bit_length()) // (2 * parts))
+    return (count // step + 1) * step
+
+
+class _Edges:
+    """The edges of a batch to its atoms or probes, ordered by receiver, then by sender; points count from 1."""
+
+    def __init__(self, src: Tensor, dst: Tensor, vec: Tensor) -> None:
+        s, d, v = src.numpy() + 1, dst.numpy() + 1, vec.numpy()
+        key = d * (int(s.max(initial=0)) + 1) + s
+        if (key[1:] < key[:-1]).any():
+            order = np.argsort(key, kind="stable")
+            s, d, v, key = s[order], d[order], v[order], key[order]
+        self.src, self.dst, self.vec = s, d, v
+        self.first = np.flatnonzero(np.diff(key, prepend=-1))
+
+
+class _Packer:
+    """Collects arrays and the sizes that their lengths follow."""
+
+    def __init__(self, **sizes: int) -> None:
+        self.sizes = dict(sizes)
+        self.arrays: list[Array] = []
+        self.fields: list[Field] = []
+
+    def add(self, name: str, array: Array, along: str) -> None:
+        """Take an array whose rows are counted by the size `along`; a fixed length has along = ""."""
+        dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+        self.arrays.append(array)
+        self.fields.append(Field(name, dtype, along, len(array) - self.sizes.get(along, 0), array.shape[1:]))
+
+    def add_groups(
+        self, name: str, index: Array, rows: str, groups: str, fixed: int = 0, real: Array | None = None
+    ) -> None:
+        """Take `Groups` of rows among groups, both sizes by name. real: the rows in their order by group, where it is
+        not the rows' own; rows that are left out belong to a group that is not there.
+        """
+        chosen = index if real is None else index[real]
+        count = fixed or self.sizes[groups]
+        starts = np.zeros(count + 1, np.int32)
+        np.cumsum(np.bincount(chosen, minlength=count), out=starts[1:])
+        self.add(f"{name}.index", index.astype(np.int32), rows)
+        self.add(f"{name}.starts", starts, "" if fixed else groups)
+        if real is not None:
+            order = np.zeros(len(index), np.int32)
+            order[: len(real)] = real
+            self.add(f"{name}.order", order, rows)
+
+    def packed(self, kind: str, block: int) -> BatchBuffer:
+        """All arrays one after the other."""
+        _, total = _places(tuple(self.fields), self.sizes)
+        made = BatchBuffer(torch.empty(total, dtype=torch.uint8), tuple(self.fields), self.sizes, kind, block)
+        for view, array in zip(made.arrays().values(), self.arrays, strict=True):
+            view.numpy()[...] = array
+        return made
+
+
+def pack(batch: ProbeBatch, kind: str) -> BatchBuffer:
+    """A batch in a processor's memory, arranged."""
+    packer = _Packer(atoms=batch.n_atoms + 1, probes=batch.n_probes + 1)
+    numbers = _after_nothing(batch.numbers.numpy())
+    packer.add_groups("elements", numbers, "atoms", "", SPECIES, np.argsort(numbers, kind="stable"))
+    atoms = _Edges(batch.atom_src, batch.atom_dst, batch.atom_vec)
+    probes = _Edges(batch.probe_src, batch.probe_dst, batch.probe_vec)
+    block = 0
+    if kind == PAIRS:
+        _add_pairs(packer, "atoms", atoms)
+        _add_pairs(packer, "probes", probes)
+    else:
+        block = _block_size(len(probes.src), batch.n_atoms)
+        _add_received(packer, "atoms", atoms)
+        _add_blocks(packer, "probes", probes, block)
+    packer.add("weight", _after_nothing(np.ones(batch.n_probes, probes.vec.dtype)), "probes")
+    for name, value in (("target", batch.target), ("baseline", batch.baseline)):
+        if value is not None:
+            packer.add(name, _after_nothing(value.numpy()), "probes")
+    return packer.packed(kind, block)
+
+
+def _block_size(edges: int, atoms: int) -> int:
+    """About an eighth of what an atom sends, 16 to 128 edges."""
+    return 1 << min(max((edges // (8 * max(atoms, 1))).bit_length() - 1, 4), 7)
+
+
+def _after_nothing(values: Array) -> Array:
+    """The values after a zero [1 + n, ...]."""
+    return np.concatenate([np.zeros_like(values, shape=(1, *values.shape[1:])), values])
+
+
+def _sorted_rows(index: Array) -> Array:
+    """The rows in the order of their groups; as 16-bit numbers, which sort by radix, where they can be."""
+    return np.argsort(index.astype(np.uint16) if index.max(initial=0) < 1 << 16 else index, kind="stable")
+
+
+def _add_pairs(packer: _Packer, of: str, edges: _Edges) -> None:
+    """The arrays of `PairedEdges`."""
+    packer.sizes |= {f"{of}.edges": len(edges.src), f"{of}.pairs": len(edges.first) + 1}
+    new = np.zeros(len(edges.src), np.int32)
+    new[edges.first] = 1
+    src, dst = (_after_nothing(values[edges.first]) for values in (edges.src, edges.dst))
+    packer.add(f"{of}.vec", edges.vec, f"{of}.edges")
+    packer.add_groups(f"{of}.pair", np.cumsum(new), f"{of}.edges", f"{of}.pairs")
+    packer.add_groups(f"{of}.senders", src, f"{of}.pairs", "atoms", real=_sorted_rows(src))
+    packer.add_groups(f"{of}.receivers", dst, f"{of}.pairs", of)
+
+
+def _add_received(packer: _Packer, of: str, edges: _Edges) -> None:
+    """The arrays of `ReceivedEdges`."""
+    packer.sizes[f"{of}.edges"] = len(edges.src)
+    packer.add(f"{of}.vec", edges.vec, f"{of}.edges")
+    packer.add_groups(f"{of}.senders", edges.src, f"{of}.edges", "atoms", real=_sorted_rows(edges.src))
+    packer.add_groups(f"{of}.receivers", edges.dst, f"{of}.edges", of)
+
+
+def _add_blocks(packer: _Packer, of: str, edges: _Edges, size: int) -> None:
+    """The arrays of `SentBlocks`; what fills up a block goes to the probe that is not there."""
+    order = _sorted_rows(edges.src)
+    degrees = np.bincount(edges.src, minlength=packer.sizes["atoms"])
+    per_sender = -(-degrees // size)
+    starts = (np.cumsum(per_sender) - per_sender) * size - (np.cumsum(degrees) - degrees)
+    rows = np.arange(len(order)) + np.repeat(starts, degrees)
+    blocks = int(per_sender.sum())
+    receiver, vec = np.zeros(blocks * size, np.int64), np.zeros((blocks * size, 3), edges.vec.dtype)
+    receiver[rows], vec[rows] = edges.dst[order], edges.vec[order]
+    packer.sizes |= {f"{of}.blocks": blocks, f"{of}.edges": blocks * size}
+    packer.add(f"{of}.vec", vec, f"{of}.edges")
+    packer.add_groups(f"{of}.senders", np.repeat(np.arange(len(degrees)), per_sender), f"{of}.blocks", "atoms")
+    by_receiver = _sorted_rows(receiver)
+    there = by_receiver[np.searchsorted(receiver[by_receiver], 1) :]
+    packer.add_groups(f"{of}.receivers", receiver, f"{of}.edges", of, real=there)
+
+
+def common_sizes(batch: BatchBuffer) -> Sizes:
+    """Sizes that a batch shares with those of about its size.
+
+    They follow from the batch alone: sums over arrays of other lengths may be rounded otherwise, and a run that goes on
+    must not depend on which batches came before it was interrupted.
+    """
+    sizes = {name: next_size(size, PARTS[name.rpartition(".")[2]]) for name, size in batch.sizes.items()}
+    if batch.block:
+        sizes["probes.edges"] = sizes["probes.blocks"] * batch.block
+    return sizes
+
+
+def pack_passes(
+    cut: Callable[[Sequence[ProbeBatch]], list[ProbeBatch]], kind: str | None, items: Sequence[ProbeBatch]
+) -> list[ProbeBatch | BatchBuffer]:
+    """The passes that `cut` makes of the items, arranged for networks that say how."""
+    return [batch if kind is None else pack(batch, kind) for batch in cut(items)]
