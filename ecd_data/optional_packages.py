@@ -19,6 +19,7 @@ EXTRAS = {
     "distributed": "cluster",
     "dask_jobqueue": "cluster",
     "smact": "dft",
+    "triton": "gpu",
 }
 
 

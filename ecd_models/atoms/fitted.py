@@ -39,19 +39,18 @@ class SuperposedAtoms:
         """The elements that have a density."""
         return [SYMBOLS[z] for z in np.flatnonzero(np.isfinite(self.coefficients).all(axis=1))]
 
-    def __call__(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
-        """The density of the superposed atoms of a crystal on a grid.
-
-        Raises
-        ------
-        UsageError : an element of the crystal has no density.
-        """
+    def require(self, crystal: Crystal) -> None:
+        """Raise UsageError for an element that was not fitted."""
         missing = sorted(set(crystal.symbols) - set(self.elements))
         if missing:
             raise UsageError(
                 f"no atomic density for {', '.join(missing)}: the superposed atoms were fitted on crystals without it; "
                 "fit them on data that have it or train without difference learning"
             )
+
+    def __call__(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
+        """The superposed density of a crystal on a grid; raises UsageError for an element that was not fitted."""
+        self.require(crystal)
         norm, phases = _compute_waves(crystal, shape)
         q = np.arange(0, norm.max() + 2 * FINE, FINE)
         functions = _evaluate_gaussians(q, self.exponents)

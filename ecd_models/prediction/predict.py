@@ -23,6 +23,7 @@ from ecd_models.graph import Neighbors
 from ecd_models.kernels import Decoder, fast_decoder
 from ecd_models.model import DensityModel
 from ecd_models.prediction.crystal_input import as_crystal, refuse_coincident
+from ecd_models.prediction.on_device import outputs_at, predict_on_device
 from ecd_models.prediction.reference_electrons import compare_valences, compare_with_density
 
 if TYPE_CHECKING:
@@ -105,8 +106,9 @@ def predict(
     where the predicted electrons are not a number, or negative for a model that knows how many there should be; with
     refuse=False, for those who judge or draw predictions, such a density is returned.
     symmetry: ask the network at one grid point of each orbit of the crystal's space group only; the same to rounding.
-    fast: False for the network's own `decode`, on any device; True for the compiled kernels (`ecd_models.kernels`), or
-    an error where there are none; None for the kernels where they are there and worth loading.
+    fast: False for the network's own `decode`, on any device; True for the compiled kernels of processors
+    (`ecd_models.kernels`) or GPUs (`ecd_models.device`), or an error where there are none; None for the kernels where
+    they are there and worth loading. On a GPU everything has the weights' precision, whatever autocast says.
     Atoms are encoded once; probes go through in chunks, so memory beyond the output stays bounded. `advance` is told
     how many points were done. Raises UsageError unless exactly one of shape, points, encut and like is given.
     """
@@ -129,8 +131,13 @@ def predict(
             raise EcdError(f"{model.name} predicts values for {crystal.formula} that are not numbers: {UNUSABLE}")
         return values.T if model.spin else values[0]
     assert grid is not None
-    values = (_symmetric if symmetry else _everywhere)(ask, crystal, grid).reshape(-1, *grid)
-    _complete(model, crystal, grid, values[0], refuse)
+    if not _stays_on_device(model):
+        values = (_symmetric if symmetry else _everywhere)(ask, crystal, grid).reshape(-1, *grid)
+        atoms = None if model.atoms is None else model.atoms(crystal, grid).values
+        _complete(model, crystal, values[0], atoms, refuse)
+    else:
+        complete = partial(_complete, model, crystal, refuse=refuse)
+        values = predict_on_device(model, crystal, grid, complete, symmetry=symmetry, fast=fast, advance=advance)
     values.flags.writeable = False  # so that the density takes the array as it is
     meta = {"functional": "predicted", "comment": f"{PREDICTED_BY} {model.name}"}
     return Density(crystal, values[0], values[1] if model.spin else None, meta=meta)
@@ -184,17 +191,17 @@ def _tell_once(model: DensityModel, sentence: str) -> None:
         log.warning("%s", sentence)
 
 
-def _complete(model: DensityModel, crystal: Crystal, grid: tuple[int, int, int], values: Floats, refuse: bool) -> None:
+def _complete(model: DensityModel, crystal: Crystal, values: Any, atoms: Any, refuse: bool) -> None:
     """Adds the superposed atoms to a network's output on a grid and scales it to the electrons, where they are known.
 
-    Warns where the prediction is far from them: a network outside of what it was trained on.
+    values, atoms: arrays or tensors [a, b, c], the second None where there are none to add. Warns where the prediction
+    is far from the electrons: a network outside of what it was trained on.
     """
     nelect = model.nelect(crystal)
     expected = nelect
-    if model.atoms is not None:
-        atoms = model.atoms(crystal, grid)
-        values += atoms.values
-        expected = atoms.nelect if nelect is None else nelect
+    if atoms is not None:
+        values += atoms
+        expected = float(atoms.mean()) * crystal.volume if nelect is None else nelect
     if model.learned is not None and expected is None:
         expected = model.learned.electrons(crystal)
     found = float(values.mean() * crystal.volume)
@@ -254,6 +261,11 @@ def _baseline_at(model: DensityModel, crystal: Crystal, points: Floats) -> Float
     return model.atoms(crystal, shape).at(points)  # type: ignore[arg-type]
 
 
+def _stays_on_device(model: DensityModel) -> bool:
+    """Whether everything is done where the weights are, see `ecd_models.device`."""
+    return model.device.type != "cpu"
+
+
 @torch.inference_mode()
 def _ask(
     model: DensityModel,
@@ -265,6 +277,8 @@ def _ask(
     advance: Advance,
 ) -> Floats:
     """The network's outputs at `count` points, which `points(start, stop)` makes chunk by chunk [outputs, count]."""
+    if _stays_on_device(model):
+        return outputs_at(model, crystal, points(0, count), fast=fast, advance=advance)
     neighbors = Neighbors(crystal, model.network.cutoff)
     was_training = model.training
     model.eval()
@@ -278,7 +292,7 @@ def _ask(
             where = points(start, stop)
             if compiled is None:
                 item = make_item(neighbors, crystal.numbers, where, dtype=model.dtype).to(device=model.device)
-                output = model.network.decode(features, item).double().cpu().numpy()
+                output = model.network.decode(features, item).cpu().double().numpy()
             else:
                 output = compiled(where)
             result[:, start:stop] = output.reshape(len(where), -1).T

@@ -5,11 +5,9 @@ The module `messages` sums over edges for all layers at once. The layers follow,
 
 from __future__ import annotations
 
-import copy
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,11 +20,11 @@ from ecd_models.kernels.edges import block_edges, by_interval
 from ecd_models.kernels.harmonics import LMAX
 from ecd_models.kernels.images import Images
 from ecd_models.kernels.parallel import shared
-from ecd_models.kernels.radial import RadialTable, tabulate
 from ecd_models.kernels.simd import add, div, exp, fma, load, mul, splat, store, sub
 from ecd_models.networks.charge3net.layers import SILU_SCALE
 from ecd_models.networks.charge3net.messages import add_messages, tiles_of
 from ecd_models.networks.charge3net.model import ChargE3Net
+from ecd_models.networks.charge3net.radial_table import radial_table
 
 POINTS = 128  # in a block, which goes through all steps together
 EDGES = 64  # of a point, for whose harmonics there is space; a block with more allocates memory
@@ -71,7 +69,7 @@ def decoder(network: ChargE3Net, features: list[Tensor], crystal: Crystal) -> De
     """
     if network.config.lmax > LMAX:
         return None
-    table = _radial_table(network)
+    table = radial_table(network, tolerance=TOLERANCE)
     if table.error > ACCEPTED:
         return None
     channels = network.config.channels
@@ -87,19 +85,6 @@ def decoder(network: ChargE3Net, features: list[Tensor], crystal: Crystal) -> De
         _decode(points, images.sources, table.intervals, np.float32(table.scale), tiles, layers, space, outputs)
 
     return shared(images, network.config.outputs, space, decode)
-
-
-def _radial_table(network: Any) -> RadialTable:
-    """The table of the radial functions of all layers, layer by layer."""
-    basis = copy.deepcopy(network.basis).double()
-    perceptrons = [copy.deepcopy(layer.radial).double() for layer in network.decoder.layers]
-
-    @torch.no_grad()
-    def functions(r: Floats) -> Floats:
-        values = basis(torch.from_numpy(r))
-        return torch.cat([perceptron(values) for perceptron in perceptrons], dim=1).numpy()
-
-    return tabulate(functions, network.cutoff, TOLERANCE)
 
 
 def _layers(network: Any, first: NDArray[np.int64]) -> Layers:

@@ -20,9 +20,10 @@ from ecd_models.kernels.dense import ROWS, add_product, aligned
 from ecd_models.kernels.edges import DEGREE, block_edges, by_interval, quintic
 from ecd_models.kernels.images import Images
 from ecd_models.kernels.parallel import shared
-from ecd_models.kernels.radial import RadialTable, tabulate
+from ecd_models.kernels.radial import RadialTable
 from ecd_models.kernels.simd import add, broadcast, fma, load, mul, splat, sqrt, store, sub
-from ecd_models.networks.deepdft.model import SHORTEST, DeepDFT, radial_functions
+from ecd_models.networks.deepdft.model import DeepDFT
+from ecd_models.networks.deepdft.radial_table import radial_table
 
 POINTS = 128  # in a block, whose states and intermediate results fit the cache of one core
 INEXACT = 1e-5  # largest error of a table that is used, of the largest value of a function
@@ -80,11 +81,8 @@ class Space(NamedTuple):
 
 
 def decoder(network: DeepDFT, sent: list[Tensor], crystal: Crystal) -> Decoder | None:
-    """A function from fractional points to outputs; None where the radial functions are too steep for a table.
-
-    sent: what `encode` of the network returned for the atoms of the crystal.
-    """
-    table = filters(network)
+    """The outputs at fractional points; None where the radial functions are too steep for a table."""
+    table = radial_table(network, degree=DEGREE)
     if table.error > INEXACT:
         return None
     layers = packed(network, table, sent)
@@ -94,19 +92,6 @@ def decoder(network: DeepDFT, sent: list[Tensor], crystal: Crystal) -> Decoder |
         _decode(points, images.sources, layers, space, outputs)
 
     return shared(images, network.config.outputs, lambda: Space.of(layers.channels), decode)
-
-
-def filters(network: DeepDFT) -> RadialTable:
-    """The table of the functions of the distance that messages are multiplied by, for all layers."""
-    config = network.config
-    with torch.no_grad():
-        rows = torch.cat([layer.filters().double() for layer in network.probe_model.message_layers], dim=1)
-
-        def functions(r: Floats) -> Floats:
-            distances = torch.from_numpy(r).clamp(min=SHORTEST)
-            return (radial_functions(distances, config.distance_embedding_size, config.cutoff) @ rows).numpy()
-
-        return tabulate(functions, config.cutoff, degree=DEGREE)
 
 
 def packed(network: DeepDFT, table: RadialTable, sent: list[Tensor]) -> Layers:

@@ -7,7 +7,6 @@ on some hundred pairs.
 
 from __future__ import annotations
 
-import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,10 +20,11 @@ from ecd_models.kernels.dense import ROWS, add_product, aligned
 from ecd_models.kernels.edges import DEGREE, block_edges, by_interval, quintic
 from ecd_models.kernels.images import Images
 from ecd_models.kernels.parallel import shared
-from ecd_models.kernels.radial import RadialTable, tabulate
+from ecd_models.kernels.radial import RadialTable
 from ecd_models.kernels.simd import add, broadcast, fma, load, mul, splat, store, sub
 from ecd_models.kernels.softplus_vector import shifted_softplus
-from ecd_models.networks.invdeepdft.model import InvDeepDFT, Sent, radial_functions
+from ecd_models.networks.invdeepdft.model import InvDeepDFT, Sent
+from ecd_models.networks.invdeepdft.radial_table import radial_table
 
 POINTS = 128  # in a block, whose intermediate results fit the cache of one core
 PAIRS = 256  # of an atom and a point in one matrix product
@@ -86,11 +86,8 @@ class Space(NamedTuple):
 
 
 def decoder(network: InvDeepDFT, sent: list[Sent], crystal: Crystal) -> Decoder | None:
-    """A function from fractional points to outputs; None where the filters are too steep for a table.
-
-    sent: what `encode` of the network returned for the atoms of the crystal.
-    """
-    table = _filters(network)
+    """The outputs at fractional points; None where the filters are too steep for a table."""
+    table = radial_table(network, degree=DEGREE)
     if table.error > INEXACT:
         return None
     layers = _packed(network, table, sent)
@@ -100,18 +97,6 @@ def decoder(network: InvDeepDFT, sent: list[Sent], crystal: Crystal) -> Decoder 
         _decode(points, images.sources, layers, space, outputs)
 
     return shared(images, network.config.outputs, lambda: Space.of(layers.channels), decode)
-
-
-def _filters(network: InvDeepDFT) -> RadialTable:
-    """The table of the filters of all layers."""
-    perceptrons = [copy.deepcopy(message.msg_function_edge).double() for message in network.probe_model.messages]
-
-    @torch.no_grad()
-    def functions(r: Floats) -> Floats:
-        gaussians, envelope = radial_functions(torch.from_numpy(r), network.config)
-        return torch.cat([perceptron(gaussians) * envelope for perceptron in perceptrons], dim=1).numpy()
-
-    return tabulate(functions, network.cutoff, degree=DEGREE)
 
 
 @torch.no_grad()

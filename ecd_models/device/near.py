@@ -1,0 +1,166 @@
+"""Which atom images the points of a brick see, found on the device: a short list for each brick, a bit for each edge.
+
+A first pass counts, for all bricks, so that the host knows how large everything is that follows: then nothing waits
+for the device until the last brick is done.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ecd_data.crystal import Crystal
+from ecd_models.device.bricks import Bricks
+from ecd_models.graph import Neighbors
+
+SEARCHED = 1 << 24  # pairs of a brick and an image that are looked at together
+MARGIN = 1e-3  # Å: of the first, coarse search, in float32
+WORD = 32  # points that one word of edges is of
+
+
+class Images(NamedTuple):
+    """The atom images that can reach a point of the home cell, ordered by atom, on a device.
+
+    positions [n, 3] in Å; atoms [n]; last [atoms]: where the images of each atom end; lattice [3, 3]; periodic [3];
+    reach: the largest distance of an edge in Å, the cutoff with a margin for rounding.
+    """
+
+    positions: Tensor
+    atoms: Tensor
+    last: Tensor
+    lattice: Tensor
+    periodic: Tensor
+    reach: float
+
+    @classmethod
+    def of(cls, neighbors: Neighbors, device: torch.device, real: torch.dtype) -> Images:
+        """The images around a crystal."""
+        crystal: Crystal = neighbors.crystal
+        atoms, positions = neighbors.images
+        order = np.argsort(atoms, kind="stable")
+        last = np.searchsorted(atoms[order], np.arange(len(crystal)), side="right")
+        reach = neighbors.reach if real == torch.float64 else neighbors.cutoff * (1 + 1e-6)
+        return cls(
+            torch.as_tensor(positions[order], dtype=real, device=device),
+            torch.as_tensor(atoms[order], dtype=torch.int32, device=device),
+            torch.as_tensor(last, device=device),
+            torch.as_tensor(np.array(crystal.lattice), dtype=real, device=device),
+            torch.as_tensor(np.array(crystal.pbc), device=device),
+            reach,
+        )
+
+    def home(self, fractional: Tensor) -> Tensor:
+        """Fractional points [..., 3], moved into the home cell along periodic directions, in Å [..., 3]."""
+        return torch.where(self.periodic, fractional - fractional.floor(), fractional) @ self.lattice
+
+
+class Counts(NamedTuple):
+    """For every brick [b]: images near it, and atoms among these."""
+
+    entries: NDArray[np.int64]
+    pairs: NDArray[np.int64]
+
+
+class Near(NamedTuple):
+    """b bricks of P points with e near images, ordered by brick, then by atom; lengths in Å from a brick's centre.
+
+    points [b, 3, P]; begins [b + 1]: where the images of each brick begin; brick, atoms [e]; images [e, 3];
+    words [e, P / 32]: a bit for each point that is within reach; place [b, P]: in the output, see `Points`.
+    """
+
+    points: Tensor
+    begins: Tensor
+    brick: Tensor
+    atoms: Tensor
+    images: Tensor
+    words: Tensor
+    place: Tensor
+
+    @property
+    def size(self) -> int:
+        """Points of a brick."""
+        return self.points.shape[2]
+
+    @property
+    def rows(self) -> int:
+        """Points of all bricks."""
+        return self.place.numel()
+
+
+def count_near(images: Images, bricks: Bricks) -> Counts:
+    """The counts of all bricks; the host waits for the device here, once."""
+    parts = []
+    for first, last in search_ranges(images, bricks.number):
+        points = images.home(bricks.points(first, last).fractional)
+        near = _boxes(points, images)
+        ends = near.cumsum(1, dtype=torch.int32)
+        ends = torch.cat([ends.new_zeros(len(ends), 1), ends[:, images.last - 1]], dim=1) if near.shape[1] else ends
+        pairs = (ends.diff(dim=1) > 0).sum(1)
+        parts.append(torch.stack([near.sum(1), pairs], dim=1))
+    counts = torch.cat(parts).cpu().numpy() if parts else np.zeros((0, 2), np.int64)
+    return Counts(counts[:, 0], counts[:, 1])
+
+
+def search_ranges(images: Images, number: int) -> list[tuple[int, int]]:
+    """Ranges of bricks whose pairs with all images fit one search."""
+    step = max(1, SEARCHED // max(1, len(images.atoms)))
+    return [(first, min(number, first + step)) for first in range(0, number, step)]
+
+
+def find_near(images: Images, bricks: Bricks, first: int, last: int, entries: int) -> Near:
+    """The near images of the bricks first..last, of which there are `entries`."""
+    fractional, place = bricks.points(first, last)
+    points = images.home(fractional)
+    near = _boxes(points, images)
+    counts = near.sum(1)
+    begins = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).int()
+    found = compact(near.flatten(), entries)
+    brick, image = found // max(1, near.shape[1]), found % max(1, near.shape[1])
+    centers = (points.amin(1) + points.amax(1)) / 2
+    relative = points - centers[:, None]
+    shifts = images.positions[image] - centers[brick]
+    square = sum(((relative[brick, :, axis] - shifts[:, axis, None]) ** 2 for axis in range(3)), start=torch.zeros(()))
+    return Near(
+        relative.transpose(1, 2).float().contiguous(),
+        begins,
+        brick.int(),
+        images.atoms[image],
+        shifts.float(),
+        _words(square <= images.reach**2),
+        place,
+    )
+
+
+def compact(mask: Tensor, count: int) -> Tensor:
+    """Where a mask [n] is true, in order, for a known `count` of them: the host does not wait [count]."""
+    to = torch.where(mask, mask.cumsum(0) - 1, count)
+    found = to.new_zeros(count + 1)
+    return found.scatter_(0, to, torch.arange(len(mask), device=mask.device))[:count]
+
+
+def edge_mask(near: Near) -> Tensor:
+    """Which points of its brick are within reach of each image [e, P]."""
+    bits = torch.arange(min(WORD, near.size), device=near.words.device, dtype=torch.int32)
+    return ((near.words[:, :, None] >> bits) & 1).bool().flatten(1)
+
+
+def _boxes(points: Tensor, images: Images) -> Tensor:
+    """Whether images are near the box around each brick's points [b, P, 3], a little generously [b, n]."""
+    low, high = points.amin(1).float() - MARGIN, points.amax(1).float() + MARGIN
+    square = torch.zeros((), device=points.device)
+    for axis in range(3):
+        x = images.positions[:, axis].float()
+        square = square + torch.maximum(low[:, axis, None] - x, x - high[:, axis, None]).clamp(min=0) ** 2
+    return square <= (images.reach + MARGIN) ** 2
+
+
+def _words(within: Tensor) -> Tensor:
+    """Bits of points [e, P], 32 to a word, the first one lowest [e, P / 32]."""
+    width = min(WORD, within.shape[1])
+    weights = [1 << bit if bit < WORD - 1 else -(1 << bit) for bit in range(width)]
+    values = torch.tensor(weights, dtype=torch.int32, device=within.device)
+    return (within.view(len(within), -1, width) * values).sum(2, dtype=torch.int32)
