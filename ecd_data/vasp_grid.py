@@ -62,6 +62,11 @@ def full_precision_name(prec: str) -> str:
     return found[0]
 
 
+def is_taken(shape: Shape) -> bool:
+    """Whether VASP takes these NGXF, NGYF, NGZF as they are: even, with no factors but 2, 3, 5 and 7."""
+    return all(_fft_size(n) == n for n in shape)
+
+
 def fits_some_cutoff(lattice: ArrayLike, shape: Shape) -> bool:
     """Whether VASP chooses the fine grid [shape] for a cell at some cutoff, with or without a doubled coarse grid."""
     lengths = np.linalg.norm(np.asarray(lattice, dtype=np.float64).reshape(3, 3), axis=1)

@@ -24,6 +24,8 @@ from ecd_models.checkpoint_header import write_header
 from ecd_models.model import DensityModel
 from ecd_models.networks import MODELS, model_class
 from ecd_models.networks.published import PUBLISHED, misfits, recognised
+from ecd_models.weights.cache import fetch_weights
+from ecd_models.weights.published import PublishedWeights, published_weights
 
 FORMAT = "ecd-model-1"
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -34,6 +36,7 @@ NUMBERS: list[Any] = [
     np.dtype,
     *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
 ]
+FOREIGN = ("global", "call reduce", "create new object")  # words of torch for classes and functions not on its list
 LEARNED = "learned"  # key in the header of the valences that the model learned
 OWN_KEYS = ("format", "model", "config", "metadata", LEARNED)  # in the header of each file; `add_metadata` adds others
 ATOMS, STATE, VALENCES = "atoms:", "state:", "valences:"  # prefixes of the tensors that do not belong to the network
@@ -264,18 +267,33 @@ def export_published(model: nn.Module, path: str | Path) -> None:
 
 
 def load_model(name_or_path: str | Path | None = None) -> DensityModel:
-    """A trained model: a shipped one by name (without a name the default), our .safetensors, or a published .pt."""
+    """A trained model: by name (without a name the default), our .safetensors, or a published .pt.
+
+    Names are those of the shipped checkpoints and of the published networks, which are downloaded into the user's
+    cache the first time; `ecd models` lists both. Raises UsageError for a name or file that is not there, EcdError
+    where the download fails or its content is not the recorded one, FormatError for other files.
+    """
     path = Path(path_text(DEFAULT if name_or_path is None else name_or_path, "a checkpoint"))
     shipped = {file.stem: file for file in sorted(PRETRAINED.glob("*.safetensors"))}
     if str(path) in shipped:
         return load_checkpoint(shipped[str(path)]).model
+    published = published_weights()
+    if str(path) in published:
+        return _load_fetched(published[str(path)])
     if path.suffix == ".safetensors":
         return load_checkpoint(path).model
     if path.is_file():
         network = load_published(path)
         return DensityModel(network, name=registered_name(network)).eval()
-    available = f"shipped are {', '.join(shipped)}" if shipped else "none is shipped with this version"
-    raise UsageError(f"{path} is neither a file nor a shipped checkpoint ({available}): give a .safetensors or .pt")
+    known = ", ".join([*shipped, *published])
+    raise UsageError(f"{path} is neither a file nor the name of a model: give a .safetensors, a .pt, or one of {known}")
+
+
+def _load_fetched(weights: PublishedWeights) -> DensityModel:
+    """A published network from the cache; all of them have the cutoff and neighbours that `load_published` assumes."""
+    path = fetch_weights(weights)
+    network = load_published(_read_weights_alone(path))
+    return DensityModel(network, name=weights.name, learned=weights.learned).eval()
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -301,6 +319,31 @@ def _read_pickle(path: Path) -> Any:
         raise FormatError(f"{path} is not a torch checkpoint: give a .pt that holds a state dict") from error
     except Exception as error:  # torch reads any other bytes as pickle's commands, which fail in every way there is
         raise FormatError(f"{path} is not a whole torch checkpoint: copy or download it again") from error
+
+
+class _Unread:
+    """Stands for whatever else than weights a training left in its checkpoint: made empty, never used."""
+
+    def __new__(cls, *_: Any) -> _Unread:
+        return super().__new__(cls)
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+def _read_weights_alone(path: Path) -> Any:
+    """The weights in a checkpoint that may hold other objects too; those stay empty, and none of their code runs.
+
+    Trainings with Lightning keep their configuration and their optimisers' classes beside the weights.
+    """
+    try:
+        with torch.serialization.safe_globals(NUMBERS):
+            others = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # torch lists them for its present format only; `_read_pickle` says what is wrong
+        others = []
+    empty: list[Any] = [(_Unread, name) for name in others]
+    with torch.serialization.safe_globals(empty):
+        return _read_pickle(path)
 
 
 def _state_dict(content: Any, name: str) -> dict[str, Tensor]:

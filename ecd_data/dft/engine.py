@@ -13,7 +13,7 @@ from ecd_data.crystal import Crystal, Floats
 from ecd_data.dft.settings import Settings
 from ecd_data.errors import EcdError
 
-Kind = Literal["relax", "density", "restart", "bands"]
+Kind = Literal["relax", "density", "restart", "start", "bands"]
 
 
 class RunError(EcdError):
@@ -36,7 +36,8 @@ class Step:
     ----------
     kind
         "relax" moves atoms and cell; "density" is a self-consistent calculation; "restart" is the same, started from
-        the density of the run in the folder `start`; "bands" computes levels in that fixed density, on the k mesh of
+        the density of the run in the folder `start`, with forces and stress; "start" is "density" from that density
+        and otherwise the same; "bands" computes levels in that fixed density, on the k mesh of
         `settings`.
     start
         The folder of the run to start from; None for "relax" and "density".

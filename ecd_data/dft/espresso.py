@@ -29,7 +29,7 @@ from ecd_data.formats.espresso_density import read_charge_density
 from ecd_data.work.child_processes import ChildProcesses
 
 INPUT = "pw.in"
-CALCULATION = {"relax": "vc-relax", "density": "scf", "restart": "scf", "bands": "nscf"}
+CALCULATION = {"relax": "vc-relax", "density": "scf", "restart": "scf", "start": "scf", "bands": "nscf"}
 RELAX_STEPS = 100  # limit on the steps of one relaxation
 FORCE_THRESHOLD, ENERGY_THRESHOLD, PRESSURE_THRESHOLD = 1e-4, 1e-5, 0.5  # Ry/bohr (2.6 meV/Å), Ry, kbar
 FIRST_HUBBARD_CARD = (7, 1)  # from this version on pw.x reads U from a card, which is not written here
@@ -134,7 +134,7 @@ def pw_input(crystal: Crystal, settings: Settings, pseudo: Mapping[str, Pseudopo
     pseudo
         The pseudopotentials by element.
     kind
-        The kind of the step: "relax", "density", "restart" or "bands".
+        The kind of the step: "relax", "density", "restart", "start" or "bands".
     """
     species = list(dict.fromkeys(crystal.symbols))
     gamma = set(settings.kmesh) == {1} and not settings.qmesh
@@ -209,7 +209,7 @@ def _electrons(settings: Settings, kind: str) -> dict[str, Any]:
     electrons: dict[str, Any] = {"conv_thr": settings.conv_thr, "electron_maxstep": settings.max_steps}
     if (settings.mixing_beta, settings.mixing_mode) != (Settings.mixing_beta, Settings.mixing_mode):
         electrons |= {"mixing_beta": settings.mixing_beta, "mixing_mode": settings.mixing_mode}
-    if kind == "restart":
+    if kind in ("restart", "start"):
         electrons["startingpot"] = "file"
     return electrons
 

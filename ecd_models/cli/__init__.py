@@ -15,7 +15,7 @@ import typer
 from ecd_data import __version__
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.optional_packages import missing_extra
-from ecd_models.cli import data, dft, fetch, models, predict, probes, splits, stores, views
+from ecd_models.cli import data, dft, fetch, models, predict, probes, scf, splits, stores, views, weights
 from ecd_models.cli.options import INTERRUPTED
 from ecd_models.cli.terminal import print, show_log
 
@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 engine = typer.Typer(help="Compute densities with Quantum ESPRESSO or GPAW.", no_args_is_help=True)
+consistency = typer.Typer(help="What a density saves in a self-consistency.", no_args_is_help=True)
 VERBS: list[Callable[..., None]] = [
     data.info,
     data.check,
@@ -37,7 +38,7 @@ VERBS: list[Callable[..., None]] = [
     splits.leakage,
 ]
 VERBS += [stores.subset, stores.merge, stores.reencode, stores.verify]
-VERBS += [models.train, predict.predict, models.evaluate, views.plot, views.compare]
+VERBS += [models.train, predict.predict, models.evaluate, weights.models, views.plot, views.compare]
 for verb in VERBS:
     app.command()(verb)
 app.command("probes")(probes.extract)
@@ -49,6 +50,10 @@ engine.command()(dft.select)
 engine.command()(dft.formation)
 engine.command()(dft.vasp_inputs)
 app.add_typer(engine, name="dft")
+consistency.command()(scf.run)
+consistency.command()(scf.steps)
+consistency.command()(scf.restart)
+app.add_typer(consistency, name="scf")
 
 
 def _print_version(wanted: bool) -> None:

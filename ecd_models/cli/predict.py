@@ -77,7 +77,7 @@ def predict(
     reference = _read_reference(like, unit)
     rule = GridRule(grid, reference, encut, prec)
     report = predict_files(
-        _on_device(load_model(model), device),
+        on_device(load_model(model), device),
         structures,
         output,
         rule,
@@ -127,7 +127,8 @@ def _choose_valences(potcar: Path | None, zval: list[str] | None) -> Valences | 
     return parse_zval(zval) if zval else None
 
 
-def _on_device(model: DensityModel, name: str) -> DensityModel:
+def on_device(model: DensityModel, name: str) -> DensityModel:
+    """The model on a device; raises UsageError where torch has none of this name."""
     try:
         return model.to(name)
     except (RuntimeError, AssertionError) as error:

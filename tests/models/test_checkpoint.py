@@ -132,7 +132,7 @@ def test_a_header_of_another_version_is_refused(small: ChargE3Net, tmp_path: Pat
 
 
 def test_names_and_missing_files() -> None:
-    with pytest.raises(UsageError, match="neither a file nor a shipped checkpoint"):
+    with pytest.raises(UsageError, match="neither a file nor the name of a model"):
         load_model("no-such-model")
     with pytest.raises(UsageError, match="does not exist"):
         load_model("nowhere.safetensors")

@@ -183,7 +183,7 @@ def render(rho: Density) -> bytes:
             f"the density has {len(tails)} blocks of augmentation occupancies for {len(grids)} grids: read it anew, or"
             " leave them out with dataclasses.replace(rho, augmentation=None)"
         )
-    chunks = [_render_header(rho)]
+    chunks = [render_header(rho)]
     for grid, tail in zip(grids, tails, strict=True):
         chunks.append(b"%5d%5d%5d\n" % rho.shape)
         chunks.append(format_block(_to_vasp_order(grid) * volume))
@@ -195,7 +195,8 @@ def _to_vasp_order(grid: Floats) -> NDArray[np.float64]:
     return grid.transpose(2, 1, 0).ravel()
 
 
-def _render_header(rho: Density) -> bytes:
+def render_header(rho: Density) -> bytes:
+    """The bytes above the grids of a CHGCAR, a POSCAR and a blank line."""
     crystal = rho.crystal
     symbols, counts = _group_species(rho)
     lines = ["   1.00000000000000     "]

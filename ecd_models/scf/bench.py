@@ -1,0 +1,198 @@
+"""Self-consistencies of one crystal with Quantum ESPRESSO from several densities, always with the same settings."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ecd_data.crystal import Crystal, Floats
+from ecd_data.density import Density
+from ecd_data.density_error import eps_mae
+from ecd_data.dft.engine import NotConvergedError, Result, Step
+from ecd_data.dft.espresso import INPUT, Espresso
+from ecd_data.dft.espresso_output import CHARGE_DENSITY, OUTPUT, XML, read_output, read_result
+from ecd_data.dft.settings import Job
+from ecd_data.errors import EcdError, UsageError
+from ecd_data.formats.espresso_density import read_xml
+from ecd_models.scf.charge_density import Waves
+from ecd_models.scf.scf_runs import ScfRun, Start, count_loop_steps
+
+CONV_THR = 1e-8  # Ry
+ATOMS, ORACLE, ENGINE = "atoms", "converged", "pw.x restart"
+FAR = 0.1  # of the electrons: a density that is further off is one of other potentials, or of no use
+SAME_PLACE = 1e-3  # Å
+NO_SPIN = 1e-3  # electrons: what converged densities without a moment may hold
+
+
+class Bench:
+    """The self-consistencies of a crystal in a folder; finished ones of the same input are read and not repeated."""
+
+    def __init__(self, engine: Espresso, job: Job, folder: Path, conv_thr: float = CONV_THR) -> None:
+        self.engine, self.job, self.folder = engine, job, folder
+        self.settings = replace(job.settings, conv_thr=conv_thr, forces=False)
+        self._order: tuple[Waves, Density, dict[str, float]] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The FFT grid of pw.x."""
+        return self._find_order()[1].shape
+
+    @property
+    def superposed_atoms(self) -> Density:
+        """The density of pw.x's superposed atoms, with their starting magnetization where the run has spin."""
+        return self._find_order()[1]
+
+    def from_atoms(self) -> ScfRun:
+        """The default run, from superposed atoms; raises NotConvergedError where it does not converge."""
+        step = Step("density", self.job.id, self.job.crystal, self.settings)
+        self._run(step, self.folder / ATOMS)
+        spin = "atomic" if self.settings.start_magnetization else None
+        channels = {"density": "atomic", "magnetization": spin}
+        error = eps_mae(self.superposed_atoms, self.converged())
+        return self._read_run(ATOMS, self.folder / ATOMS, channels, {}, error, 0.0)
+
+    def converged(self) -> Density:
+        """The density that the default run ended with."""
+        folder = self.folder / ATOMS
+        shape = read_xml(folder / XML)[1]
+        values, magnetization = self.engine.density(folder, shape)
+        return Density(self.job.crystal, values, magnetization)
+
+    def from_own_file(self) -> ScfRun:
+        """pw.x's own restart from the file that its default run left."""
+        step = Step("start", self.job.id, self.job.crystal, self.settings, (self.folder / ATOMS).absolute())
+        self._run(step, self.folder / "engine")
+        spin = "converged" if self.settings.start_magnetization else None
+        channels = {"density": "converged", "magnetization": spin}
+        return self._read_run(ENGINE, self.folder / "engine", channels, {}, 0.0, 0.0)
+
+    def from_density(self, start: Start) -> ScfRun:
+        """A run from a given density, scaled to the electrons of the potentials.
+
+        Raises UsageError where it is of another cell, of other atoms, on too coarse a grid, of electrons over 10 %
+        away, non-collinear, or has a magnetization where the run has none. A run that does not converge has steps None.
+        """
+        waves, atoms, seconds = self._find_order()
+        rho, factor, channels = self._fit_density(start)
+        where = self.folder / ("from-" + re.sub(r"\W+", "-", start.name)[-80:])
+        given = where / "given"
+        (given / CHARGE_DENSITY).parent.mkdir(parents=True, exist_ok=True)
+        waves.write(given / CHARGE_DENSITY, rho.values, rho.magnetization, start.name)
+        digest = hashlib.sha256((given / CHARGE_DENSITY).read_bytes()).hexdigest()
+        (given / INPUT).write_text(f"! charge density sha256 {digest}\n")
+        step = Step("start", self.job.id, self.job.crystal, self.settings, given.absolute())
+        before = {"wall": start.wall_seconds + seconds["wall"], "cpu": start.cpu_seconds + seconds["cpu"]}
+        error = eps_mae(rho.resample(atoms.shape), self.converged())
+        converged = True
+        try:
+            self._run(step, where)
+        except NotConvergedError:
+            converged = False
+        found = self._read_run(start.name, where, channels, before, error, 1 / factor - 1)
+        return replace(found, seen=start.seen, steps=found.steps if converged else None)
+
+    def _run(self, step: Step, folder: Path) -> None:
+        text = self.engine.input_text(step)
+        if not self.engine.is_finished(step, text, folder):
+            self.engine.run(step, text, folder)
+
+    def _find_order(self) -> tuple[Waves, Density, dict[str, float]]:
+        """pw.x's order of waves, its superposed atoms, and what it took to have them."""
+        if self._order is None:
+            folder = self.folder / "order"
+            mesh = (1, 1, 1) if self._has_half_the_waves() else (2, 1, 1)  # the waves depend on nothing else of it
+            settings = replace(self.settings, max_steps=0, kmesh=mesh, qmesh=None)
+            with suppress(NotConvergedError):  # that is what no steps mean
+                self._run(Step("density", self.job.id, self.job.crystal, settings), folder)
+            self._order = self._read_order(folder)
+        return self._order
+
+    def _has_half_the_waves(self) -> bool:
+        """Whether pw.x keeps one of G and -G, as with the Gamma point alone; see `pw_input`."""
+        return set(self.settings.kmesh) == {1} and not self.settings.qmesh
+
+    def _read_order(self, folder: Path) -> tuple[Waves, Density, dict[str, float]]:
+        if not (folder / CHARGE_DENSITY).is_file():
+            raise EcdError(
+                f"{self.engine.pwx} writes no charge-density.dat (it was built with HDF5, or failed, see"
+                f" {folder / OUTPUT}): name a pw.x without HDF5 with $ECD_PWX"
+            )
+        shape = read_xml(folder / XML)[1]
+        values, magnetization = self.engine.density(folder, shape)
+        seconds = _read_seconds(read_result(folder, bands_only=True))
+        return Waves.of(folder / CHARGE_DENSITY), Density(self.job.crystal, values, magnetization), seconds
+
+    def _fit_density(self, start: Start) -> tuple[Density, float, dict[str, str | None]]:
+        """The density scaled to the electrons of the run, the factor, and where its parts come from."""
+        rho, channels = start.rho, dict(start.channels)
+        refuse_other_crystal(rho, self.job.crystal, start.name)
+        due = self.engine.nelect(self.job.crystal)
+        if not (np.isfinite(rho.nelect) and abs(rho.nelect - due) <= FAR * due):
+            raise UsageError(
+                f"{start.name} has {rho.nelect:.2f} electrons where the pseudopotentials have {due:g}: it is of other"
+                " potentials, or the prediction failed"
+            )
+        magnetization = self._choose_magnetization(rho, start.name, channels)
+        factor = due / rho.nelect
+        return Density(self.job.crystal, rho.values * factor, magnetization), factor, channels
+
+    def _choose_magnetization(self, rho: Density, name: str, channels: dict[str, str | None]) -> Floats | None:
+        if rho.magnetization is not None and rho.magnetization.ndim == 4:
+            raise UsageError(f"{name} is non-collinear, which is not run here: give one of a collinear calculation")
+        if not self.settings.start_magnetization:
+            if rho.magnetization is not None and np.abs(rho.magnetization).mean() * rho.crystal.volume > NO_SPIN:
+                raise UsageError(f"{name} has a magnetization and the run has no spin: leave it out, or run with spin")
+            channels["magnetization"] = None
+            return None
+        if rho.magnetization is not None:
+            return rho.magnetization
+        channels["magnetization"] = "atomic"
+        return self.superposed_atoms.resample(rho.shape).magnetization
+
+    def _read_run(
+        self,
+        name: str,
+        folder: Path,
+        channels: dict[str, str | None],
+        before: dict[str, float],
+        error: float,
+        off: float,
+    ) -> ScfRun:
+        result = read_result(folder)
+        loops = count_loop_steps(read_output(folder))
+        seconds = _read_seconds(result)
+        return ScfRun(
+            name,
+            sum(loops),
+            loops,
+            seconds["wall"],
+            seconds["cpu"],
+            before.get("wall", 0.0),
+            before.get("cpu", 0.0),
+            float(result.properties["energy_eV"]),
+            error,
+            off,
+            channels,
+        )
+
+
+def _read_seconds(result: Result) -> dict[str, float]:
+    return {clock: float(result.properties[f"{clock}_seconds"]) for clock in ("wall", "cpu")}
+
+
+def refuse_other_crystal(rho: Density, crystal: Crystal, name: str) -> None:
+    """Raises UsageError where a density is not of this cell and these atoms, in any order."""
+    if np.abs(rho.lattice - crystal.lattice).max() > SAME_PLACE:
+        raise UsageError(f"{name} is of another cell than the crystal to run: give the density of this very cell")
+    if sorted(rho.numbers) != sorted(crystal.numbers):
+        raise UsageError(f"{name} is of {rho.crystal.formula}, and {crystal.formula} is to be run")
+    shift = rho.frac_coords[:, None] - crystal.frac_coords[None]
+    distance = np.linalg.norm((shift - np.rint(shift)) @ crystal.lattice, axis=-1)
+    distance[rho.numbers[:, None] != crystal.numbers[None]] = np.inf
+    if distance.min(axis=0).max() > SAME_PLACE:
+        raise UsageError(f"{name} has its atoms elsewhere than the crystal to run: give the density of these positions")

@@ -1,0 +1,69 @@
+"""Quantum ESPRESSO's charge-density.dat for a given density, in the order of waves that pw.x itself has.
+
+pw.x reads the coefficients and ignores the Miller indices beside them, so another order is read as another density,
+without a word. The order is taken from a file that pw.x wrote for the same cell and cutoff.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import FortranFile
+
+from ecd_data.crystal import Floats
+from ecd_data.errors import FormatError, UsageError
+from ecd_data.formats.units import BOHR
+
+SAME_CELL = 1e-4  # Å
+
+
+@dataclass(frozen=True)
+class Waves:
+    """The plane waves of a charge-density.dat: Miller indices [n, 3], of G and -G one where gamma_only, components."""
+
+    gamma_only: bool
+    reciprocal: Floats
+    miller: NDArray[np.int32]
+    components: int
+
+    @classmethod
+    def of(cls, path: Path) -> Waves:
+        """The waves of a file that pw.x wrote; raises FormatError where it is none."""
+        try:
+            with FortranFile(path, "r") as file:
+                gamma_only, count, components = (int(n) for n in file.read_ints("i4"))
+                reciprocal = file.read_reals("f8")
+                miller = file.read_ints("i4").reshape(count, 3)
+        except (OSError, ValueError, TypeError) as error:
+            raise FormatError(f"{path} is not a charge-density.dat of pw.x ({error}): run pw.x again") from error
+        return cls(bool(gamma_only), reciprocal, miller, components)
+
+    @property
+    def smallest_shape(self) -> tuple[int, int, int]:
+        """The smallest grid that holds all the waves."""
+        a, b, c = (2 * int(n) + 1 for n in np.abs(self.miller).max(axis=0))
+        return a, b, c
+
+    def coefficients(self, values: Floats, name: str = "the density") -> NDArray[np.complex128]:
+        """The coefficients [n] in e/bohr^3 of a grid in e/Å^3; raises UsageError where the grid is too coarse."""
+        if (np.array(values.shape) < self.smallest_shape).any():
+            has, due = ("x".join(map(str, shape)) for shape in (values.shape, self.smallest_shape))
+            raise UsageError(f"{name} has a grid of {has} points where the cutoff needs {due}: give a finer grid")
+        transformed = np.fft.fftn(values, norm="forward") * BOHR**3
+        found: NDArray[np.complex128] = transformed[tuple(self.miller.T)]  # negative indices count from the end
+        return found
+
+    def write(self, path: Path, values: Floats, magnetization: Floats | None, name: str = "the density") -> None:
+        """Write a charge-density.dat of a grid [a, b, c] in e/Å^3, with its magnetization where the run has spin."""
+        grids = [values] if self.components == 1 else [values, magnetization]
+        with FortranFile(path, "w") as file:
+            file.write_record(np.array([self.gamma_only, len(self.miller), self.components], dtype=np.int32))
+            file.write_record(self.reciprocal)
+            file.write_record(self.miller)
+            for grid in grids:
+                if grid is None:
+                    raise UsageError(f"{name} has no magnetization and the run has spin: give both")
+                file.write_record(self.coefficients(grid, name))

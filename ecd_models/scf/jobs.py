@@ -1,0 +1,70 @@
+"""The crystals to run and their settings: of structure files and records, or of a task or store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ecd_data.dft.settings import Job, make_jobs
+from ecd_data.errors import UsageError
+from ecd_models.scf.run import read_settings
+
+STORE_OPTIONS = "--part, --id, --data and --sample"
+
+
+def make_scf_jobs(
+    crystals: Sequence[str],
+    *,
+    part: str | None = None,
+    ids: Sequence[str] | None = None,
+    data_dir: str | None = None,
+    sample: bool = False,
+    limit: int | None = None,
+    kspacing: float = 0.04,
+    functional: str = "pbe",
+) -> list[Job]:
+    """The jobs of structure files, folders and JSON files of records; or of one task, configuration or store.
+
+    Those of a store have the settings with which Quantum ESPRESSO made their densities. functional, for files: "pbe" or
+    "hse". Raises UsageError where a name
+    is neither, where there is nothing to run, and as `make_jobs` and `evaluation_data` do.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit must be at least 1, not {limit}")
+    if len(crystals) == 1 and _is_data(crystals[0]):
+        if functional != "pbe":
+            raise UsageError("the crystals of a task or store are run with PBE: give structure files for a hybrid")
+        jobs = _of_data(crystals[0], part, ids, data_dir, sample, limit)
+    elif part or ids or data_dir or sample:
+        raise UsageError(f"{STORE_OPTIONS} choose crystals of one task or store: leave them out with structure files")
+    else:
+        jobs = make_jobs(list(crystals), functional, kspacing)
+    if not jobs:
+        raise UsageError("there is no crystal to run: give structure files, or a task")
+    return jobs[:limit]
+
+
+def _is_data(name: str) -> bool:
+    from ecd_data.release.configuration_names import configuration_names
+
+    path = Path(name)
+    if path.is_dir():
+        return (path / "index.parquet").is_file()
+    unknown = not path.exists() and not path.suffix and path.name == name  # a name, not a file
+    return name in configuration_names() or "://" in name or path.suffix == ".ecd" or unknown
+
+
+def _of_data(
+    name: str, part: str | None, ids: Sequence[str] | None, data_dir: str | None, sample: bool, limit: int | None
+) -> list[Job]:
+    from ecd_models.task_data import ALL, evaluation_data
+
+    if ids and part:
+        raise UsageError("--id takes crystals of any part: leave --part out")
+    data = evaluation_data(name, None, data_dir, sample)
+    if ids:
+        chosen = data.select_ids(list(ids)).parts["ids"]
+    else:
+        chosen = data.ids(part or (ALL if ALL in data.parts else "test"))
+    stored = {id: data.store[id] for id in chosen[:limit]}
+    return [Job(id, rho.crystal, read_settings(rho)) for id, rho in stored.items()]

@@ -1,0 +1,179 @@
+"""What a starting density saves over superposed atoms, per crystal and in the mean: steps, time with inference, share.
+
+achieved ratio = mean over crystals of steps(start) / steps(superposed atoms)
+optimal ratio = mean over crystals of 1 / steps(superposed atoms)
+share of the oracle's gain = (sum of what a start saves) / (sum of what the converged density saves)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ecd_data.crystal import Floats
+from ecd_data.errors import UsageError
+from ecd_models.scf.bench import ATOMS, ENGINE, ORACLE, ScfRun
+from ecd_models.scf.outcars import Ratio
+
+RESAMPLES = 10_000
+OTHER_STATE = 1e-4  # eV per atom: runs of one state at conv_thr 1e-8 Ry agree to 1e-6
+CLOCKS = ("wall", "cpu")
+
+
+@dataclass(frozen=True)
+class CrystalRuns:
+    """The runs of one crystal by the name of their start; failed: why there is no start of a name."""
+
+    id: str
+    formula: str
+    natoms: int
+    runs: dict[str, ScfRun]
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def other_state(self, name: str) -> bool:
+        """Whether a run ended at another energy than the default one: another magnetic or metallic solution."""
+        energies = [self.runs[run].energy_eV for run in (ATOMS, name)]
+        if None in energies:
+            return False
+        return abs(energies[0] - energies[1]) > OTHER_STATE * self.natoms  # type: ignore[operator]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95 % bootstrap interval over crystals; without bounds for a single crystal."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f}" + ("" if self.low is None else f" [{self.low:.3f}, {self.high:.3f}]")
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a start saves over the crystals in `ids`, where it and the default run converged.
+
+    achieved: Ratio of steps; time_saved: share of each crystal's time; slowed: share of the crystals that took longer,
+    those that did not converge included; oracle_share: of the time that the converged density saves, oracle_steps: of
+    the steps; other_state: crystals that ended at another energy; missing: without a start, or not converged.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    achieved: Ratio
+    optimal: Ratio
+    achieved_interval: Interval
+    time_saved: Interval
+    total_time_saved: float
+    slowed: float
+    oracle_share: Interval | None
+    oracle_steps: Interval | None
+    other_state: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return asdict(self)
+
+
+def measure_gain(name: str, crystals: Sequence[CrystalRuns], clock: str = "wall", seed: int = 0) -> Gain:
+    """What the start of this name saves by a clock, "wall" or "cpu"; raises UsageError where no crystal has it."""
+    if clock not in CLOCKS:
+        raise UsageError(f"the clock is wall or cpu, not {clock!r}")
+    there = [c for c in crystals if c.runs.get(name) is not None]
+    good = [c for c in there if c.runs[name].steps is not None]
+    if not good:
+        raise UsageError(f"{name} converged from no crystal: there is nothing to compare")
+    steps, default = (np.array([c.runs[run].steps for c in good], dtype=np.float64) for run in (name, ATOMS))
+    taken, before = (np.array([c.runs[run].seconds(clock) for c in good]) for run in (name, ATOMS))
+    slower = sum(taken > before) + len(there) - len(good)
+    draw = _Bootstrap(len(good), seed)
+    return Gain(
+        name,
+        tuple(c.id for c in good),
+        Ratio.of(steps / default),
+        Ratio.of(1 / default),
+        draw.mean(steps / default),
+        draw.mean(1 - taken / before),
+        float(1 - taken.sum() / before.sum()),
+        float(slower / len(there)),
+        *_oracle_shares(good, before - taken, default - steps, clock, draw),
+        tuple(c.id for c in good if c.other_state(name)),
+        tuple(c.id for c in crystals if c not in good),
+    )
+
+
+def _oracle_shares(
+    crystals: Sequence[CrystalRuns], time: Floats, steps: Floats, clock: str, draw: _Bootstrap
+) -> tuple[Interval | None, Interval | None]:
+    """The shares of the converged density's gain in time and in steps; of the oracle the time of pw.x alone counts."""
+    if any(ORACLE not in c.runs or c.runs[ORACLE].steps is None for c in crystals):
+        return None, None
+    oracles = [c.runs[ORACLE] for c in crystals]
+    oracle_time = np.array([o.wall_seconds if clock == "wall" else o.cpu_seconds for o in oracles])
+    default_time = np.array([c.runs[ATOMS].seconds(clock) for c in crystals])
+    default_steps = np.array([c.runs[ATOMS].steps for c in crystals], dtype=np.float64)
+    oracle_steps = np.array([o.steps for o in oracles], dtype=np.float64)
+    return draw.quotient(time, default_time - oracle_time), draw.quotient(steps, default_steps - oracle_steps)
+
+
+class _Bootstrap:
+    """Intervals over the same random resamples of crystals."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self._rows = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
+        self._single = count < 2
+
+    def mean(self, values: Floats) -> Interval:
+        return self._interval(float(values.mean()), lambda rows: values[rows].mean(axis=1))
+
+    def quotient(self, above: Floats, below: Floats) -> Interval | None:
+        """Of sums; None where the lower one is not positive."""
+        if below.sum() <= 0:
+            return None
+
+        def sample(rows: Any) -> Floats:
+            sums = below[rows].sum(axis=1)
+            return above[rows].sum(axis=1)[sums > 0] / sums[sums > 0]
+
+        return self._interval(float(above.sum() / below.sum()), sample)
+
+    def _interval(self, mean: float, sample: Callable[[Any], Floats]) -> Interval:
+        if self._single:
+            return Interval(mean, None, None)
+        low, high = np.percentile(sample(self._rows), [2.5, 97.5])
+        return Interval(mean, float(low), float(high))
+
+
+def list_starts(crystals: Sequence[CrystalRuns]) -> list[str]:
+    """The starts other than superposed atoms, each once: pw.x's own restart and the oracle first."""
+    found = dict.fromkeys(name for c in crystals for name in c.runs)
+    return list(dict.fromkeys(name for name in (ENGINE, ORACLE, *found) if name in found and name != ATOMS))
+
+
+def measure_gains(crystals: Sequence[CrystalRuns], clock: str = "wall") -> Iterator[Gain]:
+    """The Gain of every start that converged for a crystal at least."""
+    for name in list_starts(crystals):
+        if any(name in c.runs and c.runs[name].steps is not None for c in crystals):
+            yield measure_gain(name, crystals, clock)
+
+
+def report(crystals: Sequence[CrystalRuns], settings: dict[str, Any]) -> dict[str, Any]:
+    """All of it for JSON: the settings, every run of every crystal, and the gains by each clock."""
+    return {
+        "settings": settings,
+        "crystals": {
+            c.id: {
+                "formula": c.formula,
+                "natoms": c.natoms,
+                "runs": {name: asdict(run) for name, run in c.runs.items()},
+                "failed": c.failed,
+            }
+            for c in crystals
+        },
+        "gains": {clock: [gain.to_dict() for gain in measure_gains(crystals, clock)] for clock in CLOCKS},
+    }

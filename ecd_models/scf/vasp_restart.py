@@ -1,0 +1,217 @@
+"""A folder from which VASP starts its self-consistency with a given density: POSCAR, INCAR, CHGCAR, provenance."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import ecd_data
+from ecd_data.density import Density
+from ecd_data.errors import UsageError
+from ecd_data.formats import write
+from ecd_data.formats.run_files import species_runs
+from ecd_data.formats.vasp import chgcar
+from ecd_data.formats.vasp.augmentation import with_augmentation
+from ecd_data.io.density_names import PREDICTED_BY
+from ecd_data.vasp_grid import is_taken
+from ecd_models.scf.incar import find_conflicts, has_spin, is_noncollinear, make_restart_tags, write_incar
+from ecd_models.scf.potentials import (
+    Potentials,
+    compare_places,
+    compare_potentials,
+    compare_species,
+    refuse_other_potcar,
+)
+
+FILES = ("POSCAR", "INCAR", "CHGCAR", "restart.json")
+FAR = 0.1  # of the electrons: a density that is further off is one of other potentials, or of no use
+
+
+@dataclass(frozen=True)
+class Restart:
+    """What was written: the folder, what VASP will do with it in one line, what to beware of, the provenance."""
+
+    folder: Path
+    effect: str
+    warnings: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_restart(
+    rho: Density,
+    folder: str | Path,
+    *,
+    potentials: Potentials | None = None,
+    reference: Density | None = None,
+    incar: Mapping[str, Any] | None = None,
+    nelect: float | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> Restart:
+    """Write POSCAR, INCAR, CHGCAR and restart.json, with which VASP starts from a density.
+
+    Parameters
+    ----------
+    rho : Density
+        The density, on the grid that VASP shall take; scaled here to the electrons of the run.
+    potentials : Potentials, optional
+        The POTCAR of the run. Its species must be those of the crystal, in their order.
+    reference : Density, optional
+        A CHGCAR of the same atoms, read with what lies beside it (`read_run`), whose PAW occupancies are written
+        behind the density. One of another POTCAR is refused.
+    incar : mapping, optional
+        The run's own tags, see `read_incar`; those of the restart are laid over them.
+    nelect : float, optional
+        Electrons of the run, by default those of INCAR, of the potentials or of the reference.
+    source : mapping, optional
+        Where the density comes from, for restart.json.
+
+    Raises
+    ------
+    UsageError
+        Where the reference is of another POTCAR or of other atoms, the POTCAR of other elements, the electrons are
+        not known or over 10 % away from the density's, or the folder has such files already.
+    """
+    folder, own = Path(folder), dict(incar or {})
+    _refuse_full(folder)
+    if potentials is not None:
+        compare_species(rho, potentials)
+        refuse_other_potcar(rho, potentials, "the density")
+    rho, dropped = _drop_spin(rho, own)
+    due, of = _find_electrons(rho, own, potentials, reference, nelect)
+    scaled, factor = _scale(rho, due, of)
+    warnings = [*dropped, *find_conflicts(own, scaled), *_check_grid(scaled)]
+    known = None
+    if reference is not None:
+        known = compare_potentials(reference, potentials, warnings)
+        compare_places(scaled, reference, warnings)
+        scaled = with_augmentation(scaled, reference)
+    added = make_restart_tags(scaled, own)
+    tags = {**own, **added}
+    effect = _describe_effect(scaled, tags)
+    provenance = {
+        "ecd": ecd_data.__version__,
+        "density": dict(source or {}),
+        "grid": list(scaled.shape),
+        "electrons": {"written": due, "before": rho.nelect, "factor": factor, "from": of},
+        "channels": _list_channels(rho, scaled, reference, tags),
+        "reference": None if reference is None else reference.meta.get("source"),
+        "reference_has_the_same_potcar": known,
+        "potcar": None if potentials is None else list(potentials.titles),
+        "incar_added": added,
+        "vasp_will": effect,
+        "warnings": warnings,
+    }
+    _write(folder, scaled, tags, provenance)
+    return Restart(folder, effect, tuple(warnings), provenance)
+
+
+def _refuse_full(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: name a folder")
+    if there := [name for name in FILES if (folder / name).exists()]:
+        raise UsageError(f"{folder} has {', '.join(there)} already: name another folder, or move them away")
+
+
+def _drop_spin(rho: Density, tags: Mapping[str, Any]) -> tuple[Density, list[str]]:
+    """The density without its magnetization where the run of an INCAR has none, and what is to be told of it."""
+    if rho.magnetization is None or not tags:
+        return rho, []
+    if rho.magnetization.ndim == 4 and not is_noncollinear(tags):
+        raise UsageError("the density is non-collinear and the INCAR is not: set LNONCOLLINEAR = .TRUE. there")
+    if has_spin(tags):
+        return rho, []
+    told = "the INCAR has no ISPIN = 2: the magnetization of the density was left out"
+    return replace(rho, magnetization=None, augmentation=None), [told]
+
+
+def _find_electrons(
+    rho: Density,
+    tags: Mapping[str, Any],
+    potentials: Potentials | None,
+    reference: Density | None,
+    nelect: float | None,
+) -> tuple[float, str]:
+    """The electrons of the run and who says so."""
+    if nelect is not None:
+        return nelect, "given"
+    if "NELECT" in tags:
+        return float(tags["NELECT"]), "NELECT in INCAR"
+    if potentials is not None:
+        runs = species_runs(rho)
+        if len(runs) != len(potentials.zval):
+            raise UsageError(f"{potentials.path} has two potentials of one element: give the electrons with --nelect")
+        return float(sum(n * z for (_, n), z in zip(runs, potentials.zval, strict=True))), potentials.path
+    if reference is not None:
+        said = reference.meta.get("settings", {}).get("nelect")
+        return float(said or reference.nelect), "the reference"
+    raise UsageError(
+        "how many electrons the run has is not known: give its POTCAR (--potcar), a reference CHGCAR (--reference), or"
+        " --nelect"
+    )
+
+
+def _scale(rho: Density, due: float, of: str) -> tuple[Density, float]:
+    found = rho.nelect
+    if not (np.isfinite(found) and abs(found - due) <= FAR * due):
+        raise UsageError(
+            f"the density has {found:.2f} electrons where {due:g} are due ({of}): it is of other potentials, or the"
+            " prediction failed"
+        )
+    factor = due / found
+    return replace(rho, values=rho.values * factor, augmentation=None), factor
+
+
+def _check_grid(rho: Density) -> list[str]:
+    if is_taken(rho.shape):
+        return []
+    grid = "x".join(map(str, rho.shape))
+    return [f"VASP takes no grid of {grid} points (even numbers with factors 2, 3, 5, 7) and will refuse the CHGCAR"]
+
+
+def _describe_effect(rho: Density, tags: Mapping[str, Any]) -> str:
+    if rho.augmentation is None:
+        return (
+            "VASP will not start from this density: CHGCAR has no PAW occupancies, so it warns 'PAW occupancies are"
+            " missing on CHGCAR' and makes a density of its own; give one of the same atoms and POTCAR (--reference)"
+        )
+    spin = "its magnetization" if rho.magnetization is not None else ""
+    if not spin and has_spin(tags):
+        spin = "read_magmom of superposed atoms (MAGMOM)"
+    grid = "x".join(map(str, rho.shape))
+    read = f"VASP will read CHGCAR (ICHARG = 1) on its {grid} grid and start the self-consistency from it"
+    return f"{read}, with {spin}" if spin else read
+
+
+def _list_channels(
+    before: Density, written: Density, reference: Density | None, tags: Mapping[str, Any]
+) -> dict[str, str | None]:
+    """Where each part of the start comes from."""
+    grid = find_origin(before)
+    spin = grid if written.magnetization is not None else "atomic (MAGMOM)" if has_spin(tags) else None
+    augmentation = None if reference is None or written.augmentation is None else find_origin(reference)
+    return {"density": grid, "magnetization": spin, "augmentation": augmentation}
+
+
+def find_origin(rho: Density) -> str:
+    """Whether a density is "predicted", "converged", "not converged", or "not known"."""
+    if str(rho.meta.get("comment", "")).startswith(PREDICTED_BY):
+        return "predicted"
+    provenance = rho.meta.get("provenance", {})
+    said = provenance.get("converged", provenance.get("convergence", {}).get("converged"))
+    return "not known" if said is None else "converged" if said else "not converged"
+
+
+def _write(folder: Path, rho: Density, tags: Mapping[str, Any], provenance: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    header, _, _ = chgcar.render_header(rho).rpartition(b"\n \n")
+    (folder / "POSCAR").write_bytes(header + b"\n")
+    write_incar(folder / "INCAR", tags)
+    write(folder / "CHGCAR", rho)
+    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES[:-1]}
+    (folder / "restart.json").write_text(json.dumps({**provenance, "sha256": hashes}, indent=2) + "\n")

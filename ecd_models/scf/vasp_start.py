@@ -1,0 +1,159 @@
+"""The density that VASP shall start from: predicted or read, on the grid that the run will take."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ecd_data.crystal import Crystal
+from ecd_data.density import Density
+from ecd_data.errors import UsageError
+from ecd_data.formats import read_run
+from ecd_data.formats.structure import read_structure
+from ecd_data.vasp_grid import Shape, vasp_fine_grid
+from ecd_models.scf.incar import read_incar
+from ecd_models.scf.vasp_restart import Potentials, Restart, write_restart
+
+if TYPE_CHECKING:
+    from ecd_models.model import DensityModel
+
+log = logging.getLogger("ecd_models")
+
+DEFAULT_PREC = "normal"  # of VASP
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What is known of the run to start: its POTCAR, the tags of its INCAR, and a reference density."""
+
+    potentials: Potentials | None = None
+    incar: Mapping[str, Any] | None = None
+    reference: Density | None = None
+
+    @classmethod
+    def read(cls, potcar: Path | None, incar: Path | None, reference: Path | None) -> RunFiles:
+        """The files of a run; each may be missing. Raises FormatError for one that cannot be read."""
+        return cls(
+            None if potcar is None else Potentials.of(potcar),
+            None if incar is None else read_incar(incar),
+            None if reference is None else _read_named(reference),
+        )
+
+    def write(
+        self, rho: Density, folder: Path, *, nelect: float | None = None, source: Mapping[str, Any] | None = None
+    ) -> Restart:
+        """Write the folder for VASP, see `write_restart`; a CHGCAR with occupancies is its own reference."""
+        own = rho if rho.augmentation is not None else None
+        return write_restart(
+            rho,
+            folder,
+            potentials=self.potentials,
+            reference=self.reference or own,
+            incar=self.incar,
+            nelect=nelect,
+            source=source,
+        )
+
+
+@dataclass(frozen=True)
+class VaspGrid:
+    """The grid that VASP will take: `shape`, or its own for encut (eV) and prec; both else from the INCAR."""
+
+    shape: Shape | None = None
+    encut: float | None = None
+    prec: str | None = None
+
+    def __call__(self, crystal: Crystal, files: RunFiles) -> Shape | None:
+        """The grid for a crystal; None where neither this nor the INCAR says, nor a reference."""
+        tags = files.incar or {}
+        if self.shape is not None:
+            return self.shape
+        stated = [tags.get(name) for name in ("NGXF", "NGYF", "NGZF")]
+        if self.encut is None and all(stated):
+            a, b, c = (int(str(n)) for n in stated)
+            return a, b, c
+        encut = self.encut if self.encut is not None else tags.get("ENCUT")
+        if encut is not None:
+            prec = self.prec or str(tags.get("PREC", DEFAULT_PREC))
+            return vasp_fine_grid(crystal.lattice, float(encut), prec, tags.get("ENAUG"))
+        return None if files.reference is None else files.reference.shape
+
+
+def find_start_density(
+    start: Path,
+    files: RunFiles,
+    grid: VaspGrid,
+    model: DensityModel | None = None,
+    *,
+    allow: bool = False,
+    show: bool = False,
+) -> tuple[Density, dict[str, Any]]:
+    """The density for a run and where it comes from.
+
+    With a model, `start` is a structure whose density it predicts; without, a density file, resampled where the run
+    takes another grid. Raises UsageError where the grid of a prediction is not known, and where the model learned
+    densities that are not PAW's or other valence electrons than the POTCAR or the reference have; with `allow` that is
+    a warning.
+    """
+    if model is not None:
+        return _predict_density(start, files, grid, model, allow, show)
+    rho = _read_named(start)
+    shape = grid(rho.crystal, files)
+    occupancies = rho.augmentation
+    if shape is not None and shape != rho.shape:
+        rho = replace(rho.resample(shape), augmentation=occupancies)  # they belong to the atoms, not to the grid
+    return rho, {"file": str(start)}
+
+
+def _predict_density(
+    start: Path, files: RunFiles, grid: VaspGrid, model: DensityModel, allow: bool, show: bool
+) -> tuple[Density, dict[str, Any]]:
+    from ecd_models.prediction.predict import predict
+    from ecd_models.prediction.reference_electrons import compare_with_density
+    from ecd_models.training.progress_display import counting
+
+    _refuse_other_method(model, allow)
+    crystal = read_structure(start)
+    shape = grid(crystal, files)
+    if shape is None:
+        raise UsageError(
+            "the grid of the run is not known: give its ENCUT (--encut), its INCAR with ENCUT, a reference CHGCAR, or"
+            " --grid A B C"
+        )
+    if files.reference is not None:
+        compare_with_density(model, files.reference, str(files.reference.meta["source"]), allow=allow)
+    valences = _list_valences(files.potentials)
+    points = shape[0] * shape[1] * shape[2]
+    with counting(start.name, points, show) as advance:
+        rho = predict(model, crystal, shape=shape, valences=valences, allow_valence_mismatch=allow, advance=advance)
+    return rho, {"structure": str(start), "model": model.name}
+
+
+def _refuse_other_method(model: DensityModel, allow: bool) -> None:
+    """Refuses a model whose densities are not those of PAW: VASP has no other."""
+    learned = model.learned
+    if learned is None or learned.method in ("", "PAW"):
+        return
+    sentence = f"{model.name} learned densities of {learned.made_by}, which differ from VASP's near the nuclei"
+    if not allow:
+        raise UsageError(
+            f"{sentence}: take a model of VASP's densities, such as ecd-pbe, or --allow-valence-mismatch (allow=True)"
+        )
+    log.warning("%s: the restart is a rehearsal", sentence)
+
+
+def _list_valences(potentials: Potentials | None) -> dict[str, float] | None:
+    from ecd_data.formats.vasp.potcar import element_of
+
+    if potentials is None:
+        return None
+    return {element_of(t): z for t, z in zip(potentials.titles, potentials.zval, strict=True)}
+
+
+def _read_named(path: Path) -> Density:
+    """The density in a file with what lies beside it, and the file's name."""
+    rho = read_run(path)
+    return replace(rho, meta={**rho.meta, "source": str(path)})
