@@ -45,7 +45,7 @@ def make_scf_jobs(
 
 
 def _is_data(name: str) -> bool:
-    from ecd_data.release.configuration_names import configuration_names
+    from ecd_data.release.configurations import configuration_names
 
     path = Path(name)
     if path.is_dir():

@@ -553,7 +553,7 @@ def test_modules_import_in_any_order(module, before):
     names = {
         "density_feature": "DensityFeature, ProbesFeature",
         "builder": "load_dataset",
-        "torch_batches": "register",
+        "torch_batches": "register_collate",
         "load_dataset_hook": "install",
     }
     code = (
