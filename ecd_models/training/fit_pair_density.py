@@ -178,7 +178,9 @@ class PairFit:
         solution = np.zeros(len(side))
         block = matrix[np.ix_(there, there)]
         block[np.diag_indices_from(block)] += penalty[there]
-        solution[there] = solve(block, side[there], assume_a="pos", overwrite_a=True)
+        size = np.sqrt(np.diag(block))  # columns differ by orders of magnitude
+        block /= size[:, None] * size
+        solution[there] = solve(block, side[there] / size, assume_a="pos", overwrite_a=True) / size
         return solution
 
     def _model(self, solution: Floats) -> PairDensity:

@@ -17,7 +17,7 @@ from ecd_models.graph import Neighbors
 from ecd_models.networks.elements import column, in_d_block, require_known, valence
 
 NARROWEST = 0.6  # Å: hydrogen's own radius would make functions sharper than the grids of densities
-NEGLIGIBLE = 16.0  # exponents of Gaussians beyond are left out of sums over images
+NEGLIGIBLE = 12.0  # exponents of Gaussians beyond are left out of sums over images
 PAIR_DESCRIPTORS = 12
 # Combinations of the descriptors that change their sign when the two atoms change places: charge that one atom of a
 # pair gains by them, the other loses [12, 6].
@@ -127,11 +127,11 @@ def surroundings(crystal: Crystal, config: PairDensityConfig) -> Floats:
     end = (1 - (pairs.distances / config.reach) ** 2) ** 2  # so that neighbours come and go smoothly
     windows = np.exp(-(((pairs.distances[:, None] - centers) / config.window_width) ** 2)) * end[:, None]
     described = pair_descriptors(crystal.numbers[pairs.atom], crystal.numbers[pairs.neighbour])
-    terms = (windows[:, :, None] * described[:, None, :]).reshape(len(windows), -1)
+    terms = (windows[:, :, None] * described[:, None, :]).reshape(len(windows), config.windows * PAIR_DESCRIPTORS)
     directed = harmonics(pairs.vectors, config.lmax)[:, :, None] * terms[:, None, :]
-    return _summed(pairs.atom, directed.reshape(len(terms), -1), len(crystal)).reshape(
-        len(crystal), len(config.degrees), -1
-    )
+    width = config.windows * PAIR_DESCRIPTORS
+    flat = directed.reshape(len(terms), len(config.degrees) * width)
+    return _summed(pairs.atom, flat, len(crystal)).reshape(len(crystal), len(config.degrees), width)
 
 
 def functions_at(crystal: Crystal, config: PairDensityConfig, points: Floats) -> Floats:
@@ -162,9 +162,7 @@ def own_functions_at(crystal: Crystal, config: PairDensityConfig, points: Floats
     squared = (edges.vec**2).sum(axis=1)
     values = (exponents / np.pi) ** 1.5 * np.exp(-squared[:, None] * exponents)
     kinds = crystal.numbers[edges.src]
-    return {
-        int(z): _summed(edges.dst[kinds == z], values[kinds == z], len(points)) for z in np.unique(crystal.numbers)
-    }
+    return {int(z): _summed(edges.dst[kinds == z], values[kinds == z], len(points)) for z in np.unique(crystal.numbers)}
 
 
 def _summed(places: NDArray[np.int64], rows: Floats, count: int) -> Floats:
