@@ -24,6 +24,7 @@ from ecd_models.checkpoint_header import write_header
 from ecd_models.model import DensityModel
 from ecd_models.networks import MODELS, model_class
 from ecd_models.networks.published import PUBLISHED, misfits, recognised
+from ecd_models.networks.species import ONE_HOT
 
 FORMAT = "ecd-model-1"
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -212,6 +213,8 @@ def export_published(model: nn.Module, path: str | Path) -> None:
     published = next((p for p in PUBLISHED if type(network) is p.cls), None)
     if published is not None and getattr(network.config, "outputs", 1) != 1:
         raise UsageError("the published layout has no magnetization: save_checkpoint keeps this model whole")
+    if published is not None and network.config.species != ONE_HOT:
+        raise UsageError("the published layout has no element descriptors: save_checkpoint keeps this model whole")
     if published is None:
         known = ", ".join(p.name for p in PUBLISHED)
         raise UsageError(f"{type(network).__name__} has no published layout, which {known} have: use save_checkpoint")

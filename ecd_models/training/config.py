@@ -50,7 +50,8 @@ class TrainConfig:
 
     Steps. A step takes accumulate * batch_size crystals x probes points in each process; max_edges bounds the edges
     that pass through the network at once (a crystal that has more passes alone), 0 for batch_size crystals whatever
-    they have. loss: l1 or mse. lr after warmup_steps: exponential, lr * lr_decay^(step / lr_decay_steps); cosine, to 0
+    they have. loss: l1 or mse; relative_loss: of a crystal's errors divided by its mean density, as eps_mae
+    counts them. lr after warmup_steps: exponential, lr * lr_decay^(step / lr_decay_steps); cosine, to 0
     at the last step; plateau, * lr_decay after lr_patience validations without a better one; constant. clip_norm: bound
     on the gradient's norm; ema: decay of an average of the weights, which is what is judged and kept; 0 for neither.
     precision: of products under autocast, where the device has it.
@@ -85,6 +86,7 @@ class TrainConfig:
     pool: int = 0
     extract: bool = False
     loss: str = "l1"
+    relative_loss: bool = False
     lr: float = 0.005
     schedule: str = "exponential"
     lr_decay: float = 0.96
@@ -129,6 +131,8 @@ class TrainConfig:
             raise UsageError("store and split belong together: a store of your own, and the split that divides it")
         if self.extract and self.pool:
             raise UsageError("extract takes probes from the store's extract: leave pool out")
+        if self.extract and self.relative_loss:
+            raise UsageError("an extract does not hold a crystal's mean density: leave extract or relative_loss out")
         if self.continued and not self.start:
             raise UsageError("continued goes on from a checkpoint: name it as start")
         if self.fraction == 0 and not self.start:

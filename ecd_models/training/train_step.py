@@ -62,7 +62,8 @@ class Learner:
             batch = batch.to(device=self.processes.device)
             assert batch.target is not None
             difference = self._output(batch) - batch.target
-            loss = (difference.abs() if self.config.loss == "l1" else difference**2).sum() / probes
+            counted = self._relative(difference, batch) if self.config.relative_loss else difference
+            loss = (counted.abs() if self.config.loss == "l1" else counted**2).sum() / probes
             self.scaler.scale(loss).backward()
             density = batch.target if batch.target.ndim == 1 else batch.target[:, 0]
             sums[:3] += torch.stack([loss.detach(), difference.detach().abs().sum(), density.abs().sum()])
@@ -71,6 +72,13 @@ class Learner:
         if loss - loss == 0:
             self._apply(lr)
         return StepSums(loss, error, density, stopped > 0)
+
+    @staticmethod
+    def _relative(difference: Tensor, batch: ProbeBatch) -> Tensor:
+        """Errors divided by the mean density of their crystal."""
+        assert batch.mean is not None, "a relative loss needs the mean density of each crystal"
+        mean = batch.mean[batch.probe_crystal]
+        return difference / (mean if difference.ndim == 1 else mean[:, None])
 
     def _output(self, batch: ProbeBatch) -> Tensor:
         if self.dtype == torch.float32:
