@@ -23,6 +23,9 @@ from ecd_models.atoms.valences import Learned
 from ecd_models.checkpoint_header import write_header
 from ecd_models.model import DensityModel
 from ecd_models.networks import MODELS, model_class
+from ecd_models.networks.pair_density.functions import PairDensityConfig
+from ecd_models.networks.pair_density.model import PairDensity
+from ecd_models.networks.pair_density.start import BondedAtoms
 from ecd_models.networks.published import PUBLISHED, misfits, recognised
 from ecd_models.networks.species import ONE_HOT
 
@@ -36,8 +39,14 @@ NUMBERS: list[Any] = [
     *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
 ]
 LEARNED = "learned"  # header: electrons of each element in the training data and what made them
-OWN_KEYS = ("format", "model", "config", "metadata", LEARNED)  # of a file's header; `add_metadata` adds others
-ATOMS, STATE, VALENCES = "atoms:", "state:", "valences:"  # what precedes names of tensors that are not the network's
+BONDED = "bonded_atoms"  # header: configuration of the pair model that the network's atoms are
+OWN_KEYS = ("format", "model", "config", "metadata", LEARNED, BONDED)  # of a file's header; `add_metadata` adds others
+ATOMS, PAIRS, STATE, VALENCES = (
+    "atoms:",
+    "pairs:",
+    "state:",
+    "valences:",
+)  # what precedes names of tensors that are not the network's
 
 
 class Checkpoint(NamedTuple):
@@ -72,7 +81,11 @@ def save_checkpoint(
         header[LEARNED] = json.dumps(model.learned.to_record())
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     if atoms is not None:
-        tensors |= {ATOMS + name: torch.from_numpy(np.array(value)) for name, value in asdict(atoms).items()}
+        free = asdict(atoms.free)
+        tensors |= {ATOMS + name: torch.from_numpy(np.array(value)) for name, value in free.items()}
+    if isinstance(atoms, BondedAtoms):
+        header[BONDED] = json.dumps(asdict(atoms.pairs.config))
+        tensors |= {PAIRS + name: value.detach().cpu().contiguous() for name, value in atoms.pairs.state_dict().items()}
     if valences is not None:
         tensors[VALENCES] = torch.from_numpy(np.array(valences))
     tensors |= {STATE + name: value.detach().cpu().contiguous() for name, value in (state or {}).items()}
@@ -123,14 +136,27 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         learned = Learned.from_record(json.loads(header[LEARNED])) if LEARNED in header else None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{path} was written for another version of the model ({error}): update ecd") from error
-    tables = _taken(tensors, ATOMS)
+    atoms = _atoms(tensors, header, str(path))
     state = _taken(tensors, STATE)
     valences = [value.numpy() for value in _taken(tensors, VALENCES).values()]
     _fill(model, tensors, str(path))
-    atoms = SuperposedAtoms(**{name: value.numpy() for name, value in tables.items()}) if tables else None
     known = DensityModel(model, atoms, header["model"], valences[0] if valences else None, learned)
     known.metadata = metadata
     return Checkpoint(known.eval(), metadata, state)
+
+
+def _atoms(tensors: dict[str, Tensor], header: Mapping[str, str], name: str) -> SuperposedAtoms | None:
+    """The atoms that a network is added to, None where there are none; removed from `tensors`."""
+    tables = {key: value.numpy() for key, value in _taken(tensors, ATOMS).items()}
+    weights = _taken(tensors, PAIRS)
+    if not tables or BONDED not in header:
+        return SuperposedAtoms(**tables) if tables else None
+    try:
+        pairs = PairDensity(PairDensityConfig(**json.loads(header[BONDED])))
+    except (TypeError, ValueError, UsageError) as error:
+        raise FormatError(f"{name} was written for another version of the model ({error}): update ecd") from error
+    _fill(pairs, weights, name)
+    return BondedAtoms(**tables, pairs=pairs.eval())
 
 
 def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -149,7 +149,7 @@ def _collinear(rho: Density, id: str) -> NDArray[np.float64]:
 
 def pool_folder(cache_dir: str, store: str, pool: int, seed: int, spin: bool, atoms: SuperposedAtoms | None) -> Path:
     """The folder in `cache_dir` of the pools that depend on just these."""
-    table = b"" if atoms is None else atoms.coefficients.tobytes() + atoms.exponents.tobytes()
+    table = b"" if atoms is None else atoms.key
     key = hashlib.sha256(f"{store} {pool} {seed} {spin} mean".encode() + table).hexdigest()
     return Path(cache_dir) / f"probes-{key[:16]}"
 

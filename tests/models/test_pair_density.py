@@ -224,6 +224,25 @@ def test_ecd_train_fits_it(config, small_root, tmp_path):
             train(replace(run, out=str(tmp_path / "other"), **wrong))
 
 
+def test_a_network_learns_the_difference_to_it_and_resumes_exactly(config, model, tmp_path):
+    sizes = {"hidden_state_size": 8, "num_interactions": 1}
+    atoms = SuperposedAtoms(np.tile([[2.0, 1.0]], (119, 1)), np.array([0.8, 2.0]))
+    save_checkpoint(tmp_path / "pairs.safetensors", DensityModel(network(), atoms, "pair_density"))
+    run = replace(config, model="deepdft", options=sizes, difference=True, atoms=str(tmp_path / "pairs.safetensors"))
+    through = replace(run, out=run.out + "-through", steps=4)
+    train(through)
+    train(replace(run, steps=2, validate_every=2))
+    train(replace(run, steps=4, validate_every=2))
+    one, other = (load_checkpoint(Path(each.out) / "last.safetensors").model for each in (run, through))
+    for key, value in one.state_dict().items():
+        torch.testing.assert_close(value, other.state_dict()[key], rtol=0, atol=0)
+    crystal = cell(0)
+    start = predict(DensityModel(network(), atoms), crystal, shape=SHAPE).values
+    np.testing.assert_allclose(one.atoms(crystal, SHAPE).values, start, atol=1e-9)
+    with pytest.raises(UsageError, match="as a start give"):
+        train(replace(run, out=str(tmp_path / "x"), atoms=str(Path(run.out) / "last.safetensors")))
+
+
 def evaluated(path: Path, root: Path) -> float:
     found = evaluate(load_model(path), "pbe", part="validation", data_dir=str(root), limit=2)
     return float(np.mean(list(found.errors.values())))
