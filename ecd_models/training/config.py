@@ -43,7 +43,7 @@ class TrainConfig:
 
     Model. model, options: the network; difference: learn the difference to superposed atoms, which atoms says: "" fits
     them on the training crystals, "pseudopotentials" or a folder of UPF files takes theirs, a task or a store's path
-    fits them on its training crystals or densities, "pair_density" or the file of a fitted pair model takes the whole of
+    fits them on its training crystals or densities, "pair_density" or a fitted pair model's file takes the whole of
     that; spin: learn the magnetization as well; exact_nelect: scale
     predictions to the electrons of the atoms.
 

@@ -64,7 +64,12 @@ def _record_learned(model: DensityModel, config: TrainConfig, data: TaskData) ->
     ids = data.ids("train") if config.fraction else []  # on a fraction of 0 nothing is learned
     if not ids:
         return
-    model.learned, warning = joined(model.learned, learned_from(data.store, ids))
+    learned = learned_from(data.store, ids)
+    if config.difference and is_pair_model(config.atoms):
+        _, warning = joined(load_model(config.atoms).learned, learned)
+        if warning is not None:
+            log.warning("%s, what the network is added to, %s", config.atoms, warning)
+    model.learned, warning = joined(model.learned, learned)
     if warning is not None:
         log.warning("%s %s", config.start, warning)
 
