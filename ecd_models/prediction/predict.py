@@ -38,6 +38,7 @@ FAST_CHUNK = 1 << 16  # points between two reports of the compiled kernels
 WORTH = 20_000  # points from which loading the compiled kernels pays
 FAR = 0.1  # of the electrons: what no network misses by where it knows anything
 NEAR = 0.02  # of the electrons: what the shipped ones miss by at most on crystals like those of their training
+NEGATIVE = 1e-3  # of the electrons, in negative values of a model in closed form
 UNUSABLE = "the crystal is unlike what it was trained on, or the training failed; no density is given"
 
 Advance = Callable[[int], None] | None
@@ -239,6 +240,8 @@ def _complete(model: DensityModel, crystal: Crystal, grid: tuple[int, int, int],
             + f": {UNUSABLE}"
         )
     _tell_far(model, crystal, found, expected, NEAR if refuse else FAR)
+    if closed_form(model):  # it keeps the electrons whatever it predicts: signs tell where it has left what it knows
+        _tell_negative(model, crystal, values)
     if nelect is not None and found > 0:
         values *= nelect / found
 
@@ -257,6 +260,17 @@ def _tell_far(model: DensityModel, crystal: Crystal, found: float, expected: flo
         if far
         else f"{100 * abs(found / expected - 1):.1f} % off, more than on crystals like those it was trained on",
     )
+
+
+def _tell_negative(model: DensityModel, crystal: Crystal, values: Floats) -> None:
+    """Warns where negative values hold more of the electrons than rounding at nuclei does."""
+    share = -float(np.minimum(values, 0).sum() / values.sum())
+    if share > NEGATIVE:
+        log.warning(
+            "%s predicts negative values for %s that hold %.2g %% of its electrons, down to %.2g e/Å^3: the crystal is "
+            "unlike what it was fitted on",
+            *(model.name, crystal.formula, 100 * share, values.min()),
+        )
 
 
 def grid_points(shape: tuple[int, int, int], start: int, stop: int) -> Floats:

@@ -156,6 +156,19 @@ def test_what_it_never_saw_is_said_and_flagged(model, caplog):
         network().on_grid(cell(0, (118, 9)), (8, 8, 8))
 
 
+def test_negative_values_that_hold_electrons_are_told(model, caplog):
+    caplog.set_level(logging.WARNING)
+    wild = network()
+    with torch.no_grad():
+        wild.pair.mul_(100)
+    predict(DensityModel(wild, true_atoms(), "wild"), cell(0), shape=SHAPE)
+    assert "wild predicts negative values" in caplog.text
+    caplog.clear()
+    still = PairDensity(SIZES)
+    predict(DensityModel(still, true_atoms(), "still"), cell(0), shape=SHAPE)
+    assert "negative" not in caplog.text
+
+
 def test_a_checkpoint_keeps_it(model, tmp_path):
     save_checkpoint(tmp_path / "m.safetensors", model)
     again = load_checkpoint(tmp_path / "m.safetensors").model
