@@ -107,7 +107,8 @@ def predict(
     where the predicted electrons are not a number, or negative for a model that knows how many there should be; with
     refuse=False, for those who judge or draw predictions, such a density is returned.
     A model in closed form gives grids at once, whatever symmetry and fast say. never_seen among the Density's meta:
-    elements, and pairs of neighbours, that the training crystals lacked, where the model knows them; logged as well.
+    elements, and pairs of neighbours, that the training crystals lacked, where the model knows them; logged as well
+    (pairs not with refuse=False).
     symmetry: ask the network at one grid point of each orbit of the crystal's space group only; the same to rounding.
     fast: False for the network's own `decode`, on any device; True for the compiled kernels (`ecd_models.kernels`), or
     an error where there are none; None for the kernels where they are there and worth loading.
@@ -125,6 +126,12 @@ def predict(
     where = None if points is None else fractional_points(points)
     grid = None if where is not None else _grid(crystal, shape, encut, prec, like)
     _compare(model, crystal, like, valences, allow_valence_mismatch)
+    if refuse and (pairs := _unseen_pairs(model, crystal)):
+        _tell_once(
+            model,
+            f"{model.name} never saw {', '.join(pairs)} as neighbours in training: the density between them follows "
+            "from other pairs of similar elements",
+        )
     ask = partial(_ask, model, crystal, fast=fast, advance=advance)
     if where is not None:
         if closed_form(model):
@@ -178,12 +185,6 @@ def _compare(
         _tell_once(
             model,
             f"{model.name} never saw {', '.join(unseen)} in training: do not use its densities of crystals with it",
-        )
-    if pairs := _unseen_pairs(model, crystal):
-        _tell_once(
-            model,
-            f"{model.name} never saw {', '.join(pairs)} as neighbours in training: the density between them follows "
-            "from other pairs of similar elements",
         )
     if like is not None:
         name = str(like.meta.get("source") or "the density to be like")

@@ -55,7 +55,8 @@ class TrainConfig:
     counts them. lr after warmup_steps: exponential, lr * lr_decay^(step / lr_decay_steps); cosine, to 0
     at the last step; plateau, * lr_decay after lr_patience validations without a better one; constant. clip_norm: bound
     on the gradient's norm; ema: decay of an average of the weights, which is what is judged and kept; 0 for neither.
-    precision: of products under autocast, where the device has it.
+    precision: of products under autocast, where the device has it. The model pair_density is fitted at once: steps
+    counts its passes over the crystals, probes their points in a pass, and nothing else here concerns it.
 
     Judging. The best checkpoint by eps_mae on validation_probes points of up to validation_crystals crystals every
     validate_every steps; patience: validations without a better one that end the run, 0 for none.
