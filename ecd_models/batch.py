@@ -11,9 +11,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ecd_data.errors import UsageError
 from ecd_models.graph import Neighbors
 
-_FLOATS = ("atom_vec", "probe_vec", "target", "baseline")
+_FLOATS = ("atom_vec", "probe_vec", "target", "baseline", "mean")
 _INDICES = ("numbers", "atom_src", "atom_dst", "probe_src", "probe_dst", "atom_crystal", "probe_crystal")
 
 
@@ -24,7 +25,7 @@ class ProbeBatch:
     numbers [n]; atom_src, atom_dst [e] (atoms); atom_vec [e, 3] Å; probe_src [f] (atoms); probe_dst [f] (probes);
     probe_vec [f, 3] Å; atom_crystal [n] and probe_crystal [p]: which crystal each belongs to;
     target [p], or [p, 2] with the magnetization: reference density in e/Å^3; baseline [p]: density of superposed free
-    atoms in e/Å^3.
+    atoms in e/Å^3; mean [crystals]: mean density of each crystal in e/Å^3.
     """
 
     numbers: Tensor
@@ -38,6 +39,7 @@ class ProbeBatch:
     probe_crystal: Tensor
     target: Tensor | None = None
     baseline: Tensor | None = None
+    mean: Tensor | None = None
     n_crystals: int = 1
 
     @property
@@ -55,6 +57,13 @@ class ProbeBatch:
     def weigh(self, values: Tensor) -> Tensor:
         """The values at the probes, each of which counts."""
         return values
+
+    def divide_by_mean(self, values: Tensor) -> Tensor:
+        """The values at the probes divided by the mean density of their crystal [p] or [p, 2]."""
+        if self.mean is None:
+            raise UsageError("a relative loss needs the mean density of each crystal: make_item(..., mean=...)")
+        mean = self.mean[self.probe_crystal]
+        return values / (mean if values.ndim == 1 else mean[:, None])
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ProbeBatch:
         """The same batch on `device`, its vectors and densities as `dtype`."""
@@ -77,8 +86,12 @@ def make_item(
     target: ArrayLike | None = None,
     baseline: ArrayLike | None = None,
     dtype: torch.dtype = torch.float32,
+    mean: float | None = None,
 ) -> ProbeBatch:
-    """The batch of one crystal and its fractional points [p, 3]; target [p] or [p, 2] and baseline [p] in e/Å^3."""
+    """The batch of one crystal and its fractional points [p, 3]; target [p] or [p, 2] and baseline [p] in e/Å^3.
+
+    mean: the crystal's mean density in e/Å^3.
+    """
     points = np.asarray(frac_points, dtype=np.float64).reshape(-1, 3)
     atoms, probes = neighbors.atoms(), neighbors.probes(points)
 
@@ -101,11 +114,12 @@ def make_item(
         probe_crystal=torch.zeros(len(points), dtype=torch.int64),
         target=floats(target),
         baseline=floats(baseline),
+        mean=None if mean is None else torch.tensor([mean], dtype=dtype),
     )
 
 
 def collate(items: Sequence[ProbeBatch]) -> ProbeBatch:
-    """One batch of all items; target and baseline are kept where every item has them."""
+    """One batch of all items; target, baseline and mean are kept where every item has them."""
 
     def concatenate(name: str, counts: Sequence[int] | None = None) -> Tensor:
         parts = [getattr(item, name) for item in items]
@@ -132,6 +146,7 @@ def collate(items: Sequence[ProbeBatch]) -> ProbeBatch:
         probe_crystal=concatenate("probe_crystal", crystals),
         target=concatenate_if_all("target"),
         baseline=concatenate_if_all("baseline"),
+        mean=concatenate_if_all("mean"),
         n_crystals=sum(crystals),
     )
 

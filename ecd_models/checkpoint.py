@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -23,23 +22,23 @@ from ecd_models.atoms.valences import Learned
 from ecd_models.checkpoint_header import write_header
 from ecd_models.model import DensityModel
 from ecd_models.networks import MODELS, model_class
+from ecd_models.networks.pair_density.functions import PairDensityConfig
+from ecd_models.networks.pair_density.model import PairDensity
+from ecd_models.networks.pair_density.start import BondedAtoms
 from ecd_models.networks.published import PUBLISHED, misfits, recognised
+from ecd_models.networks.species import ONE_HOT
+from ecd_models.pickled_weights import find_state_dict, plain_names, read_pickle, read_weights_alone
 from ecd_models.weights.cache import fetch_weights
 from ecd_models.weights.published import PublishedWeights, published_weights
 
 FORMAT = "ecd-model-1"
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT = "charge3net-sample"
-# The types of numpy that a training script may leave in a checkpoint: numbers, under their names in numpy 1 and 2.
-NUMBERS: list[Any] = [
-    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
-]
-FOREIGN = ("global", "call reduce", "create new object")  # words of torch for classes and functions not on its list
 LEARNED = "learned"  # key in the header of the valences that the model learned
-OWN_KEYS = ("format", "model", "config", "metadata", LEARNED)  # in the header of each file; `add_metadata` adds others
-ATOMS, STATE, VALENCES = "atoms:", "state:", "valences:"  # prefixes of the tensors that do not belong to the network
+BONDED = "bonded_atoms"  # key in the header of the configuration of the pair model that the network's atoms are
+OWN_KEYS = ("format", "model", "config", "metadata", LEARNED, BONDED)  # in each header; `add_metadata` adds others
+# Prefixes of the tensors that do not belong to the network.
+ATOMS, PAIRS, STATE, VALENCES = "atoms:", "pairs:", "state:", "valences:"
 
 
 class Checkpoint(NamedTuple):
@@ -84,7 +83,11 @@ def save_checkpoint(
         header[LEARNED] = json.dumps(model.learned.to_record())
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     if atoms is not None:
-        tensors |= {ATOMS + name: torch.from_numpy(np.array(value)) for name, value in asdict(atoms).items()}
+        free = asdict(atoms.free)
+        tensors |= {ATOMS + name: torch.from_numpy(np.array(value)) for name, value in free.items()}
+    if isinstance(atoms, BondedAtoms):
+        header[BONDED] = json.dumps(asdict(atoms.pairs.config))
+        tensors |= {PAIRS + name: value.detach().cpu().contiguous() for name, value in atoms.pairs.state_dict().items()}
     if valences is not None:
         tensors[VALENCES] = torch.from_numpy(np.array(valences))
     tensors |= {STATE + name: value.detach().cpu().contiguous() for name, value in (state or {}).items()}
@@ -150,14 +153,27 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         learned = Learned.from_record(json.loads(header[LEARNED])) if LEARNED in header else None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{path} was written for another version of the model ({error}): update ecd") from error
-    tables = _taken(tensors, ATOMS)
+    atoms = _atoms(tensors, header, str(path))
     state = _taken(tensors, STATE)
     valences = [value.numpy() for value in _taken(tensors, VALENCES).values()]
     _fill(model, tensors, str(path))
-    atoms = SuperposedAtoms(**{name: value.numpy() for name, value in tables.items()}) if tables else None
     known = DensityModel(model, atoms, header["model"], valences[0] if valences else None, learned)
     known.metadata = metadata
     return Checkpoint(known.eval(), metadata, state)
+
+
+def _atoms(tensors: dict[str, Tensor], header: Mapping[str, str], name: str) -> SuperposedAtoms | None:
+    """The atoms that a network is added to, None where there are none; removed from `tensors`."""
+    tables = {key: value.numpy() for key, value in _taken(tensors, ATOMS).items()}
+    weights = _taken(tensors, PAIRS)
+    if not tables or BONDED not in header:
+        return SuperposedAtoms(**tables) if tables else None
+    try:
+        pairs = PairDensity(PairDensityConfig(**json.loads(header[BONDED])))
+    except (TypeError, ValueError, UsageError) as error:
+        raise FormatError(f"{name} was written for another version of the model ({error}): update ecd") from error
+    _fill(pairs, weights, name)
+    return BondedAtoms(**tables, pairs=pairs.eval())
 
 
 def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -184,8 +200,8 @@ def load_published(source: str | Path | Mapping[str, Any], cutoff: float = 4.0, 
     EcdError : the file holds more than data and could run code.
     """
     name = str(source) if isinstance(source, str | Path) else "the state dict"
-    content = _read_pickle(Path(source)) if isinstance(source, str | Path) else source
-    weights = _plain_names(_state_dict(content, name))
+    content = read_pickle(Path(source)) if isinstance(source, str | Path) else source
+    weights = plain_names(find_state_dict(content, name))
     published = recognised(weights)
     if published is None:
         known = ", ".join(model.name for model in PUBLISHED)
@@ -218,10 +234,10 @@ def load_published_run(path: str | Path) -> Checkpoint:
     FormatError : the file holds weights alone; also as in `load_published`.
     """
     path = Path(path)
-    content = _read_pickle(path)
+    content = read_pickle(path)
     network = load_published(path)
     published = next(p for p in PUBLISHED if type(network) is p.cls)
-    weights = _plain_names(_state_dict(content, str(path)))
+    weights = plain_names(find_state_dict(content, str(path)))
     shapes = published.shapes(network.config)
     trained = [name for name in weights if name in shapes and ".basis." not in name]  # in the order of their numbers
     try:
@@ -257,6 +273,8 @@ def export_published(model: nn.Module, path: str | Path) -> None:
     published = next((p for p in PUBLISHED if type(network) is p.cls), None)
     if published is not None and getattr(network.config, "outputs", 1) != 1:
         raise UsageError("the published layout has no magnetization: save_checkpoint keeps this model whole")
+    if published is not None and network.config.species != ONE_HOT:
+        raise UsageError("the published layout has no element descriptors: save_checkpoint keeps this model whole")
     if published is None:
         known = ", ".join(p.name for p in PUBLISHED)
         raise UsageError(f"{type(network).__name__} has no published layout, which {known} have: use save_checkpoint")
@@ -292,7 +310,7 @@ def load_model(name_or_path: str | Path | None = None) -> DensityModel:
 def _load_fetched(weights: PublishedWeights) -> DensityModel:
     """A published network from the cache; all of them have the cutoff and neighbours that `load_published` assumes."""
     path = fetch_weights(weights)
-    network = load_published(_read_weights_alone(path))
+    network = load_published(read_weights_alone(path))
     return DensityModel(network, name=weights.name, learned=weights.learned).eval()
 
 
@@ -304,67 +322,6 @@ def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise UsageError(f"{path} does not exist: give the path of a checkpoint") from error
     except (SafetensorError, OSError) as error:
         raise FormatError(f"{path} is not a whole safetensors file ({error}): copy or download it again") from error
-
-
-def _read_pickle(path: Path) -> Any:
-    try:
-        with torch.serialization.safe_globals(NUMBERS):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist: give the path of a checkpoint") from error
-    except pickle.UnpicklingError as error:
-        if "global" in str(error).lower():  # torch's word for a class or function that is not on its list
-            message = "it contains more than weights and could run code; save its state_dict() alone and load that"
-            raise EcdError(f"{path} was refused: {message}") from error
-        raise FormatError(f"{path} is not a torch checkpoint: give a .pt that holds a state dict") from error
-    except Exception as error:  # torch reads any other bytes as pickle's commands, which fail in every way there is
-        raise FormatError(f"{path} is not a whole torch checkpoint: copy or download it again") from error
-
-
-class _Unread:
-    """Stands for whatever else than weights a training left in its checkpoint: made empty, never used."""
-
-    def __new__(cls, *_: Any) -> _Unread:
-        return super().__new__(cls)
-
-    def __setstate__(self, _: Any) -> None:
-        pass
-
-
-def _read_weights_alone(path: Path) -> Any:
-    """The weights in a checkpoint that may hold other objects too; those stay empty, and none of their code runs.
-
-    Trainings with Lightning keep their configuration and their optimisers' classes beside the weights.
-    """
-    try:
-        with torch.serialization.safe_globals(NUMBERS):
-            others = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # torch lists them for its present format only; `_read_pickle` says what is wrong
-        others = []
-    empty: list[Any] = [(_Unread, name) for name in others]
-    with torch.serialization.safe_globals(empty):
-        return _read_pickle(path)
-
-
-def _state_dict(content: Any, name: str) -> dict[str, Tensor]:
-    """The weights in a checkpoint, which are its whole content or under "model" or "state_dict"."""
-    if isinstance(content, Mapping):
-        inner = content.get("model", content.get("state_dict", content))
-        if isinstance(inner, Mapping):
-            found = {key: value for key, value in inner.items() if isinstance(value, Tensor)}
-            if found:
-                return found
-    raise FormatError(f"{name} holds no state dict: give a checkpoint of {', '.join(p.name for p in PUBLISHED)}")
-
-
-def _plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under their names in the network, without the prefixes that Lightning and DDP add."""
-    plain = {}
-    for name, value in weights.items():
-        while name.startswith(("network.", "module.")):
-            name = name.split(".", 1)[1]
-        plain[name] = value
-    return plain
 
 
 def _fill(model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:

@@ -75,7 +75,8 @@ Sizes = dict[str, int]  # how many atoms, probes, edges, pairs or blocks
 class DeviceBatch:
     """What a network reads, see `ProbeBatch`; elements: the atoms of each.
 
-    weight [p]: 1 for the probes of the batch, 0 for those that fill up.
+    weight [p]: 1 for the probes of the batch, 0 for those that fill up. inverse_mean [p]: 1 / mean density, in Å^3, of
+    the crystal of each probe; 0 for those that fill up.
     """
 
     numbers: Tensor
@@ -84,11 +85,17 @@ class DeviceBatch:
     probes: Any
     target: Tensor | None
     baseline: Tensor | None
+    inverse_mean: Tensor | None
     weight: Tensor
 
     def weigh(self, values: Tensor) -> Tensor:
         """The values at the probes times their weights [p] or [p, 2]."""
         return values * (self.weight if values.ndim == 1 else self.weight[:, None])
+
+    def divide_by_mean(self, values: Tensor) -> Tensor:
+        """The values at the probes divided by the mean density of their crystal [p] or [p, 2]."""
+        assert self.inverse_mean is not None, "a relative loss needs the mean density of each crystal"
+        return values * (self.inverse_mean if values.ndim == 1 else self.inverse_mean[:, None])
 
     @property
     def n_atoms(self) -> int:
@@ -154,8 +161,17 @@ class BatchBuffer:
                 return PairedEdges(both[0], groups(f"{of}.pair"), *both[1:])
             return ReceivedEdges(*both) if of == "atoms" else SentBlocks(self.block, *both)
 
-        elements, optional = groups("elements"), (arrays.get("target"), arrays.get("baseline"))
-        return DeviceBatch(elements.index, elements, edges("atoms"), edges("probes"), *optional, arrays["weight"])
+        elements = groups("elements")
+        return DeviceBatch(
+            numbers=elements.index,
+            elements=elements,
+            atoms=edges("atoms"),
+            probes=edges("probes"),
+            target=arrays.get("target"),
+            baseline=arrays.get("baseline"),
+            inverse_mean=arrays.get("inverse_mean"),
+            weight=arrays["weight"],
+        )
 
 
 def _places(fields: tuple[Field, ...], sizes: Sizes) -> tuple[list[tuple[int, tuple[int, ...]]], int]:
@@ -243,7 +259,8 @@ def pack(batch: ProbeBatch, kind: str) -> BatchBuffer:
         _add_received(packer, "atoms", atoms)
         _add_blocks(packer, "probes", probes, block)
     packer.add("weight", _after_nothing(np.ones(batch.n_probes, probes.vec.dtype)), "probes")
-    for name, value in (("target", batch.target), ("baseline", batch.baseline)):
+    inverse_mean = None if batch.mean is None else 1 / batch.mean[batch.probe_crystal]
+    for name, value in (("target", batch.target), ("baseline", batch.baseline), ("inverse_mean", inverse_mean)):
         if value is not None:
             packer.add(name, _after_nothing(value.numpy()), "probes")
     return packer.packed(kind, block)

@@ -39,6 +39,16 @@ class SuperposedAtoms:
         """The elements that have a density."""
         return [SYMBOLS[z] for z in np.flatnonzero(np.isfinite(self.coefficients).all(axis=1))]
 
+    @property
+    def free(self) -> SuperposedAtoms:
+        """The spherical atoms, without what another kind of atoms adds to them."""
+        return self
+
+    @property
+    def key(self) -> bytes:
+        """All numbers that the densities follow from."""
+        return self.coefficients.tobytes() + self.exponents.tobytes()
+
     def require(self, crystal: Crystal) -> None:
         """Raise UsageError for an element that was not fitted."""
         missing = sorted(set(crystal.symbols) - set(self.elements))

@@ -13,11 +13,14 @@ import numpy as np
 
 from ecd_data.crystal import ATOMIC_NUMBERS, Floats
 from ecd_data.errors import FormatError, UsageError
-from ecd_models.atoms.fitted import COUNT_WEIGHT, EXPONENTS, MAX_ELEMENT, SuperposedAtoms
+from ecd_models.atoms.fitted import COUNT_WEIGHT, MAX_ELEMENT, SuperposedAtoms
 
 BOHR = 0.529177210544  # Å
-WAVES = np.linspace(0, 25, 251)  # 1/Å: beyond, valence charges have nothing left
-RIDGE = 1e-9
+# 1/Å^2: enough of them for the hole that a pseudopotential leaves at the nucleus; with 16 from 0.15 to 60 arsenic has
+# -5 e/Å^3 there, and the elements are 0.5 % off on average instead of 0.03 %.
+EXPONENTS = np.geomspace(0.1, 100.0, 24)
+WAVES = np.linspace(0, 40, 401)  # 1/Å: beyond, valence charges have nothing left
+RIDGE = 1e-12
 
 
 def atoms_of_pseudopotentials(folder: str | Path) -> SuperposedAtoms:
@@ -34,7 +37,7 @@ def atoms_of_pseudopotentials(folder: str | Path) -> SuperposedAtoms:
     coefficients = np.full((MAX_ELEMENT + 1, len(EXPONENTS)), np.nan)
     for file in files:
         coefficients[ATOMIC_NUMBERS[file.stem]] = gaussians(*atomic_charge(file))
-    return SuperposedAtoms(coefficients)
+    return SuperposedAtoms(coefficients, EXPONENTS)
 
 
 def atomic_charge(file: Path) -> tuple[Floats, Floats, Floats]:
@@ -56,8 +59,10 @@ def atomic_charge(file: Path) -> tuple[Floats, Floats, Floats]:
 def gaussians(r: Floats, weights: Floats, charge: Floats) -> Floats:
     """The coefficients in electrons [K] of the Gaussians that fit a spherical charge, see `atomic_charge`."""
     form_factor = np.sinc(np.outer(WAVES, r) / np.pi) @ (weights * charge)
-    importance = np.where(WAVES == 0, COUNT_WEIGHT, WAVES)  # a shell of waves counts as its area; the electrons hold
+    # A shell of waves counts as its area, short ones for the nucleus' sake as more; the electrons hold.
+    importance = np.where(WAVES == 0, COUNT_WEIGHT, WAVES**1.5)
     functions = np.exp(-(WAVES[:, None] ** 2) / (4 * EXPONENTS)) * importance[:, None]
     normal = functions.T @ functions
     normal[np.diag_indices_from(normal)] *= 1 + RIDGE
-    return np.linalg.solve(normal, functions.T @ (form_factor * importance))
+    found = np.linalg.solve(normal, functions.T @ (form_factor * importance))
+    return found * (form_factor[0] / found.sum())

@@ -15,10 +15,12 @@ PLANES = 1 << 24  # numbers of the reciprocal grid that are made at a time
 def superpose(atoms: SuperposedAtoms, crystal: Crystal, shape: tuple[int, int, int], device: torch.device) -> Tensor:
     """The superposed density of a crystal on a grid in e/Å^3, on the device [a, b, c].
 
-    Raises UsageError for an element that was not fitted. A device without float64 has it from the processor.
+    Raises UsageError for an element that was not fitted. A device without float64 has it from the processor, so have
+    all devices that of atoms that know their neighbours.
     """
-    if device.type == "mps":
-        return torch.as_tensor(np.array(atoms(crystal, shape).values, dtype=np.float32), device=device)
+    if device.type == "mps" or atoms.free is not atoms:
+        real = np.float32 if device.type == "mps" else np.float64
+        return torch.as_tensor(np.array(atoms(crystal, shape).values, dtype=real), device=device)
     atoms.require(crystal)
     waves = [
         torch.fft.fftfreq(shape[0], 1 / shape[0], dtype=torch.float64, device=device),

@@ -176,7 +176,7 @@ def evaluate_ids(
         rho = data.store[id]
         errors[id] = eps_mae(predict(model, rho.crystal, shape=rho.shape, refuse=False), rho)
         if model.atoms is not None and atom_errors is not None:
-            atom_errors[id] = eps_mae(model.atoms(rho.crystal, rho.shape), rho)
+            atom_errors[id] = eps_mae(model.atoms.free(rho.crystal, rho.shape), rho)
         if trained_on is not None and seen is not None:
             seen[id] = trained_on.seen(id, rho.crystal.formula)
         if report is not None:

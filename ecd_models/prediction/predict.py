@@ -15,6 +15,7 @@ from ecd_data.arguments import fractional_points, grid_shape, real_number, shown
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.fourier import evaluate
 from ecd_data.io.density_names import PREDICTED_BY
 from ecd_data.symmetry import grid_orbits
 from ecd_data.vasp_grid import vasp_fine_grid
@@ -38,6 +39,7 @@ FAST_CHUNK = 1 << 16  # points between two reports of the compiled kernels
 WORTH = 20_000  # points from which loading the compiled kernels pays
 FAR = 0.1  # of the electrons: what no network misses by where it knows anything
 NEAR = 0.02  # of the electrons: what the shipped ones miss by at most on crystals like those of their training
+NEGATIVE = 1e-3  # of the electrons, in negative values of a model in closed form
 UNUSABLE = "the crystal is unlike what it was trained on, or the training failed; no density is given"
 
 Advance = Callable[[int], None] | None
@@ -105,6 +107,9 @@ def predict(
     for a crystal without atoms or with two atoms nearer than 0.3 Å (with refuse=False a warning), and EcdError
     where the predicted electrons are not a number, or negative for a model that knows how many there should be; with
     refuse=False, for those who judge or draw predictions, such a density is returned.
+    A model in closed form gives grids at once, whatever symmetry and fast say. never_seen among the Density's meta:
+    elements, and pairs of neighbours, that the training crystals lacked, where the model knows them; logged as well
+    (pairs not with refuse=False).
     symmetry: ask the network at one grid point of each orbit of the crystal's space group only; the same to rounding.
     fast: False for the network's own `decode`, on any device; True for the compiled kernels of processors
     (`ecd_models.kernels`) or GPUs (`ecd_models.device`), or an error where there are none; None for the kernels where
@@ -123,23 +128,39 @@ def predict(
     where = None if points is None else fractional_points(points)
     grid = None if where is not None else _grid(crystal, shape, encut, prec, like)
     _compare(model, crystal, like, valences, allow_valence_mismatch)
+    if refuse and (pairs := _unseen_pairs(model, crystal)):
+        _tell_once(
+            model,
+            f"{model.name} never saw {', '.join(pairs)} as neighbours in training: the density between them follows "
+            "from other pairs of similar elements",
+        )
     ask = partial(_ask, model, crystal, fast=fast, advance=advance)
     if where is not None:
-        values = ask(len(where), lambda start, stop: where[start:stop])
+        if closed_form(model):
+            values = _at(crystal, where, model.network.on_grid)[None]
+        else:
+            values = ask(len(where), lambda start, stop: where[start:stop])
         values[0] += _baseline_at(model, crystal, where)
         if refuse and not np.isfinite(values).all():
             raise EcdError(f"{model.name} predicts values for {crystal.formula} that are not numbers: {UNUSABLE}")
         return values.T if model.spin else values[0]
     assert grid is not None
-    if not _stays_on_device(model):
+    if closed_form(model):
+        values = model.network.on_grid(crystal, grid)[None]
+        if advance is not None:
+            advance(values.size)
+    elif not _stays_on_device(model):
         values = (_symmetric if symmetry else _everywhere)(ask, crystal, grid).reshape(-1, *grid)
-        atoms = None if model.atoms is None else model.atoms(crystal, grid).values
-        _complete(model, crystal, values[0], atoms, refuse)
     else:
         complete = partial(_complete, model, crystal, refuse=refuse)
         values = predict_on_device(model, crystal, grid, complete, symmetry=symmetry, fast=fast, advance=advance)
+    if closed_form(model) or not _stays_on_device(model):
+        atoms = None if model.atoms is None else model.atoms(crystal, grid).values
+        _complete(model, crystal, values[0], atoms, refuse)
     values.flags.writeable = False  # so that the density takes the array as it is
-    meta = {"functional": "predicted", "comment": f"{PREDICTED_BY} {model.name}"}
+    meta: dict[str, Any] = {"functional": "predicted", "comment": f"{PREDICTED_BY} {model.name}"}
+    if unseen := [*_unseen_elements(model, crystal), *_unseen_pairs(model, crystal)]:
+        meta["never_seen"] = unseen
     return Density(crystal, values[0], values[1] if model.spin else None, meta=meta)
 
 
@@ -167,7 +188,7 @@ def _compare(
             f"{model.name} has no record of how many electrons each element had in its training data: whether its"
             " densities are those of your code and potentials is not compared (docs/models.md)",
         )
-    elif unseen := [symbol for symbol in crystal.elements if not model.learned.saw(symbol)]:
+    elif unseen := _unseen_elements(model, crystal):
         _tell_once(
             model,
             f"{model.name} never saw {', '.join(unseen)} in training: do not use its densities of crystals with it",
@@ -183,6 +204,21 @@ def _compare(
             for symbol, count in valences.items()
         }
         compare_valences(model, crystal, sets, "what is wanted", allow=allow)
+
+
+def closed_form(model: DensityModel) -> bool:
+    """Whether the model gives whole grids by a formula, without asking a network at their points."""
+    return hasattr(model.network, "on_grid")
+
+
+def _unseen_elements(model: DensityModel, crystal: Crystal) -> list[str]:
+    """The elements of a crystal that the training crystals lack, as far as that is recorded."""
+    return [] if model.learned is None else [s for s in crystal.elements if not model.learned.saw(s)]
+
+
+def _unseen_pairs(model: DensityModel, crystal: Crystal) -> list[str]:
+    """The pairs of neighbours, as "Cu-Te", that the training crystals lack, for models that record pairs."""
+    return model.network.unseen_pairs(crystal) if hasattr(model.network, "unseen_pairs") else []
 
 
 def _tell_once(model: DensityModel, sentence: str) -> None:
@@ -212,6 +248,8 @@ def _complete(model: DensityModel, crystal: Crystal, values: Any, atoms: Any, re
             + f": {UNUSABLE}"
         )
     _tell_far(model, crystal, found, expected, NEAR if refuse else FAR)
+    if closed_form(model):  # it keeps the electrons whatever it predicts: signs tell where it has left what it knows
+        _tell_negative(model, crystal, values)
     if nelect is not None and found > 0:
         values *= nelect / found
 
@@ -230,6 +268,17 @@ def _tell_far(model: DensityModel, crystal: Crystal, found: float, expected: flo
         if far
         else f"{100 * abs(found / expected - 1):.1f} % off, more than on crystals like those it was trained on",
     )
+
+
+def _tell_negative(model: DensityModel, crystal: Crystal, values: Floats) -> None:
+    """Warns where negative values hold more of the electrons than rounding at nuclei does."""
+    share = -float(np.minimum(values, 0).sum() / values.sum())
+    if share > NEGATIVE:
+        log.warning(
+            "%s predicts negative values for %s that hold %.2g %% of its electrons, down to %.2g e/Å^3: the crystal is "
+            "unlike what it was fitted on",
+            *(model.name, crystal.formula, 100 * share, values.min()),
+        )
 
 
 def grid_points(shape: tuple[int, int, int], start: int, stop: int) -> Floats:
@@ -256,9 +305,14 @@ def _symmetric(ask: Ask, crystal: Crystal, grid: tuple[int, int, int]) -> Floats
 def _baseline_at(model: DensityModel, crystal: Crystal, points: Floats) -> Floats | float:
     if model.atoms is None:
         return 0.0
-    spacing = 0.08  # Å: fine enough for the sharpest fitted atom
+    return _at(crystal, points, lambda crystal, shape: model.atoms(crystal, shape).values)  # type: ignore[misc]
+
+
+def _at(crystal: Crystal, points: Floats, on_grid: Callable[[Crystal, tuple[int, int, int]], Floats]) -> Floats:
+    """The values at fractional points [n, 3] of what is known on any grid, by way of a fine one [n]."""
+    spacing = 0.08  # Å: fine enough for the sharpest atom
     shape = tuple(int(np.ceil(length / spacing)) for length in np.linalg.norm(crystal.lattice, axis=1))
-    return model.atoms(crystal, shape).at(points)  # type: ignore[arg-type]
+    return evaluate(on_grid(crystal, shape), points)  # type: ignore[arg-type]
 
 
 def _stays_on_device(model: DensityModel) -> bool:

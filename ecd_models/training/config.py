@@ -43,17 +43,21 @@ class TrainConfig:
 
     Model. model, options: the network; difference: learn the difference to superposed atoms, which atoms says: "" fits
     them on the training crystals, "pseudopotentials" or a folder of UPF files takes theirs, a task or a store's path
-    fits them on its training crystals or densities; spin: learn the magnetization as well; exact_nelect: scale
+    fits them on its training crystals or densities, "pair_density" or a fitted pair model's file takes the whole of
+    that; spin: learn the magnetization as well; exact_nelect: scale
     predictions to the electrons of the atoms.
 
     Start. start: checkpoint whose weights the run begins with; continued: go on with its optimiser and step, too.
 
     Steps. A step takes accumulate * batch_size crystals x probes points in each process; max_edges bounds the edges
     that pass through the network at once (a crystal that has more passes alone), 0 for batch_size crystals whatever
-    they have. loss: l1 or mse. lr after warmup_steps: exponential, lr * lr_decay^(step / lr_decay_steps); cosine, to 0
+    they have. loss: l1 or mse; relative_loss: of a crystal's errors divided by its mean density, as eps_mae
+    counts them. lr after warmup_steps: exponential, lr * lr_decay^(step / lr_decay_steps); cosine, to 0
     at the last step; plateau, * lr_decay after lr_patience validations without a better one; constant. clip_norm: bound
     on the gradient's norm; ema: decay of an average of the weights, which is what is judged and kept; 0 for neither.
     precision: of matrix products, where the device has it: float32, tf32, or bfloat16 and float16 under autocast.
+    The model pair_density is fitted at once: steps counts its passes over the crystals, probes their points in a pass,
+    and nothing else here concerns it.
 
     Judging. The best checkpoint by eps_mae on validation_probes points of up to validation_crystals crystals every
     validate_every steps; patience: validations without a better one that end the run, 0 for none.
@@ -86,6 +90,7 @@ class TrainConfig:
     pool: int = 0
     extract: bool = False
     loss: str = "l1"
+    relative_loss: bool = False
     lr: float = 0.005
     schedule: str = "exponential"
     lr_decay: float = 0.96
@@ -131,6 +136,8 @@ class TrainConfig:
             raise UsageError("store and split belong together: a store of your own, and the split that divides it")
         if self.extract and self.pool:
             raise UsageError("extract takes probes from the store's extract: leave pool out")
+        if self.extract and self.relative_loss:
+            raise UsageError("an extract does not hold a crystal's mean density: leave extract or relative_loss out")
         if self.continued and not self.start:
             raise UsageError("continued goes on from a checkpoint: name it as start")
         if self.fraction == 0 and not self.start:

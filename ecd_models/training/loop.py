@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import nan
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
-from ecd_data.errors import EcdError
+from ecd_data.errors import EcdError, UsageError
 from ecd_data.release.data_origin import Origin
 from ecd_data.work.interrupts import stop_between_steps
 from ecd_models.batch import ProbeBatch, passes
@@ -21,6 +22,7 @@ from ecd_models.model import DensityModel
 from ecd_models.task_data import TaskData, training_data
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.distributed import Processes, joined
+from ecd_models.training.fit_run import fit, is_fitted_at_once
 from ecd_models.training.learning_rate import learning_rate
 from ecd_models.training.probe_batches import EpochBatches, ProbeDataset, pool_folder, subset
 from ecd_models.training.probe_stream import ExtractDataset
@@ -84,6 +86,17 @@ def _train(
     data = training_data(config)
     run = Run.open(config, data.origin, processes.first)
     processes.wait()
+    if is_fitted_at_once(config):
+        if processes.count > 1:
+            raise UsageError(f"{config.model} is fitted by one process: start it without torchrun")
+
+        def told(step: int) -> None:
+            if report is not None:
+                errors = nan, nan, run.validation_error, run.best_error
+                report(Progress(step, config.steps, *errors, len(data.ids("train")), config.probes))
+
+        fit(config, data, run, told, stopped)
+        return TrainResult(run.best_model(), float(run.best_error or 0.0), run.best, run.log, data.origin)
     learner = begun(config, data, run, processes)
     validation = _validation_batches(config, data, learner.model, processes)
     crystals = config.accumulate * config.batch_size * processes.count

@@ -36,13 +36,15 @@ class Prepared(NamedTuple):
     """What a material needs for drawing probes: its values at grid points, float32 to halve the memory.
 
     columns [k, grid points]: density, then magnetization and superposed atoms where the training needs them, in
-    e/Å^3; where: flat grid indices of the points of a pool, None where it is the whole grid.
+    e/Å^3; where: flat grid indices of the points of a pool, None where it is the whole grid;
+    mean: of the whole density.
     """
 
     neighbors: Neighbors
     shape: tuple[int, int, int]
     columns: NDArray[np.float32]
     where: NDArray[np.int64] | None
+    mean: float
 
     @property
     def nbytes(self) -> int:
@@ -84,7 +86,8 @@ class ProbeDataset(Dataset[ProbeBatch]):
         values = material.columns[:, chosen]
         target = values[:2].T if self.spin else values[0]
         baseline = None if self.atoms is None else values[-1]
-        return make_item(material.neighbors, material.neighbors.crystal.numbers, points, target, baseline)
+        numbers = material.neighbors.crystal.numbers
+        return make_item(material.neighbors, numbers, points, target, baseline, mean=material.mean)
 
     def _prepared(self, id: str) -> Prepared:
         if id in self._cache:
@@ -111,7 +114,8 @@ class ProbeDataset(Dataset[ProbeBatch]):
         if 0 < self.pool < rho.values.size:
             where = generator(self.seed, POOLS, id).choice(rho.values.size, self.pool, replace=False, shuffle=False)
         columns = [(grid.ravel() if where is None else grid.ravel()[where]).astype(np.float32) for grid in grids]
-        return Prepared(Neighbors(rho.crystal, self.cutoff), rho.shape, np.stack(columns), where)
+        mean = float(rho.values.mean())
+        return Prepared(Neighbors(rho.crystal, self.cutoff), rho.shape, np.stack(columns), where, mean)
 
     def _kept(self, file: Path | None) -> Prepared | None:
         """The material of a file that `_keep` wrote; None where it is missing or damaged."""
@@ -119,7 +123,8 @@ class ProbeDataset(Dataset[ProbeBatch]):
             with np.load(file) as arrays:  # type: ignore[arg-type]
                 crystal = Crystal(arrays["lattice"], arrays["numbers"], arrays["frac_coords"], tuple(arrays["pbc"]))
                 shape = tuple(int(n) for n in arrays["shape"])
-                return Prepared(Neighbors(crystal, self.cutoff), shape, arrays["columns"], arrays["where"])  # type: ignore[arg-type]
+                neighbors, where = Neighbors(crystal, self.cutoff), arrays["where"]
+                return Prepared(neighbors, shape, arrays["columns"], where, float(arrays["mean"]))  # type: ignore[arg-type]
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
             return None
 
@@ -130,7 +135,7 @@ def _keep(file: Path, material: Prepared, where: NDArray[np.int64]) -> None:
     arrays = {name: getattr(crystal, name) for name in ("lattice", "numbers", "frac_coords", "pbc")}
     file.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(file) as aside, aside.open("wb") as opened:
-        np.savez(opened, shape=material.shape, columns=material.columns, where=where, **arrays)
+        np.savez(opened, shape=material.shape, columns=material.columns, where=where, mean=material.mean, **arrays)
 
 
 def _collinear(rho: Density, id: str) -> NDArray[np.float64]:
@@ -144,8 +149,8 @@ def _collinear(rho: Density, id: str) -> NDArray[np.float64]:
 
 def pool_folder(cache_dir: str, store: str, pool: int, seed: int, spin: bool, atoms: SuperposedAtoms | None) -> Path:
     """The folder in `cache_dir` of the pools that depend on just these."""
-    table = b"" if atoms is None else atoms.coefficients.tobytes() + atoms.exponents.tobytes()
-    key = hashlib.sha256(f"{store} {pool} {seed} {spin}".encode() + table).hexdigest()
+    table = b"" if atoms is None else atoms.key
+    key = hashlib.sha256(f"{store} {pool} {seed} {spin} mean".encode() + table).hexdigest()
     return Path(cache_dir) / f"probes-{key[:16]}"
 
 

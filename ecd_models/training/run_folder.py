@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
+
+from torch import Tensor
 
 from ecd_data.errors import UsageError
 from ecd_data.release.data_origin import Origin
@@ -130,10 +133,15 @@ class Run:
     def save(self, learner: Learner) -> None:
         """Write the last state."""
         if self.writes:
+            self.save_state(learner.model, learner.state())
+
+    def save_state(self, model: DensityModel, tensors: Mapping[str, Tensor]) -> None:
+        """Write a model, and the tensors that its next steps depend on, as the last state."""
+        if self.writes:
             figures = [self._loss, self._error, self._density, self._count, self.seconds]
             state = {name: getattr(self, name) for name in KEPT}
             metadata = {**state, "figures": figures} | self._record()
-            save_checkpoint(self.last, learner.model, metadata, learner.state())
+            save_checkpoint(self.last, model, metadata, tensors)
 
     def _record(self) -> dict[str, str]:
         """What checkpoints say of the data."""

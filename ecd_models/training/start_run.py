@@ -15,7 +15,7 @@ from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model, load_
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.task_data import TaskData
-from ecd_models.training.choose_atoms import superposed_atoms
+from ecd_models.training.choose_atoms import is_pair_model, superposed_atoms
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.distributed import Processes
 from ecd_models.training.run_folder import Run
@@ -53,7 +53,10 @@ def begun(config: TrainConfig, data: TaskData, run: Run, processes: Processes) -
 def _record(config: TrainConfig, data: TaskData, own: Checkpoint | None, other: Checkpoint | None) -> TrainedOn:
     """What trains the model of a run: as its last state says, else its own crystals and those of its start."""
     stated = TrainedOn.from_metadata(own.metadata) if own is not None else None
-    return stated or record_of(config, data, None if other is None else other.model.metadata)
+    record = stated or record_of(config, data, None if other is None else other.model.metadata)
+    if stated is None and config.difference and is_pair_model(config.atoms):  # its crystals are seen as well
+        record = record.joined(TrainedOn.from_metadata(load_model(config.atoms).metadata))
+    return record
 
 
 def _record_learned(model: DensityModel, config: TrainConfig, data: TaskData) -> None:
@@ -61,7 +64,12 @@ def _record_learned(model: DensityModel, config: TrainConfig, data: TaskData) ->
     ids = data.ids("train") if config.fraction else []  # on a fraction of 0 nothing is learned
     if not ids:
         return
-    model.learned, warning = joined(model.learned, learned_from(data.store, ids))
+    learned = learned_from(data.store, ids)
+    if config.difference and is_pair_model(config.atoms):
+        _, warning = joined(load_model(config.atoms).learned, learned)
+        if warning is not None:
+            log.warning("%s, what the network is added to, %s", config.atoms, warning)
+    model.learned, warning = joined(model.learned, learned)
     if warning is not None:
         log.warning("%s %s", config.start, warning)
 

@@ -106,7 +106,8 @@ class Learner:
         probes = self.config.accumulate * self.config.batch_size * self.config.probes * self.processes.count
         with self._products():
             difference = batch.weigh(self._output(batch) - batch.target)
-            loss = (difference.abs() if self.config.loss == "l1" else difference**2).sum() / probes
+            errors = batch.divide_by_mean(difference) if self.config.relative_loss else difference
+            loss = (errors.abs() if self.config.loss == "l1" else errors**2).sum() / probes
             self.scaler.scale(loss).backward()
         density = batch.target if batch.target.ndim == 1 else batch.target[:, 0]
         return torch.stack([loss.detach(), difference.detach().abs().sum(), density.abs().sum()])

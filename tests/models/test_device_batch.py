@@ -41,7 +41,7 @@ def item(atoms: int, edge: float, seed: int, probes: int = 17) -> ProbeBatch:
     made, random = crystal(atoms, edge, seed), np.random.default_rng(seed + 100)
     points, target = random.random((probes, 3)), random.random(probes)
     points[0] = made.frac_coords[0]  # on a nucleus
-    return make_item(Neighbors(made, 4.0), made.numbers, points, target, dtype=torch.float64)
+    return make_item(Neighbors(made, 4.0), made.numbers, points, target, dtype=torch.float64, mean=0.1 + target.mean())
 
 
 def batches() -> dict[str, ProbeBatch]:
@@ -108,19 +108,19 @@ def test_groups_sum_and_spread_are_adjoint() -> None:
     assert torch.autograd.gradcheck(lambda x: groups.spread(x), rows)
 
 
-@pytest.mark.parametrize("spin", [False, True])
+@pytest.mark.parametrize(("spin", "across_elements"), [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("name", list(NETWORKS))
-def test_a_step_of_arranged_passes_is_that_of_the_plain_ones(name: str, spin: bool) -> None:
+def test_a_step_of_arranged_passes_is_that_of_the_plain_ones(name: str, spin: bool, across_elements: bool) -> None:
     plain = [item(3, 5.0, 0), item(6, 7.0, 2)]
     if spin:
         plain = [replace(one, target=torch.stack([one.target, -one.target], dim=1)) for one in plain]
     results = []
     for arranged in (False, True):
         torch.manual_seed(0)
-        network = build_model(name, **NETWORKS[name], outputs=1 + spin).double()
-        learner = Learner(
-            DensityModel(network), TrainConfig(out="x", batch_size=1, accumulate=2, clip_norm=1.0), Processes()
-        )
+        species = "descriptors" if across_elements else "one-hot"
+        network = build_model(name, **NETWORKS[name], outputs=1 + spin, species=species).double()
+        config = TrainConfig(out="x", batch_size=1, accumulate=2, clip_norm=1.0, relative_loss=across_elements)
+        learner = Learner(DensityModel(network), config, Processes())
         passes = pack_passes(partial(cut, crystals=1), network.arrangement if arranged else None, plain)
         sums = learner.step(passes, 1e-3).read()
         results.append((sums, [p.grad for p in network.parameters()]))

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from ecd_data import open_store
+from ecd_data.crystal import ATOMIC_NUMBERS
 from ecd_data.errors import UsageError
 from ecd_models import evaluate, load_model, predict
 from ecd_models.checkpoint import PRETRAINED, load_checkpoint
@@ -40,3 +42,19 @@ def test_the_default_has_the_error_that_its_card_states():
 def test_an_element_that_it_never_saw_is_named():
     with pytest.raises(UsageError, match="Xe"):
         predict(load_model(), cell(0, (54, 9)), shape=(8, 8, 8))
+
+
+def test_the_pair_model_has_exact_electrons_and_knows_compounds_that_it_never_saw():
+    model = load_model("pair_density")
+    result = evaluate(model, "pbe", part="test_compositions", limit=3)
+    assert result.atom_summary is not None
+    assert result.summary.mean_percent < 0.5 * result.atom_summary.mean_percent
+    assert set((result.seen or {}).values()) == {"unseen"}
+    store = open_store("pbe")
+    for id in list(result.errors)[:2]:
+        rho = predict(model, store[id].crystal, like=store[id])
+        assert rho.nelect == pytest.approx(round(store[id].nelect), abs=1e-8)
+        assert rho.values.min() > -0.1
+    rare = next(symbol for symbol in model.atoms.elements if not model.learned.saw(symbol))
+    flagged = predict(model, cell(0, (ATOMIC_NUMBERS[rare], 9)), shape=(8, 8, 8)).meta["never_seen"]
+    assert rare in flagged

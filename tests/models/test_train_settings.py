@@ -15,7 +15,7 @@ from ecd_data import Density, eps_mae, open_store
 from ecd_data.errors import FormatError, MissingDependencyError, UsageError
 from ecd_models import load_model, predict, train
 from ecd_models.atoms.electron_count import count_electrons, fitted_valences
-from ecd_models.atoms.from_pseudopotentials import atomic_charge, atoms_of_pseudopotentials
+from ecd_models.atoms.from_pseudopotentials import EXPONENTS, atomic_charge, atoms_of_pseudopotentials, gaussians
 from ecd_models.batch import passes
 from ecd_models.checkpoint import export_published, load_checkpoint
 from ecd_models.model import DensityModel
@@ -219,6 +219,18 @@ def test_atoms_of_pseudopotentials_are_theirs(tmp_path):
     assert atoms(shown, (20, 20, 24)).nelect == pytest.approx(14, abs=1e-4)
     with pytest.raises(UsageError, match="no pseudopotentials"):
         atoms_of_pseudopotentials(tmp_path / "nothing")
+
+
+def test_gaussians_follow_the_hole_of_a_pseudopotential_at_the_nucleus():
+    r = np.linspace(0, 6, 2001)
+    weights = np.full(len(r), r[1])
+    for exponent in (2.0, 6.0, 12.0):  # 1/Å^2; arsenic's 3d shell is about the sharpest of these
+        rho = r**2 * np.exp(-exponent * r**2)
+        rho *= 10 / (weights @ (4 * np.pi * r**2 * rho))
+        coefficients = gaussians(r, weights, 4 * np.pi * r**2 * rho)
+        assert coefficients.sum() == pytest.approx(10, abs=1e-6)
+        found = np.exp(-np.outer(r**2, EXPONENTS)) @ (coefficients * (EXPONENTS / np.pi) ** 1.5)
+        assert abs(found - rho).max() < 0.01 * rho.max()
 
 
 def test_any_source_of_atoms_and_any_model_learns_the_difference(brief, small_root, tmp_path):

@@ -34,8 +34,7 @@ from ecd_models.networks.charge3net.layers import (
     weight,
 )
 from ecd_models.networks.charge3net.linear_maps import PLAIN, LinearMaps, ScaledMaps, fan_in
-
-SPECIES = 119  # one-hot classes: atomic numbers 0..118
+from ecd_models.networks.species import DESCRIPTORS, ONE_HOT, SPECIES, DescriptorEmbedding, require_species
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,8 @@ class ChargE3NetConfig:
     """Hyperparameters under their published names.
 
     mul: channels shared evenly among l = 0..lmax and their components; cutoff in Å; num_neighbors: sums over
-    neighbours are divided by its square root; outputs: 1 for the density, 2 for the magnetization as well.
+    neighbours are divided by its square root; outputs: 1 for the density, 2 for the magnetization as well;
+    species: "one-hot", or "descriptors", an element's vector from its properties.
     """
 
     num_interactions: int = 3
@@ -53,6 +53,7 @@ class ChargE3NetConfig:
     num_basis: int = 20
     num_neighbors: float = 20.0
     outputs: int = 1
+    species: str = ONE_HOT
 
     def __post_init__(self) -> None:
         if self.num_interactions < 1 or self.lmax < 0 or self.num_basis < 2:
@@ -60,6 +61,7 @@ class ChargE3NetConfig:
         if not (self.cutoff > 0 and self.num_neighbors > 0):
             raise UsageError(f"{self} needs a positive cutoff and number of neighbours")
         require_outputs(self.outputs)
+        require_species(self.species)
         if min(self.channels) < 1:
             raise UsageError(f"mul={self.mul} leaves no channel for l={self.lmax}: raise mul or lower lmax")
 
@@ -98,12 +100,13 @@ def live_irreps(config: ChargE3NetConfig) -> list[o3.Irreps]:
 
 
 class AtomEncoder(nn.Module):
-    """Equivariant message passing between atoms, starting from one-hot species."""
+    """Equivariant message passing between atoms, starting from what elements they are."""
 
     def __init__(self, config: ChargE3NetConfig):
         super().__init__()
         irreps = live_irreps(config)
         self.lmax = config.lmax
+        self.species = DescriptorEmbedding(SPECIES) if config.species == DESCRIPTORS else None
         self.gates = nn.ModuleList(Gate(out) for out in irreps)
         self.convolutions = nn.ModuleList(
             AtomConvolution(before, gate.irreps_in, config.lmax, config.num_basis, config.num_neighbors)
@@ -122,8 +125,12 @@ class AtomEncoder(nn.Module):
         else:
             edges = SenderBlocks.of(batch.atom_src, batch.atom_dst, batch.atom_vec, batch.n_atoms, basis, self.lmax)
         couplings = Couplings(edges.y)
-        one_hot = batch.numbers[:, None] == torch.arange(SPECIES, device=batch.numbers.device)
-        layers, x = [], {"0e": one_hot.to(edges.y.dtype)[:, None, :]}
+        if self.species is None:
+            one_hot = batch.numbers[:, None] == torch.arange(SPECIES, device=batch.numbers.device)
+            species = one_hot.to(edges.y.dtype)
+        else:
+            species = self.species(batch.numbers)
+        layers, x = [], {"0e": species[:, None, :]}
         for convolution, gate in zip(self.convolutions, self.gates, strict=True):
             x = gate(convolution(x, edges, couplings, maps))
             layers.append(x)

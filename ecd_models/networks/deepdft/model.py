@@ -29,7 +29,7 @@ from ecd_models.networks.blocks import (
     require_outputs,
 )
 from ecd_models.networks.charge3net.layers import gather_sum
-from ecd_models.networks.charge3net.model import SPECIES
+from ecd_models.networks.species import ONE_HOT, embedding, require_species
 
 ROWS = 256  # receivers that go through the layers together
 SHORTEST = 1e-12  # Å: lengths below count as this one, so that radial functions and directions are finite
@@ -40,7 +40,8 @@ class DeepDFTConfig:
     """Hyperparameters under their published names.
 
     hidden_state_size: channels of scalars and of vectors; cutoff in Å; distance_embedding_size: radial functions;
-    outputs: 1 for the density, 2 for the magnetization as well, which the published model does not have.
+    outputs: 1 for the density, 2 for the magnetization as well, which the published model does not have;
+    species: "one-hot", or "descriptors", an element\'s vector from its properties.
     """
 
     num_interactions: int = 3
@@ -48,6 +49,7 @@ class DeepDFTConfig:
     cutoff: float = 4.0
     distance_embedding_size: int = 30
     outputs: int = 1
+    species: str = ONE_HOT
 
     def __post_init__(self) -> None:
         if min(self.num_interactions, self.hidden_state_size, self.distance_embedding_size) < 1:
@@ -55,6 +57,7 @@ class DeepDFTConfig:
         if not self.cutoff > 0:
             raise UsageError(f"{self} needs a positive cutoff")
         require_outputs(self.outputs)
+        require_species(self.species)
 
 
 def radial_functions(r: Tensor, number: int, cutoff: float) -> Tensor:
@@ -222,7 +225,7 @@ class AtomModel(nn.Module):
         self.scalar_vector_update: Any = nn.ModuleList(
             Update(config.hidden_state_size) for _ in range(config.num_interactions)
         )
-        self.atom_embeddings = nn.Embedding(SPECIES, config.hidden_state_size)
+        self.atom_embeddings = embedding(config.species, config.hidden_state_size)
 
     def forward(self, batch: ProbeBatch | DeviceBatch) -> list[tuple[Tensor, Tensor]]:
         """The states of the atoms after each layer."""

@@ -29,8 +29,8 @@ from ecd_models.networks.blocks import (
     require_outputs,
 )
 from ecd_models.networks.charge3net.layers import gather_sum
-from ecd_models.networks.charge3net.model import SPECIES
 from ecd_models.networks.softplus import ShiftedSoftplus
+from ecd_models.networks.species import ONE_HOT, embedding, require_species
 
 ROWS = 128  # receivers that go through the layers together
 FINENESS = 26  # intervals of a table of filters for each radial function: then cubic interpolation errs by 2e-7
@@ -43,7 +43,8 @@ class InvDeepDFTConfig:
     """Hyperparameters under their published names.
 
     hidden_state_size: channels; cutoff in Å; gaussian_expansion_step: distance and width of the radial functions in Å;
-    outputs: 1 for the density, 2 for the magnetization as well.
+    outputs: 1 for the density, 2 for the magnetization as well;
+    species: "one-hot", or "descriptors", an element\'s vector from its properties.
     """
 
     num_interactions: int = 6
@@ -51,6 +52,7 @@ class InvDeepDFTConfig:
     cutoff: float = 4.0
     gaussian_expansion_step: float = 0.1
     outputs: int = 1
+    species: str = ONE_HOT
 
     def __post_init__(self) -> None:
         if min(self.num_interactions, self.hidden_state_size) < 1:
@@ -58,6 +60,7 @@ class InvDeepDFTConfig:
         if not (self.cutoff > 0 and self.gaussian_expansion_step > 0):
             raise UsageError(f"{self} needs a positive cutoff and step")
         require_outputs(self.outputs)
+        require_species(self.species)
 
     @property
     def num_basis(self) -> int:
@@ -235,7 +238,7 @@ class AtomModel(nn.Module):
         super().__init__()
         self.config = config
         self.interactions = nn.ModuleList(Interaction(config) for _ in range(config.num_interactions))
-        self.atom_embeddings = nn.Embedding(SPECIES, config.hidden_state_size)
+        self.atom_embeddings = embedding(config.species, config.hidden_state_size)
 
     def forward(self, batch: ProbeBatch | DeviceBatch) -> list[Tensor]:
         """The states of the atoms after each layer [n, h]."""

@@ -1,0 +1,1 @@
+"""The linear pair model: free atoms and what pairs of neighbours add, ridge regression without a network."""

@@ -1,0 +1,171 @@
+"""What the pair model is linear in: Gaussians on atoms, windows of distances, descriptors of pairs of elements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from e3nn import o3
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from ecd_data.crystal import Crystal, Floats
+from ecd_data.errors import UsageError
+from ecd_models.graph import Neighbors
+from ecd_models.networks.elements import column, in_d_block, require_known, valence
+
+NARROWEST = 0.6  # Å: hydrogen's own radius would make functions sharper than the grids of densities
+NEGLIGIBLE = 12.0  # exponents of Gaussians beyond are left out of sums over images
+PAIR_DESCRIPTORS = 12
+# Combinations of the descriptors that change their sign when the two atoms change places: charge that one atom of a
+# pair gains by them, the other loses [12, 6].
+ANTISYMMETRIC = np.zeros((PAIR_DESCRIPTORS, 6))
+ANTISYMMETRIC[[1, 3, 5], [0, 1, 2]] = 1
+ANTISYMMETRIC[[6, 8, 10], [3, 4, 5]] = 1
+ANTISYMMETRIC[[7, 9, 11], [3, 4, 5]] = -1
+
+
+@dataclass(frozen=True)
+class PairDensityConfig:
+    """Sizes of the model.
+
+    gaussians: radial functions of an atom, whose exponents grow geometrically from `widest` to `sharpest`, in units of
+    1 / (covalent radius)^2; lmax: highest angular momentum. windows: functions of the distance of two atoms, in units
+    of the sum of their radii, around first_window, first_window + window_step, ..., window_width wide; reach: where
+    pairs end. spherical: Gaussians by which atoms of an element differ from free ones, with exponents from 0.15 to 20
+    / Å^2.
+    """
+
+    gaussians: int = 6
+    widest: float = 0.25
+    sharpest: float = 8.0
+    lmax: int = 4
+    windows: int = 4
+    first_window: float = 0.85
+    window_step: float = 0.35
+    window_width: float = 0.3
+    reach: float = 2.4
+    spherical: int = 10
+
+    def __post_init__(self) -> None:
+        if min(self.gaussians, self.windows, self.spherical) < 2 or not 0 <= self.lmax <= 8:
+            raise UsageError(f"{self} needs two functions of each kind at least, and lmax from 0 to 8")
+        if not (0 < self.widest < self.sharpest and self.window_width > 0 and self.reach > 0):
+            raise UsageError(f"{self} needs positive widths and a reach, and widest below sharpest")
+
+    @property
+    def exponents(self) -> Floats:
+        """Exponents of the Gaussians in units of 1 / radius^2 [gaussians]."""
+        return np.geomspace(self.widest, self.sharpest, self.gaussians)
+
+    @property
+    def spherical_exponents(self) -> Floats:
+        """Exponents of the elements' own Gaussians in 1/Å^2 [spherical]."""
+        return np.geomspace(0.15, 20.0, self.spherical)
+
+    @property
+    def degrees(self) -> NDArray[np.int64]:
+        """l of every component (l, m) [(lmax + 1)^2]."""
+        return np.repeat(np.arange(self.lmax + 1), 2 * np.arange(self.lmax + 1) + 1)
+
+
+def radii(numbers: NDArray[np.int64]) -> Floats:
+    """The lengths in Å in which the functions of atoms are scaled [n]."""
+    return np.maximum(column("covalent_radius")[numbers], NARROWEST)
+
+
+def harmonics(vectors: Floats, lmax: int) -> Floats:
+    """Real spherical harmonics of directions, the sum of whose squares over m is 1 for each l [e, (lmax + 1)^2].
+
+    Those of l > 0 are 0 for a vector of length 0.
+    """
+    found = o3.spherical_harmonics(
+        list(range(lmax + 1)), torch.from_numpy(np.ascontiguousarray(vectors)), normalize=True, normalization="norm"
+    )
+    return found.numpy()
+
+
+def pair_descriptors(first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
+    """What a pair of elements is told apart by, from atomic numbers [e] of the two [e, 12].
+
+    1; difference of electronegativities with its powers; their mean from 2 and its product with the difference;
+    valences from 4, whether they are d elements, and log radii from 1.3 Å, of each.
+    """
+    chi, radius = column("electronegativity"), column("covalent_radius")
+    difference, mean = chi[second] - chi[first], (chi[first] + chi[second]) / 2 - 2
+    columns = [np.ones(len(first)), difference, abs(difference), difference * abs(difference), mean, mean * difference]
+    for of_each in (valence() / 4 - 1, in_d_block(), np.log(radius / 1.3)):
+        columns += [of_each[first], of_each[second]]
+    return np.stack(columns, axis=1)
+
+
+class Pairs(NamedTuple):
+    """Neighbours b of atoms a: their indices [e], the vectors from a to b in Å [e, 3], scaled distances [e]."""
+
+    atom: NDArray[np.int64]
+    neighbour: NDArray[np.int64]
+    vectors: Floats
+    distances: Floats
+
+
+def pairs_of(crystal: Crystal, reach: float) -> Pairs:
+    """The pairs of atoms nearer than `reach` sums of their covalent radii; UsageError for elements without any."""
+    require_known(crystal.numbers)
+    radius = column("covalent_radius")[crystal.numbers]
+    edges = Neighbors(crystal, 2 * reach * radius.max(initial=1.0)).atoms()
+    scaled = np.linalg.norm(edges.vec, axis=1) / (radius[edges.src] + radius[edges.dst])
+    near = scaled < reach
+    return Pairs(edges.dst[near], edges.src[near], -edges.vec[near], scaled[near])
+
+
+def surroundings(crystal: Crystal, config: PairDensityConfig) -> Floats:
+    """What the neighbours of each atom are: sum_b w_j(d_ab) D_p(a, b) Y_lm(b - a) [n, (lmax + 1)^2, windows * 12]."""
+    pairs = pairs_of(crystal, config.reach)
+    centers = config.first_window + config.window_step * np.arange(config.windows)
+    end = (1 - (pairs.distances / config.reach) ** 2) ** 2  # so that neighbours come and go smoothly
+    windows = np.exp(-(((pairs.distances[:, None] - centers) / config.window_width) ** 2)) * end[:, None]
+    described = pair_descriptors(crystal.numbers[pairs.atom], crystal.numbers[pairs.neighbour])
+    terms = (windows[:, :, None] * described[:, None, :]).reshape(len(windows), config.windows * PAIR_DESCRIPTORS)
+    directed = harmonics(pairs.vectors, config.lmax)[:, :, None] * terms[:, None, :]
+    width = config.windows * PAIR_DESCRIPTORS
+    flat = directed.reshape(len(terms), len(config.degrees) * width)
+    return _summed(pairs.atom, flat, len(crystal)).reshape(len(crystal), len(config.degrees), width)
+
+
+def functions_at(crystal: Crystal, config: PairDensityConfig, points: Floats) -> Floats:
+    """The functions of all atoms, with their images, at fractional points [gaussians, p, n, (lmax + 1)^2] in 1/Å^3.
+
+    S_nlm(r) = (alpha_n / pi)^(3/2) / R^3 exp(-alpha_n x^2) x^l Y_lm(r), x = |r| / R, R the radius of the atom: those of
+    l = 0 hold one electron.
+    """
+    size, count = len(crystal), len(points)
+    radius = radii(crystal.numbers)
+    reach = float(np.sqrt(NEGLIGIBLE / config.widest) * radius.max())
+    edges = Neighbors(crystal, reach).probes(points)
+    x = np.linalg.norm(edges.vec, axis=1) / radius[edges.src]
+    solid = harmonics(edges.vec, config.lmax) * x[:, None] ** config.degrees / radius[edges.src][:, None] ** 3
+    place = edges.dst * size + edges.src
+    result = np.empty((config.gaussians, count, size, len(config.degrees)))
+    for n, exponent in enumerate(config.exponents):
+        near = exponent * x**2 < NEGLIGIBLE
+        values = (exponent / np.pi) ** 1.5 * np.exp(-exponent * x[near] ** 2)[:, None] * solid[near]
+        result[n] = _summed(place[near], values, count * size).reshape(count, size, -1)
+    return result
+
+
+def own_functions_at(crystal: Crystal, config: PairDensityConfig, points: Floats) -> dict[int, Floats]:
+    """For each element, the summed Gaussians of its atoms at fractional points, of one electron each [p, spherical]."""
+    exponents = config.spherical_exponents
+    edges = Neighbors(crystal, float(np.sqrt(NEGLIGIBLE / exponents[0]))).probes(points)
+    squared = (edges.vec**2).sum(axis=1)
+    values = (exponents / np.pi) ** 1.5 * np.exp(-squared[:, None] * exponents)
+    kinds = crystal.numbers[edges.src]
+    return {int(z): _summed(edges.dst[kinds == z], values[kinds == z], len(points)) for z in np.unique(crystal.numbers)}
+
+
+def _summed(places: NDArray[np.int64], rows: Floats, count: int) -> Floats:
+    """The sums of the rows [e, c] that belong to each of `count` places [count, c]."""
+    chosen = csr_matrix((np.ones(len(places)), (places, np.arange(len(places)))), shape=(count, len(places)))
+    return np.asarray(chosen @ rows)

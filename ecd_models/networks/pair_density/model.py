@@ -1,0 +1,119 @@
+"""The linear pair model: a density that is linear in what pairs of neighbours are, and closed form in Fourier space.
+
+rho(r) = sum_a f_Za(|r - a|)                                                                   free atoms
+       + sum_a sum_k spherical[Za, k] g_k(|r - a|)                                             atoms of the element
+       + sum_a sum_b sum_nljp pair[n, l, j, p] w_j(d_ab) D_p(Za, Zb) sum_m S_nlm(r - a) Y_lm(b - a)   its neighbours
+
+with Gaussians g_k of one electron and the functions of `functions.py`. The free atoms are the model's superposed atoms
+and no part of this module. The coefficients of l = 0 hold no electrons in sum, neither over `spherical` nor over the
+pairs: what one atom of a pair gains the other loses. So a density has the electrons of its free atoms, whatever the
+crystal, and a lone atom is a free atom of its element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import fft
+from torch import Tensor, nn
+
+from ecd_data.crystal import SYMBOLS, Crystal, Floats
+from ecd_data.errors import UsageError
+from ecd_data.fourier import Complexes
+from ecd_models.networks.pair_density.functions import (
+    PAIR_DESCRIPTORS,
+    PairDensityConfig,
+    harmonics,
+    pairs_of,
+    radii,
+    surroundings,
+)
+
+Shape = tuple[int, int, int]
+BLOCK = 4096  # G vectors whose terms are in memory at once
+FARTHEST = 30.0  # exponents of the sharpest function beyond which nothing is left of it in Fourier space
+
+
+class PairDensity(nn.Module):
+    """What is added to free atoms; weights [gaussians, lmax + 1, windows, 12] and [119, spherical], seen [119, 119].
+
+    seen: pairs of elements that were neighbours in the crystals of the fit.
+    """
+
+    Config = PairDensityConfig
+    configurations: ClassVar[dict[str, PairDensityConfig]] = {"pair_density": PairDensityConfig()}
+    seen: Tensor
+
+    def __init__(self, config: PairDensityConfig | None = None):
+        super().__init__()
+        self.config = config or PairDensityConfig()
+        sizes = (self.config.gaussians, self.config.lmax + 1, self.config.windows, PAIR_DESCRIPTORS)
+        self.pair = nn.Parameter(torch.zeros(sizes, dtype=torch.float64))
+        self.spherical = nn.Parameter(torch.zeros(len(SYMBOLS), self.config.spherical, dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros(len(SYMBOLS), len(SYMBOLS), dtype=torch.bool))
+
+    def forward(self, batch: object) -> Tensor:
+        """Refused: the model is fitted at once, and asked for whole grids."""
+        raise UsageError("pair_density takes no steps of training: it is fitted at once, by `ecd train` as well")
+
+    def coefficients(self, crystal: Crystal) -> Floats:
+        """The electrons of each function of each atom [n, gaussians, (lmax + 1)^2]."""
+        around = surroundings(crystal, self.config)
+        weights = self.pair.detach().double().cpu().numpy().reshape(*self.pair.shape[:2], -1)
+        return np.einsum("amk,nmk->anm", around, weights[:, self.config.degrees], optimize=True)
+
+    def on_grid(self, crystal: Crystal, shape: Shape) -> Floats:
+        """What is added to the density of free atoms in e/Å^3, by one inverse FFT [a, b, c].
+
+        (1/V) sum_a exp(-iG.a) sum_nlm c[a, n, l, m] (-i)^l (|G| R / 2 alpha_n)^l exp(-G^2 R^2 / 4 alpha_n) Y_lm(G) for
+        each G that the grid resolves; those at half the sampling rate, where G and -G are one, are left out.
+        """
+        coefficients = self.coefficients(crystal) * np.array([1, -1j, -1, 1j])[self.config.degrees % 4]
+        half = np.zeros((shape[0], shape[1], shape[2] // 2 + 1), dtype=np.complex128)
+        for k, g in self._waves(crystal, shape):
+            half[tuple(k.T)] = self._transform(crystal, coefficients, k, g) / crystal.volume
+        return fft.irfftn(half, s=shape, norm="forward")
+
+    def unseen_pairs(self, crystal: Crystal) -> list[str]:
+        """Pairs of elements that are neighbours in a crystal and were in none of the fit, as "Cu-Te"."""
+        pairs = pairs_of(crystal, self.config.reach)
+        numbers = np.sort(np.stack([crystal.numbers[pairs.atom], crystal.numbers[pairs.neighbour]]), axis=0)
+        new = ~self.seen.cpu().numpy()[numbers[0], numbers[1]]
+        return sorted({"-".join(sorted((SYMBOLS[a], SYMBOLS[b]))) for a, b in numbers[:, new].T})
+
+    def _waves(self, crystal: Crystal, shape: Shape) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+        """Integers k [g, 3] of the half grid and their G in 1/Å [g, 3], block by block, as far as functions reach."""
+        axes = [np.rint(fft.fftfreq(n, 1 / n)).astype(np.int64) for n in shape[:2]] + [np.arange(shape[2] // 2 + 1)]
+        axes = [axis[2 * abs(axis) < n] for axis, n in zip(axes, shape, strict=True)]
+        reciprocal = 2 * np.pi * np.linalg.inv(crystal.lattice).T
+        widest = np.sqrt(4 * self.config.sharpest * FARTHEST) / radii(crystal.numbers).min()
+        limit = max(widest, np.sqrt(4 * self.config.spherical_exponents[-1] * FARTHEST))
+        k = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+        for start in range(0, len(k), BLOCK):
+            g = k[start : start + BLOCK] @ reciprocal
+            near = np.linalg.norm(g, axis=1) < limit
+            if near.any():
+                yield k[start : start + BLOCK][near], g[near]
+
+    def _transform(self, crystal: Crystal, coefficients: Complexes, k: NDArray[np.int64], g: Floats) -> Complexes:
+        """The integral of exp(-iG.r) over the added density of one cell, for a block of G [g]."""
+        squared, length = (g**2).sum(axis=1), np.linalg.norm(g, axis=1)
+        angular = harmonics(g, self.config.lmax)
+        phases = np.exp(-2j * np.pi * (k @ crystal.frac_coords.T))
+        own = np.exp(-squared[:, None] / (4 * self.config.spherical_exponents))
+        spherical = self.spherical.detach().double().cpu().numpy()
+        total = np.zeros(len(g), dtype=np.complex128)
+        for z in np.unique(crystal.numbers):
+            chosen, radius = crystal.numbers == z, float(radii(np.array([z]))[0])
+            sums = phases[:, chosen] @ coefficients[chosen].reshape(chosen.sum(), -1)
+            sums = sums.reshape(len(g), self.config.gaussians, -1)
+            for n, exponent in enumerate(self.config.exponents):
+                decay = np.exp(-squared * radius**2 / (4 * exponent))
+                rise = (length * radius / (2 * exponent))[:, None] ** self.config.degrees
+                total += decay * (sums[:, n] * angular * rise).sum(axis=1)
+            total += phases[:, chosen].sum(axis=1) * (own @ spherical[z])
+        return total

@@ -1,0 +1,97 @@
+"""The unknowns of the pair model's regression: its weights, less those that charge conservation forbids.
+
+Of l = 0, a Gaussian alone would add electrons. Allowed are differences of two Gaussians, and one Gaussian with what is
+antisymmetric in the two elements of a pair: then the neighbour loses what the atom gains.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ecd_data.crystal import Crystal, Floats
+from ecd_models.networks.pair_density.functions import (
+    ANTISYMMETRIC,
+    PAIR_DESCRIPTORS,
+    PairDensityConfig,
+    functions_at,
+    own_functions_at,
+    surroundings,
+)
+
+CARRIER = 1  # the Gaussian that carries charge between atoms
+
+
+@dataclass(frozen=True)
+class Unknowns:
+    """What the regression solves for, for the sizes of a model: its columns at points, and the weights of a solution.
+
+    The columns of an element are its own Gaussians; those of pairs are shared by all elements.
+    """
+
+    config: PairDensityConfig
+
+    @property
+    def own(self) -> int:
+        """Columns of an element."""
+        return self.config.spherical - 1
+
+    @property
+    def shared(self) -> int:
+        """Columns of pairs."""
+        windows = self.config.windows
+        return windows * (self._neutral.shape[1] + self.config.gaussians * self.config.lmax * PAIR_DESCRIPTORS)
+
+    @cached_property
+    def _neutral(self) -> Floats:
+        """From the unknowns of l = 0 in a window to its weights [gaussians * 12, unknowns]."""
+        differences = _differences(self.config.gaussians, CARRIER)
+        carried = np.eye(self.config.gaussians)[:, [CARRIER]]
+        return np.concatenate([np.kron(carried, ANTISYMMETRIC), np.kron(differences, np.eye(PAIR_DESCRIPTORS))], axis=1)
+
+    @cached_property
+    def _spherical(self) -> Floats:
+        """From an element's unknowns to its coefficients [spherical, own]."""
+        return _differences(self.config.spherical, self.config.spherical // 3)
+
+    def shared_at(self, crystal: Crystal, points: Floats) -> Floats:
+        """The columns of pairs at fractional points, in 1/Å^3 [p, shared]."""
+        config, count = self.config, len(points)
+        around, functions = surroundings(crystal, config), functions_at(crystal, config, points)
+        sizes = config.gaussians, config.windows, PAIR_DESCRIPTORS
+        by_degree = []
+        for l in range(config.lmax + 1):
+            of_l = config.degrees == l
+            chosen = around[:, of_l].reshape(-1, around.shape[2])
+            terms = np.stack([f[:, :, of_l].reshape(count, -1) @ chosen for f in functions], axis=1)
+            terms = terms.reshape(count, *sizes)
+            if l == 0:
+                terms = terms.transpose(0, 2, 1, 3).reshape(count, config.windows, -1) @ self._neutral
+            by_degree.append(terms.reshape(count, -1))
+        return np.concatenate(by_degree, axis=1)
+
+    def own_at(self, crystal: Crystal, points: Floats) -> dict[int, Floats]:
+        """The columns of each element at fractional points, in 1/Å^3 [p, own]."""
+        return {z: f @ self._spherical for z, f in own_functions_at(crystal, self.config, points).items()}
+
+    def pair_weights(self, solution: Floats) -> Floats:
+        """The weights of pairs from the unknowns of their columns [gaussians, lmax + 1, windows, 12]."""
+        config = self.config
+        first = config.windows * self._neutral.shape[1]
+        scalar = solution[:first].reshape(config.windows, -1) @ self._neutral.T
+        scalar = scalar.reshape(config.windows, config.gaussians, PAIR_DESCRIPTORS).transpose(1, 0, 2)
+        rest = solution[first:].reshape(config.lmax, config.gaussians, config.windows, PAIR_DESCRIPTORS)
+        return np.concatenate([scalar[:, None], rest.transpose(1, 0, 2, 3)], axis=1)
+
+    def own_coefficients(self, solution: Floats) -> Floats:
+        """The coefficients of elements from their unknowns [elements, own] in electrons [elements, spherical]."""
+        return solution @ self._spherical.T
+
+
+def _differences(count: int, reference: int) -> Floats:
+    """Each function but one less that one [count, count - 1]."""
+    result = np.delete(np.eye(count), reference, axis=1)
+    result[reference] = -1
+    return result
