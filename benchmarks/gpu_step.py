@@ -317,7 +317,7 @@ def pace_lines(device: str, models: tuple[str, ...], steps: int = 100, workers: 
                 times.append(time.perf_counter())
 
             sizes = {"validation_crystals": 6, "validate_every": steps, "save_every": 0, "clip_norm": 1.0}
-            more = {"extract": True, "workers": workers, "device": device, "lr": 1e-5}
+            more = {"workers": workers, "device": device, "lr": 1e-5}
             train(TrainConfig(out=f"{folder}/{name}", model=name, steps=steps, **data, **sizes, **more), note_time)
             late = np.diff(times[steps // 2 : steps - 1])
             lines.append(
@@ -333,14 +333,13 @@ def loader_lines(workers: int = 15, seconds: float = 1.5) -> list[str]:
     from torch.utils.data import DataLoader
 
     from ecd_data.store import open_store
-    from ecd_models.training.probe_batches import EpochBatches
-    from ecd_models.training.probe_stream import ExtractDataset
+    from ecd_models.training.probe_batches import EpochBatches, ProbeDataset
 
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         made_store(Path(folder) / "made.ecd", 32)
         store = open_store(Path(folder) / "made.ecd")
-        data = ExtractDataset(store, cutoff=CUTOFF, probes=PROBES, seed=0, atoms=None, spin=False)
+        data = ProbeDataset(store.probe_reader, cutoff=CUTOFF, probes=PROBES, seed=0)
         for kind in ("pairs", "blocks"):
             for count in sorted({1, workers}):
                 made = partial(pack_passes, partial(passes, crystals=CRYSTALS), kind)

@@ -23,9 +23,10 @@ import numpy as np
 
 from ecd_data import Crystal, Density
 from ecd_data.store import Store, StoreWriter
+from ecd_data.store.probes.draw import ProbeReader
 from ecd_data.store.probes.extract import extract_probes
+from ecd_data.work.recent_cache import RecentCache
 from ecd_models.training.probe_batches import ProbeDataset
-from ecd_models.training.probe_stream import ExtractDataset
 
 CRYSTALS, PROBES = 16, 200
 CUTOFF = 4.0
@@ -93,9 +94,9 @@ def local_steps(path: Path) -> list[tuple[str, Callable[[int], object]]]:
     def extracted(step: int) -> object:
         return store.probes(chosen[step % len(chosen)], PROBES, epoch=step)
 
-    options: dict[str, Any] = {"cutoff": CUTOFF, "probes": PROBES, "seed": 0, "spin": False, "atoms": None}
-    without = ProbeDataset(store.__getitem__, cache_bytes=1, **options)
-    reading = ExtractDataset(store, **options)
+    options: dict[str, Any] = {"cutoff": CUTOFF, "probes": PROBES, "seed": 0}
+    without = ProbeDataset(ProbeReader(f"{path} without its extract", store.__getitem__, RecentCache(0)), **options)
+    reading = ProbeDataset(store.probe_reader, **options)
 
     def trained_without(step: int) -> None:
         for id in chosen[step % len(chosen)]:
@@ -118,7 +119,7 @@ def local_steps(path: Path) -> list[tuple[str, Callable[[int], object]]]:
         ("store.probes", extracted),
         ("floor: 16 x 800 bytes", bytes_alone),
         ("ecd train, decoding, with the probes' edges", trained_without),
-        ("ecd train, extract = true, with the edges", trained),
+        ("ecd train, from the extract, with the edges", trained),
     ]
 
 

@@ -20,6 +20,8 @@ from crystals import TERNARY
 
 from ecd_data import open_store
 from ecd_data.store import StoreWriter
+from ecd_data.store.probes.draw import ProbeReader
+from ecd_data.store.probes.extract import extract_probes
 from ecd_models.atoms.fitted import EXPONENTS, MAX_ELEMENT, SuperposedAtoms
 from ecd_models.batch import ProbeBatch, collate
 from ecd_models.networks import build_model
@@ -80,25 +82,26 @@ def step_seconds(name: str, batch: ProbeBatch, repeats: int) -> tuple[float, flo
     return fastest(step, repeats)
 
 
-def print_loading(store: Path, folder: Path, step: float, repeats: int) -> None:
+def print_loading(store: Path, step: float, repeats: int) -> None:
     """What a sample takes in each way of keeping densities, next to a step of one crystal."""
-    load = open_store(store).__getitem__
 
-    def samples(**options: object) -> ProbeDataset:
-        return ProbeDataset(load, cutoff=4.0, probes=200, seed=0, **options)  # type: ignore[arg-type]
+    def samples(path: Path) -> ProbeDataset:
+        opened = open_store(path)
+        return ProbeDataset(ProbeReader(opened.root, opened.__getitem__), cutoff=4.0, probes=200, seed=0)
 
-    held = samples()
+    held = samples(store)
     held[0, "ternary"]
-    samples(pool=16384, folder=folder)[0, "ternary"]
     ways = {
-        "decoded from the store": lambda: samples()[1, "ternary"],
-        "pool of 16,384 points on disk": lambda: samples(pool=16384, folder=folder)[1, "ternary"],
+        "decoded from the store": lambda: samples(store)[1, "ternary"],
         "kept in memory": lambda: held[1, "ternary"],
     }
+    seconds = {way: fastest(work, 4 * repeats)[0] for way, work in ways.items()}
+    extract_probes(store)
+    extracted = samples(store)
+    seconds["extract of `ecd probes` on disk"] = fastest(lambda: extracted[1, "ternary"], 4 * repeats)[0]
     print(f"\n{'a sample of 200 probes':32} {'ms':>8} {'share of a ChargE3Net step':>28}")
-    for way, work in ways.items():
-        seconds = fastest(work, 4 * repeats)[0]
-        print(f"{way:32} {1e3 * seconds:8.2f} {100 * seconds / step:27.1f} %")
+    for way, taken in seconds.items():
+        print(f"{way:32} {1e3 * taken:8.2f} {100 * taken / step:27.1f} %")
     print(f"{'published code':32} {PUBLISHED_LOADING:>8}")
 
 
@@ -116,7 +119,7 @@ with tempfile.TemporaryDirectory() as name:
     steps = {}
     for model in options.models:
         for crystals, probes in SETTINGS[model]:
-            samples = ProbeDataset(open_store(store).__getitem__, cutoff=4.0, probes=probes, seed=0)
+            samples = ProbeDataset(open_store(store).probe_reader, cutoff=4.0, probes=probes, seed=0)
             batch = collate([samples[epoch, "ternary"] for epoch in range(crystals)])
             seconds, processor = step_seconds(model, batch, options.repeats)
             steps[model, crystals] = seconds
@@ -126,4 +129,4 @@ with tempfile.TemporaryDirectory() as name:
             print(
                 f"{model:18} {size:>18} {seconds:10.3f} {processor:12.3f} {crystals / seconds:11.1f} {last}", flush=True
             )
-    print_loading(store, folder / "pools", steps.get(("charge3net", 1), float("nan")), options.repeats)
+    print_loading(store, steps.get(("charge3net", 1), float("nan")), options.repeats)

@@ -62,6 +62,11 @@ class Neighbors:
         """Edges between atoms, also from the periodic images of an atom to itself."""
         return self._atom_edges
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of the images in bytes, nearly all that it takes."""
+        return 2 * (self._positions.nbytes + self._shifts.nbytes + self._senders.nbytes)
+
     def probes(self, frac_points: ArrayLike) -> Edges:
         """Edges from atoms to probe points [p, 3] (fractional), also those of length zero."""
         images, probes, vec = self._pairs(self.positions(frac_points))

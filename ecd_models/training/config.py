@@ -19,12 +19,14 @@ CHOICES = {
     "precision": ("float32", "tf32", "bfloat16", "float16"),
 }
 POSITIVE = ("steps", "batch_size", "accumulate", "probes", "validate_every", "validation_crystals", "validation_probes")
-NOT_NEGATIVE: tuple[str, ...] = ("seed", "workers", "threads", "cache_mb", "max_edges", "pool", "save_every")
+NOT_NEGATIVE: tuple[str, ...] = ("seed", "workers", "threads", "cache_mb", "max_edges", "save_every")
 RECORDED = (
     "data_origin",
     "store_hash",
     "split_hash",
 )  # in a run's config.json: where its data come from, not a setting
+REMOVED = ("pool", "cache_dir", "extract")  # settings of earlier versions
+REMOVED_WHY = "Probes come from the store's extract where `ecd probes` wrote one, else from decoded densities."
 NOT_NEGATIVE += ("warmup_steps", "patience", "lr_patience", "weight_decay", "clip_norm")
 
 
@@ -36,10 +38,8 @@ class TrainConfig:
     sample, or its copy in data_dir, also for a task of the benchmark, which is refused without; store: a store of one's
     own instead of a task, with its split: a JSON file of ids by part (`ecd split make`), or fractions by part with a
     rule and a seed, such as {"train": 0.8, "validation": 0.1, "test": 0.1, "rule": "random"}; fraction: share of the
-    training crystals, a subset drawn by seed that contains every smaller one; pool: grid points drawn once for each
-    crystal to take its probes from, 0 for the whole grid; cache_dir: folder where pools are kept between epochs and
-    runs; extract: take the probes of `ecd probes` from the store instead, for a store that memory does not hold, or at
-    a URL.
+    training crystals, a subset drawn by seed that contains every smaller one. Probes are those of `Store.probes`: read
+    from the store's extract where it has one, else from decoded densities (docs/probes.md).
 
     Model. model, options: the network; difference: learn the difference to superposed atoms, which atoms says: "" fits
     them on the training crystals, "pseudopotentials" or a folder of UPF files takes theirs, a task or a store's path
@@ -63,8 +63,9 @@ class TrainConfig:
     validate_every steps; patience: validations without a better one that end the run, 0 for none.
 
     Machine. cuda_graphs: record what a GPU does in a step and repeat it with one launch; workers: processes that draw
-    samples; threads: of torch, 0 for its own choice; cache_mb bounds the decoded densities that are kept; save_every:
-    steps between saves, with those at validations; tensorboard: a log for it, too.
+    samples; threads: of torch, 0 for its own choice; cache_mb bounds what all processes on a machine keep together of
+    decoded crystals (64 KiB each), neighbours and superposed atoms; save_every: steps between saves, with those at
+    validations; tensorboard: a log for it, too.
     """
 
     out: str
@@ -87,8 +88,6 @@ class TrainConfig:
     accumulate: int = 1
     max_edges: int = 0
     probes: int = 200
-    pool: int = 0
-    extract: bool = False
     loss: str = "l1"
     relative_loss: bool = False
     lr: float = 0.005
@@ -113,7 +112,6 @@ class TrainConfig:
     workers: int = 0
     threads: int = 0
     cache_mb: int = 2048
-    cache_dir: str = ""
 
     def __post_init__(self) -> None:
         for name in POSITIVE:
@@ -134,10 +132,6 @@ class TrainConfig:
                 raise UsageError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
         if bool(self.store) != bool(self.split):
             raise UsageError("store and split belong together: a store of your own, and the split that divides it")
-        if self.extract and self.pool:
-            raise UsageError("extract takes probes from the store's extract: leave pool out")
-        if self.extract and self.relative_loss:
-            raise UsageError("an extract does not hold a crystal's mean density: leave extract or relative_loss out")
         if self.continued and not self.start:
             raise UsageError("continued goes on from a checkpoint: name it as start")
         if self.fraction == 0 and not self.start:
@@ -166,6 +160,8 @@ class TrainConfig:
 def _check_keys(values: Mapping[str, Any], source: str) -> None:
     fields = {f.name: f for f in dataclasses.fields(TrainConfig)}
     for key, value in values.items():
+        if key in REMOVED:
+            raise UsageError(f"{source} has {key!r}, which is no setting any more: leave it out. {REMOVED_WHY}")
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f"; did you mean {near[0]!r}" if near else f"; known: {', '.join(fields)}"

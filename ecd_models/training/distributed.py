@@ -33,6 +33,11 @@ class Processes:
         """Whether this is the process that writes files and shows progress."""
         return self.rank == 0
 
+    @property
+    def on_this_machine(self) -> int:
+        """How many of the processes run on this machine, as torchrun says."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.joined else 1
+
     def share(self, items: Sequence[Item]) -> list[Item]:
         """Those of the items that are this process's."""
         return list(items[self.rank :: self.count])

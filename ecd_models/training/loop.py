@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from math import nan
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.release.data_origin import Origin
+from ecd_data.store.probes.draw import ProbeReader
 from ecd_data.work.interrupts import stop_between_steps
+from ecd_data.work.recent_cache import RecentCache
 from ecd_models.batch import ProbeBatch, passes
 from ecd_models.device_batch import BatchBuffer, pack, pack_passes
 from ecd_models.model import DensityModel
@@ -24,8 +25,7 @@ from ecd_models.training.config import TrainConfig
 from ecd_models.training.distributed import Processes, joined
 from ecd_models.training.fit_run import fit, is_fitted_at_once
 from ecd_models.training.learning_rate import learning_rate
-from ecd_models.training.probe_batches import EpochBatches, ProbeDataset, pool_folder, subset
-from ecd_models.training.probe_stream import ExtractDataset
+from ecd_models.training.probe_batches import EpochBatches, ProbeDataset, subset
 from ecd_models.training.run_folder import Run
 from ecd_models.training.start_run import begun
 from ecd_models.training.train_step import Step
@@ -150,7 +150,8 @@ def _steps(
     ids = subset(data.ids("train"), config.fraction, config.seed)
     if run.finished or not ids:
         return iter(())
-    samples = _samples(config, data, model, config.probes, config.seed, config.pool)
+    share = (config.cache_mb << 20) // (max(1, config.workers) * processes.on_this_machine)
+    samples = _samples(config, data, model, config.probes, config.seed, share)
     draws = EpochBatches(ids, crystals, config.seed, run.drawn, config.steps - run.step, processes.share)
     cut = partial(passes, crystals=config.batch_size, max_edges=config.max_edges)
     made = partial(pack_passes, cut, _arrangement(model, processes))
@@ -189,24 +190,22 @@ def validation_error(
 
 
 def _samples(
-    config: TrainConfig, data: TaskData, model: DensityModel, probes: int, seed: int, pool: int
-) -> ProbeDataset | ExtractDataset:
-    if config.extract:
-        options: dict[str, Any] = {"probes": probes, "seed": seed, "atoms": model.atoms, "spin": config.spin}
-        return ExtractDataset(data.store, cutoff=model.network.cutoff, **options)
-    folder = None
-    if config.cache_dir:
-        folder = pool_folder(config.cache_dir, data.store.root, pool, seed, config.spin, model.atoms)
+    config: TrainConfig, data: TaskData, model: DensityModel, probes: int, seed: int, cache_bytes: int
+) -> ProbeDataset:
+    """The items of a run's crystals; half of the bytes for decoded densities, half for neighbours and atoms."""
+    store = data.store
+
+    def nelect(id: str) -> float:
+        return float(store.row(id)["nelect"])
+
     return ProbeDataset(
-        data.store.__getitem__,
+        ProbeReader(store.root, store.__getitem__, RecentCache(cache_bytes // 2)),
         cutoff=model.network.cutoff,
         probes=probes,
         seed=seed,
         atoms=model.atoms,
         spin=config.spin,
-        pool=pool,
-        folder=folder,
-        cache_bytes=config.cache_mb << 20,
+        nelect=nelect if config.relative_loss else None,
     )
 
 
@@ -214,7 +213,7 @@ def _validation_batches(
     config: TrainConfig, data: TaskData, model: DensityModel, processes: Processes
 ) -> list[ProbeBatch | BatchBuffer]:
     """The same probes of the first validation crystals for the whole run, drawn with a seed of their own."""
-    samples = _samples(config, data, model, config.validation_probes, config.seed + 1, pool=0)
+    samples = _samples(config, data, model, config.validation_probes, config.seed + 1, cache_bytes=0)
     ids = data.ids("validation")[: config.validation_crystals]
     device, kind = processes.device, _arrangement(model, processes)
     items = (samples[0, id] for id in processes.share(ids))

@@ -3,47 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import distributed
-from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ecd_data.errors import UsageError
 from ecd_data.store import Store, open_store
-from ecd_data.store.probes.draw import Draw, Probes
+from ecd_data.store.probes.draw import Draw
 from ecd_models.atoms.fitted import SuperposedAtoms
-from ecd_models.batch import ProbeBatch, collate, make_item
-from ecd_models.graph import Neighbors
-
-KEPT = 512  # crystals whose neighbours and superposed atoms are kept, the latter up to KEPT_BYTES
-KEPT_BYTES = 1 << 28
-
-
-class ExtractDataset(Dataset[ProbeBatch]):
-    """Items of `probes` points for any (epoch, id), those of `ProbeStream`: from the extract of `ecd probes`.
-
-    A list of draws is one round of small reads. Crystals that the extract lacks are decoded, with the same result.
-    """
-
-    def __init__(
-        self, store: Store, *, cutoff: float, probes: int, seed: int, atoms: SuperposedAtoms | None, spin: bool
-    ) -> None:
-        self.store, self.cutoff, self.probes, self.seed = store, cutoff, probes, seed
-        self.atoms, self.spin = atoms, spin
-        self._item: Callable[[Probes], ProbeBatch] | None = None
-
-    def __getitem__(self, draw: Draw) -> ProbeBatch:
-        return self.__getitems__([draw])[0]
-
-    def __getitems__(self, draws: Sequence[Draw]) -> list[ProbeBatch]:
-        if self._item is None:  # in the process that draws: what it keeps is not sent to workers
-            self._item = _items(self.cutoff, self.atoms, self.spin)
-        return [self._item(each) for each in self.store.probe_reader.draw(draws, self.probes, self.seed, self.spin)]
+from ecd_models.batch import ProbeBatch, collate
+from ecd_models.training.probe_batches import EpochOrder, ProbeDataset
 
 
 class ProbeStream(IterableDataset[ProbeBatch]):
@@ -134,60 +106,24 @@ class ProbeStream(IterableDataset[ProbeBatch]):
     def __iter__(self) -> Iterator[ProbeBatch]:
         worker = get_worker_info()
         draws = self._draws(0, 1) if worker is None else self._draws(worker.id, worker.num_workers)
-        probes = self.store.probe_reader.stream(draws, self.probes, self.seed, self.spin)
-        item = _items(self.cutoff, self.atoms, self.spin)
+        options: dict[str, Any] = {"cutoff": self.cutoff, "probes": self.probes, "seed": self.seed, "spin": self.spin}
+        items = ProbeDataset(self.store.probe_reader, atoms=self.atoms, **options)
+        probes = items.reader.stream(draws, self.probes, self.seed, self.spin)
         while drawn := list(islice(probes, self.batch_size)):
             if worker is None:
                 self._count()
-            yield collate([item(each) for each in drawn])
+            yield collate([items.make_item(each) for each in drawn])
 
     def _draws(self, worker: int, workers: int) -> Iterator[Draw]:
         """The crystals of every `workers`-th batch of this rank from number `worker` on."""
-        crystals, total = len(self.ids), None if self.epochs is None else self.epochs * len(self.ids)
-        first = self.crystals + self.rank * self.batch_size
-        orders: dict[int, NDArray[np.int64]] = {}
+        order, first = EpochOrder(self.ids, self.seed), self.crystals + self.rank * self.batch_size
+        end = None if self.epochs is None else self.epochs * len(self.ids)
         for step in count(worker, workers):
             start = first + step * self._stride
             for position in range(start, start + self.batch_size):
-                if total is not None and position >= total:
+                if end is not None and position >= end:
                     return
-                epoch, place = divmod(position, crystals)
-                if epoch not in orders:
-                    orders = {e: o for e, o in orders.items() if e == epoch - 1}
-                    orders[epoch] = np.random.default_rng([self.seed, epoch]).permutation(crystals)
-                yield epoch, self.ids[orders[epoch][place]]
-
-
-def _items(cutoff: float, atoms: SuperposedAtoms | None, spin: bool) -> Callable[[Probes], ProbeBatch]:
-    """What makes an item of the probes of one crystal; neighbours and superposed atoms of the last ones are kept."""
-    kept: OrderedDict[str, tuple[Neighbors, NDArray[np.float32] | None]] = OrderedDict()
-
-    def prepared(probes: Probes) -> tuple[Neighbors, NDArray[np.float32] | None]:
-        if probes.id not in kept:
-            baseline = None if atoms is None else atoms(probes.crystal, probes.shape).values.astype(np.float32)
-            kept[probes.id] = Neighbors(probes.crystal, cutoff), baseline
-            if len(kept) > KEPT or sum(b.nbytes for _, b in kept.values() if b is not None) > KEPT_BYTES:
-                kept.popitem(last=False)
-        return kept[probes.id]
-
-    def item(probes: Probes) -> ProbeBatch:
-        neighbors, baseline = prepared(probes)
-        target = probes.values
-        if spin:
-            target = np.stack([target, _collinear(probes)], axis=1)
-        at = None if baseline is None else baseline.ravel()[probes.index]
-        return make_item(neighbors, probes.crystal.numbers, probes.frac_coords, target, at)
-
-    return item
-
-
-def _collinear(probes: Probes) -> NDArray[np.float32]:
-    """The magnetization, zero where the density is not spin-polarised."""
-    if probes.magnetization is None:
-        return np.zeros_like(probes.values)
-    if probes.magnetization.ndim != 1:
-        raise UsageError(f"{probes.id} is non-collinear, its magnetization a vector: stream it without spin")
-    return probes.magnetization
+                yield order[position]
 
 
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:

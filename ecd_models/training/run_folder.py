@@ -14,7 +14,7 @@ from ecd_data.errors import UsageError
 from ecd_data.release.data_origin import Origin
 from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
 from ecd_models.model import DensityModel
-from ecd_models.training.config import TrainConfig
+from ecd_models.training.config import REMOVED, TrainConfig
 from ecd_models.training.logs import CsvLog, TensorBoardLog
 from ecd_models.training.train_step import Learner, StepSums
 from ecd_models.training.trained_on import KEY, TrainedOn
@@ -28,7 +28,6 @@ FREE: tuple[str, ...] = (
     "workers",
     "threads",
     "cache_mb",
-    "cache_dir",
     "data_dir",
     "save_every",
     "max_edges",
@@ -70,6 +69,11 @@ class Run:
         text = json.dumps(config.to_dict() | origin.to_dict(), indent=2, sort_keys=True)
         if path.exists() and run.last.exists():
             before = path.read_text()
+            if any(key in json.loads(before) for key in REMOVED):
+                raise UsageError(
+                    f"{run.folder} holds a run of an earlier version, which drew other probes: name another out or "
+                    "remove it"
+                )
             if _fixed(before) != _fixed(text):
                 raise UsageError(f"{run.folder} holds a run of another configuration: name another out or remove it")
             if json.loads(before).get("split_hash", origin.split_hash) != origin.split_hash:

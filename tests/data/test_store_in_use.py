@@ -144,12 +144,13 @@ def test_an_open_store_goes_on(tmp_path, place, change):
 @pytest.mark.parametrize("change", CHANGES)
 def test_samples_and_streams_go_on(tmp_path, place, change):
     pytest.importorskip("torch")
+    from ecd_data.store.probes.draw import ProbeReader
     from ecd_models.training.probe_batches import ProbeDataset
     from ecd_models.training.probe_stream import ProbeStream
 
     path = made(tmp_path / "s.ecd")
     store = open_store(place(path))
-    samples = ProbeDataset(store.__getitem__, cutoff=3.0, probes=20, seed=0)
+    samples = ProbeDataset(ProbeReader(store.root, store.__getitem__), cutoff=3.0, probes=20, seed=0)
     stream = iter(ProbeStream(store, IDS, cutoff=3.0, probes=20, batch_size=2, epochs=1))
     first = [samples[0, IDS[0]], next(stream)]
     CHANGES[change](path, tmp_path / "aside.ecd")

@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from ecd_data import open_store
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.store import Store
+from ecd_data.store.probes.draw import ProbeReader
 from ecd_data.store.probes.extract import extract_probes
+from ecd_data.work.recent_cache import RecentCache
 from ecd_models import evaluate, load_model, predict, train
+from ecd_models.atoms.fitted import fit_superposed_atoms
 from ecd_models.training.config import TrainConfig, load_config
 from ecd_models.training.distributed import Processes
 from ecd_models.training.probe_batches import EpochBatches, ProbeDataset, generator
@@ -69,10 +73,10 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(config, stop):
 
 def test_a_run_reads_the_extract_of_its_store_and_resumes_exactly(config, small_root, tmp_path, monkeypatch):
     """The same with worker processes, and without an extract, when whole densities are decoded."""
-    decoded = train(replace(config, extract=True, out=config.out + "-decoded"))
+    decoded = train(replace(config, out=config.out + "-decoded"))
     shutil.copytree(small_root, tmp_path / "root")
     extract_probes(tmp_path / "root" / "pbe.ecd")
-    config = replace(config, extract=True, data_dir=str(tmp_path / "root"))
+    config = replace(config, data_dir=str(tmp_path / "root"))
 
     def interrupt(progress):
         if progress.step == 7:
@@ -84,17 +88,20 @@ def test_a_run_reads_the_extract_of_its_store_and_resumes_exactly(config, small_
     resumed = train(replace(config, workers=1))
     assert rows(resumed.log) == rows(decoded.log)
     assert_same(weights(resumed.best), weights(decoded.best))
-    with pytest.raises(UsageError, match="leave pool out"):
-        replace(config, pool=40)
 
 
 def test_a_run_of_an_earlier_version_goes_on(config):
     train(replace(config, steps=8))
     path = Path(config.out) / "config.json"
     record = json.loads(path.read_text())
-    del record["extract"]
+    del record["relative_loss"]  # an earlier version did not have it
     path.write_text(json.dumps(record))
     assert [row["step"] for row in rows(train(config).log)] == ["4", "8", "12"]
+    path.write_text(json.dumps(record | {"pool": 0}))
+    with pytest.raises(UsageError, match="earlier version, which drew other probes"):
+        train(config)
+    with pytest.raises(UsageError, match="'pool', which is no setting any more"):
+        load_config(settings=["out=x", "pool=16384"])
 
 
 def test_a_killed_run_repeats_what_its_last_state_does_not_know(config):
@@ -132,8 +139,6 @@ def test_a_trained_model_predicts_and_is_evaluated(config, small_root):
     assert len(result.errors) == 2
     assert result.atom_errors is not None
     assert result.errors.keys() == result.atom_errors.keys()
-    from ecd_data import open_store
-
     store = open_store(small_root / "pbe.ecd")
     rho = store[store.ids[0]]
     assert predict(model, rho.crystal, shape=rho.shape).shape == rho.shape
@@ -146,8 +151,8 @@ def test_an_exploding_loss_is_told(config):
 
 def test_probes_depend_on_seed_epoch_and_id_alone():
     load = {"a": smooth_density(seed=1), "b": smooth_density(seed=2)}.__getitem__
-    data = ProbeDataset(load, cutoff=3.0, probes=20, seed=5)
-    again = ProbeDataset(load, cutoff=3.0, probes=20, seed=5, cache_bytes=1)
+    data = ProbeDataset(ProbeReader("nowhere", load), cutoff=3.0, probes=20, seed=5)
+    again = ProbeDataset(ProbeReader("nowhere", load, RecentCache(1)), cutoff=3.0, probes=20, seed=5)
     again[0, "b"]
     for draw in ((0, "a"), (1, "a"), (0, "b")):
         assert torch.equal(data[draw].target, again[draw].target)
@@ -158,11 +163,24 @@ def test_probes_depend_on_seed_epoch_and_id_alone():
 
 def test_targets_are_the_density_at_the_drawn_points_and_uniform_over_the_grid():
     rho = smooth_density(seed=3)
-    data = ProbeDataset(lambda id: rho, cutoff=3.0, probes=4000, seed=0)
-    target = data[0, "a"].target.numpy()
+    data = ProbeDataset(ProbeReader("nowhere", lambda id: rho), cutoff=3.0, probes=400, seed=0)
+    target = np.concatenate([data[epoch, id].target.numpy() for epoch in range(4) for id in "abc"])
     assert np.isin(target, rho.values.astype(np.float32)).all()
     standard_error = rho.values.std() / np.sqrt(len(target))
     assert abs(target.mean() - rho.values.mean()) < 4 * standard_error
+
+
+def test_items_have_the_atoms_and_the_mean_of_their_crystal(small_root):
+    store = open_store(small_root / "pbe.ecd")
+    rho = store[store.ids[0]]
+    atoms = fit_superposed_atoms([rho])
+    options = {"cutoff": 3.0, "probes": 50, "seed": 1, "atoms": atoms}
+    data = ProbeDataset(store.probe_reader, nelect=lambda id: store.row(id)["nelect"], **options)
+    for epoch in range(3):
+        item, probes = data[epoch, store.ids[0]], store.probes(store.ids[0], 50, seed=1, epoch=epoch)
+        np.testing.assert_array_equal(item.target, probes.values)
+        np.testing.assert_allclose(item.baseline, atoms(rho.crystal, rho.shape).values.ravel()[probes.index], rtol=1e-6)
+        assert float(item.mean) == pytest.approx(rho.values.mean(), rel=1e-6)
 
 
 def test_an_epoch_visits_every_crystal_once_and_any_step_can_be_the_first():

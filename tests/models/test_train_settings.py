@@ -13,6 +13,8 @@ import torch
 
 from ecd_data import Density, eps_mae, open_store
 from ecd_data.errors import FormatError, MissingDependencyError, UsageError
+from ecd_data.store.probes.draw import ProbeReader
+from ecd_data.work.recent_cache import RecentCache
 from ecd_models import load_model, predict, train
 from ecd_models.atoms.electron_count import count_electrons, fitted_valences
 from ecd_models.atoms.from_pseudopotentials import EXPONENTS, atomic_charge, atoms_of_pseudopotentials, gaussians
@@ -21,6 +23,7 @@ from ecd_models.checkpoint import export_published, load_checkpoint
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.networks.published import PUBLISHED
+from ecd_models.training import loop
 from ecd_models.training.choose_atoms import ENOUGH, representative
 from ecd_models.training.config import TrainConfig, load_config
 from ecd_models.training.distributed import Processes
@@ -60,7 +63,7 @@ def test_bounded_and_accumulated_passes_change_nothing(brief):
 
 
 def test_passes_keep_the_bounds_and_the_order():
-    data = ProbeDataset(lambda id: smooth_density(seed=int(id)), cutoff=3.0, probes=20, seed=0)
+    data = ProbeDataset(ProbeReader("nowhere", lambda id: smooth_density(seed=int(id))), cutoff=3.0, probes=20, seed=0)
     items = [data[0, str(k)] for k in range(7)]
     bound = 2 * max(item.n_edges for item in items)
     batches = passes(items, crystals=3, max_edges=bound)
@@ -99,7 +102,7 @@ def test_the_average_lies_between_the_weights_and_is_what_is_kept(brief):
 
 def test_a_clipped_gradient_has_the_norm(config):
     torch.manual_seed(0)
-    data = ProbeDataset(lambda id: smooth_density(), cutoff=4.0, probes=30, seed=0)
+    data = ProbeDataset(ProbeReader("nowhere", lambda id: smooth_density()), cutoff=4.0, probes=30, seed=0)
     model = DensityModel(build_model("charge3net", **SMALL))
     learner = Learner(model, replace(config, clip_norm=1e-6), Processes())
     learner.step([data[0, "a"]], 1e-3)
@@ -143,21 +146,15 @@ def test_short_products_train_nearly_the_same_where_the_device_has_them(brief, p
         train(replace(short, out=brief.out + "-refused"))
 
 
-def test_pools_hold_points_of_the_grid_and_are_the_same_from_disk(tmp_path):
-    rho = smooth_density(seed=4, spin=True)
-    options = {"cutoff": 3.0, "probes": 500, "seed": 1, "pool": 40, "spin": True}
-    written = ProbeDataset(lambda id: rho, folder=tmp_path / "pools", **options)
-    first = written[3, "a"]
-    assert len(np.unique(first.target[:, 0])) <= 40
-    assert np.isin(first.target[:, 0], rho.values.astype(np.float32)).all()
-    assert np.isin(first.target[:, 1], rho.magnetization.astype(np.float32)).all()
-    read = ProbeDataset({}.__getitem__, folder=tmp_path / "pools", **options)[3, "a"]
-    assert torch.equal(first.target, read.target)
-    assert torch.equal(first.probe_vec, read.probe_vec)
-    (file,) = (tmp_path / "pools").iterdir()
-    file.write_bytes(file.read_bytes()[:100])
-    again = ProbeDataset(lambda id: rho, folder=tmp_path / "pools", **options)[3, "a"]
-    assert torch.equal(first.target, again.target)
+def test_memory_is_shared_by_the_processes_of_a_machine(config, monkeypatch):
+    limits = []
+    monkeypatch.setattr(loop, "RecentCache", lambda limit: limits.append(limit) or RecentCache(limit))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    train(replace(config, steps=1, workers=2, cache_mb=8))
+    processes = Processes(0, 4, joined=True)
+    assert max(limits) == (8 << 20) // 2 // 2  # half for decoded densities, two workers
+    assert processes.on_this_machine == 4
+    assert Processes().on_this_machine == 1
 
 
 def test_subsets_are_nested_and_drawn_by_seed():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from threading import Lock
@@ -21,9 +21,10 @@ from ecd_data.io.byte_ranges import RangeReader
 from ecd_data.io.locations import file_state
 from ecd_data.store.probes.index import FOLDER, INDEX, ProbeIndex, ProbeLocation, Settings, load_index
 from ecd_data.store.probes.permutation import permute, round_keys, start_position
+from ecd_data.work.recent_cache import RecentCache
 
 MAX_RENEWALS = 5  # of the extract while one sample is drawn: ends a loop that would never succeed
-MAX_DECODED = 2048  # crystals without an extract whose permuted values stay in memory, 64 KiB each
+CACHE_BYTES = 1 << 27  # of crystals without an extract, 64 KiB each: a store of 2,000 crystals is decoded only once
 Draw = tuple[int, str]  # epoch and id
 Load = Callable[[str], Density]  # loads the density of an id
 
@@ -40,6 +41,7 @@ class Probes:
     values [n] : the density in e/Å^3, float32.
     magnetization [n] : n_up - n_down in e/Å^3, float32; [n, 3] when non-collinear; None without spin or when it was
         not requested.
+    positions [n] : the positions of the points in the crystal's pool, the order in which its points are drawn.
     """
 
     id: str
@@ -48,7 +50,8 @@ class Probes:
     index: NDArray[np.int64]
     frac_coords: Floats
     values: NDArray[np.float32]
-    magnetization: NDArray[np.float32] | None = None
+    magnetization: NDArray[np.float32] | None
+    positions: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.values)
@@ -70,6 +73,11 @@ class Pool:
         a, b, c = self.place.shape
         return a * b * c
 
+    @property
+    def index(self) -> NDArray[np.int64]:
+        """The flat indices of all points of the pool in the grid, in C order [place.count]."""
+        return permute(np.arange(self.place.count)[None], [self.size], round_keys(self.seed, self.id))[0]
+
 
 def make_pool(id: str, density: Density, settings: Settings) -> Pool:
     """The Pool of a density, with the values [1 + components, count] at its points as float32."""
@@ -77,9 +85,9 @@ def make_pool(id: str, density: Density, settings: Settings) -> Pool:
     if density.magnetization is not None:
         grids += list(density.magnetization.reshape(-1, *density.shape))
     count = min(settings.per_crystal, density.values.size)
-    flat = permute(np.arange(count)[None], [density.values.size], round_keys(settings.seed, id))[0]
-    values = np.stack([grid.ravel()[flat].astype(np.float32) for grid in grids])
-    return Pool(id, density.crystal, ProbeLocation("", 0, count, len(grids) - 1, density.shape), settings.seed, values)
+    pool = Pool(id, density.crystal, ProbeLocation("", 0, count, len(grids) - 1, density.shape), settings.seed)
+    flat = pool.index
+    return replace(pool, values=np.stack([grid.ravel()[flat].astype(np.float32) for grid in grids]))
 
 
 def draw_probes(
@@ -119,16 +127,22 @@ def draw_probes(
     positions = (np.array(starts)[:, None] + np.arange(n)) % counts
     flat = permute(positions, [pool.size for pool in pools], np.array([round_keys(p.seed, p.id) for p in pools]))
     values = _read_values(pools, positions, magnetization, ranges)
-    return [_make_probes(*each, magnetization) for each in zip(pools, flat, values, strict=True)]
+    return [_make_probes(*each, magnetization) for each in zip(pools, flat, positions, values, strict=True)]
 
 
-def _make_probes(pool: Pool, flat: NDArray[np.int64], values: NDArray[np.float32], magnetization: bool) -> Probes:
+def _make_probes(
+    pool: Pool,
+    flat: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    values: NDArray[np.float32],
+    magnetization: bool,
+) -> Probes:
     shape = pool.place.shape
     frac_coords = np.stack(np.unravel_index(flat, shape), axis=-1) / np.array(shape)
     spin = None
     if magnetization and len(values) > 1:
         spin = values[1] if len(values) == 2 else values[1:].T
-    return Probes(pool.id, pool.crystal, shape, flat, frac_coords, values[0], spin)
+    return Probes(pool.id, pool.crystal, shape, flat, frac_coords, values[0], spin, positions)
 
 
 def _read_values(
@@ -170,12 +184,13 @@ def _split_circle(start: int, n: int, count: int) -> list[tuple[int, int]]:
 class ProbeReader:
     """Draws probes of the crystals of a store from its extract; others are decoded, which gives the same probes.
 
-    root: the path or URL of the store; load: loads the density of an id that the extract does not have.
+    root: the path or URL of the store; load: loads the density of an id that the extract does not have; cache: keeps
+    what was decoded.
     """
 
-    def __init__(self, root: str, load: Load) -> None:
+    def __init__(self, root: str, load: Load, cache: RecentCache | None = None) -> None:
         self.root, self._load = root, load
-        self._decoded: OrderedDict[str, Pool] = OrderedDict()
+        self.cache = RecentCache(CACHE_BYTES) if cache is None else cache
         self._guard = Lock()
         self._settings: Settings | None = None
         self._open()
@@ -190,10 +205,10 @@ class ProbeReader:
         return file_state(f"{self.root}/{INDEX}") == self._state
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "_load": self._load}  # each worker reads the index itself
+        return {"root": self.root, "load": self._load, "cache": self.cache}  # each worker reads the index itself
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["root"], state["_load"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
     @cached_property
     def index(self) -> ProbeIndex | None:
@@ -219,16 +234,13 @@ class ProbeReader:
         index = self.index
         if index is not None and id in index:
             return Pool(id, index.crystal(id), index.place(id), index.settings.seed)
-        with self._guard:
-            if id in self._decoded and self._decoded[id].place.count >= min(n, self._decoded[id].size):
-                self._decoded.move_to_end(id)
-                return self._decoded[id]
         settings = self._settings or Settings(max(n, Settings().per_crystal))
-        pool = make_pool(id, (load or self._load)(id), settings)
-        with self._guard:
-            self._decoded[id] = pool
-            while len(self._decoded) > MAX_DECODED:
-                self._decoded.popitem(last=False)
+        key = "pool", id, settings.per_crystal  # not any pool that is large enough: the order depends on its size
+        pool: Pool | None = self.cache.get(key)
+        if pool is None:
+            pool = make_pool(id, (load or self._load)(id), settings)
+            assert pool.values is not None
+            self.cache.put(key, pool, pool.values.nbytes)
         return pool
 
     def draw(
