@@ -21,7 +21,9 @@ def whole_number(value: Any, name: str, least: int | None = None) -> int:
     whole = isinstance(value, Integral | np.integer) and not isinstance(value, bool | np.bool_)
     if not whole or (least is not None and value < least):
         kind = {None: "a whole number", 0: "a whole number that is not negative", 1: "a positive whole number"}
-        raise UsageError(f"{name} is {kind.get(least) or f'a whole number of at least {least}'}, not {shown(value)}")
+        raise UsageError(
+            f"{name} is {kind.get(least) or f'a whole number of at least {least}'}, not {describe_value(value)}"
+        )
     return int(value)
 
 
@@ -29,7 +31,7 @@ def real_number(value: Any, name: str, example: str) -> float:
     """The value as a float; raises UsageError, with an example, if it is not a finite number."""
     real = isinstance(value, Real | np.floating | np.integer) and not isinstance(value, bool | np.bool_)
     if not real or not np.isfinite(float(value)):
-        raise UsageError(f"{name} is a number such as {example}, not {shown(value)}")
+        raise UsageError(f"{name} is a number such as {example}, not {describe_value(value)}")
     return float(value)
 
 
@@ -48,7 +50,7 @@ def grid_shape(value: Any) -> tuple[int, int, int]:
         a, b, c = (whole_number(count, "", 1) for count in counts)
     except (UsageError, ValueError):
         raise UsageError(
-            f"a grid is three positive whole numbers of points such as (48, 48, 48), not {shown(value)}"
+            f"a grid is three positive whole numbers of points such as (48, 48, 48), not {describe_value(value)}"
         ) from None
     if a * b * c > MAX_POINTS:
         raise UsageError(f"a grid has at most {MAX_POINTS:,} points in all, not {a} x {b} x {c}")
@@ -60,7 +62,7 @@ def fractional_points(value: Any) -> Floats:
     try:
         points = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise UsageError(f"points are fractional coordinates [n, 3], not {shown(value)}") from None
+        raise UsageError(f"points are fractional coordinates [n, 3], not {describe_value(value)}") from None
     if points.shape == (3,):
         points = points[None]
     if points.ndim != 2 or points.shape[1] != 3:
@@ -73,21 +75,21 @@ def fractional_points(value: Any) -> Floats:
 def path_text(value: Any, what: str) -> str:
     """A path or URL as text; raises UsageError if the value is neither or is empty."""
     if not isinstance(value, str | os.PathLike) or not str(value):
-        raise UsageError(f"{what} is a path, not {shown(value)}")
+        raise UsageError(f"{what} is a path, not {describe_value(value)}")
     return str(value)
 
 
 def names_of(value: Any, what: str) -> list[str]:
     """The names of an iterable as a list; raises UsageError for a single name, and for an item that is not text."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise UsageError(f"{what} are a list of names, not {shown(value)}")
+        raise UsageError(f"{what} are a list of names, not {describe_value(value)}")
     names = list(value)
     if wrong := [name for name in names if not isinstance(name, str)]:
-        raise UsageError(f"{what} are a list of names, and {shown(wrong[0])} is not a name")
+        raise UsageError(f"{what} are a list of names, and {describe_value(wrong[0])} is not a name")
     return names
 
 
-def shown(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """The text of a value in a message: on one line, and cut after LONGEST characters."""
     text = " ".join(repr(value).split())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

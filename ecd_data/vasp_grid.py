@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ecd_data.arguments import real_number, shown
+from ecd_data.arguments import describe_value, real_number
 from ecd_data.errors import UsageError
 
 RYDBERG = 13.605826  # eV, the value in VASP: newer digits would give another grid in a few cases
@@ -58,7 +58,7 @@ def full_precision_name(prec: str) -> str:
         return word
     found = [full for full in COARSE_FACTORS if word and full[0] == word[0]]  # VASP reads the first letter alone
     if not found:
-        raise UsageError(f"there is no PREC {shown(prec)}: give one of {', '.join(COARSE_FACTORS)}")
+        raise UsageError(f"there is no PREC {describe_value(prec)}: give one of {', '.join(COARSE_FACTORS)}")
     return found[0]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecd_data.arguments import shown
+from ecd_data.arguments import describe_value
 from ecd_data.checks.crystal import check_atoms
 from ecd_data.checks.grid import check_grid
 from ecd_data.checks.guesses import check_guesses
@@ -26,7 +26,7 @@ def check(rho: Density) -> Report:
     file had to guess.
     """
     if not isinstance(rho, Density):
-        raise UsageError(f"check wants a Density, as read(path) gives it, not {shown(rho)}")
+        raise UsageError(f"check wants a Density, as read(path) gives it, not {describe_value(rho)}")
     if not is_finite(rho):
         return problem("not-finite", "values that are not finite")
     reports = (*check_guesses(rho), *check_values(rho), *check_atoms(rho), *check_grid(rho), *check_run(rho))

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ecd_data.arguments import shown
+from ecd_data.arguments import describe_value
 from ecd_data.checks import check
 from ecd_data.conversion.archive_members import decompress_member, density_members
 from ecd_data.conversion.journal import JOURNAL, ConversionJournal
@@ -135,7 +135,7 @@ def convert(
     refuse_worker_count(workers)
     refuse_file_name(dest)
     if cluster is not None and not hasattr(cluster, "get_executor"):
-        raise UsageError(f"cluster= is a dask.distributed.Client, not {shown(cluster)}")
+        raise UsageError(f"cluster= is a dask.distributed.Client, not {describe_value(cluster)}")
     unit = None if unit is None else parse_unit(unit)
     found, new = find_sources(sources), not StoreWriter.is_there(dest)
     if not found:

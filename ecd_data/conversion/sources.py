@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ecd_data.arguments import path_text, shown
+from ecd_data.arguments import describe_value, path_text
 from ecd_data.conversion.source_ids import CHG, CHGCAR, Source, default_id, is_coarse, member_id, resolve_ids
 from ecd_data.errors import UsageError
 from ecd_data.formats import FORMATS, HEAD
@@ -64,7 +64,7 @@ def find_sources(given: str | Path | Iterable[str | Path], *, predictions: bool 
     if isinstance(given, str | Path):
         given = [given]
     elif not isinstance(given, Iterable):
-        raise UsageError(f"sources are a path, or a list of paths, not {shown(given)}")
+        raise UsageError(f"sources are a path, or a list of paths, not {describe_value(given)}")
     return resolve_ids(_list_sources(given, predictions))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecd_data.arguments import path_text, shown, whole_number
+from ecd_data.arguments import describe_value, path_text, whole_number
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats import cube, espresso_density, gpw, hdf5, materials_project, xsf
@@ -229,7 +229,7 @@ def write(path: str | Path, rho: Density, format: str | None = None) -> None:
     """
     render = find_renderer(path_text(path, "what is written"), format)
     if not isinstance(rho, Density):
-        raise UsageError(f"{path}: what is written is a Density, as read(path) gives it, not {shown(rho)}")
+        raise UsageError(f"{path}: what is written is a Density, as read(path) gives it, not {describe_value(rho)}")
     if not Path(path).absolute().parent.is_dir():
         raise UsageError(f"{path}: there is no folder {Path(path).parent}: make it, or name another")
     try:

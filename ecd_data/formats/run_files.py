@@ -15,7 +15,7 @@ from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats.labels import element_of_label
 from ecd_data.formats.vasp.outcar import read_outcar
-from ecd_data.formats.vasp.potcar import element_of, read_potcar
+from ecd_data.formats.vasp.potcar import parse_potcar_element, read_potcar
 from ecd_data.formats.vasp.vasprun import read_vasprun
 from ecd_data.io.compression import ENDINGS
 
@@ -70,7 +70,7 @@ def add_elements(rho: Density, file: Path) -> Density:
 
 def _parse_elements(titles: Sequence[str]) -> list[int]:
     try:
-        return [element_of_label(element_of(title)) for title in titles]
+        return [element_of_label(parse_potcar_element(title)) for title in titles]
     except ValueError:
         return []
 
@@ -79,7 +79,7 @@ def _read_run_files(file: Path, rho: Density) -> tuple[list[dict[str, Any]], dic
     found: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
     for name, reader in READERS.items():
-        neighbour = find_beside(file, name)
+        neighbour = find_run_file(file, name)
         if neighbour is None:
             continue
         try:
@@ -97,15 +97,15 @@ def _read_run_files(file: Path, rho: Density) -> tuple[list[dict[str, Any]], dic
 
 
 def _read_potcar_file(file: Path, rho: Density) -> tuple[dict[str, Any], dict[str, str]]:
-    neighbour = find_beside(file, "POTCAR")
+    neighbour = find_run_file(file, "POTCAR")
     if neighbour is None:
         return {}, {}
     try:
         record = read_potcar(neighbour)
     except FormatError as error:
         return {}, {neighbour.name: str(error)}
-    elements = [element_of(title) for title in record["potcar"]]
-    runs = species_runs(rho)
+    elements = [parse_potcar_element(title) for title in record["potcar"]]
+    runs = group_species(rho)
     if [symbol for symbol, _ in itertools.groupby(elements)] != [symbol for symbol, _ in runs] and rho.numbers.all():
         return {}, {neighbour.name: f"{neighbour} has other elements than {file.name}"}
     if len(runs) == len(elements):
@@ -113,7 +113,7 @@ def _read_potcar_file(file: Path, rho: Density) -> tuple[dict[str, Any], dict[st
     return {"settings": record}, {}
 
 
-def find_beside(file: Path, name: str) -> Path | None:
+def find_run_file(file: Path, name: str) -> Path | None:
     """The file next to a density file that has `name` where the density's name has CHGCAR; None where there is none."""
     bare = file.name
     while bare.lower().endswith(ENDINGS):
@@ -131,7 +131,7 @@ def find_beside(file: Path, name: str) -> Path | None:
     return None
 
 
-def species_runs(rho: Density) -> list[tuple[str, int]]:
+def group_species(rho: Density) -> list[tuple[str, int]]:
     """The symbol and the number of atoms of each group of equal elements that follow each other, as VASP lists them."""
     return [(symbol, len(list(group))) for symbol, group in itertools.groupby(rho.crystal.symbols)]
 
@@ -139,7 +139,7 @@ def species_runs(rho: Density) -> list[tuple[str, int]]:
 def _counts_match(counts: list[int], rho: Density) -> bool:
     """Whether the ions per type belong to the crystal; several types of one element may follow each other."""
     ends = set(itertools.accumulate(counts))
-    return sum(counts) == len(rho.crystal) and ends >= set(itertools.accumulate(n for _, n in species_runs(rho)))
+    return sum(counts) == len(rho.crystal) and ends >= set(itertools.accumulate(n for _, n in group_species(rho)))
 
 
 def _is_same_cell(lattices: list[list[list[float]]], rho: Density) -> bool:

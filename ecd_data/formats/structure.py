@@ -84,12 +84,12 @@ def _read_with_ase(file: Path) -> Crystal:
 
 
 def _check_usable(crystal: Crystal, path: str | Path) -> Crystal:
-    if reason := unusable(crystal):
+    if reason := find_structure_fault(crystal):
         raise FormatError(f"{path}: {reason}")
     return crystal
 
 
-def unusable(crystal: Crystal) -> str | None:
+def find_structure_fault(crystal: Crystal) -> str | None:
     """A sentence where a crystal has no atoms, atoms nearer than 0.3 Å, or too thin a cell for a density; else None."""
     if not len(crystal):
         return "it has no atoms: give a structure with atoms"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ecd_data.arguments import names_of, shown, whole_number
+from ecd_data.arguments import describe_value, names_of, whole_number
 from ecd_data.errors import UsageError
 from ecd_data.release.data_origin import Origin
 from ecd_data.store.reader import Store
@@ -144,18 +144,18 @@ def evaluate(
     UsageError : the task is unknown or its data are missing, the part is empty, or an id is not in the data.
     """
     if not isinstance(model, DensityModel):
-        raise UsageError(f"evaluate wants a model, as load_model(name) gives it, not {shown(model)}")
+        raise UsageError(f"evaluate wants a model, as load_model(name) gives it, not {describe_value(model)}")
     if not isinstance(task, str | Path | Store):
-        raise UsageError(f"evaluate wants the name of a task, a store or the path of one, not {shown(task)}")
+        raise UsageError(f"evaluate wants the name of a task, a store or the path of one, not {describe_value(task)}")
     if not isinstance(split, str | Path | Mapping | None):
-        raise UsageError(f"a split is a JSON file of ids by part, or shares by part, not {shown(split)}")
+        raise UsageError(f"a split is a JSON file of ids by part, or shares by part, not {describe_value(split)}")
     if limit is not None:
         limit = whole_number(limit, "limit", 1)
     data = evaluation_data(task, split, data_dir, sample)
     if ids is not None:
         data, part = data.select_ids(names_of(ids, "ids")), CHOSEN
     if part is not None and not isinstance(part, str):
-        raise UsageError(f"a part is the name of one, such as 'test', not {shown(part)}")
+        raise UsageError(f"a part is the name of one, such as 'test', not {describe_value(part)}")
     named = part or (ALL if ALL in data.parts else "test")
     return evaluate_ids(model, data, data.ids(named)[:limit], named, report)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ecd_data.crystal import Crystal
 from ecd_data.errors import UsageError
-from ecd_data.formats.structure import unusable
+from ecd_data.formats.structure import find_structure_fault
 
 log = logging.getLogger("ecd_models")
 
@@ -35,7 +35,7 @@ def as_crystal(given: Any) -> Crystal:
 
 def refuse_coincident(crystal: Crystal, *, warn: bool = False) -> None:
     """Raises UsageError for a crystal without atoms or with atoms on top of each other; logs it with `warn`."""
-    if (reason := unusable(crystal)) is None:
+    if (reason := find_structure_fault(crystal)) is None:
         return
     if not warn or not len(crystal):
         raise UsageError(f"no density can be predicted for {crystal.formula or 'an empty cell'}: {reason}")

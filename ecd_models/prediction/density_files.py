@@ -13,11 +13,11 @@ from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats import FORMATS, write
 from ecd_data.formats.structure import read_structure
 from ecd_data.formats.structure_files import structure_files
-from ecd_data.formats.vasp.augmentation import fits, with_augmentation
+from ecd_data.formats.vasp.augmentation import copy_augmentation, has_augmentation_for
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_data.work.interrupts import stop_between_steps
 from ecd_models.model import DensityModel
-from ecd_models.prediction.predict import UNUSABLE, predict
+from ecd_models.prediction.predict import NO_DENSITY, predict
 from ecd_models.prediction.reference_electrons import (
     Valences,
     compare_valences,
@@ -113,8 +113,8 @@ def predict_files(
                 else:
                     compare_with_neighbours(model, crystal, (source, target), allow=allow)
                 rho = _predicted(model, crystal, source.name, grid, symmetry, counter)
-                if augmentation is not None and (strict or fits(rho, augmentation)):
-                    rho = with_augmentation(rho, augmentation)
+                if augmentation is not None and (strict or has_augmentation_for(rho, augmentation)):
+                    rho = copy_augmentation(rho, augmentation)
                 write(target, rho)
             except (EcdError, ValueError) as error:
                 if len(pairs) == 1:
@@ -141,7 +141,7 @@ def _predicted(
     with counter(name, points) if counter else nullcontext() as advance:
         rho = predict(model, crystal, shape=shape, symmetry=symmetry, advance=advance)
     if not rho.nelect > 0:
-        raise EcdError(f"{name}: {model.name} predicts {rho.nelect:.3g} electrons: {UNUSABLE}")
+        raise EcdError(f"{name}: {model.name} predicts {rho.nelect:.3g} electrons: {NO_DENSITY}")
     return replace(rho, meta={**rho.meta, "source": name})
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from ecd_data.arguments import fractional_points, grid_shape, real_number, shown
+from ecd_data.arguments import describe_value, fractional_points, grid_shape, real_number
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
@@ -40,7 +40,7 @@ WORTH = 20_000  # points from which loading the compiled kernels pays
 FAR = 0.1  # of the electrons: what no network misses by where it knows anything
 NEAR = 0.02  # of the electrons: what the shipped ones miss by at most on crystals like those of their training
 NEGATIVE = 1e-3  # of the electrons, in negative values of a model in closed form
-UNUSABLE = "the crystal is unlike what it was trained on, or the training failed; no density is given"
+NO_DENSITY = "the crystal is unlike what it was trained on, or the training failed; no density is given"
 
 Advance = Callable[[int], None] | None
 
@@ -122,7 +122,7 @@ def predict(
             "predict wants a grid, by shape=(a, b, c), encut=EV or like=density, or points [n, 3]: one of the two, once"
         )
     if not isinstance(model, DensityModel):
-        raise UsageError(f"predict wants a model, as load_model(name) gives it, not {shown(model)}")
+        raise UsageError(f"predict wants a model, as load_model(name) gives it, not {describe_value(model)}")
     crystal = as_crystal(crystal)
     refuse_coincident(crystal, warn=not refuse)
     where = None if points is None else fractional_points(points)
@@ -142,7 +142,7 @@ def predict(
             values = ask(len(where), lambda start, stop: where[start:stop])
         values[0] += _baseline_at(model, crystal, where)
         if refuse and not np.isfinite(values).all():
-            raise EcdError(f"{model.name} predicts values for {crystal.formula} that are not numbers: {UNUSABLE}")
+            raise EcdError(f"{model.name} predicts values for {crystal.formula} that are not numbers: {NO_DENSITY}")
         return values.T if model.spin else values[0]
     assert grid is not None
     if closed_form(model):
@@ -170,7 +170,7 @@ def _grid(
     if encut is not None:
         return vasp_fine_grid(crystal.lattice, encut, prec)
     if like is not None and not isinstance(like, Density):
-        raise UsageError(f"like= is a Density, as read(path) gives it, not {shown(like)}")
+        raise UsageError(f"like= is a Density, as read(path) gives it, not {describe_value(like)}")
     return grid_shape(like.shape if like is not None else shape)
 
 
@@ -198,7 +198,7 @@ def _compare(
         compare_with_density(model, like, name, allow=allow)
     if valences is not None:
         if not isinstance(valences, Mapping):
-            raise UsageError(f"valences are electrons by element such as {{'Fe': 8}}, not {shown(valences)}")
+            raise UsageError(f"valences are electrons by element such as {{'Fe': 8}}, not {describe_value(valences)}")
         sets = {
             symbol: frozenset({real_number(count, f"the valence of {symbol}", "8")})
             for symbol, count in valences.items()
@@ -245,7 +245,7 @@ def _complete(model: DensityModel, crystal: Crystal, values: Any, atoms: Any, re
         raise EcdError(
             f"{model.name} predicts {found:.1f} electrons for {crystal.formula}"
             + (f", which has {expected:.1f}" if expected is not None else "")
-            + f": {UNUSABLE}"
+            + f": {NO_DENSITY}"
         )
     _tell_far(model, crystal, found, expected, NEAR if refuse else FAR)
     if closed_form(model):  # it keeps the electrons whatever it predicts: signs tell where it has left what it knows

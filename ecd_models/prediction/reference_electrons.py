@@ -10,8 +10,8 @@ from pathlib import Path
 from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_data.errors import FormatError, UsageError
-from ecd_data.formats.run_files import find_beside
-from ecd_data.formats.vasp.potcar import element_of, read_potcar
+from ecd_data.formats.run_files import find_run_file
+from ecd_data.formats.vasp.potcar import parse_potcar_element, read_potcar
 from ecd_data.io.compression import ENDINGS
 from ecd_models.atoms.valences import agrees, method_of
 from ecd_models.model import DensityModel
@@ -99,7 +99,7 @@ def compare_with_neighbours(model: DensityModel, crystal: Crystal, files: Iterab
 
 def potcar_beside(file: Path) -> Path | None:
     """The POTCAR that belongs to a structure or density file by its name, or stands in its folder; None without."""
-    found = find_beside(file.with_name(STRUCTURE_NAME.sub("CHGCAR", file.name)), "POTCAR")
+    found = find_run_file(file.with_name(STRUCTURE_NAME.sub("CHGCAR", file.name)), "POTCAR")
     plain = (file.with_name("POTCAR" + ending) for ending in ("", *ENDINGS))
     return found or next((path for path in plain if path.is_file()), None)
 
@@ -107,7 +107,7 @@ def potcar_beside(file: Path) -> Path | None:
 def _by_element(titles: Iterable[str], zval: Iterable[float]) -> Valences:
     found: dict[str, frozenset[float]] = {}
     for title, count in zip(titles, zval, strict=True):
-        symbol = element_of(title)
+        symbol = parse_potcar_element(title)
         found[symbol] = found.get(symbol, frozenset()) | {float(count)}
     return found
 

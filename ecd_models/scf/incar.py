@@ -10,7 +10,7 @@ import numpy as np
 
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
-from ecd_data.formats.vasp.settings import logical
+from ecd_data.formats.vasp.settings import parse_logical
 
 
 def read_incar(path: str | Path) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def has_spin(tags: Mapping[str, Any]) -> bool:
 
 def is_noncollinear(tags: Mapping[str, Any]) -> bool:
     """Whether the magnetization of a run with these tags has three components."""
-    return any(logical(str(tags.get(name, "F"))) for name in ("LNONCOLLINEAR", "LSORBIT"))
+    return any(parse_logical(str(tags.get(name, "F"))) for name in ("LNONCOLLINEAR", "LSORBIT"))
 
 
 def read_magmom(tags: Mapping[str, Any]) -> list[float]:
@@ -80,7 +80,7 @@ def find_conflicts(tags: Mapping[str, Any], rho: Density) -> list[str]:
         )
     elif rho.magnetization is None and has_spin(tags):
         found.append("the density has no spin: the magnetization starts from MAGMOM on superposed atoms")
-    if logical(str(tags.get("LDAU", "F"))) and int(tags.get("LMAXMIX", 2)) < 4:
+    if parse_logical(str(tags.get("LDAU", "F"))) and int(tags.get("LMAXMIX", 2)) < 4:
         found.append("LDAU is on and LMAXMIX is below 4: VASP restarts poorly from a CHGCAR; set LMAXMIX = 4, 6 with f")
     if int(tags.get("ICHARG", 1)) >= 10:
         found.append(f"ICHARG = {tags['ICHARG']} would keep the density during the run and was replaced by 1")

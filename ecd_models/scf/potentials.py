@@ -10,8 +10,8 @@ import numpy as np
 
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
-from ecd_data.formats.run_files import species_runs
-from ecd_data.formats.vasp.potcar import element_of, read_potcar
+from ecd_data.formats.run_files import group_species
+from ecd_data.formats.vasp.potcar import parse_potcar_element, read_potcar
 
 MOVED = 0.05  # Å: atoms of the reference that lie further from their places have other occupancies
 
@@ -33,8 +33,8 @@ class Potentials:
 
 def compare_species(rho: Density, potentials: Potentials) -> None:
     """Raises UsageError where the potentials are not of the density's species in their order."""
-    due = [symbol for symbol, _ in species_runs(rho)]
-    found = [element_of(title) for title in potentials.titles]
+    due = [symbol for symbol, _ in group_species(rho)]
+    found = [parse_potcar_element(title) for title in potentials.titles]
     if [symbol for symbol, _ in groupby(found)] != due:
         raise UsageError(
             f"{potentials.path} has the species {' '.join(found)} where the atoms come as {' '.join(due)}: put the"
@@ -72,7 +72,7 @@ def refuse_other_potcar(rho: Density, potentials: Potentials, name: str) -> None
 def compare_places(rho: Density, reference: Density, warnings: list[str]) -> None:
     """Warn where the reference's atoms lie elsewhere."""
     if len(reference.crystal) != len(rho.crystal):
-        return  # `with_augmentation` refuses
+        return  # `copy_augmentation` refuses
     shift = rho.frac_coords - reference.frac_coords
     moved = float(np.linalg.norm((shift - np.rint(shift)) @ rho.lattice, axis=1).max())
     cell = float(np.abs(rho.lattice - reference.lattice).max())

@@ -15,9 +15,9 @@ import ecd_data
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
 from ecd_data.formats import write
-from ecd_data.formats.run_files import species_runs
+from ecd_data.formats.run_files import group_species
 from ecd_data.formats.vasp import chgcar
-from ecd_data.formats.vasp.augmentation import with_augmentation
+from ecd_data.formats.vasp.augmentation import copy_augmentation
 from ecd_data.io.density_names import PREDICTED_BY
 from ecd_data.vasp_grid import is_taken
 from ecd_models.scf.incar import find_conflicts, has_spin, is_noncollinear, make_restart_tags, write_incar
@@ -90,7 +90,7 @@ def write_restart(
     if reference is not None:
         known = compare_potentials(reference, potentials, warnings)
         compare_places(scaled, reference, warnings)
-        scaled = with_augmentation(scaled, reference)
+        scaled = copy_augmentation(scaled, reference)
     added = make_restart_tags(scaled, own)
     tags = {**own, **added}
     effect = _describe_effect(scaled, tags)
@@ -143,7 +143,7 @@ def _find_electrons(
     if "NELECT" in tags:
         return float(tags["NELECT"]), "NELECT in INCAR"
     if potentials is not None:
-        runs = species_runs(rho)
+        runs = group_species(rho)
         if len(runs) != len(potentials.zval):
             raise UsageError(f"{potentials.path} has two potentials of one element: give the electrons with --nelect")
         return float(sum(n * z for (_, n), z in zip(runs, potentials.zval, strict=True))), potentials.path

@@ -146,11 +146,11 @@ def _refuse_other_method(model: DensityModel, allow: bool) -> None:
 
 
 def _list_valences(potentials: Potentials | None) -> dict[str, float] | None:
-    from ecd_data.formats.vasp.potcar import element_of
+    from ecd_data.formats.vasp.potcar import parse_potcar_element
 
     if potentials is None:
         return None
-    return {element_of(t): z for t, z in zip(potentials.titles, potentials.zval, strict=True)}
+    return {parse_potcar_element(t): z for t, z in zip(potentials.titles, potentials.zval, strict=True)}
 
 
 def _read_named(path: Path) -> Density:

@@ -14,7 +14,7 @@ from ecd_data import Crystal, Density, write
 from ecd_data.errors import FormatError
 from ecd_data.formats import read_run
 from ecd_data.formats.bands import band_gaps
-from ecd_data.formats.run_files import find_beside
+from ecd_data.formats.run_files import find_run_file
 from ecd_data.formats.vasp.outcar import read_outcar
 from ecd_data.formats.vasp.potcar import read_potcar
 from ecd_data.formats.vasp.settings import name_functional
@@ -286,13 +286,13 @@ def test_gaps_of_metals_spins_and_full_bands():
 )
 def test_neighbours_are_found_by_name(tmp_path, file, beside):
     (tmp_path / beside).touch()
-    assert find_beside(tmp_path / file, "OUTCAR") == tmp_path / beside
+    assert find_run_file(tmp_path / file, "OUTCAR") == tmp_path / beside
 
 
 def test_a_neighbour_of_another_file_is_not_taken(tmp_path):
     (tmp_path / "OUTCAR").touch()
     (tmp_path / "MgO_OUTCAR").touch()
-    assert find_beside(tmp_path / "ZnO_CHGCAR", "OUTCAR") is None
+    assert find_run_file(tmp_path / "ZnO_CHGCAR", "OUTCAR") is None
 
 
 def test_a_density_with_its_run(outcars, tmp_path):

@@ -9,7 +9,7 @@ from ecd_data.errors import UsageError
 from ecd_data.formats.vasp.occupancies import AUGMENTATION
 
 
-def with_augmentation(rho: Density, reference: Density) -> Density:
+def copy_augmentation(rho: Density, reference: Density) -> Density:
     """`rho` with the augmentation occupancies of `reference`, one block for each grid of `rho`.
 
     The occupancies belong to atoms and not to the grid, so the shapes may differ.
@@ -33,10 +33,10 @@ def with_augmentation(rho: Density, reference: Density) -> Density:
     return replace(rho, augmentation=reference.augmentation)
 
 
-def fits(rho: Density, reference: Density) -> bool:
+def has_augmentation_for(rho: Density, reference: Density) -> bool:
     """Whether `reference` has occupancies for the atoms and the grids of `rho`."""
     try:
-        with_augmentation(rho, reference)
+        copy_augmentation(rho, reference)
     except UsageError:
         return False
     return True

@@ -40,7 +40,7 @@ def _parse_valence(text: bytes, path: Path) -> float:
         raise FormatError(f"{path} has the valence {text.decode()!r}: it is damaged") from error
 
 
-def element_of(title: str) -> str:
+def parse_potcar_element(title: str) -> str:
     """The element symbol in a title such as "PAW_PBE Ti_sv 26Sep2005"."""
     words = title.split()
     return re.split(r"[_.\d]", words[1] if len(words) > 1 else words[0])[0]

@@ -18,7 +18,7 @@ HSE03_SCREENING = (0.29, 0.31)  # around 0.3 Å^-1
 FIRST_FROZEN_ICHARG = 10  # from this ICHARG on VASP keeps the density constant
 
 
-def logical(word: str) -> bool:
+def parse_logical(word: str) -> bool:
     """Whether a word means true in Fortran: T, .TRUE. and words that begin so."""
     return word.strip(". ").upper().startswith("T")
 
@@ -29,8 +29,8 @@ TAGS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "istart": ("ISTART", int),
     "icharg": ("ICHARG", int),
     "ispin": ("ISPIN", int),
-    "noncollinear": ("LNONCOLLINEAR", logical),
-    "spin_orbit": ("LSORBIT", logical),
+    "noncollinear": ("LNONCOLLINEAR", parse_logical),
+    "spin_orbit": ("LSORBIT", parse_logical),
     "enaug_eV": ("ENAUG", float),
     "nelm": ("NELM", int),
     "ediff_eV": ("EDIFF", float),
@@ -40,7 +40,7 @@ TAGS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "ialgo": ("IALGO", int),
     "nelect": ("NELECT", float),
     "gga": ("GGA", str),
-    "lhfcalc": ("LHFCALC", logical),
+    "lhfcalc": ("LHFCALC", parse_logical),
     "aexx": ("AEXX", float),
     "hfscreen": ("HFSCREEN", float),
     "nbands": ("NBANDS", int),

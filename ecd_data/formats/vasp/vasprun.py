@@ -16,8 +16,8 @@ from ecd_data.formats.vasp.settings import (
     SPECIES_TAGS,
     TAGS,
     UNSET_WORDS,
-    logical,
     name_functional,
+    parse_logical,
 )
 from ecd_data.io.text_streams import LastLines, LastSection, read_pieces
 
@@ -30,7 +30,7 @@ CELL = r"\s*<c> *({}) *</c>"
 SPECIES = re.compile("<rc>" + "".join(CELL.format(cell) for cell in (r"\d+", r"\w+", "[^<]*?", r"[\d.]+", "[^<]*?")))
 BASIS = b'<varray name="basis"'
 LEXCH_OF_TITLE = {"PAW_PBE": "8", "PAW_GGA": "7", "PAW": "2", "PAW_LDA": "2"}
-OWN_TAGS = TAGS | {"encut_eV": ("ENMAX", float), "metagga": ("METAGGA", str), "ldau": ("LDAU", logical)}
+OWN_TAGS = TAGS | {"encut_eV": ("ENMAX", float), "metagga": ("METAGGA", str), "ldau": ("LDAU", parse_logical)}
 
 
 def read_vasprun(path: str | Path) -> dict[str, Any]:
