@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ecd_data.crystal import Crystal
-from ecd_models.batch import ProbeBatch, collate, make_item, passes
+from ecd_models.batch import ProbeBatch, collate, make_item, split_into_passes
 from ecd_models.device_batch import BatchBuffer, pack, pack_passes
 from ecd_models.graph import Neighbors
 from ecd_models.kernels import groups
@@ -33,7 +33,7 @@ from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.distributed import Processes
-from ecd_models.training.train_step import Learner
+from ecd_models.training.train_step import Trainer
 
 ROCKSALT = [
     [0, 0, 0],
@@ -72,12 +72,12 @@ def mgo(seed: int, crystals: int = CRYSTALS, probes: int = PROBES, dtype: torch.
     return collate(items)
 
 
-def learner_of(name: str, device: str, crystals: int = CRYSTALS, probes: int = PROBES, **settings: Any) -> Learner:
-    """A new learner of a network of the published sizes, the same weights each time."""
+def make_trainer(name: str, device: str, crystals: int = CRYSTALS, probes: int = PROBES, **settings: Any) -> Trainer:
+    """A new trainer of a network of the published sizes, the same weights each time."""
     torch.manual_seed(0)
     model = DensityModel(build_model(name)).to(device)
     config = TrainConfig(out="unused", model=name, batch_size=crystals, probes=probes, clip_norm=10.0, **settings)
-    return Learner(model, config, Processes(device=device))
+    return Trainer(model, config, Processes(device=device))
 
 
 def packed(name: str, count: int = 4) -> list[BatchBuffer]:
@@ -140,13 +140,13 @@ def no_waiting() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def waits(learner: Learner, batches: list[BatchBuffer]) -> str:
+def waits(trainer: Trainer, batches: list[BatchBuffer]) -> str:
     """ "none", or what waited for the device in three steps."""
     torch.cuda.synchronize()
     try:
         with no_waiting():
             for k in range(3):
-                learner.step([batches[k % len(batches)]], 1e-3)
+                trainer.step([batches[k % len(batches)]], 1e-3)
     except RuntimeError:
         lines = traceback.format_exc().splitlines()
         return "; ".join(line.strip() for line in lines if "File" in line)[-300:] + f": {lines[-1]}"
@@ -155,20 +155,20 @@ def waits(learner: Learner, batches: list[BatchBuffer]) -> str:
 
 def gradients(name: str, device: str, batch: Any, precision: str) -> tuple[float, Tensor]:
     """Loss and all gradients of two crystals; nothing is learned."""
-    learner = learner_of(name, device, crystals=2, probes=100, precision=precision)
+    trainer = make_trainer(name, device, crystals=2, probes=100, precision=precision)
     for _ in range(12 if precision == "float16" else 1):  # until the scale of the loss lets no gradient overflow
-        loss = learner.step([batch], 0.0).read().loss
-    return loss, torch.cat([p.grad.double().cpu().flatten() for p in learner.model.parameters() if p.grad is not None])
+        loss = trainer.step([batch], 0.0).read().loss
+    return loss, torch.cat([p.grad.double().cpu().flatten() for p in trainer.model.parameters() if p.grad is not None])
 
 
 def errors(name: str, device: str, precisions: tuple[str, ...]) -> dict[str, tuple[float, float]]:
     """Relative errors of the loss and of all gradients together, by precision."""
-    learner = learner_of(name, "cpu", crystals=2, probes=100)
+    trainer = make_trainer(name, "cpu", crystals=2, probes=100)
     plain = mgo(99, 2, 100, torch.float64)
-    learner.model.double()
-    exact = learner.step([plain], 0.0).read().loss
-    expected = torch.cat([p.grad.flatten() for p in learner.model.parameters() if p.grad is not None])
-    batch, found = pack(plain.to(dtype=torch.float32), learner.model.network.arrangement), {}
+    trainer.model.double()
+    exact = trainer.step([plain], 0.0).read().loss
+    expected = torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
+    batch, found = pack(plain.to(dtype=torch.float32), trainer.model.network.arrangement), {}
     for precision in precisions:
         loss, gradient = gradients(name, device, batch, precision)
         difference = gradient - expected
@@ -176,24 +176,24 @@ def errors(name: str, device: str, precisions: tuple[str, ...]) -> dict[str, tup
     return found
 
 
-def compiled(learner: Learner) -> None:
+def compiled(trainer: Trainer) -> None:
     """Have the network's passes compiled; recorded graphs hold the compiled kernels then."""
-    learner.model.network.forward = torch.compile(learner.model.network.forward, dynamic=False)
+    trainer.model.network.forward = torch.compile(trainer.model.network.forward, dynamic=False)
 
 
-def ways(name: str, device: str, compile_too: bool) -> list[tuple[str, Callable[[], Learner]]]:
+def ways(name: str, device: str, compile_too: bool) -> list[tuple[str, Callable[[], Trainer]]]:
     """The ways to make a step that are compared."""
 
-    def with_compiler() -> Learner:
-        learner = learner_of(name, device)
-        compiled(learner)
-        return learner
+    def with_compiler() -> Trainer:
+        trainer = make_trainer(name, device)
+        compiled(trainer)
+        return trainer
 
     if compile_too:
         return [("graph, compiled", with_compiler)]
-    by_precision = [(f"graph, {each}", partial(learner_of, name, device, precision=each)) for each in PRECISIONS]
-    plain = ("kernel by kernel", partial(learner_of, name, device, cuda_graphs=False))
-    return [by_precision[0], plain, *by_precision[1:], (ATOMIC, partial(learner_of, name, device))]
+    by_precision = [(f"graph, {each}", partial(make_trainer, name, device, precision=each)) for each in PRECISIONS]
+    plain = ("kernel by kernel", partial(make_trainer, name, device, cuda_graphs=False))
+    return [by_precision[0], plain, *by_precision[1:], (ATOMIC, partial(make_trainer, name, device))]
 
 
 @contextmanager
@@ -206,17 +206,17 @@ def without_triton() -> Iterator[None]:
         groups.triton = found
 
 
-def way_line(make: Callable[[], Learner], batches: list[BatchBuffer], seconds: float) -> tuple[str, list[str]]:
+def way_line(make: Callable[[], Trainer], batches: list[BatchBuffer], seconds: float) -> tuple[str, list[str]]:
     """The figures of one way, and the kernels that took longest."""
     start = time.perf_counter()
-    learner = make()
-    learner.step([batches[0]], 1e-3).read()
+    trainer = make()
+    trainer.step([batches[0]], 1e-3).read()
     first = time.perf_counter() - start
-    times, longest = measured(lambda k: learner.step([batches[k % len(batches)]], 1e-3), seconds)
+    times, longest = measured(lambda k: trainer.step([batches[k % len(batches)]], 1e-3), seconds)
     line = f"{times.wall:8.2f} {times.busy:8.2f} {times.kernels:8.0f} {times.memory:8.2f} {first:8.1f}"
-    graphs = "" if learner.graphs is None or learner.graphs.possible else "  NO GRAPH"
+    graphs = "" if trainer.graphs is None or trainer.graphs.possible else "  NO GRAPH"
     kernels = [f"    {ms:7.3f} ms {count:5d} x {kernel[:100]}" for kernel, ms, count in longest]
-    return f"{line}  waits: {waits(learner, batches)}{graphs}", kernels
+    return f"{line}  waits: {waits(trainer, batches)}{graphs}", kernels
 
 
 def model_lines(name: str, device: str, seconds: float, compile_too: bool = False) -> list[str]:
@@ -342,7 +342,7 @@ def loader_lines(workers: int = 15, seconds: float = 1.5) -> list[str]:
         data = ProbeDataset(store.probe_reader, cutoff=CUTOFF, probes=PROBES, seed=0)
         for kind in ("pairs", "blocks"):
             for count in sorted({1, workers}):
-                made = partial(pack_passes, partial(passes, crystals=CRYSTALS), kind)
+                made = partial(pack_passes, partial(split_into_passes, crystals=CRYSTALS), kind)
                 draws = EpochBatches(store.ids, CRYSTALS, 0, 0, 10**6)
                 loader = iter(DataLoader(data, batch_sampler=draws, collate_fn=made, num_workers=count))
                 for _ in range(4 * count):

@@ -151,7 +151,7 @@ def collate(items: Sequence[ProbeBatch]) -> ProbeBatch:
     )
 
 
-def passes(items: Sequence[ProbeBatch], crystals: int, max_edges: int = 0) -> list[ProbeBatch]:
+def split_into_passes(items: Sequence[ProbeBatch], crystals: int, max_edges: int = 0) -> list[ProbeBatch]:
     """Batches of the items in their order, each of at most `crystals` items and `max_edges` edges (0: any number).
 
     An item with more edges is a batch of its own.

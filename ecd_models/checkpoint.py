@@ -18,7 +18,7 @@ from ecd_data.arguments import path_text
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.io.atomic_write import write_whole
 from ecd_models.atoms.fitted import SuperposedAtoms
-from ecd_models.atoms.valences import Learned
+from ecd_models.atoms.valences import TrainingValences
 from ecd_models.checkpoint_header import write_header
 from ecd_models.model import DensityModel
 from ecd_models.networks import MODELS, model_class
@@ -34,9 +34,10 @@ from ecd_models.weights.published import PublishedWeights, published_weights
 FORMAT = "ecd-model-1"
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT = "charge3net-sample"
-LEARNED = "learned"  # key in the header of the valences that the model learned
+TRAINING_VALENCES = "learned"  # key in the header of the electrons per element in the training data
 BONDED = "bonded_atoms"  # key in the header of the configuration of the pair model that the network's atoms are
-OWN_KEYS = ("format", "model", "config", "metadata", LEARNED, BONDED)  # in each header; `add_metadata` adds others
+# The keys that the header of a checkpoint may have; `add_metadata` adds others.
+OWN_KEYS = ("format", "model", "config", "metadata", TRAINING_VALENCES, BONDED)
 # Prefixes of the tensors that do not belong to the network.
 ATOMS, PAIRS, STATE, VALENCES = "atoms:", "pairs:", "state:", "valences:"
 
@@ -79,8 +80,8 @@ def save_checkpoint(
         "config": json.dumps(asdict(config)),
         "metadata": json.dumps(dict(metadata or {})),
     }
-    if isinstance(model, DensityModel) and model.learned is not None:
-        header[LEARNED] = json.dumps(model.learned.to_record())
+    if isinstance(model, DensityModel) and model.training_valences is not None:
+        header[TRAINING_VALENCES] = json.dumps(model.training_valences.to_record())
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     if atoms is not None:
         free = asdict(atoms.free)
@@ -150,14 +151,16 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         config = next(iter(cls.configurations.values()))
         model = cls(type(config)(**json.loads(header["config"])))
         metadata = json.loads(header["metadata"]) | {name: header[name] for name in header if name not in OWN_KEYS}
-        learned = Learned.from_record(json.loads(header[LEARNED])) if LEARNED in header else None
+        training_valences = (
+            TrainingValences.from_record(json.loads(header[TRAINING_VALENCES])) if TRAINING_VALENCES in header else None
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{path} was written for another version of the model ({error}): update ecd") from error
     atoms = _atoms(tensors, header, str(path))
     state = _taken(tensors, STATE)
     valences = [value.numpy() for value in _taken(tensors, VALENCES).values()]
     _fill(model, tensors, str(path))
-    known = DensityModel(model, atoms, header["model"], valences[0] if valences else None, learned)
+    known = DensityModel(model, atoms, header["model"], valences[0] if valences else None, training_valences)
     known.metadata = metadata
     return Checkpoint(known.eval(), metadata, state)
 
@@ -311,7 +314,7 @@ def _load_fetched(weights: PublishedWeights) -> DensityModel:
     """A published network from the cache; all of them have the cutoff and neighbours that `load_published` assumes."""
     path = fetch_weights(weights)
     network = load_published(read_weights_alone(path))
-    return DensityModel(network, name=weights.name, learned=weights.learned).eval()
+    return DensityModel(network, name=weights.name, training_valences=weights.training_valences).eval()
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ecd_data.crystal import Crystal, Floats
 from ecd_models.atoms.electron_count import count_electrons
 from ecd_models.atoms.fitted import SuperposedAtoms
-from ecd_models.atoms.valences import Learned
+from ecd_models.atoms.valences import TrainingValences
 from ecd_models.batch import ProbeBatch
 
 
@@ -26,7 +26,8 @@ class DensityModel(nn.Module):
     name : the name of the model in messages and tables.
     valences : electrons that an atom of each element brings [119]; predictions are scaled to their sum. None: no
         scaling.
-    learned : electrons of each element in the training data and what made these data; None where that is not recorded.
+    training_valences : electrons of each element in the training data, and what computed these data; None if that is
+        not recorded.
 
     Its attribute `metadata` is what its checkpoint says about it, empty without a checkpoint.
     """
@@ -37,11 +38,11 @@ class DensityModel(nn.Module):
         atoms: SuperposedAtoms | None = None,
         name: str = "model",
         valences: Floats | None = None,
-        learned: Learned | None = None,
+        training_valences: TrainingValences | None = None,
     ):
         super().__init__()
         self.network: Any = network
-        self.atoms, self.name, self.valences, self.learned = atoms, name, valences, learned
+        self.atoms, self.name, self.valences, self.training_valences = atoms, name, valences, training_valences
         self.told: set[str] = set()  # the warnings about this model that were logged, which are not repeated
         self.metadata: dict[str, Any] = {}
 

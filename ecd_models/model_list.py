@@ -49,14 +49,18 @@ def _shipped(file: Path) -> ListedModel:
     model = load_checkpoint(file).model
     record = TrainedOn.from_metadata(model.metadata)
     trained = f"{len(record.ids)} crystals of {record.origin}" if record else "data that it does not name"
-    made_by = f"densities of {model.learned.made_by}" if model.learned else "densities of a code that it does not name"
+    made_by = (
+        f"densities of {model.training_valences.made_by}"
+        if model.training_valences
+        else "densities of a code that it does not name"
+    )
     default = " (the default)" if file.stem == DEFAULT else ""
     return ListedModel(file.stem, f"this package{default}", SHIPPED_LICENCE, trained, made_by, file)
 
 
 def _published(weights: PublishedWeights) -> ListedModel:
     path = cached_path(weights) if is_cached(weights) else None
-    made_by = f"densities of {weights.learned.made_by}"
+    made_by = f"densities of {weights.training_valences.made_by}"
     return ListedModel(weights.name, weights.source, weights.licence, weights.trained_on, made_by, path)
 
 

@@ -13,7 +13,7 @@ from ecd_data.errors import UsageError
 WHOLE = 0.01  # electrons: a fitted number this near to a whole one is rounded, since neutral atoms have whole numbers
 
 
-def fitted_valences(crystals: Iterable[tuple[NDArray[np.int64], float]]) -> Floats:
+def fit_valences(crystals: Iterable[tuple[NDArray[np.int64], float]]) -> Floats:
     """Electrons that an atom of each element brings [119], NaN where the crystals do not determine them.
 
     Parameters

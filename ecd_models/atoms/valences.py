@@ -17,14 +17,14 @@ from ecd_data.crystal import ATOMIC_NUMBERS, SYMBOLS, Crystal
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
 from ecd_data.store.reader import Store
-from ecd_models.atoms.electron_count import fitted_valences
+from ecd_models.atoms.electron_count import fit_valences
 
 MAX_CRYSTALS_READ = 8  # training crystals whose settings are read, since reading settings means decoding a density
 SEVERAL = "several"  # stands for an engine or method where the data have more than one
 
 
 @dataclass(frozen=True)
-class Learned:
+class TrainingValences:
     """The electrons of an atom of each element in the training data, and what computed these densities.
 
     undetermined: elements whose electrons the training crystals do not determine exactly; engine: such as "VASP";
@@ -59,7 +59,7 @@ class Learned:
         return asdict(self) | {"valences": dict(self.valences), "undetermined": list(self.undetermined)}
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Learned:
+    def from_record(cls, record: Mapping[str, Any]) -> TrainingValences:
         """The valences from the fields that `to_record` returns.
 
         Raises
@@ -75,7 +75,7 @@ class Learned:
         return cls(valences, tuple(record["undetermined"]), **texts)
 
 
-def learned_from(store: Store, ids: Sequence[str]) -> Learned:
+def read_training_valences(store: Store, ids: Sequence[str]) -> TrainingValences:
     """The valences that a model learns from the crystals of a store with these ids.
 
     They are whole numbers that give each crystal with the element its electrons. Where there are no such numbers
@@ -86,8 +86,10 @@ def learned_from(store: Store, ids: Sequence[str]) -> Learned:
     functionals = sorted({str(name) for name in rows["functional"] if name})
     densities = [store[id] for id in _choose_evenly(list(ids), MAX_CRYSTALS_READ)]
     engines = {str(rho.meta.get("provenance", {}).get("engine", "")) for rho in densities}
-    methods = {method_of(rho) for rho in densities}
-    return Learned(valences, undetermined, _name_common(engines), _name_common(methods), ", ".join(functionals))
+    methods = {find_core_treatment(rho) for rho in densities}
+    return TrainingValences(
+        valences, undetermined, _name_common(engines), _name_common(methods), ", ".join(functionals)
+    )
 
 
 def find_exact_valences(
@@ -101,18 +103,18 @@ def find_exact_valences(
     counted = [(np.asarray(numbers), float(nelect)) for numbers, nelect in crystals if np.isfinite(nelect)]
     counted = [(numbers, nelect) for numbers, nelect in counted if len(numbers) and numbers.all()]
     try:
-        fitted = fitted_valences(counted) if counted else np.full(len(SYMBOLS), np.nan)
+        fitted = fit_valences(counted) if counted else np.full(len(SYMBOLS), np.nan)
     except UsageError:  # the electrons are not sums over the atoms
         fitted = np.full(len(SYMBOLS), np.nan)
     determined = {z for z in elements if fitted[z] > 0 and fitted[z] == np.rint(fitted[z])}
     for numbers, nelect in counted:
-        if set(numbers.tolist()) <= determined and not agrees(float(fitted[numbers].sum()), nelect):
+        if set(numbers.tolist()) <= determined and not is_same_electron_count(float(fitted[numbers].sum()), nelect):
             determined -= set(numbers.tolist())
     valences = {SYMBOLS[z]: float(fitted[z]) for z in elements if z in determined}
     return valences, tuple(SYMBOLS[z] for z in elements if z not in determined)
 
 
-def joined(before: Learned | None, now: Learned) -> tuple[Learned, str | None]:
+def merge_valences(before: TrainingValences | None, now: TrainingValences) -> tuple[TrainingValences, str | None]:
     """The valences of a model that learned `before` and is now trained with data that teach `now`; a warning or None.
 
     Where the two contradict each other, `now` replaces `before`, since the training makes the model forget it.
@@ -133,15 +135,15 @@ def joined(before: Learned | None, now: Learned) -> tuple[Learned, str | None]:
         )
     undetermined = {*before.undetermined, *now.undetermined} - {*before.valences, *now.valences}
     texts = {name: getattr(now, name) or getattr(before, name) for name in ("engine", "method", "functional")}
-    return Learned({**before.valences, **now.valences}, tuple(sorted(undetermined)), **texts), None
+    return TrainingValences({**before.valences, **now.valences}, tuple(sorted(undetermined)), **texts), None
 
 
-def agrees(found: float, due: float) -> bool:
+def is_same_electron_count(found: float, due: float) -> bool:
     """Whether two numbers of electrons are equal within 0.1, or within 0.1 % of a large one, as in files."""
     return bool(abs(found - due) <= max(0.1, 1e-3 * abs(due)))
 
 
-def method_of(rho: Density) -> str:
+def find_core_treatment(rho: Density) -> str:
     """How a density treats core electrons: "PAW", "pseudopotentials", "all-electron", or "" where it does not say."""
     settings = rho.meta.get("settings", {})
     if rho.meta.get("kind") == "all-electron":

@@ -33,15 +33,15 @@ def train(
     """Train a network; the same command continues an interrupted run. Under torchrun it uses several processes."""
     from ecd_models.evaluation import seeds as seed_runs
     from ecd_models.training.config import load_config
-    from ecd_models.training.distributed import is_first
+    from ecd_models.training.distributed import is_first_process
     from ecd_models.training.progress_display import evaluation_progress, training_progress
 
     flags = [*([f"out={out}"] if out else []), *(["sample=true"] if sample else [])]
     config = load_config(*configs, settings=[*(settings or []), *flags])
-    shown = is_first() and not quiet
+    shown = is_first_process() and not quiet
     runs = seed_runs.make_seed_configs(config, seeds)
     results = list(seed_runs.train_seeds(runs, lambda run: training_progress(run.steps, shown)))
-    if not is_first():
+    if not is_first_process():
         return
     errors = {"validation": seed_runs.collect_validation_errors(results)}
     for result in results:

@@ -67,7 +67,7 @@ def predict(
     """Predict densities; for several structures, files that exist already are kept."""
     from ecd_models import load_model
     from ecd_models.prediction.density_files import GridRule, predict_files
-    from ecd_models.training.progress_display import counting
+    from ecd_models.training.progress_display import show_point_count
 
     single = len(structures) == 1 and not structures[0].is_dir()
     if single:
@@ -85,7 +85,7 @@ def predict(
         strict=augmentation is not None,
         symmetry=symmetry,
         format="cube" if cube else "chgcar",
-        counter=lambda name, points: counting(name, points, not quiet),
+        counter=lambda name, points: show_point_count(name, points, not quiet),
         valences=_choose_valences(potcar, zval),
         allow_valence_mismatch=allow_valence_mismatch,
     )

@@ -182,7 +182,7 @@ def _compare(
     allow: bool,
 ) -> None:
     """Refuses or tells what the model did not learn: elements, and the valence electrons of what is wanted."""
-    if model.learned is None:
+    if model.training_valences is None:
         _tell_once(
             model,
             f"{model.name} has no record of how many electrons each element had in its training data: whether its"
@@ -213,7 +213,9 @@ def closed_form(model: DensityModel) -> bool:
 
 def _unseen_elements(model: DensityModel, crystal: Crystal) -> list[str]:
     """The elements of a crystal that the training crystals lack, as far as that is recorded."""
-    return [] if model.learned is None else [s for s in crystal.elements if not model.learned.saw(s)]
+    return (
+        [] if model.training_valences is None else [s for s in crystal.elements if not model.training_valences.saw(s)]
+    )
 
 
 def _unseen_pairs(model: DensityModel, crystal: Crystal) -> list[str]:
@@ -238,8 +240,8 @@ def _complete(model: DensityModel, crystal: Crystal, values: Any, atoms: Any, re
     if atoms is not None:
         values += atoms
         expected = float(atoms.mean()) * crystal.volume if nelect is None else nelect
-    if model.learned is not None and expected is None:
-        expected = model.learned.electrons(crystal)
+    if model.training_valences is not None and expected is None:
+        expected = model.training_valences.electrons(crystal)
     found = float(values.mean() * crystal.volume)
     if refuse and (not np.isfinite(found) or (found <= 0 and expected is not None)):
         raise EcdError(

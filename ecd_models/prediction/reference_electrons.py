@@ -13,7 +13,7 @@ from ecd_data.errors import FormatError, UsageError
 from ecd_data.formats.run_files import find_run_file
 from ecd_data.formats.vasp.potcar import parse_potcar_element, read_potcar
 from ecd_data.io.compression import ENDINGS
-from ecd_models.atoms.valences import agrees, method_of
+from ecd_models.atoms.valences import find_core_treatment, is_same_electron_count
 from ecd_models.model import DensityModel
 
 log = logging.getLogger("ecd_models")
@@ -29,7 +29,7 @@ def compare_with_density(model: DensityModel, reference: Density, name: str, *, 
     What lay beside the reference's file (`read_run`) is compared element by element. With `allow` a mismatch is a
     warning; what cannot be compared is one as well.
     """
-    learned = model.learned
+    learned = model.training_valences
     if learned is None:
         return  # said once by `predict`
     due = learned.electrons(reference.crystal)
@@ -39,7 +39,7 @@ def compare_with_density(model: DensityModel, reference: Density, name: str, *, 
             "the electrons of %s cannot be compared: how many %s has is not recorded for %s",
             *(name, ", ".join(missing), model.name),
         )
-    elif not agrees(reference.nelect, due):
+    elif not is_same_electron_count(reference.nelect, due):
         parts = ", ".join(f"{s} {learned.valences[s]:g}" for s in reference.crystal.elements)
         _mismatch(
             model,
@@ -51,7 +51,7 @@ def compare_with_density(model: DensityModel, reference: Density, name: str, *, 
     titles, zval = settings.get("potcar") or (), settings.get("zval") or ()
     if len(titles) == len(zval) and titles:
         compare_valences(model, reference.crystal, _by_element(titles, zval), f"the POTCAR of {name}", allow=allow)
-    method = method_of(reference)
+    method = find_core_treatment(reference)
     if {"", method} & {learned.method} == set() and method:
         log.warning("%s is a density of %s, %s learned those of %s", name, method, model.name, learned.made_by)
 
@@ -63,9 +63,9 @@ def compare_valences(model: DensityModel, crystal: Crystal, valences: Valences, 
     """
     if missing := sorted(set(crystal.symbols) - set(valences)):
         raise UsageError(f"{name} has no valence of {', '.join(missing)}: give all elements of {crystal.formula}")
-    if model.learned is None:
+    if model.training_valences is None:
         return
-    known = model.learned.valences
+    known = model.training_valences.valences
     differ = [
         f"{symbol} {' and '.join(f'{z:g}' for z in sorted(valences[symbol]))} instead of {known[symbol]:g}"
         for symbol in crystal.elements
@@ -113,11 +113,11 @@ def _by_element(titles: Iterable[str], zval: Iterable[float]) -> Valences:
 
 
 def _mismatch(model: DensityModel, sentence: str, allow: bool) -> None:
-    assert model.learned is not None
+    assert model.training_valences is not None
     if allow:
         log.warning("%s: the prediction is no density of these potentials", sentence)
         return
     raise UsageError(
-        f"{sentence}; its training densities are of {model.learned.made_by}: take a model of the same potentials, or "
-        "--allow-valence-mismatch (allow_valence_mismatch=True)"
+        f"{sentence}; its training densities are of {model.training_valences.made_by}: take a model of the "
+        "same potentials, or --allow-valence-mismatch (allow_valence_mismatch=True)"
     )

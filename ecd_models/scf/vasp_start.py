@@ -113,7 +113,7 @@ def _predict_density(
 ) -> tuple[Density, dict[str, Any]]:
     from ecd_models.prediction.predict import predict
     from ecd_models.prediction.reference_electrons import compare_with_density
-    from ecd_models.training.progress_display import counting
+    from ecd_models.training.progress_display import show_point_count
 
     _refuse_other_method(model, allow)
     crystal = read_structure(start)
@@ -127,14 +127,14 @@ def _predict_density(
         compare_with_density(model, files.reference, str(files.reference.meta["source"]), allow=allow)
     valences = _list_valences(files.potentials)
     points = shape[0] * shape[1] * shape[2]
-    with counting(start.name, points, show) as advance:
+    with show_point_count(start.name, points, show) as advance:
         rho = predict(model, crystal, shape=shape, valences=valences, allow_valence_mismatch=allow, advance=advance)
     return rho, {"structure": str(start), "model": model.name}
 
 
 def _refuse_other_method(model: DensityModel, allow: bool) -> None:
     """Refuses a model whose densities are not those of PAW: VASP has no other."""
-    learned = model.learned
+    learned = model.training_valences
     if learned is None or learned.method in ("", "PAW"):
         return
     sentence = f"{model.name} learned densities of {learned.made_by}, which differ from VASP's near the nuclei"

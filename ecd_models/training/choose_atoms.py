@@ -1,4 +1,4 @@
-"""The superposed atoms that a run learns the difference to: fitted, of pseudopotentials, or of other densities."""
+"""The superposed atoms whose difference to the density a run learns, chosen by `atoms` of its configuration."""
 
 from __future__ import annotations
 
@@ -21,17 +21,22 @@ from ecd_models.training.probe_batches import subset
 
 log = logging.getLogger("ecd_models")
 
-PAIR_MODEL = "pair_density"  # the shipped pair model, as `atoms` of a configuration
-EXAMPLES = 30  # crystals of each element that a fit wants
-ENOUGH = 1000  # crystals that are all taken
+PAIR_MODEL = "pair_density"  # the name of the shipped pair model, a value of `atoms`
+MIN_CRYSTALS = 30  # of each element, for a good fit: more take time and change the atoms little
+MAX_FULL_FIT = 1000  # crystals: fewer are all used for a fit, of more some are drawn, since a fit of all takes hours
 
 
-def superposed_atoms(config: TrainConfig, data: TaskData) -> SuperposedAtoms:
-    """The atoms that a configuration asks for; raises UsageError where its `atoms` is no source of any."""
+def make_superposed_atoms(config: TrainConfig, data: TaskData) -> SuperposedAtoms:
+    """The superposed atoms that a configuration asks for, fitted on the training crystals of `data` by default.
+
+    Raises
+    ------
+    UsageError : config.atoms names nothing that has atoms.
+    """
     source, store = config.atoms, data.store
     ids = data.ids("train")
     if is_pair_model(source):
-        return bonded_atoms(source)
+        return load_bonded_atoms(source)
     if source == "pseudopotentials" or any(Path(source).glob("*.upf") if source else ()):
         from ecd_data.dft.pseudopotentials import pseudo_folder
         from ecd_models.atoms.from_pseudopotentials import atoms_of_pseudopotentials
@@ -48,34 +53,34 @@ def superposed_atoms(config: TrainConfig, data: TaskData) -> SuperposedAtoms:
             )
         store = Store(source)
         ids = store.ids
-    started = time.monotonic()
-    chosen = representative(dict(zip(store.index["id"], store.index["elements"], strict=True)), ids, config.seed)
+    start = time.monotonic()
+    chosen = choose_fit_crystals(dict(zip(store.index["id"], store.index["elements"], strict=True)), ids, config.seed)
     atoms = fit_superposed_atoms(store[id] for id in chosen)
-    log.info("fitted superposed atoms on %d crystals in %.0f s", len(chosen), time.monotonic() - started)
+    log.info("fitted superposed atoms on %d crystals in %.0f s", len(chosen), time.monotonic() - start)
     return atoms
 
 
 def is_pair_model(source: str) -> bool:
-    """Whether `atoms` of a configuration names a fitted pair model."""
+    """Whether a value of config.atoms names a fitted pair model."""
     return source == PAIR_MODEL or source.endswith(".safetensors")
 
 
-def bonded_atoms(source: str) -> BondedAtoms:
-    """The atoms of a fitted pair model, shipped or by its file; raises UsageError where that is another model."""
+def load_bonded_atoms(source: str) -> BondedAtoms:
+    """The atoms of a fitted pair model, by its name or file; raises UsageError if that holds another model."""
     model = load_model(source)
     if not isinstance(model.network, PairDensity) or model.atoms is None:
-        raise UsageError(f"atoms = {source!r} is a {model.name}: as a start give a fitted {PAIR_MODEL}")
+        raise UsageError(f"atoms = {source!r} is a {model.name}: give a fitted {PAIR_MODEL}")
     return BondedAtoms(model.atoms.coefficients, model.atoms.exponents, pairs=model.network)
 
 
-def representative(elements: Mapping[str, Sequence[str]], ids: Sequence[str], seed: int) -> list[str]:
-    """All of few ids; of many, some drawn by seed that have every element often enough for a fit."""
-    if len(ids) <= ENOUGH:
+def choose_fit_crystals(elements: Mapping[str, Sequence[str]], ids: Sequence[str], seed: int) -> list[str]:
+    """The ids of crystals to fit atoms on: all of few; of many, some drawn by seed in which no element is rare."""
+    if len(ids) <= MAX_FULL_FIT:
         return list(ids)
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     chosen = set()
     for id in subset(ids, 1.0, seed):
-        if any(seen[element] < EXAMPLES for element in elements[id]):
-            seen.update(elements[id])
+        if any(counts[element] < MIN_CRYSTALS for element in elements[id]):
+            counts.update(elements[id])
             chosen.add(id)
     return [id for id in ids if id in chosen]

@@ -1,4 +1,4 @@
-"""The record of a training run: one frozen dataclass from TOML files; an unknown key is an error."""
+"""The settings of a training run: one frozen dataclass, read from TOML files, in which an unknown key is an error."""
 
 from __future__ import annotations
 
@@ -20,52 +20,77 @@ CHOICES = {
 }
 POSITIVE = ("steps", "batch_size", "accumulate", "probes", "validate_every", "validation_crystals", "validation_probes")
 NOT_NEGATIVE: tuple[str, ...] = ("seed", "workers", "threads", "cache_mb", "max_edges", "save_every")
-RECORDED = (
-    "data_origin",
-    "store_hash",
-    "split_hash",
-)  # in a run's config.json: where its data come from, not a setting
+NOT_NEGATIVE += ("warmup_steps", "patience", "lr_patience", "weight_decay", "clip_norm")
+# The keys of a run's config.json that say where its data come from and are no settings.
+ORIGIN_KEYS = ("data_origin", "store_hash", "split_hash")
 REMOVED = ("pool", "cache_dir", "extract")  # settings of earlier versions
 REMOVED_WHY = "Probes come from the store's extract where `ecd probes` wrote one, else from decoded densities."
-NOT_NEGATIVE += ("warmup_steps", "patience", "lr_patience", "weight_decay", "clip_norm")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that a run depends on; the defaults are the ECD paper's training of ChargE3Net.
+    """All settings of a training run; the defaults are the ECD paper's training of ChargE3Net.
 
-    Data. task: configuration or task, from data_dir or else as `load_dataset` finds it; sample: take the embedded
-    sample, or its copy in data_dir, also for a task of the benchmark, which is refused without; store: a store of one's
-    own instead of a task, with its split: a JSON file of ids by part (`ecd split make`), or fractions by part with a
-    rule and a seed, such as {"train": 0.8, "validation": 0.1, "test": 0.1, "rule": "random"}; fraction: share of the
-    training crystals, a subset drawn by seed that contains every smaller one. Probes are those of `Store.probes`: read
-    from the store's extract where it has one, else from decoded densities (docs/probes.md).
+    Data
+    ----
+    task, data_dir, sample : the configuration or task, from data_dir or else as `load_dataset` finds it. sample takes
+        the embedded sample, or its copy in data_dir, also for a task of the benchmark, which is refused without it.
+    store, split : a store of your own instead of a task, and its split: a JSON file of ids by part (`ecd split make`),
+        or fractions by part with a rule and a seed: {"train": 0.8, "validation": 0.1, "test": 0.1, "rule": "random"}.
+    fraction : share of the training crystals, drawn by seed; a larger share contains every smaller one.
 
-    Model. model, options: the network; difference: learn the difference to superposed atoms, which atoms says: "" fits
-    them on the training crystals, "pseudopotentials" or a folder of UPF files takes theirs, a task or a store's path
-    fits them on its training crystals or densities, "pair_density" or a fitted pair model's file takes the whole of
-    that; spin: learn the magnetization as well; exact_nelect: scale
-    predictions to the electrons of the atoms.
+    Probes are those of `Store.probes`: read from the store's extract if it has one, else from decoded densities
+    (docs/probes.md).
 
-    Start. start: checkpoint whose weights the run begins with; continued: go on with its optimiser and step, too.
+    Model
+    -----
+    model, options : the name and the configuration of the network.
+    difference, atoms : learn the difference to superposed atoms. atoms says which: "" fits them on the training
+        crystals; "pseudopotentials" or a folder of UPF files takes theirs; a task or the path of a store fits them on
+        its training crystals or densities; "pair_density" or the file of a fitted pair model takes that whole model.
+    spin : learn the magnetization as well.
+    exact_nelect : scale predictions to the electrons of the atoms.
 
-    Steps. A step takes accumulate * batch_size crystals x probes points in each process; max_edges bounds the edges
-    that pass through the network at once (a crystal that has more passes alone), 0 for batch_size crystals whatever
-    they have. loss: l1 or mse; relative_loss: of a crystal's errors divided by its mean density, as eps_mae
-    counts them. lr after warmup_steps: exponential, lr * lr_decay^(step / lr_decay_steps); cosine, to 0
-    at the last step; plateau, * lr_decay after lr_patience validations without a better one; constant. clip_norm: bound
-    on the gradient's norm; ema: decay of an average of the weights, which is what is judged and kept; 0 for neither.
-    precision: of matrix products, where the device has it: float32, tf32, or bfloat16 and float16 under autocast.
-    The model pair_density is fitted at once: steps counts its passes over the crystals, probes their points in a pass,
-    and nothing else here concerns it.
+    Start
+    -----
+    start : the checkpoint whose weights the run starts with.
+    continued : continue with the optimiser and the step of the checkpoint, too.
 
-    Judging. The best checkpoint by eps_mae on validation_probes points of up to validation_crystals crystals every
-    validate_every steps; patience: validations without a better one that end the run, 0 for none.
+    Steps
+    -----
+    A step takes accumulate * batch_size crystals with probes points each in each process. pair_density is fitted in
+    closed form: steps counts its passes over the crystals, and the other settings of this section do not concern it.
 
-    Machine. cuda_graphs: record what a GPU does in a step and repeat it with one launch; workers: processes that draw
-    samples; threads: of torch, 0 for its own choice; cache_mb bounds what all processes on a machine keep together of
-    decoded crystals (64 KiB each), neighbours and superposed atoms; save_every: steps between saves, with those at
-    validations; tensorboard: a log for it, too.
+    max_edges : bounds the edges that pass through the network at once, and so the memory; a crystal with more passes
+        alone. 0 for batch_size crystals, however many edges they have.
+    loss : "l1" or "mse".
+    relative_loss : divide the errors of a crystal by its mean density, as eps_mae does.
+    lr, warmup_steps : the learning rate, and the steps in which it rises to that.
+    schedule : "exponential", lr * lr_decay^(step / lr_decay_steps); "cosine", which ends at 0; "plateau", lr * lr_decay
+        after each lr_patience validations without a smaller error; or "constant".
+    clip_norm : bound on the norm of the gradient, 0 for none.
+    ema : decay of an average of the weights, which is then validated and kept; 0 for none.
+    precision : of matrix products: "float32", "tf32", or "bfloat16" and "float16" under autocast.
+
+    Validation
+    ----------
+    validate_every : steps between validations; the model with the smallest eps_mae is kept.
+    validation_crystals, validation_probes : the number of crystals, and of probes in each.
+    patience : validations without a smaller error that end the run, 0 for none.
+
+    Machine
+    -------
+    cuda_graphs : record the kernels of a step on a GPU and repeat them with one launch.
+    workers : processes that read densities and draw probes.
+    threads : of torch, 0 for its own choice.
+    cache_mb : bounds the memory of decoded crystals (64 KiB each), neighbours and atoms that all processes on
+        a machine keep together.
+    save_every : steps between saves; validations save as well.
+    tensorboard : write a log for TensorBoard, too.
+
+    Raises
+    ------
+    UsageError : a value is outside of its range, or two settings contradict each other.
     """
 
     out: str
@@ -127,15 +152,15 @@ class TrainConfig:
             raise UsageError(f"fraction must lie between 0 and 1, not be {self.fraction}")
         if not 0 <= self.ema < 1:
             raise UsageError(f"ema must lie between 0 and 1, without 1, not be {self.ema}")
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise UsageError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UsageError(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
         if bool(self.store) != bool(self.split):
             raise UsageError("store and split belong together: a store of your own, and the split that divides it")
         if self.continued and not self.start:
             raise UsageError("continued goes on from a checkpoint: name it as start")
         if self.fraction == 0 and not self.start:
-            raise UsageError("fraction = 0 trains on nothing: name the checkpoint to judge as start")
+            raise UsageError("fraction = 0 trains on nothing: name the checkpoint to validate as start")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as a dictionary."""
@@ -143,11 +168,15 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str = "the configuration") -> TrainConfig:
-        """The configuration of a dictionary; raises UsageError for unknown, missing or mistyped keys.
+        """The configuration from a dictionary of its fields; ORIGIN_KEYS, which a run adds, are left out.
 
-        What a run adds of its data to its config.json (RECORDED) is left out.
+        source: names the dictionary in messages.
+
+        Raises
+        ------
+        UsageError : a key is unknown or missing, or its value has another type.
         """
-        values = {key: value for key, value in values.items() if key not in RECORDED}
+        values = {key: value for key, value in values.items() if key not in ORIGIN_KEYS}
         _check_keys(values, source)
         default = TrainConfig.task
         if values.get("store") and values.get("task", default) != default:
@@ -169,61 +198,69 @@ def _check_keys(values: Mapping[str, Any], source: str) -> None:
         _check_type(source, key, value, str(fields[key].type))
 
 
-def _check_type(source: str, key: str, value: Any, wanted: str) -> None:
+def _check_type(source: str, key: str, value: Any, type_name: str) -> None:
     kinds = {"int": int, "float": (int, float), "str": str, "bool": bool, "str | dict[str, Any]": (str, dict)}
-    kind = kinds.get(wanted, dict)
-    if not isinstance(value, kind) or (isinstance(value, bool) and wanted != "bool"):  # type: ignore[arg-type]
-        raise UsageError(f"{source} has {key} = {value!r} where {wanted} is due")
+    kind = kinds.get(type_name, dict)
+    if not isinstance(value, kind) or (isinstance(value, bool) and type_name != "bool"):  # type: ignore[arg-type]
+        raise UsageError(f"{source} has {key} = {value!r} where {type_name} is due")
 
 
 def load_config(*paths: str | Path, settings: Sequence[str] = ()) -> TrainConfig:
-    """The configuration of TOML files, of which later ones override earlier ones, and of `settings`, "key=value".
+    """The configuration from TOML files and `settings`; each overrides what comes before it.
 
-    Options of the network are joined unless the model changes; {model} in out and start stands for its name. Raises
-    UsageError where a file is missing or wrong.
+    Options of the network are merged unless the model changes. {model} in out and start stands for the model's name.
+
+    Parameters
+    ----------
+    paths : TOML files.
+    settings : texts "key=value", such as "lr=0.001".
+
+    Raises
+    ------
+    UsageError : a file is missing or not TOML, or a key or its value is wrong.
     """
     values: dict[str, Any] = {}
-    parts = [(str(path), _read(path)) for path in paths]
-    parts += [(f"the setting {text!r}", _setting(text)) for text in settings]
+    parts = [(str(path), _read_file(path)) for path in paths]
+    parts += [(f"the setting {text!r}", _parse_setting(text)) for text in settings]
     for source, part in parts:
-        if recorded := [key for key in RECORDED if key in part]:
-            raise UsageError(f"{source}: {recorded[0]} is what a run records of its data: leave it out")
-        _check_keys(part, source)  # here, where it is known who says so
-        values = _overridden(values, part)
+        if origin_keys := [key for key in ORIGIN_KEYS if key in part]:
+            raise UsageError(f"{source}: {origin_keys[0]} is no setting, a run writes it into its record: leave it out")
+        _check_keys(part, source)  # checked here, where the source of a wrong key is still known
+        values = _override(values, part)
     config = TrainConfig.from_dict(values, ", ".join(map(str, paths)) or "the configuration")
     out, start = (text.replace("{model}", config.model) for text in (config.out, config.start))
     return dataclasses.replace(config, out=out, start=start)
 
 
-def _overridden(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+def _override(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     same = after.get("model", before.get("model")) == before.get("model")
-    joined = isinstance(before.get("options"), dict) and isinstance(after.get("options"), dict) and same
-    options = {"options": before["options"] | after["options"]} if joined else {}
-    dropped: dict[str, Any] = {} if same or "options" in after else {"options": {}}
-    return before | after | options | dropped
+    merge = isinstance(before.get("options"), dict) and isinstance(after.get("options"), dict) and same
+    options = {"options": before["options"] | after["options"]} if merge else {}
+    no_options: dict[str, Any] = {} if same or "options" in after else {"options": {}}
+    return before | after | options | no_options
 
 
-def _setting(text: str) -> dict[str, Any]:
-    """The one value of "key=value", read as TOML or else as a plain string."""
+def _parse_setting(text: str) -> dict[str, Any]:
+    """The key and the value of "key=value"; the value is TOML, or else a plain string."""
     key, equals, value = text.partition("=")
     if not equals:
         raise UsageError(f"{text!r} sets nothing: write key=value")
     try:
         return tomllib.loads(f"{key} = {value}")
     except tomllib.TOMLDecodeError:
-        return _parsed(f"{key} = {json.dumps(value)}", repr(text))
+        return _parse(f"{key} = {json.dumps(value)}", repr(text))
 
 
-def _read(path: str | Path) -> dict[str, Any]:
+def _read_file(path: str | Path) -> dict[str, Any]:
     try:
-        return _parsed(Path(path).read_text(encoding="utf-8"), str(path))
+        return _parse(Path(path).read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise UsageError(f"{path} cannot be opened ({error.strerror}): name a TOML configuration") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not TOML ({error})") from error
 
 
-def _parsed(text: str, source: str) -> dict[str, Any]:
+def _parse(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

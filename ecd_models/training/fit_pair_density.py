@@ -1,9 +1,10 @@
-"""Fitting the linear pair model: ridge regression at points of the training crystals, its strength by cross-validation.
+"""The fit of the linear pair model: ridge regression at points of the training crystals, with cross-validation.
 
-The first solution is that of least squares; each further one weighs points by 1 / |error| of the one before, which
-leads to least absolute errors, as eps_mae counts them. All errors are relative to a crystal's mean density. The ridge's
-strength is that with the least squares on compositions left out in the first pass, with the least absolute errors on
-them from the second on: squares are ruled by the few points where densities are steepest.
+The first solution has the least squared errors. Each further pass weighs the points by 1 / |error| of the solution
+before, which leads to the least absolute errors, as eps_mae counts them. All errors are relative to a crystal's mean
+density. The strength of the ridge is the one with the smallest errors on compositions that are left out of a fit:
+squared errors in the first pass, absolute ones from the second on, since a few points where densities are steepest
+dominate the squares.
 """
 
 from __future__ import annotations
@@ -31,22 +32,25 @@ from ecd_models.training.probe_batches import generator
 
 log = logging.getLogger("ecd_models")
 
-FOLDS = 5
+FOLDS = 5  # of the cross-validation
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the ridge, relative to columns of mean square 1
 OWN_STRENGTH = 1e-7  # of the ridge on the elements' own coefficients, in electrons
-LEAST_COLUMN = 1e-3  # of the median: columns that hardly occur are not blown up
-NEAR, CLOSE = 0.4, 0.4  # the share of points that is drawn near nuclei, and how near in Å
-CANDIDATES = 20  # grid points from which one is drawn
-ROUNDING = 0.02  # of the mean density: smaller errors weigh no more
+MIN_COLUMN = 1e-3  # of the median size of a column: keeps the ridge on columns that hardly occur
+NUCLEAR_SHARE = 0.4  # of the points, drawn near nuclei, where densities are steep
+NUCLEAR_WIDTH = 0.4  # Å: the width of the Gaussian around nuclei that they are drawn from
+CANDIDATES = 20  # grid points for each point that is drawn: distances to nuclei are computed for these only
+MIN_ERROR = 0.02  # of the mean density: smaller errors get no larger weights
 
 Load = Callable[[str], Density]
 
 
 @dataclass(frozen=True)
 class Design:
-    """A crystal's equations: shared [p, s] and own columns [p, o] by atomic number, targets and weights [p].
+    """The equations of a crystal at p points, divided by its mean density.
 
-    Columns and targets are divided by the mean density.
+    shared : the columns that all elements share [p, s].
+    own : the columns of each element [p, o], by atomic number.
+    target, weights : [p].
     """
 
     shared: Floats
@@ -56,14 +60,14 @@ class Design:
 
 
 class Sums:
-    """Normal equations of weighted squares over some crystals: of all elements' own columns, then the shared ones."""
+    """The normal equations of weighted squares over crystals: the columns of each element, then the shared ones."""
 
     def __init__(self, size: int) -> None:
         self.matrix, self.side = np.zeros((size, size)), np.zeros(size)
         self.square = self.weight = 0.0
 
     def add(self, columns: NDArray[np.int64], terms: Floats, design: Design, weights: Floats, share: float) -> None:
-        """Take in a crystal that counts as `share`, with its columns' numbers and terms [p, c]."""
+        """Add a crystal with weight `share`; columns: the numbers [c] of the columns in `terms` [p, c]."""
         weighted = terms * weights[:, None]
         self.matrix[np.ix_(columns, columns)] += share * (terms.T @ weighted)
         self.side[columns] += share * (weighted.T @ design.target)
@@ -82,10 +86,18 @@ class Sums:
 
 
 class PairFit:
-    """A fit of the pair model on crystals by id, pass by pass over them; nothing of a pass but sums is kept.
+    """A fit of the pair model on crystals, one pass over them after another; only sums are kept in memory.
 
-    formulas: the composition of each; crystals of one composition count as the root of their number in sum, and are in
-    one fold of the cross-validation. strength: of the ridge.
+    Crystals of one composition are in one fold of the cross-validation, and together count as the root of their number.
+
+    Parameters
+    ----------
+    load : returns the density of an id.
+    formulas : the composition of each crystal, by id.
+    atoms : the superposed atoms that the model is added to.
+    config : the sizes of the model.
+    points : grid points of each crystal in a pass.
+    seed : of the points.
     """
 
     def __init__(
@@ -102,69 +114,71 @@ class PairFit:
         self.load, self.formulas, self.atoms = load, dict(formulas), atoms
         self.config, self.points, self.seed = config or PairDensityConfig(), points, seed
         self.unknowns = Unknowns(self.config)
-        self.strength: float | None = None
-        self._folds = folds_of(set(self.formulas.values()))
+        self.strength: float | None = None  # of the ridge
+        self._folds = assign_folds(set(self.formulas.values()))
         self._solution: Floats | None = None
-        self._left_out: list[Floats] = []  # per fold, the solutions of the others, a column a strength
-        self._missed = np.zeros(len(STRENGTHS))  # their absolute errors on the fold
+        self._fold_solutions: list[Floats] = []  # fitted without each fold, a column for each strength
+        self._fold_errors = np.zeros(len(STRENGTHS))  # absolute errors of these solutions on their folds
         self._seen = np.zeros((len(SYMBOLS), len(SYMBOLS)), dtype=bool)
 
     def next_solution(self) -> PairDensity:
         """The model after one more pass over the crystals."""
-        sums = self._pass()
+        sums = self._sum_folds()
         total = Sums(len(sums[0].side))
         for fold in sums:
             total += fold
         if self.strength is None:
             self.strength = self._best_strength(sums, total)
-        elif self._left_out:
-            for strength, error in zip(STRENGTHS, self._missed / len(self._folds), strict=True):
+        elif self._fold_solutions:
+            for strength, error in zip(STRENGTHS, self._fold_errors / len(self._folds), strict=True):
                 log.info("ridge %g: %.3f %% absolute error on compositions left out", strength, 100 * error)
-            self.strength, self._left_out = STRENGTHS[int(np.argmin(self._missed))], []
-        self._solution = self._solved(total, self.strength)
-        return self._model(self._solution)
+            self.strength, self._fold_solutions = STRENGTHS[int(np.argmin(self._fold_errors))], []
+        self._solution = self._solve(total, self.strength)
+        return self._build_model(self._solution)
 
-    def _pass(self) -> list[Sums]:
-        """The sums of each fold."""
+    def _sum_folds(self) -> list[Sums]:
+        """The sums of each fold, from one pass over the crystals."""
         size = len(SYMBOLS) * self.unknowns.own + self.unknowns.shared
         sums = [Sums(size) for _ in range(max(self._folds.values()) + 1)]
         counts = {formula: list(self.formulas.values()).count(formula) for formula in self._folds}
-        for id, design in self._designs():
+        for id, design in self._make_designs():
             formula = self.formulas[id]
-            columns, terms = self._columns(design)
+            columns, terms = self._join_columns(design)
             weights = design.weights / len(design.target)
-            if self._left_out:
-                missed = abs(terms @ self._left_out[self._folds[formula]][columns] - design.target[:, None])
-                self._missed += weights @ missed / counts[formula]
+            if self._fold_solutions:
+                fold_errors = abs(terms @ self._fold_solutions[self._folds[formula]][columns] - design.target[:, None])
+                self._fold_errors += weights @ fold_errors / counts[formula]
             if self._solution is not None:
-                weights = weights * ROUNDING / (abs(terms @ self._solution[columns] - design.target) + ROUNDING)
+                weights = weights * MIN_ERROR / (abs(terms @ self._solution[columns] - design.target) + MIN_ERROR)
             sums[self._folds[formula]].add(columns, terms, design, weights, counts[formula] ** -0.5)
         return sums
 
-    def _designs(self) -> Iterator[tuple[str, Design]]:
+    def _make_designs(self) -> Iterator[tuple[str, Design]]:
         for id in self.formulas:
             rho = self.load(id)
             pairs = pairs_of(rho.crystal, self.config.reach)
             numbers = rho.numbers[pairs.atom], rho.numbers[pairs.neighbour]
             self._seen[numbers] = self._seen[numbers[::-1]] = True
-            flat, weights = drawn_points(rho, self.points, generator(self.seed, 0, id))
+            flat, weights = draw_points(rho, self.points, generator(self.seed, 0, id))
             where = np.stack(np.unravel_index(flat, rho.shape), axis=1) / np.array(rho.shape)
             mean = float(rho.values.mean())
             target = (rho.values.ravel()[flat] - self.atoms(rho.crystal, rho.shape).values.ravel()[flat]) / mean
             own = {z: columns / mean for z, columns in self.unknowns.own_at(rho.crystal, where).items()}
             yield id, Design(self.unknowns.shared_at(rho.crystal, where) / mean, own, target, weights)
 
-    def _columns(self, design: Design) -> tuple[NDArray[np.int64], Floats]:
+    def _join_columns(self, design: Design) -> tuple[NDArray[np.int64], Floats]:
         own = self.unknowns.own
-        places = [np.arange(z * own, (z + 1) * own) for z in design.own]
+        ranges = [np.arange(z * own, (z + 1) * own) for z in design.own]
         first = len(SYMBOLS) * own
-        columns = np.concatenate([*places, np.arange(first, first + self.unknowns.shared)])
+        columns = np.concatenate([*ranges, np.arange(first, first + self.unknowns.shared)])
         return columns, np.concatenate([*design.own.values(), design.shared], axis=1)
 
     def _best_strength(self, sums: list[Sums], total: Sums) -> float:
-        """The strength with the smallest squares on compositions that are left out of the fit, fold by fold."""
+        """The strength with the smallest squared errors on the folds, each of which is left out of one fit."""
         if len(sums) < 2:
-            log.warning("one composition allows no cross-validation: the ridge is as strong as it can be")
+            log.warning(
+                "the training crystals have one composition, so there is no cross-validation: the strongest ridge is used"
+            )
             return STRENGTHS[-1]
         errors = dict.fromkeys(STRENGTHS, 0.0)
         for fold in sums:
@@ -172,31 +186,31 @@ class PairFit:
             for other in sums:
                 if other is not fold:
                     others += other
-            solutions = [self._solved(others, strength) for strength in STRENGTHS]
+            solutions = [self._solve(others, strength) for strength in STRENGTHS]
             for strength, solution in zip(STRENGTHS, solutions, strict=True):
                 errors[strength] += fold.error(solution)
-            self._left_out.append(np.stack(solutions, axis=1))
+            self._fold_solutions.append(np.stack(solutions, axis=1))
         for strength, error in errors.items():
             log.info("ridge %g: %.3f %% rms on compositions left out", strength, 100 * (error / total.weight) ** 0.5)
         return min(errors, key=lambda strength: errors[strength])
 
-    def _solved(self, sums: Sums, strength: float) -> Floats:
+    def _solve(self, sums: Sums, strength: float) -> Floats:
         matrix, side = sums.matrix / sums.weight, sums.side / sums.weight
         first = len(SYMBOLS) * self.unknowns.own
         square = np.diag(matrix)[first:]
-        least = LEAST_COLUMN**2 * np.median(square[square > 0]) if (square > 0).any() else 1.0
+        smallest = MIN_COLUMN**2 * np.median(square[square > 0]) if (square > 0).any() else 1.0
         penalty = np.full(len(side), OWN_STRENGTH)
-        penalty[first:] = strength * np.maximum(square, least)
-        there = np.flatnonzero(np.diag(matrix) > 0)  # without elements that no crystal has
+        penalty[first:] = strength * np.maximum(square, smallest)
+        used = np.flatnonzero(np.diag(matrix) > 0)  # leaves out elements that no crystal has
         solution = np.zeros(len(side))
-        block = matrix[np.ix_(there, there)]
-        block[np.diag_indices_from(block)] += penalty[there]
-        size = np.sqrt(np.diag(block))  # columns differ by orders of magnitude
+        block = matrix[np.ix_(used, used)]
+        block[np.diag_indices_from(block)] += penalty[used]
+        size = np.sqrt(np.diag(block))  # the columns are scaled, since they differ by orders of magnitude
         block /= size[:, None] * size
-        solution[there] = solve(block, side[there] / size, assume_a="pos", overwrite_a=True) / size
+        solution[used] = solve(block, side[used] / size, assume_a="pos", overwrite_a=True) / size
         return solution
 
-    def _model(self, solution: Floats) -> PairDensity:
+    def _build_model(self, solution: Floats) -> PairDensity:
         first = len(SYMBOLS) * self.unknowns.own
         model = PairDensity(self.config)
         with torch.no_grad():
@@ -207,23 +221,23 @@ class PairFit:
         return model.eval()
 
 
-def folds_of(formulas: set[str]) -> dict[str, int]:
-    """The fold of each composition, by the order of their hashes."""
+def assign_folds(formulas: set[str]) -> dict[str, int]:
+    """The fold of each composition; the order of their hashes decides, so that it looks random."""
     order = sorted(formulas, key=lambda formula: hashlib.sha256(formula.encode()).hexdigest())
     return {formula: rank % FOLDS for rank, formula in enumerate(order)}
 
 
-def drawn_points(rho: Density, count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Floats]:
-    """Flat indices of grid points, some of them near nuclei, where densities are steep, and their weights [count].
+def draw_points(rho: Density, count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Floats]:
+    """Flat indices of grid points and their weights [count]; more points are drawn near nuclei than elsewhere.
 
-    The weights make their mean that of the grid.
+    The weights compensate for that: weighted means over the points are those of the grid, on average.
     """
     size = rho.values.size
     candidates = rng.choice(size, min(size, CANDIDATES * count), replace=False, shuffle=False)
     where = np.stack(np.unravel_index(candidates, rho.shape), axis=1) / np.array(rho.shape)
-    neighbors = Neighbors(rho.crystal, 4 * CLOSE)
+    neighbors = Neighbors(rho.crystal, 4 * NUCLEAR_WIDTH)
     distance, _ = cKDTree(neighbors.images[1]).query(neighbors.positions(where))
-    near = np.exp(-((np.minimum(distance, 4 * CLOSE) / CLOSE) ** 2))
-    chances = (1 - NEAR) / len(candidates) + NEAR * near / near.sum()
+    near = np.exp(-((np.minimum(distance, 4 * NUCLEAR_WIDTH) / NUCLEAR_WIDTH) ** 2))
+    chances = (1 - NUCLEAR_SHARE) / len(candidates) + NUCLEAR_SHARE * near / near.sum()
     chosen = rng.choice(len(candidates), count, p=chances / chances.sum())
     return candidates[chosen], 1 / (len(candidates) * chances[chosen])

@@ -1,4 +1,4 @@
-"""A training run of a model that is fitted at once: a pass over the crystals a step, the same files as other runs."""
+"""A training run of a model with a closed-form fit: each step is a pass over all crystals."""
 
 from __future__ import annotations
 
@@ -12,92 +12,96 @@ from ecd_data.crystal import Floats
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
 from ecd_models.atoms.fitted import SuperposedAtoms
-from ecd_models.atoms.valences import learned_from
+from ecd_models.atoms.valences import read_training_valences
 from ecd_models.metrics import eps_mae
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model, model_class
 from ecd_models.task_data import TaskData
-from ecd_models.training.choose_atoms import superposed_atoms
+from ecd_models.training.choose_atoms import make_superposed_atoms
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.fit_pair_density import PairFit
 from ecd_models.training.probe_batches import subset
 from ecd_models.training.run_folder import Run
-from ecd_models.training.trained_on import record_of
+from ecd_models.training.trained_on import find_training_crystals
 
 log = logging.getLogger("ecd_models")
 
-MOST_PASSES = 20
-WHOLE = 0.01  # electrons: fitted atoms whose number is as near to a whole one have that
+MAX_PASSES = 20  # refuses a configuration whose steps were meant for an optimiser
+NEARLY_WHOLE = 0.01  # electrons: atoms this near to a whole number of electrons are scaled to have it
 
 
-def is_fitted_at_once(config: TrainConfig) -> bool:
-    """Whether the model of a configuration has a fit of its own in place of steps of an optimiser."""
+def has_closed_form_fit(config: TrainConfig) -> bool:
+    """Whether the model of a configuration is fitted in closed form rather than by an optimiser."""
     return hasattr(model_class(config.model), "on_grid")
 
 
 def fit(
-    config: TrainConfig, data: TaskData, run: Run, told: Callable[[int], None], stopped: Callable[[], bool]
+    config: TrainConfig, data: TaskData, run: Run, report_step: Callable[[int], None], should_stop: Callable[[], bool]
 ) -> None:
-    """Fit the pair model in config.steps passes, each judged on the validation crystals; the best is the run's.
+    """Fit the pair model in config.steps passes, validate after each, and keep the best model in the run.
 
-    A run that was interrupted begins again, one that is complete stays. Raises UsageError for settings that a fit
-    cannot follow, KeyboardInterrupt where it is stopped between two passes.
+    An interrupted run starts again, since a fit has no state to continue from; a complete one is left as it is.
+
+    Raises
+    ------
+    UsageError : the configuration has settings that a fit cannot use.
+    KeyboardInterrupt : should_stop() was true between two passes.
     """
-    _check(config)
-    done = run.interrupted()
-    if done is not None and done.metadata["step"] >= config.steps:
-        run.restore(done.metadata)
+    _check_settings(config)
+    last = run.read_last_state()
+    if last is not None and last.metadata["step"] >= config.steps:
+        run.restore(last.metadata)
         return
-    run.begin()
-    run.trained_on = record_of(config, data)
+    run.open_logs()
+    run.trained_on = find_training_crystals(config, data)
     ids = subset(data.ids("train"), config.fraction, config.seed)
     table = data.store.index.set_index("id").loc[ids]
-    atoms = with_whole_electrons(superposed_atoms(config, data))
+    atoms = round_electrons(make_superposed_atoms(config, data))
     formulas = {id: _composition(numbers) for id, numbers in table["numbers"].items()}
     network: Any = build_model(config.model, **config.options)
-    fitting = PairFit(data.store.__getitem__, formulas, atoms, network.config, config.probes, config.seed)
+    pair_fit = PairFit(data.store.__getitem__, formulas, atoms, network.config, config.probes, config.seed)
     for step in range(1, config.steps + 1):
-        model = DensityModel(fitting.next_solution(), atoms, config.model)
-        model.learned = learned_from(data.store, ids)
+        model = DensityModel(pair_fit.next_solution(), atoms, config.model)
+        model.training_valences = read_training_valences(data.store, ids)
         run.step = step
-        run.validated(0.0, closed_form_error(model, data, config.validation_crystals), model.eval())
+        run.record_validation(0.0, validate_closed_form(model, data, config.validation_crystals), model.eval())
         run.save_state(model, {})
-        told(step)
-        if stopped() and step < config.steps:
+        report_step(step)
+        if should_stop() and step < config.steps:
             raise KeyboardInterrupt
 
 
-def _check(config: TrainConfig) -> None:
-    if config.steps > MOST_PASSES:
+def _check_settings(config: TrainConfig) -> None:
+    if config.steps > MAX_PASSES:
         raise UsageError(
             f"{config.model} is fitted in a few passes over the crystals: set steps to 1 for least squares, 3 for "
             f"least absolute errors, not {config.steps}"
         )
     if config.start or config.spin:
         wrong = "start" if config.start else "spin"
-        raise UsageError(f"{config.model} is fitted at once and has no {wrong}: leave it out")
+        raise UsageError(f"{config.model} is fitted in closed form and has no {wrong}: leave it out")
 
 
 def _composition(numbers: Floats) -> str:
-    """What is the same for crystals of one composition: atomic numbers and their counts in lowest terms."""
+    """A key of the composition: atomic numbers and their counts in lowest terms."""
     kinds, counts = np.unique(np.asarray(numbers, dtype=np.int64), return_counts=True)
     return str(dict(zip(kinds.tolist(), (counts // np.gcd.reduce(counts)).tolist(), strict=True)))
 
 
-def with_whole_electrons(atoms: SuperposedAtoms) -> SuperposedAtoms:
-    """The same atoms, each with a whole number of electrons where it nearly has one: then densities have, too."""
+def round_electrons(atoms: SuperposedAtoms) -> SuperposedAtoms:
+    """The same atoms with whole numbers of electrons where these are nearly whole, so that crystals have them, too."""
     electrons = atoms.coefficients.sum(axis=1, keepdims=True)
     whole = np.rint(electrons)
-    near = (abs(electrons - whole) < WHOLE) & (whole > 0)
-    scale = np.divide(whole, electrons, out=np.ones_like(electrons), where=near)
+    nearly = (abs(electrons - whole) < NEARLY_WHOLE) & (whole > 0)
+    scale = np.divide(whole, electrons, out=np.ones_like(electrons), where=nearly)
     return SuperposedAtoms(atoms.coefficients * scale, atoms.exponents)
 
 
-def closed_form_error(model: DensityModel, data: TaskData, most: int) -> float:
-    """The mean eps_mae over the first validation crystals on their whole grids, a fraction."""
+def validate_closed_form(model: DensityModel, data: TaskData, count: int) -> float:
+    """The mean eps_mae over the first `count` validation crystals on their whole grids, a fraction."""
     assert model.atoms is not None
     errors = []
-    for id in data.ids("validation")[:most]:
+    for id in data.ids("validation")[:count]:
         rho = data.store[id]
         values = model.atoms(rho.crystal, rho.shape).values + model.network.on_grid(rho.crystal, rho.shape)
         errors.append(eps_mae(Density(rho.crystal, values), rho))

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step: nothing to save, nothing to restore."""
+"""The learning rate as a function of the step, so that a continued run has nothing to restore."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from ecd_models.training.config import TrainConfig
 
 
 def learning_rate(config: TrainConfig, step: int, reductions: int = 0) -> float:
-    """The rate of the step after `step` steps and, for "plateau", `reductions` of it; warm-up rises linearly."""
-    warm = min(1.0, (step + 1) / (config.warmup_steps + 1))
-    return config.lr * warm * _shape(config, max(0, step - config.warmup_steps), reductions)
+    """The learning rate of the step that follows `step` steps; it rises linearly during config.warmup_steps.
+
+    reductions: how often "plateau" has reduced the rate so far.
+    """
+    warmup = min(1.0, (step + 1) / (config.warmup_steps + 1))
+    return config.lr * warmup * _decay(config, max(0, step - config.warmup_steps), reductions)
 
 
-def _shape(config: TrainConfig, step: int, reductions: int) -> float:
+def _decay(config: TrainConfig, step: int, reductions: int) -> float:
     if config.schedule == "exponential":
         return config.lr_decay ** (step / config.lr_decay_steps)
     if config.schedule == "cosine":

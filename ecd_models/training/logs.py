@@ -1,4 +1,4 @@
-"""Logs of a run: a CSV file and, on request, TensorBoard's; rows after a resumed state are dropped."""
+"""Logs of a run: a CSV file and, on request, TensorBoard's. Continuing a run drops the rows after its last state."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ FORMATS = ("", ".6g", ".6g", ".4f", ".4f", ".1f")
 
 
 class CsvLog:
-    """log.csv: a row a validation."""
+    """log.csv, which has one row for each validation."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def resume(self, step: int) -> None:
-        """Drop rows after a step, which a killed run left: they will be written again; all rows at step 0."""
+        """Drop the rows after `step`, which a killed run left and which will be written again; at step 0 all rows."""
         if step == 0:
             self.path.unlink(missing_ok=True)
         elif self.path.exists():
@@ -28,7 +28,7 @@ class CsvLog:
                 csv.writer(file).writerows(rows[:1] + [row for row in rows[1:] if int(row[0]) <= step])
 
     def add(self, *values: float) -> None:
-        """Append a row of the COLUMNS."""
+        """Append a row with a value for each of the COLUMNS."""
         new = not self.path.exists()
         with open(self.path, "a", newline="") as file:
             writer = csv.writer(file)
@@ -38,7 +38,7 @@ class CsvLog:
 
 
 class TensorBoardLog:
-    """The same figures for `tensorboard --logdir`; raises MissingDependencyError where it is not installed."""
+    """The same figures for `tensorboard --logdir`; raises MissingDependencyError if TensorBoard is not installed."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -52,7 +52,7 @@ class TensorBoardLog:
         self._writer: Any = None
 
     def resume(self, step: int) -> None:
-        """Hide what was logged after a step."""
+        """Hide the values that were logged after `step`."""
         self._writer = self._type(str(self._folder), purge_step=step + 1 if step else None)
 
     def add(self, *values: float) -> None:

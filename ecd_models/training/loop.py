@@ -1,4 +1,4 @@
-"""Training: seeded probes, Adam, best checkpoint by validation error, exact resume, any number of processes."""
+"""`train`: steps, validations and saves of a training run, in any number of processes."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ from ecd_data.release.data_origin import Origin
 from ecd_data.store.probes.draw import ProbeReader
 from ecd_data.work.interrupts import stop_between_steps
 from ecd_data.work.recent_cache import RecentCache
-from ecd_models.batch import ProbeBatch, passes
+from ecd_models.batch import ProbeBatch, split_into_passes
 from ecd_models.device_batch import BatchBuffer, pack, pack_passes
 from ecd_models.model import DensityModel
 from ecd_models.task_data import TaskData, training_data
 from ecd_models.training.config import TrainConfig
-from ecd_models.training.distributed import Processes, joined
-from ecd_models.training.fit_run import fit, is_fitted_at_once
+from ecd_models.training.distributed import Processes, join_processes
+from ecd_models.training.fit_run import fit, has_closed_form_fit
 from ecd_models.training.learning_rate import learning_rate
 from ecd_models.training.probe_batches import EpochBatches, ProbeDataset, subset
 from ecd_models.training.run_folder import Run
-from ecd_models.training.start_run import begun
+from ecd_models.training.start_run import build_trainer
 from ecd_models.training.train_step import Step
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: told after every step. Errors are fractions; validation is None until the first one.
+    """Where a training is after a step: its loss, errors and speed, for `report`.
 
-    crystals and probes: of one step, in all processes.
+    loss, train_error : means since the last validation; errors are fractions.
+    validation_error, best_error : the last and the smallest error of a validation, None before the first one.
+    crystals, probes : of one step, in all processes together.
     """
 
     step: int
@@ -53,7 +55,7 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The best model of a run, its validation error (fraction), where its files are and where its data come from."""
+    """The best model of a run, its validation error (a fraction), the run's files and the origin of its data."""
 
     model: DensityModel
     best_error: float
@@ -63,105 +65,143 @@ class TrainResult:
 
 
 def train(config: TrainConfig, report: Report | None = None) -> TrainResult:
-    """The best model of a run with `config`; a run that was interrupted or killed goes on where it was saved last.
+    """The best model of a run with `config`; an interrupted run is continued from its last state.
 
-    Writes config.json, log.csv, last.safetensors and best.safetensors under config.out, which say where the data come
-    from; the checkpoints also say which crystals trained them. Ctrl-C and SIGTERM end the run after the step under way,
-    saved. Under torchrun each process takes its share of every step. Raises UsageError where the folder holds a run of
-    another configuration or other data, or where a task of the benchmark has only the sample's data and config.sample
-    is not set; EcdError where the loss is not finite.
+    The folder config.out gets config.json, log.csv, last.safetensors and best.safetensors, which record where the data
+    come from; the checkpoints also record which crystals trained them. Ctrl-C and SIGTERM end the run after the current
+    step and save it. Under torchrun each process takes its share of every step.
+
+    Parameters
+    ----------
+    config : the settings of the run.
+    report : is called after every step, in the first process only.
+
+    Raises
+    ------
+    UsageError : the folder holds a run of another configuration or other data, or a task of the benchmark has only the
+        sample's data and config.sample is not set.
+    EcdError : the loss is not finite.
+    KeyboardInterrupt : Ctrl-C or SIGTERM ended the run, which is saved.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads or threads)
     try:
-        with stop_between_steps() as stopped, joined(config.device) as processes:
-            return _train(config, processes, report, stopped)
+        with stop_between_steps() as should_stop, join_processes(config.device) as processes:
+            data = training_data(config)
+            run = Run.open(config, data.origin, processes.is_first)
+            processes.wait()
+            if has_closed_form_fit(config):
+                return _fit(config, data, run, processes, report, should_stop)
+            return _Training(config, data, run, processes).finish(report, should_stop)
     finally:
         torch.set_num_threads(threads)
 
 
-def _train(
-    config: TrainConfig, processes: Processes, report: Report | None, stopped: Callable[[], bool]
+def _fit(
+    config: TrainConfig,
+    data: TaskData,
+    run: Run,
+    processes: Processes,
+    report: Report | None,
+    should_stop: Callable[[], bool],
 ) -> TrainResult:
-    data = training_data(config)
-    run = Run.open(config, data.origin, processes.first)
-    processes.wait()
-    if is_fitted_at_once(config):
-        if processes.count > 1:
-            raise UsageError(f"{config.model} is fitted by one process: start it without torchrun")
+    """The best model of a run whose model is fitted in closed form."""
+    if processes.count > 1:
+        raise UsageError(f"{config.model} is fitted by one process: start it without torchrun")
 
-        def told(step: int) -> None:
-            if report is not None:
-                errors = nan, nan, run.validation_error, run.best_error
-                report(Progress(step, config.steps, *errors, len(data.ids("train")), config.probes))
+    def report_pass(step: int) -> None:
+        if report is not None:
+            errors = nan, nan, run.validation_error, run.best_error
+            report(Progress(step, config.steps, *errors, len(data.ids("train")), config.probes))
 
-        fit(config, data, run, told, stopped)
-        return TrainResult(run.best_model(), float(run.best_error or 0.0), run.best, run.log, data.origin)
-    learner = begun(config, data, run, processes)
-    validation = _validation_batches(config, data, learner.model, processes)
-    crystals = config.accumulate * config.batch_size * processes.count
-    pending: deque[Step] = deque()  # steps that a GPU may still be at
-    for batches in _steps(config, data, learner.model, run, processes, crystals):
+    fit(config, data, run, report_pass, should_stop)
+    return TrainResult(run.best_model(), float(run.best_error or 0.0), run.best, run.log, data.origin)
+
+
+class _Training:
+    """The steps and validations of a run, from where it is to its end."""
+
+    def __init__(self, config: TrainConfig, data: TaskData, run: Run, processes: Processes) -> None:
+        self.config, self.data, self.run, self.processes = config, data, run, processes
+        self.trainer = build_trainer(config, data, run, processes)
+        self.validation = _validation_batches(config, data, self.trainer.model, processes)
+        self.crystals = config.accumulate * config.batch_size * processes.count  # of one step
+        self.pending: deque[Step] = deque()  # steps that a GPU may still compute
+
+    def finish(self, report: Report | None, should_stop: Callable[[], bool]) -> TrainResult:
+        """The result of the run after its remaining steps."""
+        config, run, processes = self.config, self.run, self.processes
+        for batches in _step_batches(config, self.data, self.trainer.model, run, processes, self.crystals):
+            stop = self._make_step(batches, should_stop())
+            if report is not None and processes.is_first:
+                errors = run.loss, run.train_error, run.validation_error, run.best_error
+                report(
+                    Progress(run.step, self.config.steps, *errors, self.crystals, self.crystals * self.config.probes)
+                )
+            if stop:
+                raise KeyboardInterrupt
+            if run.finished:
+                break
+        if run.best_error is None:  # the run has no steps: the model that it started from is validated
+            self._validate(0.0)
+            run.save(self.trainer)
+        processes.wait()
+        best_error = nan if run.best_error is None else run.best_error  # 0 is an error, too
+        return TrainResult(run.best_model(), best_error, run.best, run.log, self.data.origin)
+
+    def _make_step(self, batches: Sequence[ProbeBatch | BatchBuffer], stop: bool) -> bool:
+        """Make one step, with the validation and the save that follow it; whether a process was asked to stop."""
+        config, run = self.config, self.run
         lr = learning_rate(config, run.step, run.reductions)
-        pending.append(learner.step(batches, lr, stopped()))
-        run.advance(crystals)
-        judged = run.step % config.validate_every == 0 or run.step == config.steps
-        saved = judged or bool(config.save_every and run.step % config.save_every == 0)
-        stop = _read(pending, run, 0 if saved else learner.ahead)
+        self.pending.append(self.trainer.step(batches, lr, stop))
+        run.advance(self.crystals)
+        validate = run.step % config.validate_every == 0 or run.step == config.steps
+        save = validate or bool(config.save_every and run.step % config.save_every == 0)
+        stop = self._read_sums(0 if save else self.trainer.max_pending)
         if stop:
-            _read(pending, run, 0)
-        if judged:
-            run.validated(lr, validation_error(learner.judged, validation, processes), learner.judged)
-            run.save(learner)
-        elif saved or stop:
-            run.save(learner)
-        if report is not None and processes.first:
-            errors = run.loss, run.train_error, run.validation_error, run.best_error
-            report(Progress(run.step, config.steps, *errors, crystals, crystals * config.probes))
-        if stop:
-            raise KeyboardInterrupt
-        if run.finished:
-            break
-    if run.best_error is None:  # no step was asked for: what the run started from is judged
-        run.validated(0.0, validation_error(learner.judged, validation, processes), learner.judged)
-        run.save(learner)
-    processes.wait()
-    best_error = float("nan") if run.best_error is None else run.best_error  # 0 is an error, too
-    return TrainResult(run.best_model(), best_error, run.best, run.log, data.origin)
+            self._read_sums(0)
+        if validate:
+            self._validate(lr)
+        if save or stop:
+            run.save(self.trainer)
+        return stop
+
+    def _validate(self, lr: float) -> None:
+        model = self.trainer.validation_model
+        self.run.record_validation(lr, validation_error(model, self.validation, self.processes), model)
+
+    def _read_sums(self, left: int) -> bool:
+        """Add the sums of all steps but the last `left` to the run; whether a process was asked to stop."""
+        stop = False
+        while len(self.pending) > left:
+            sums = self.pending.popleft().read()
+            if sums.loss - sums.loss != 0:
+                step = self.run.step - len(self.pending) - 1
+                raise EcdError(f"{self.config.out}: the loss is {sums.loss} at step {step}: lower lr and run again")
+            self.run.add_sums(sums)
+            stop |= sums.stop
+        return stop
 
 
-def _read(pending: deque[Step], run: Run, left: int) -> bool:
-    """Take the sums of all steps but the last `left` into the run; whether a process was asked to end."""
-    stopped = False
-    while len(pending) > left:
-        sums = pending.popleft().read()
-        if sums.loss - sums.loss != 0:
-            step = run.step - len(pending) - 1
-            raise EcdError(f"{run.config.out}: the loss is {sums.loss} at step {step}: lower lr and run again")
-        run.count(sums)
-        stopped |= sums.stopped
-    return stopped
-
-
-def _steps(
+def _step_batches(
     config: TrainConfig, data: TaskData, model: DensityModel, run: Run, processes: Processes, crystals: int
 ) -> Iterator[list[ProbeBatch | BatchBuffer]]:
-    """What this process's share of each remaining step passes through the network."""
+    """The batches of each remaining step that this process passes through the network."""
     ids = subset(data.ids("train"), config.fraction, config.seed)
     if run.finished or not ids:
         return iter(())
     share = (config.cache_mb << 20) // (max(1, config.workers) * processes.on_this_machine)
-    samples = _samples(config, data, model, config.probes, config.seed, share)
+    dataset = _probe_dataset(config, data, model, config.probes, config.seed, share)
     draws = EpochBatches(ids, crystals, config.seed, run.drawn, config.steps - run.step, processes.share)
-    cut = partial(passes, crystals=config.batch_size, max_edges=config.max_edges)
-    made = partial(pack_passes, cut, _arrangement(model, processes))
-    pinned = torch.device(processes.device).type == "cuda"
-    loader = DataLoader(samples, batch_sampler=draws, collate_fn=made, num_workers=config.workers, pin_memory=pinned)
+    split = partial(split_into_passes, crystals=config.batch_size, max_edges=config.max_edges)
+    pack_step = partial(pack_passes, split, _arrangement(model, processes))
+    pin = torch.device(processes.device).type == "cuda"
+    loader = DataLoader(dataset, batch_sampler=draws, collate_fn=pack_step, num_workers=config.workers, pin_memory=pin)
     return iter(loader)
 
 
 def _arrangement(model: DensityModel, processes: Processes) -> str | None:
-    """How the network wants batches arranged, None where it computes in blocks that suit a processor."""
+    """The arrangement of batches that the network wants on a GPU; None on a processor, where it computes in blocks."""
     return getattr(model.network, "arrangement", None) if torch.device(processes.device).type == "cuda" else None
 
 
@@ -169,9 +209,9 @@ def _arrangement(model: DensityModel, processes: Processes) -> str | None:
 def validation_error(
     model: DensityModel, batches: Sequence[ProbeBatch | BatchBuffer], processes: Processes | None = None
 ) -> float:
-    """Mean over crystals of sum|rho - prediction| / sum|rho| at their probes, a fraction; a crystal a batch.
+    """The mean over crystals of sum|rho - prediction| / sum|rho| at their probes, a fraction.
 
-    Errors of the magnetization, where there is one, count like those of the density.
+    Each batch is one crystal. Errors of the magnetization, where there is one, count like those of the density.
     """
     processes = processes or Processes()
     was_training = model.training
@@ -189,10 +229,10 @@ def validation_error(
     return total / count
 
 
-def _samples(
+def _probe_dataset(
     config: TrainConfig, data: TaskData, model: DensityModel, probes: int, seed: int, cache_bytes: int
 ) -> ProbeDataset:
-    """The items of a run's crystals; half of the bytes for decoded densities, half for neighbours and atoms."""
+    """The items of a run's crystals; half of the bytes are for decoded densities, half for neighbours and atoms."""
     store = data.store
 
     def nelect(id: str) -> float:
@@ -212,9 +252,9 @@ def _samples(
 def _validation_batches(
     config: TrainConfig, data: TaskData, model: DensityModel, processes: Processes
 ) -> list[ProbeBatch | BatchBuffer]:
-    """The same probes of the first validation crystals for the whole run, drawn with a seed of their own."""
-    samples = _samples(config, data, model, config.validation_probes, config.seed + 1, cache_bytes=0)
+    """Batches of the first validation crystals with probes that stay the same for the whole run."""
+    dataset = _probe_dataset(config, data, model, config.validation_probes, config.seed + 1, cache_bytes=0)
     ids = data.ids("validation")[: config.validation_crystals]
     device, kind = processes.device, _arrangement(model, processes)
-    items = (samples[0, id] for id in processes.share(ids))
+    items = (dataset[0, id] for id in processes.share(ids))
     return [(item if kind is None else pack(item, kind)).to(device=device) for item in items]

@@ -1,4 +1,4 @@
-"""Progress on the terminal; plain lines where there is none."""
+"""Progress of trainings, evaluations and predictions: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,46 +16,49 @@ if TYPE_CHECKING:
 
 @contextmanager
 def training_progress(steps: int, shown: bool = True) -> Iterator[Callable[[Progress], None] | None]:
-    """A function that shows a training's progress: a bar on a terminal, else a line a validation and half minute."""
+    """A function that shows a training's progress: a bar, or off a terminal a line for each validation and half minute.
+
+    It is None if `shown` is false.
+    """
     if not shown:
         yield None
         return
     pace = Pace()
     last: list[float | None] = [None]
-    said = [time.monotonic()]
+    line_time = [time.monotonic()]
     with show_progress("training", steps, sys.stderr.isatty()) as bar:
 
-        def told(p: Progress) -> None:
+        def report_step(p: Progress) -> None:
             speed = pace(p)
             if bar.on_terminal:
                 bar.show(p.step, f"{speed}  {_errors(p)}")
-            elif p.validation_error != last[0] or time.monotonic() - said[0] >= SILENCE_SECONDS:
-                last[0], said[0] = p.validation_error, time.monotonic()
-                bar.say(f"step {p.step}/{p.steps}  {_errors(p)}  {speed}{pace.left(p)}")
+            elif p.validation_error != last[0] or time.monotonic() - line_time[0] >= SILENCE_SECONDS:
+                last[0], line_time[0] = p.validation_error, time.monotonic()
+                bar.say(f"step {p.step}/{p.steps}  {_errors(p)}  {speed}{pace.time_left(p)}")
 
-        yield told
+        yield report_step
 
 
 class Pace:
-    """How fast a training goes, from the steps that were told: an average that forgets, so that pauses pass."""
+    """The speed of a training, an average over the last hundred steps or so, so that a pause is soon forgotten."""
 
     def __init__(self) -> None:
         self._last: float | None = None
         self._seconds = 0.0
 
     def __call__(self, p: Progress) -> str:
-        """Crystals and probes a second, empty after the first step."""
+        """The crystals and probes per second as text, empty after the first step."""
         now = time.monotonic()
         if self._last is not None:
-            taken = now - self._last
-            self._seconds = 0.98 * self._seconds + 0.02 * taken if self._seconds else taken
+            seconds = now - self._last
+            self._seconds = 0.98 * self._seconds + 0.02 * seconds if self._seconds else seconds
         self._last = now
         if not self._seconds:
             return ""
         return f"{p.crystals / self._seconds:,.1f} crystals/s, {p.probes / self._seconds:,.0f} probes/s"
 
-    def left(self, p: Progress) -> str:
-        """The time that the remaining steps will take."""
+    def time_left(self, p: Progress) -> str:
+        """The time that the remaining steps will take, as text."""
         seconds = (p.steps - p.step) * self._seconds
         unit, name = (1, "s") if seconds < 120 else (60, "min") if seconds < 7200 else (3600, "h")
         return f", {seconds / unit:.0f} {name} left" if seconds else ""
@@ -70,7 +73,7 @@ def _errors(p: Progress) -> str:
 
 @contextmanager
 def evaluation_progress(shown: bool = True) -> Iterator[Callable[[int, int, str, float], None] | None]:
-    """A function that shows how far an evaluation is: a bar on a terminal, else a line a crystal."""
+    """A function that shows the progress of an evaluation: a bar, or off a terminal a line for each crystal."""
     if not shown:
         yield None
         return
@@ -79,8 +82,8 @@ def evaluation_progress(shown: bool = True) -> Iterator[Callable[[int, int, str,
 
 
 @contextmanager
-def counting(what: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None] | None]:
-    """A function that advances a bar of `what` by a number of points; off a terminal one line when all are done."""
+def show_point_count(what: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None] | None]:
+    """A function that advances a bar by a number of points; off a terminal None, and a line is printed at the end."""
     if not shown:
         yield None
         return

@@ -1,4 +1,4 @@
-"""A training run on disk: configuration, logs, last state and best model, each replaced as a whole."""
+"""The folder of a training run: configuration, logs, last state and best model, each replaced as a whole."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model, save_
 from ecd_models.model import DensityModel
 from ecd_models.training.config import REMOVED, TrainConfig
 from ecd_models.training.logs import CsvLog, TensorBoardLog
-from ecd_models.training.train_step import Learner, StepSums
+from ecd_models.training.train_step import StepSums, Trainer
 from ecd_models.training.trained_on import KEY, TrainedOn
 
-# What may change when a run goes on: the result of the steps already made does not depend on it.
-FREE: tuple[str, ...] = (
+# The settings that may change when a run is continued: no result of the steps already made depends on them.
+CHANGEABLE: tuple[str, ...] = (
     "steps",
     "out",
     "device",
@@ -32,14 +32,14 @@ FREE: tuple[str, ...] = (
     "save_every",
     "max_edges",
 )
-FREE += ("patience", "tensorboard", "start", "sample")
-KEPT = ("step", "drawn", "best_error", "validation_error", "stale", "reductions")
+CHANGEABLE += ("patience", "tensorboard", "start", "sample")
+SAVED = ("step", "drawn", "best_error", "validation_error", "stale", "reductions")
 
 
 class Run:
-    """The files of one run and its figures: where it is, how good it is, means since the last validation.
+    """The files of one run, and its figures: the step, the errors, and the means since the last validation.
 
-    Of several processes only the one that `writes` touches the files.
+    config: the settings, of which `out` is the folder. writes: whether this process writes the files, which one does.
     """
 
     def __init__(self, config: TrainConfig, writes: bool = True) -> None:
@@ -60,9 +60,11 @@ class Run:
 
     @classmethod
     def open(cls, config: TrainConfig, origin: Origin, writes: bool = True) -> Self:
-        """The run of a configuration, new or to be continued; raises UsageError where the folder holds another run.
+        """The run of a configuration, new or to be continued.
 
-        That is a run of another configuration, or one whose crystals are not those of `origin`.
+        Raises
+        ------
+        UsageError : the folder holds a run of another configuration, or one whose crystals are not those of `origin`.
         """
         run = cls(config, writes)
         path = run.folder / "config.json"
@@ -74,7 +76,7 @@ class Run:
                     f"{run.folder} holds a run of an earlier version, which drew other probes: name another out or "
                     "remove it"
                 )
-            if _fixed(before) != _fixed(text):
+            if _drop_changeable(before) != _drop_changeable(text):
                 raise UsageError(f"{run.folder} holds a run of another configuration: name another out or remove it")
             if json.loads(before).get("split_hash", origin.split_hash) != origin.split_hash:
                 raise UsageError(
@@ -90,35 +92,35 @@ class Run:
 
     @property
     def loss(self) -> float:
-        """Mean loss since the last validation."""
+        """The mean loss since the last validation."""
         return self._loss / max(1, self._count)
 
     @property
     def train_error(self) -> float:
-        """Summed |error| over summed density since the last validation, a fraction."""
+        """The sum of |error| over the sum of |density| since the last validation, a fraction."""
         return self._error / self._density if self._density else float("nan")
 
     @property
     def seconds(self) -> float:
-        """Time spent in the run, over all its resumptions."""
+        """The time spent in the run in s, over all calls that continued it."""
         return self._seconds + time.monotonic() - self._resumed
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are made or early stopping ended the run."""
+        """Whether all steps are made, or `patience` ended the run early."""
         return self.step >= self.config.steps or 0 < self.config.patience <= self.stale
 
     def advance(self, crystals: int) -> None:
-        """Count a step of so many crystals, whose sums `count` takes in once they are known."""
+        """Count a step of so many crystals; `add_sums` adds its sums once they are known."""
         self.step, self.drawn = self.step + 1, self.drawn + crystals
 
-    def count(self, sums: StepSums) -> None:
-        """Take in the sums of a step."""
+    def add_sums(self, sums: StepSums) -> None:
+        """Add the sums of a step to the means since the last validation."""
         self._loss, self._error = self._loss + sums.loss, self._error + sums.error
         self._density, self._count = self._density + sums.density, self._count + 1
 
-    def validated(self, lr: float, error: float, model: DensityModel) -> None:
-        """Log a validation, keep the best model and start the means anew."""
+    def record_validation(self, lr: float, error: float, model: DensityModel) -> None:
+        """Log a validation at learning rate `lr`, write the model if it is the best, and start the means again."""
         self.validation_error = error
         better = self.best_error is None or error < self.best_error
         self.stale = 0 if better else self.stale + 1
@@ -130,48 +132,48 @@ class Run:
             self.best_error = error
             if self.writes:
                 metadata = {"config": self.config.to_dict(), "step": self.step, "validation_error": error}
-                save_checkpoint(self.best, model, metadata | self._record())
+                save_checkpoint(self.best, model, metadata | self._data_record())
         self._loss = self._error = self._density = 0.0
         self._count = 0
 
-    def save(self, learner: Learner) -> None:
-        """Write the last state."""
+    def save(self, trainer: Trainer) -> None:
+        """Write the state of the trainer as the last state."""
         if self.writes:
-            self.save_state(learner.model, learner.state())
+            self.save_state(trainer.model, trainer.state())
 
     def save_state(self, model: DensityModel, tensors: Mapping[str, Tensor]) -> None:
         """Write a model, and the tensors that its next steps depend on, as the last state."""
         if self.writes:
             figures = [self._loss, self._error, self._density, self._count, self.seconds]
-            state = {name: getattr(self, name) for name in KEPT}
-            metadata = {**state, "figures": figures} | self._record()
+            state = {name: getattr(self, name) for name in SAVED}
+            metadata = {**state, "figures": figures} | self._data_record()
             save_checkpoint(self.last, model, metadata, tensors)
 
-    def _record(self) -> dict[str, str]:
-        """What checkpoints say of the data."""
+    def _data_record(self) -> dict[str, str]:
+        """The record of the training data in the metadata of a checkpoint."""
         return {} if self.trained_on is None else {KEY: self.trained_on.text}
 
-    def interrupted(self) -> Checkpoint | None:
-        """The last state of the run, None for a new one."""
+    def read_last_state(self) -> Checkpoint | None:
+        """The last state of the run, None for a new run."""
         return load_checkpoint(self.last) if self.last.exists() else None
 
     def restore(self, metadata: dict[str, Any]) -> None:
-        """Take on the figures of a last state."""
-        for name in KEPT:
+        """Set the figures to those of a last state."""
+        for name in SAVED:
             setattr(self, name, metadata[name])
         self._loss, self._error, self._density, self._count, self._seconds = metadata["figures"]
 
-    def begin(self) -> None:
-        """Open the logs at the step of the run."""
+    def open_logs(self) -> None:
+        """Open the logs and drop their rows after the step of the run."""
         for log in self._logs:
             log.resume(self.step)
 
     def best_model(self) -> DensityModel:
-        """The model of the best validation."""
+        """The model with the smallest validation error."""
         return load_model(self.best)
 
 
-def _fixed(text: str) -> dict[str, object]:
-    """A configuration without what may change when a run goes on."""
+def _drop_changeable(text: str) -> dict[str, object]:
+    """The settings in a config.json that must not change when a run is continued."""
     values = TrainConfig.from_dict(json.loads(text)).to_dict()  # an earlier version may not have written all keys
-    return {key: value for key, value in values.items() if key not in FREE}
+    return {key: value for key, value in values.items() if key not in CHANGEABLE}

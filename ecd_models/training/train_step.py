@@ -1,4 +1,4 @@
-"""One training step: gradients of the passes, summed over the processes, clipped; Adam; the average of the weights."""
+"""One training step: the gradients of its passes, summed over the processes; Adam; the average of the weights."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from ecd_models.training.cuda_graphs import CudaGraphs
 from ecd_models.training.distributed import Processes
 
 OPTIMIZER, AVERAGE, SCALER = "optimizer.", "average.", "scaler."
-TF32 = "tf32"  # products of float32 numbers cut to 11 bits, on the tensor cores
-AHEAD = 2  # steps that a GPU may be behind: enough that it never waits
+TF32 = "tf32"  # products of float32 numbers rounded to 11 bits, which tensor cores compute fast
+MAX_PENDING = 2  # steps that a GPU may have left to compute: with two it never waits for the next one
 
 
 class StepSums(NamedTuple):
-    """Of one step, over all crystals and processes: mean loss, sum |error| and sum |density| in e/Å^3."""
+    """The mean loss, sum |error| and sum |density| in e/Å^3 of one step; stop: a process was asked to stop."""
 
     loss: float
     error: float
     density: float
-    stopped: bool
+    stop: bool
 
 
 class Step:
-    """A step that a device may still be at; `read` waits for it and gives its sums."""
+    """A step that a device may still compute; `read` waits for it and returns its sums."""
 
     def __init__(self, sums: Tensor) -> None:
         self._sums, self._done = sums, None
@@ -46,12 +46,12 @@ class Step:
         """The sums of the step."""
         if self._done is not None:
             self._done.synchronize()
-        loss, error, density, stopped = self._sums.tolist()
-        return StepSums(loss, error, density, stopped > 0)
+        loss, error, density, stop = self._sums.tolist()
+        return StepSums(loss, error, density, stop > 0)
 
 
-class Learner:
-    """A model with what changes its weights: optimiser, scaler of small gradients, average over steps."""
+class Trainer:
+    """A model with its optimiser, the scaler of small gradients and the average of its weights over steps."""
 
     def __init__(self, model: DensityModel, config: TrainConfig, processes: Processes) -> None:
         self.model, self.config, self.processes = model, config, processes
@@ -66,23 +66,23 @@ class Learner:
         require_precision(self.kind, config.precision)
         self.graphs: CudaGraphs | None = None
         if self.kind == "cuda" and config.cuda_graphs:
-            self.graphs = CudaGraphs(self.work, model.parameters())
+            self.graphs = CudaGraphs(self.compute_gradients, model.parameters())
         self.scaler = torch.amp.GradScaler(self.kind, enabled=self.dtype == torch.float16)
 
     @property
-    def judged(self) -> DensityModel:
-        """The model that is validated and kept as the best: the average where there is one."""
+    def validation_model(self) -> DensityModel:
+        """The model that validations use and the run keeps: the average of the weights if config.ema asks for one."""
         return self.model if self.average is None else cast(DensityModel, self.average.module)
 
     @property
-    def ahead(self) -> int:
-        """How many steps may be given to the device before the sums of an earlier one are read."""
-        return AHEAD if self.kind == "cuda" else 0
+    def max_pending(self) -> int:
+        """The number of steps that the device may have left to compute before their sums are read."""
+        return MAX_PENDING if self.kind == "cuda" else 0
 
     def step(self, passes: Sequence[ProbeBatch | BatchBuffer], lr: float, stop: bool = False) -> Step:
         """Change the weights by the gradient of the mean loss over all passes of all processes.
 
-        The weights stay as they are where the loss is not finite. `stop` of any process is told to all. On a GPU
+        If the loss is not finite, the weights do not change. All processes learn of a `stop` in any of them. On a GPU
         nothing here waits for the device.
         """
         self.optimizer.zero_grad()
@@ -93,18 +93,18 @@ class Learner:
                 sums += self.graphs(batch, device, len(passes) == 1)
             else:
                 moved = batch.to(device=device)
-                sums += self.work(moved.unpack() if isinstance(moved, BatchBuffer) else moved)
+                sums += self.compute_gradients(moved.unpack() if isinstance(moved, BatchBuffer) else moved)
         self.processes.sum_gradients(self.model.parameters())
         flag = torch.full((1,), float(stop), dtype=torch.float64, device=device)
         sums = self.processes.sum(torch.cat([sums, flag]))
         self._apply(lr, sums[0])
         return Step(sums)
 
-    def work(self, batch: ProbeBatch | DeviceBatch) -> Tensor:
-        """Leave the gradients of a pass in the parameters; its share of the sums: loss, |error|, |density| [3]."""
+    def compute_gradients(self, batch: ProbeBatch | DeviceBatch) -> Tensor:
+        """The sums of a pass: loss, |error|, |density| [3]; its gradients are added to those of the parameters."""
         assert batch.target is not None
         probes = self.config.accumulate * self.config.batch_size * self.config.probes * self.processes.count
-        with self._products():
+        with self._matmul_precision():
             difference = batch.weigh(self._output(batch) - batch.target)
             errors = batch.divide_by_mean(difference) if self.config.relative_loss else difference
             loss = (errors.abs() if self.config.loss == "l1" else errors**2).sum() / probes
@@ -119,8 +119,8 @@ class Learner:
             return self.model(batch).float()
 
     @contextmanager
-    def _products(self) -> Iterator[None]:
-        """Where matrix products are of the precision that was asked for."""
+    def _matmul_precision(self) -> Iterator[None]:
+        """A context in which products of float32 matrices have the configured precision."""
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("high" if self.config.precision == TF32 else before)
         try:
@@ -136,7 +136,7 @@ class Learner:
         if self.config.clip_norm:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        if self.kind == "cuda" and not self.scaler.is_enabled():  # told on the device, which nothing waits for
+        if self.kind == "cuda" and not self.scaler.is_enabled():  # checked on the device: nothing waits
             self.optimizer.found_inf = (~loss.isfinite()).float()  # type: ignore[attr-defined]
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -144,7 +144,7 @@ class Learner:
             self.average.update_parameters(self.model)
 
     def state(self) -> dict[str, Tensor]:
-        """All tensors, beside the weights, that the next steps depend on."""
+        """All tensors except the weights that the next steps depend on, by name."""
         tensors: dict[str, Tensor] = {}
         for key, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"{OPTIMIZER}{key}.{name}": torch.as_tensor(value) for name, value in moments.items()}
@@ -154,39 +154,43 @@ class Learner:
         return tensors | {SCALER + name: torch.tensor(value) for name, value in scaler.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take on a state; raises UsageError where it has no optimiser of this model."""
+        """Replace the state by `tensors`; raises UsageError if they hold no optimiser of this model."""
         moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in _under(tensors, OPTIMIZER).items():
+        for key, value in _select(tensors, OPTIMIZER).items():
             parameter, name = key.split(".", 1)
             moments.setdefault(int(parameter), {})[name] = value
         trained = list(self.model.parameters())
-        fits = [k in moments and moments[k]["exp_avg"].shape == p.shape for k, p in enumerate(trained)]
-        if not all(fits) or len(moments) != len(trained):
+        match = [k in moments and moments[k]["exp_avg"].shape == p.shape for k, p in enumerate(trained)]
+        if not all(match) or len(moments) != len(trained):
             raise UsageError("it holds no state of an optimiser for this model: give the last.safetensors of a run")
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        average = _under(tensors, AVERAGE)
+        average = _select(tensors, AVERAGE)
         if self.average is not None and average:
             self.average.load_state_dict(average)
-        scaler = {name: value.item() for name, value in _under(tensors, SCALER).items()}
+        scaler = {name: value.item() for name, value in _select(tensors, SCALER).items()}
         if self.scaler.is_enabled() and scaler:
             self.scaler.load_state_dict(scaler)
 
 
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names have a prefix, by the rest of their names."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 class WeightAverage(AveragedModel):
-    """An exponential average whose decay grows with the steps, so that it forgets the first weights."""
+    """An exponential average of the weights, whose decay grows with the steps so that it forgets the first ones."""
 
     def __init__(self, model: DensityModel, decay: float) -> None:
         super().__init__(model)
-        self._decay, self._count = decay, 0  # the count is known without asking the device for it
+        self._decay, self._count = (
+            decay,
+            0,
+        )  # a count on the processor: reading that of the device would wait
 
     @torch.no_grad()
     def update_parameters(self, model: torch.nn.Module) -> None:
-        """Take in the weights after a step."""
+        """Add the weights after a step to the average."""
         averages: list[Tensor] = list(self.module.parameters())
         current: list[Tensor] = list(model.parameters())
         n = self._count
@@ -198,31 +202,31 @@ class WeightAverage(AveragedModel):
         self._count += 1
 
     def load_state_dict(self, *args: Any, **options: Any) -> Any:
-        """Take on a state."""
-        found = super().load_state_dict(*args, **options)
+        """Replace the average by that of a state."""
+        keys = super().load_state_dict(*args, **options)
         self._count = int(self.n_averaged)
-        return found
+        return keys
 
 
 def require_precision(kind: str, precision: str) -> None:
-    """Raise UsageError where the device has no fast products of this precision."""
+    """Raises UsageError if a device has no fast products of this precision."""
     if precision == TF32:
         if kind != "cuda" or torch.cuda.get_device_capability() < (8, 0):
-            raise UsageError(f"precision = 'tf32' is not there on this {kind}: take float32")
+            raise UsageError(f"precision = 'tf32' is not available on this {kind}: take float32")
     elif precision != "float32":
         require_autocast(kind, getattr(torch, precision))
 
 
 def require_autocast(kind: str, dtype: torch.dtype) -> None:
-    """Raise UsageError where the device has no fast products of this type."""
+    """Raises UsageError if a device has no fast products of this type under autocast."""
     name = str(dtype).removeprefix("torch.")
     half = dtype == torch.float16
     if kind == "cuda":
-        there = half or torch.cuda.is_bf16_supported()
+        available = half or torch.cuda.is_bf16_supported()
     elif kind == "cpu":
         support = torch.ops.mkldnn._is_mkldnn_fp16_supported if half else torch.ops.mkldnn._is_mkldnn_bf16_supported
-        there = bool(support())
+        available = bool(support())
     else:
-        there = torch.amp.is_autocast_available(kind)
-    if not there:
-        raise UsageError(f"precision = {name!r} is not there on this {kind}: take float32")
+        available = torch.amp.is_autocast_available(kind)
+    if not available:
+        raise UsageError(f"precision = {name!r} is not available on this {kind}: take float32")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ecd_data.crystal import SYMBOLS
 from ecd_data.errors import UsageError
-from ecd_models.atoms.valences import Learned
+from ecd_models.atoms.valences import TrainingValences
 
 TABLE = Path(__file__).with_name("published.toml")
 SERVER = "https://raw.githubusercontent.com"
@@ -52,9 +52,9 @@ class PublishedWeights:
         return f"github.com/{self.repository} @ {self.commit[:12]}, {self.path}"
 
     @property
-    def learned(self) -> Learned:
+    def training_valences(self) -> TrainingValences:
         """Whose densities trained the network; how many electrons each element had, the authors do not say."""
-        return Learned({}, self.elements or tuple(SYMBOLS[1:]), "VASP", "PAW", self.functional)
+        return TrainingValences({}, self.elements or tuple(SYMBOLS[1:]), "VASP", "PAW", self.functional)
 
 
 @cache

@@ -12,7 +12,7 @@ from ecd_data.hub.export import export_hub
 from ecd_data.store.probes.extract import extract_probes
 from ecd_data.work import progress as module
 from ecd_data.work.progress import show_progress, track_progress
-from ecd_models.training.progress_display import counting, evaluation_progress
+from ecd_models.training.progress_display import evaluation_progress, show_point_count
 from tests.conftest import smooth_density
 
 
@@ -92,7 +92,7 @@ def test_an_evaluation_and_a_prediction_have_their_lines(capsys):
     with evaluation_progress() as report:
         report(1, 2, "Si", 0.01)
         report(2, 2, "Al", 0.02)
-    with counting("Si.cif", 4096) as advance:
+    with show_point_count("Si.cif", 4096) as advance:
         assert advance is None
     assert capsys.readouterr().err.splitlines() == [
         "evaluating: 1 of 2, Si: 1.000 %",

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ecd_data.crystal import Crystal
 from ecd_models.batch import ProbeBatch, collate, make_item
-from ecd_models.batch import passes as cut
+from ecd_models.batch import split_into_passes as cut
 from ecd_models.device_batch import common_sizes, next_size, pack, pack_passes
 from ecd_models.graph import Neighbors
 from ecd_models.kernels.groups import Groups
@@ -21,7 +21,7 @@ from ecd_models.networks import build_model, softplus
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.cuda_graphs import CudaGraphs, Recording
 from ecd_models.training.distributed import Processes
-from ecd_models.training.train_step import Learner
+from ecd_models.training.train_step import Trainer
 
 NETWORKS = {
     "charge3net": {"mul": 24, "lmax": 2, "num_interactions": 3, "num_basis": 12},
@@ -120,9 +120,9 @@ def test_a_step_of_arranged_passes_is_that_of_the_plain_ones(name: str, spin: bo
         species = "descriptors" if across_elements else "one-hot"
         network = build_model(name, **NETWORKS[name], outputs=1 + spin, species=species).double()
         config = TrainConfig(out="x", batch_size=1, accumulate=2, clip_norm=1.0, relative_loss=across_elements)
-        learner = Learner(DensityModel(network), config, Processes())
+        trainer = Trainer(DensityModel(network), config, Processes())
         passes = pack_passes(partial(cut, crystals=1), network.arrangement if arranged else None, plain)
-        sums = learner.step(passes, 1e-3).read()
+        sums = trainer.step(passes, 1e-3).read()
         results.append((sums, [p.grad for p in network.parameters()]))
     assert results[0][0] == pytest.approx(results[1][0])
     for one, other in zip(results[1][1], results[0][1], strict=True):
@@ -132,9 +132,9 @@ def test_a_step_of_arranged_passes_is_that_of_the_plain_ones(name: str, spin: bo
 def test_a_loss_that_is_not_finite_changes_no_weight() -> None:
     batch = item(3, 5.0, 0)
     network = build_model("deepdft", **NETWORKS["deepdft"]).double()
-    learner = Learner(DensityModel(network), TrainConfig(out="x"), Processes())
+    trainer = Trainer(DensityModel(network), TrainConfig(out="x"), Processes())
     before = [p.clone() for p in network.parameters()]
-    sums = learner.step([replace(batch, target=batch.target * float("nan"))], 1e-3).read()
+    sums = trainer.step([replace(batch, target=batch.target * float("nan"))], 1e-3).read()
     assert sums.loss != sums.loss
     assert all(torch.equal(one, other) for one, other in zip(before, network.parameters(), strict=True))
 
@@ -156,11 +156,11 @@ def test_no_operation_of_a_pass_waits_for_values_or_brings_constants(name: str, 
     """So that on a GPU the processor runs ahead, and the pass can be recorded."""
     monkeypatch.setattr(softplus, "_with_branch", softplus._without_branch)
     network, batch = build_model(name, **NETWORKS[name]).double(), item(3, 5.0, 0)
-    learner = Learner(DensityModel(network), TrainConfig(out="x"), Processes())
+    trainer = Trainer(DensityModel(network), TrainConfig(out="x"), Processes())
     arranged = pack(batch, network.arrangement).unpack()
-    learner.work(arranged)  # makes what later passes find
+    trainer.compute_gradients(arranged)  # makes what later passes find
     with Operations() as seen:
-        learner.work(arranged)
+        trainer.compute_gradients(arranged)
     waiting = {"_local_scalar_dense", "nonzero", "masked_select", "repeat_interleave", "unique_consecutive", "index"}
     assert not seen.names & (waiting | {"lift_fresh", "_unique2", "is_nonzero", "index_put_", "_index_put_impl_"})
 
@@ -188,7 +188,7 @@ class Replays:
 
 def replayed_passes(network, monkeypatch) -> CudaGraphs:
     """Passes whose graphs a processor replays."""
-    work = Learner(DensityModel(network), TrainConfig(out="x"), Processes()).work
+    work = Trainer(DensityModel(network), TrainConfig(out="x"), Processes()).compute_gradients
     graphs = CudaGraphs(work, network.parameters())
 
     def record(batch):
@@ -236,9 +236,12 @@ def test_what_a_batch_gives_depends_on_no_batch_before_it(name: str, monkeypatch
 
 def test_where_no_graph_can_be_recorded_one_line_says_so(monkeypatch, caplog) -> None:
     network = build_model("deepdft", **NETWORKS["deepdft"]).double()
-    learner = Learner(DensityModel(network), TrainConfig(out="x"), Processes())
-    recorded, batch = CudaGraphs(learner.work, network.parameters()), pack(item(3, 5.0, 0), network.arrangement)
+    trainer = Trainer(DensityModel(network), TrainConfig(out="x"), Processes())
+    recorded, batch = (
+        CudaGraphs(trainer.compute_gradients, network.parameters()),
+        pack(item(3, 5.0, 0), network.arrangement),
+    )
     monkeypatch.setattr(recorded, "_record", lambda batch: torch.zeros(2) + torch.zeros(3))
     sums = [recorded(batch, "cpu", alone=True) for _ in range(2)]
     assert_near(sums[0], sums[1])
-    assert len([line for line in caplog.messages if "no CUDA graphs" in line]) == 1
+    assert len([line for line in caplog.messages if "CUDA graphs cannot be used" in line]) == 1

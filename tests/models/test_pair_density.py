@@ -21,7 +21,7 @@ from ecd_models.networks.pair_density.functions import ANTISYMMETRIC, PairDensit
 from ecd_models.networks.pair_density.model import PairDensity
 from ecd_models.networks.pair_density.unknowns import Unknowns
 from ecd_models.training.config import TrainConfig, load_config
-from ecd_models.training.fit_pair_density import PairFit, drawn_points, folds_of
+from ecd_models.training.fit_pair_density import PairFit, assign_folds, draw_points
 from tests.models.test_atoms import cell, true_atoms
 
 SIZES = PairDensityConfig(gaussians=3, sharpest=2.0, widest=0.5, spherical=3, windows=2)
@@ -210,13 +210,13 @@ def test_points_are_drawn_near_nuclei_but_their_mean_is_the_grids(model):
     rho = predict(model, cell(1), shape=SHAPE)
     means = [
         w @ rho.values.ravel()[k] / len(k)
-        for k, w in (drawn_points(rho, 600, np.random.default_rng(s)) for s in range(20))
+        for k, w in (draw_points(rho, 600, np.random.default_rng(s)) for s in range(20))
     ]
     assert np.mean(means) == pytest.approx(rho.values.mean(), rel=0.02)
 
 
 def test_compositions_stay_together_in_folds():
-    folds = folds_of({f"A{k}B" for k in range(11)})
+    folds = assign_folds({f"A{k}B" for k in range(11)})
     assert sorted(set(folds.values())) == [0, 1, 2, 3, 4]
     assert max(list(folds.values()).count(k) for k in range(5)) == 3
 
@@ -228,7 +228,7 @@ def test_ecd_train_fits_it(config, small_root, tmp_path):
     result = train(run, lambda progress: told.append(progress.step))
     assert told == [1, 2]
     assert result.best_error == evaluated(result.best, small_root)
-    assert load_model(result.best).learned is not None
+    assert load_model(result.best).training_valences is not None
     assert train(run).best_error == result.best_error  # nothing is left to do
     rho = open_store(small_root / "pbe.ecd")[open_store(small_root / "pbe.ecd").ids[0]]
     atoms = result.model.atoms(rho.crystal, rho.shape)
@@ -253,7 +253,7 @@ def test_a_network_learns_the_difference_to_it_and_resumes_exactly(config, model
     crystal = cell(0)
     start = predict(DensityModel(network(), atoms), crystal, shape=SHAPE).values
     np.testing.assert_allclose(one.atoms(crystal, SHAPE).values, start, atol=1e-9)
-    with pytest.raises(UsageError, match="as a start give"):
+    with pytest.raises(UsageError, match="give a fitted"):
         train(replace(run, out=str(tmp_path / "x"), atoms=str(Path(run.out) / "last.safetensors")))
 
 

@@ -55,6 +55,6 @@ def test_the_pair_model_has_exact_electrons_and_knows_compounds_that_it_never_sa
         rho = predict(model, store[id].crystal, like=store[id])
         assert rho.nelect == pytest.approx(round(store[id].nelect), abs=1e-8)
         assert rho.values.min() > -0.1
-    rare = next(symbol for symbol in model.atoms.elements if not model.learned.saw(symbol))
+    rare = next(symbol for symbol in model.atoms.elements if not model.training_valences.saw(symbol))
     flagged = predict(model, cell(0, (ATOMIC_NUMBERS[rare], 9)), shape=(8, 8, 8)).meta["never_seen"]
     assert rare in flagged

@@ -16,20 +16,20 @@ from ecd_data.errors import FormatError, MissingDependencyError, UsageError
 from ecd_data.store.probes.draw import ProbeReader
 from ecd_data.work.recent_cache import RecentCache
 from ecd_models import load_model, predict, train
-from ecd_models.atoms.electron_count import count_electrons, fitted_valences
+from ecd_models.atoms.electron_count import count_electrons, fit_valences
 from ecd_models.atoms.from_pseudopotentials import EXPONENTS, atomic_charge, atoms_of_pseudopotentials, gaussians
-from ecd_models.batch import passes
+from ecd_models.batch import split_into_passes
 from ecd_models.checkpoint import export_published, load_checkpoint
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.networks.published import PUBLISHED
 from ecd_models.training import loop
-from ecd_models.training.choose_atoms import ENOUGH, representative
+from ecd_models.training.choose_atoms import MAX_FULL_FIT, choose_fit_crystals
 from ecd_models.training.config import TrainConfig, load_config
 from ecd_models.training.distributed import Processes
 from ecd_models.training.learning_rate import learning_rate
 from ecd_models.training.probe_batches import ProbeDataset, subset
-from ecd_models.training.train_step import Learner
+from ecd_models.training.train_step import Trainer
 from tests.conftest import smooth_density
 from tests.models.conftest import SMALL
 
@@ -66,11 +66,11 @@ def test_passes_keep_the_bounds_and_the_order():
     data = ProbeDataset(ProbeReader("nowhere", lambda id: smooth_density(seed=int(id))), cutoff=3.0, probes=20, seed=0)
     items = [data[0, str(k)] for k in range(7)]
     bound = 2 * max(item.n_edges for item in items)
-    batches = passes(items, crystals=3, max_edges=bound)
+    batches = split_into_passes(items, crystals=3, max_edges=bound)
     assert all(batch.n_edges <= bound and batch.n_crystals <= 3 for batch in batches)
     assert torch.equal(torch.cat([b.target for b in batches]), torch.cat([item.target for item in items]))
-    assert [batch.n_crystals for batch in passes(items, crystals=3)] == [3, 3, 1]
-    assert [batch.n_crystals for batch in passes(items, crystals=3, max_edges=1)] == [1] * 7
+    assert [batch.n_crystals for batch in split_into_passes(items, crystals=3)] == [3, 3, 1]
+    assert [batch.n_crystals for batch in split_into_passes(items, crystals=3, max_edges=1)] == [1] * 7
 
 
 def test_rates():
@@ -104,8 +104,8 @@ def test_a_clipped_gradient_has_the_norm(config):
     torch.manual_seed(0)
     data = ProbeDataset(ProbeReader("nowhere", lambda id: smooth_density()), cutoff=4.0, probes=30, seed=0)
     model = DensityModel(build_model("charge3net", **SMALL))
-    learner = Learner(model, replace(config, clip_norm=1e-6), Processes())
-    learner.step([data[0, "a"]], 1e-3)
+    trainer = Trainer(model, replace(config, clip_norm=1e-6), Processes())
+    trainer.step([data[0, "a"]], 1e-3)
     norm = math.sqrt(sum(float((p.grad**2).sum()) for p in model.parameters()))
     assert norm == pytest.approx(1e-6, rel=1e-2)
 
@@ -142,7 +142,7 @@ def test_short_products_train_nearly_the_same_where_the_device_has_them(brief, p
     assert_close(last(full), last(short), 0.05)
     assert not torch.equal(last(full)["network.decoder.readout"], last(short)["network.decoder.readout"])
     monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{'bf' if precision == 'bfloat16' else 'fp'}16_supported", bool)
-    with pytest.raises(UsageError, match=f"precision = '{precision}' is not there on this cpu: take float32"):
+    with pytest.raises(UsageError, match=f"precision = '{precision}' is not available on this cpu: take float32"):
         train(replace(short, out=brief.out + "-refused"))
 
 
@@ -168,14 +168,14 @@ def test_subsets_are_nested_and_drawn_by_seed():
 def test_valences_follow_from_the_crystals_where_they_can():
     nacl, na2o, o2, fixed = ([11, 17], 16.0), ([11, 11, 8], 24.0), ([8, 8], 12.0), ([20, 9, 9], 24.0)
     known = [(np.array(numbers), electrons) for numbers, electrons in (nacl, na2o, o2, fixed)]
-    valences = fitted_valences(known)
+    valences = fit_valences(known)
     assert [valences[z] for z in (8, 11, 17)] == [6, 9, 7]
     assert np.isnan(valences[[9, 20, 1]]).all()
     crystal = smooth_density().crystal
     with pytest.raises(UsageError, match="Mg"):
         count_electrons(crystal, valences)
     with pytest.raises(UsageError, match="exact_nelect = false"):
-        fitted_valences([*known, (np.array([8, 8]), 13.0)])
+        fit_valences([*known, (np.array([8, 8]), 13.0)])
 
 
 def test_a_model_that_knows_the_electrons_predicts_them(brief):
@@ -246,12 +246,12 @@ def test_any_source_of_atoms_and_any_model_learns_the_difference(brief, small_ro
 
 
 def test_atoms_are_fitted_on_crystals_that_show_every_element():
-    ids = [f"id{k}" for k in range(3 * ENOUGH)]
+    ids = [f"id{k}" for k in range(3 * MAX_FULL_FIT)]
     elements = {id: ["O", "Fe"] if k % 50 else ["O", "Yb"] for k, id in enumerate(ids)}
-    chosen = representative(elements, ids, seed=0)
+    chosen = choose_fit_crystals(elements, ids, seed=0)
     assert len(chosen) < 200
     assert sum("Yb" in elements[id] for id in chosen) == 30
-    assert representative(elements, ids[:50], seed=0) == ids[:50]
+    assert choose_fit_crystals(elements, ids[:50], seed=0) == ids[:50]
 
 
 def test_files_and_settings_override(tmp_path):

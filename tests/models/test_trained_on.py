@@ -18,7 +18,7 @@ from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.task_data import task_data
 from ecd_models.training import loop as training
-from ecd_models.training.trained_on import KEY, TrainedOn, add_record
+from ecd_models.training.trained_on import KEY, TrainedOn, add_training_record
 from tests.models.conftest import SMALL
 
 HERE = Origin("sample", "0" * 16, "1" * 16)
@@ -112,7 +112,7 @@ def test_a_checkpoint_without_a_record_is_judged_and_said_to_tell_nothing(untold
     record = json.loads((tmp_path / "x.json").read_text())["seen_in_training"]
     assert (record["known"], record["caution"]) == (False, UNKNOWN)
     with pytest.raises(UsageError, match="does not say what it was trained with"):
-        add_record(untold)
+        add_training_record(untold)
 
 
 def test_an_older_run_gets_its_record_from_its_configuration(config, tmp_path):
@@ -121,7 +121,7 @@ def test_an_older_run_gets_its_record_from_its_configuration(config, tmp_path):
     old = tmp_path / "old.safetensors"
     save_checkpoint(old, loaded.model, {key: value for key, value in loaded.metadata.items() if key != KEY})
     assert TrainedOn.from_metadata(load_checkpoint(old).metadata) is None
-    assert add_record(old) == recorded(old) == recorded(result.best)
+    assert add_training_record(old) == recorded(old) == recorded(result.best)
 
 
 @pytest.mark.parametrize("path", sorted(PRETRAINED.glob("*.safetensors")), ids=lambda path: path.stem)

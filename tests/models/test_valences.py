@@ -14,13 +14,13 @@ from ecd_data import Crystal, Density, check, write
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats import read_run
 from ecd_models import load_model, predict, train
-from ecd_models.atoms.valences import Learned, find_exact_valences, joined, parse_zval
+from ecd_models.atoms.valences import TrainingValences, find_exact_valences, merge_valences, parse_zval
 from ecd_models.checkpoint import PRETRAINED, load_checkpoint, save_checkpoint
 from ecd_models.checkpoint_header import read_header, write_header
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.prediction.density_files import GridRule, predict_files
-from ecd_models.training.trained_on import record_learned
+from ecd_models.training.trained_on import add_training_valences
 from tests.models.conftest import SMALL
 
 POTENTIAL = (
@@ -46,10 +46,14 @@ def model() -> DensityModel:
 
 @pytest.mark.parametrize("path", sorted(PRETRAINED.glob("*.safetensors")), ids=lambda path: path.stem)
 def test_each_shipped_checkpoint_says_what_it_learned(path):
-    learned = load_checkpoint(path).model.learned
+    learned = load_checkpoint(path).model.training_valences
     assert {"Fe": 16, "Na": 9, "Al": 3, "Cu": 19}.items() <= dict(learned.valences).items()
     assert learned.undetermined == ()
-    assert (learned.engine, learned.method, learned.functional) == ("Quantum ESPRESSO", "pseudopotentials", "PBE")
+    assert (learned.engine, learned.method, learned.functional) == (
+        "Quantum ESPRESSO",
+        "pseudopotentials",
+        "PBE",
+    )
 
 
 def test_only_what_the_crystals_tell_exactly_is_known():
@@ -66,15 +70,20 @@ def test_only_what_the_crystals_tell_exactly_is_known():
 
 def test_training_records_them_and_going_on_with_other_data_voids_them(config):
     model = train(dataclasses.replace(config, steps=1, validate_every=1)).model
-    assert model.learned is not None
-    assert model.learned.engine == "Quantum ESPRESSO"
-    assert model.learned.valences or model.learned.undetermined
-    old, new = Learned({"Fe": 16.0, "O": 6.0}, engine="QE"), Learned({"Fe": 8.0}, engine="QE")
-    learned, warning = joined(old, new)
-    assert dict(learned.valences) == {"Fe": 8.0}
+    assert model.training_valences is not None
+    assert model.training_valences.engine == "Quantum ESPRESSO"
+    assert model.training_valences.valences or model.training_valences.undetermined
+    old, new = TrainingValences({"Fe": 16.0, "O": 6.0}, engine="QE"), TrainingValences({"Fe": 8.0}, engine="QE")
+    training_valences, warning = merge_valences(old, new)
+    assert dict(training_valences.valences) == {"Fe": 8.0}
     assert "Fe 16 instead of 8" in warning
-    assert joined(old, Learned({"Na": 9.0}, engine="QE"))[0].valences == {"Fe": 16.0, "O": 6.0, "Na": 9.0}
-    assert joined(old, Learned({"O": 6.0}, engine="VASP"))[1] is not None
+    merged, _ = merge_valences(old, TrainingValences({"Na": 9.0}, engine="QE"))
+    assert merged.valences == {
+        "Fe": 16.0,
+        "O": 6.0,
+        "Na": 9.0,
+    }
+    assert merge_valences(old, TrainingValences({"O": 6.0}, engine="VASP"))[1] is not None
 
 
 def test_a_header_is_replaced_and_the_weights_stay(tmp_path):
@@ -91,15 +100,15 @@ def test_a_header_is_replaced_and_the_weights_stay(tmp_path):
     assert read_header(path)["note"] == "x" * 37
     bare = DensityModel(build_model("charge3net", **SMALL))
     save_checkpoint(path, bare)
-    assert load_model(path).learned is None
-    record_learned(path, "pbe")
-    assert load_model(path).learned == load_model("charge3net-sample").learned
+    assert load_model(path).training_valences is None
+    add_training_valences(path, "pbe")
+    assert load_model(path).training_valences == load_model("charge3net-sample").training_valences
     write_header(path, {"learned": '{"valences": {"Fe": "many"}, "undetermined": []}'})
     with pytest.raises(FormatError, match="another version"):
         load_model(path)
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(FormatError, match="no"):
-        record_learned(path, "pbe")
+        add_training_valences(path, "pbe")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +187,9 @@ def test_a_checkpoint_without_valences_says_so_once(caplog):
 
 
 def test_an_element_never_seen_is_told(caplog):
-    bare = DensityModel(build_model("charge3net", **SMALL), name="bare", learned=Learned({"Fe": 8.0}))
+    bare = DensityModel(
+        build_model("charge3net", **SMALL), name="bare", training_valences=TrainingValences({"Fe": 8.0})
+    )
     predict(bare, cubic("Fe", "Xe"), points=np.zeros((1, 3)))
     assert "bare never saw Xe" in caplog.text
 
@@ -198,17 +209,17 @@ class Constant(torch.nn.Module):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e3])
-@pytest.mark.parametrize("learned", [None, Learned({"Si": 4.0})])
-def test_impossible_electron_counts_are_refused(tmp_path, value, learned, caplog):
+@pytest.mark.parametrize("training_valences", [None, TrainingValences({"Si": 4.0})])
+def test_impossible_electron_counts_are_refused(tmp_path, value, training_valences, caplog):
     network = Constant(value)
     network.config = SMALL
-    model = DensityModel(network, learned=learned)
+    model = DensityModel(network, training_valences=training_valences)
     write(tmp_path / "Si_CHGCAR", uniform(cubic("Si"), 4.0))
     with pytest.raises(EcdError, match="no density is given"):
         predict_files(model, [tmp_path / "Si_CHGCAR"], tmp_path / "out_CHGCAR", GridRule(shape=(6, 6, 6)))
     assert not (tmp_path / "out_CHGCAR").exists()
     assert not predict(model, cubic("Si"), shape=(6, 6, 6), refuse=False).nelect > 0 or np.isinf(value)
-    if learned is None and np.isfinite(value):  # a network of random weights is no fault, where nothing is known
+    if training_valences is None and np.isfinite(value):  # random weights are no fault if no count is due
         predict(model, cubic("Si"), shape=(6, 6, 6))
         assert "do not use this density" in caplog.text
         return

@@ -277,10 +277,10 @@ def test_from_a_bare_structure_and_a_model(tmp_path, capsys):
 
 def test_a_model_that_learned_vasps_densities_is_compared_with_the_potcar(tmp_path, potentials):
     from ecd_models import load_model
-    from ecd_models.atoms.valences import Learned
+    from ecd_models.atoms.valences import TrainingValences
 
     model = load_model()
-    model.learned = Learned({"Mg": 8.0, "O": 6.0}, (), "VASP", "PAW", "PBE")
+    model.training_valences = TrainingValences({"Mg": 8.0, "O": 6.0}, (), "VASP", "PAW", "PBE")
     write(tmp_path / "CHGCAR", density())
     with pytest.raises(UsageError, match="Mg 2 instead of 8"):
         find_start_density(tmp_path / "CHGCAR", RunFiles(potentials), VaspGrid(shape=(8, 8, 8)), model)

@@ -92,7 +92,7 @@ def test_a_network_is_fetched_once_and_then_read_without_the_server(server, stan
     first = load_model("charge3net-mp")
     assert first.name == "charge3net-mp"
     assert first.network.cutoff == 4.0
-    assert "VASP with PAW" in first.learned.made_by
+    assert "VASP with PAW" in first.training_valences.made_by
     server.files.clear()
     asked = len(server.requests)
     again = load_model("charge3net-mp")
@@ -274,7 +274,7 @@ def test_an_unknown_name_is_answered_with_those_that_exist():
 
 
 def test_elements_that_a_network_never_saw_are_told(caplog):
-    learned = published_weights()["charge3net-qm9"].learned
+    learned = published_weights()["charge3net-qm9"].training_valences
     assert learned.saw("C")
     assert not learned.saw("Fe")
-    assert published_weights()["ecd-pbe"].learned.saw("Fe")
+    assert published_weights()["ecd-pbe"].training_valences.saw("Fe")
