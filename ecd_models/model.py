@@ -43,7 +43,7 @@ class DensityModel(nn.Module):
         super().__init__()
         self.network: Any = network
         self.atoms, self.name, self.valences, self.training_valences = atoms, name, valences, training_valences
-        self.told: set[str] = set()  # the warnings about this model that were logged, which are not repeated
+        self.warnings: set[str] = set()  # the warnings about this model that were logged and are not repeated
         self.metadata: dict[str, Any] = {}
 
     @property

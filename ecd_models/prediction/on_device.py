@@ -1,4 +1,4 @@
-"""Predictions of a model on a GPU or another device of torch: everything is done where its weights are."""
+"""Predictions of a model on a GPU or another device of torch: everything is computed where its weights are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ecd_models.device.superposed_atoms import superpose
 from ecd_models.graph import Neighbors
 from ecd_models.model import DensityModel
 
-WORTH_ON_DEVICE = 200_000  # points from which compiling the kernels of a GPU at their first use pays
+MIN_COMPILED = 200_000  # points: for fewer, compiling the GPU kernels takes longer than they save
 
 Advance = Callable[[int], None] | None
 
@@ -35,18 +35,18 @@ def predict_on_device(
     fast: bool | None,
     advance: Advance,
 ) -> Floats:
-    """The finished density, and the magnetization where there is one, of a model on a device [outputs, a, b, c].
+    """The density, and the magnetization if the model has spin, of a model on a device [outputs, a, b, c].
 
-    complete: adds the superposed atoms (None where there are none) to the network's outputs and scales them, in place.
+    complete: adds the superposed atoms (None if the model has none) to the network's output and scales it, in place.
     """
     with _encode_on_device(model, crystal) as device:
         count = int(np.prod(grid))
-        decoder = _decoder_on(device, model, count, fast)
+        decoder = _choose_decoder(device, model, count, fast)
         if symmetry:
             orbits = grid_orbits(crystal, grid)
             points = np.stack(np.unravel_index(orbits.points, grid), axis=1) / np.array(grid)
-            found = device.at_points(decoder, points, advance)
-            values = found[:, torch.as_tensor(orbits.orbit, device=found.device)]
+            orbit_values = device.at_points(decoder, points, advance)
+            values = orbit_values[:, torch.as_tensor(orbits.orbit, device=orbit_values.device)]
         else:
             values = device.on_grid(decoder, grid, advance)
         values = values.to(device.real).reshape(-1, *grid)
@@ -56,16 +56,18 @@ def predict_on_device(
 
 
 @torch.inference_mode()
-def outputs_at(model: DensityModel, crystal: Crystal, points: Floats, *, fast: bool | None, advance: Advance) -> Floats:
+def evaluate_points_on_device(
+    model: DensityModel, crystal: Crystal, points: Floats, *, fast: bool | None, advance: Advance
+) -> Floats:
     """The network's outputs at fractional points [n, 3], without superposed atoms [outputs, n]."""
     with _encode_on_device(model, crystal) as device:
-        decoder = _decoder_on(device, model, len(points), fast)
+        decoder = _choose_decoder(device, model, len(points), fast)
         return device.at_points(decoder, points, advance).cpu().double().numpy()
 
 
 @contextmanager
 def _encode_on_device(model: DensityModel, crystal: Crystal) -> Iterator[Device]:
-    """A model's network with the atoms of a crystal, encoded on its device in evaluation mode and without autocast."""
+    """A context with the atoms of a crystal encoded on the model's device, in evaluation mode and without autocast."""
     neighbors = Neighbors(crystal, model.network.cutoff)
     was_training = model.training
     model.eval()
@@ -77,14 +79,17 @@ def _encode_on_device(model: DensityModel, crystal: Crystal) -> Iterator[Device]
         model.train(was_training)
 
 
-def _decoder_on(device: Device, model: DensityModel, count: int, fast: bool | None) -> Any:
-    """The kernels of a GPU for this model where they are wanted and there, else the network's own `decode`."""
-    if fast is False or (fast is None and count < WORTH_ON_DEVICE):
+def _choose_decoder(device: Device, model: DensityModel, count: int, fast: bool | None) -> Any:
+    """The GPU kernels for this model, or the network's own `decode` if `fast` or a small number of points says so.
+
+    Raises UsageError if `fast` is true and there are no kernels.
+    """
+    if fast is False or (fast is None and count < MIN_COMPILED):
         return device.plain
-    found = device.kernels()
-    if found is None and fast:
+    kernels = device.kernels()
+    if kernels is None and fast:
         raise UsageError(
             f"there are no GPU kernels for {model.name} on {model.device}: they need Triton"
             " (pip install 'ecd-data[gpu]'), a network of this package in float32, and a GPU"
         )
-    return device.plain if found is None else found
+    return device.plain if kernels is None else kernels

@@ -111,7 +111,8 @@ def model_start(name: str, model: DensityModel, *, allow: bool = False, symmetry
     compiled or loaded with the first prediction is no part of its time. A model of other valence electrons than the
     pseudopotentials is refused unless allowed.
     """
-    from ecd_models.prediction.predict import WORTH, predict
+    from ecd_models.prediction.network_outputs import MIN_COMPILED
+    from ecd_models.prediction.predict import predict
     from ecd_models.training.trained_on import TrainedOn
 
     trained_on = TrainedOn.from_metadata(model.metadata)
@@ -133,7 +134,7 @@ def model_start(name: str, model: DensityModel, *, allow: bool = False, symmetry
                 symmetry=irreducible,
             )
 
-        if (large := int(np.prod(shape)) >= WORTH) not in warm:
+        if (large := int(np.prod(shape)) >= MIN_COMPILED) not in warm:
             predict(model, crystal, shape=shape, refuse=False)  # at all points, which kernels are compiled for
             warm.add(large)
         rho, seconds = time_call(ask)

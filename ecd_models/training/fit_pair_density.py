@@ -176,9 +176,7 @@ class PairFit:
     def _best_strength(self, sums: list[Sums], total: Sums) -> float:
         """The strength with the smallest squared errors on the folds, each of which is left out of one fit."""
         if len(sums) < 2:
-            log.warning(
-                "the training crystals have one composition, so there is no cross-validation: the strongest ridge is used"
-            )
+            log.warning("the training crystals have one composition: no cross-validation, the strongest ridge is used")
             return STRENGTHS[-1]
         errors = dict.fromkeys(STRENGTHS, 0.0)
         for fold in sums:

@@ -21,7 +21,8 @@ from ecd_models.networks.deepdft.model import DeepDFT, DeepDFTConfig
 from ecd_models.networks.invdeepdft import model as invdeepdft
 from ecd_models.networks.invdeepdft import reference as invdeepdft_reference
 from ecd_models.networks.invdeepdft.model import InvDeepDFT, InvDeepDFTConfig, ShiftedSoftplus
-from ecd_models.prediction import predict as prediction
+from ecd_models.prediction.network_outputs import grid_points
+from ecd_models.prediction.predict import predict
 from tests.models.test_charge3net import (
     REFERENCE,
     assert_equal,
@@ -217,8 +218,8 @@ def test_predicts_on_a_grid(name: str) -> None:
     torch.manual_seed(3)
     network = build_model(name, num_interactions=2, hidden_state_size=8)
     crystal = crystal_at_random()
-    density = prediction.predict(DensityModel(network, name=name), crystal, shape=(6, 7, 9))
-    grid = prediction.grid_points((6, 7, 9), 0, 6 * 7 * 9)
+    density = predict(DensityModel(network, name=name), crystal, shape=(6, 7, 9))
+    grid = grid_points((6, 7, 9), 0, 6 * 7 * 9)
     expected = network.double()(item(crystal, grid)).detach().numpy().reshape(6, 7, 9)
     assert np.abs(density.values - expected).max() < 1e-5 * np.abs(expected).max()
 

@@ -256,7 +256,7 @@ def test_predict_on_a_device_gives_what_it_gives_on_the_processor(name, symmetry
     there = predict(model, crystal, fast=False, **whole)
     points = np.random.default_rng(0).random((9, 3))
     at = predict(model, crystal, points=points, refuse=False)
-    monkeypatch.setattr("ecd_models.prediction.predict._stays_on_device", lambda model: True)
+    monkeypatch.setattr("ecd_models.prediction.predict._is_on_device", lambda model: True)
     seen: list[int] = []
     here = predict(model.to(ON), crystal, advance=seen.append, **whole)
     scale = np.abs(there.values).max()
@@ -273,7 +273,7 @@ def test_predict_on_a_device_gives_what_it_gives_on_the_processor(name, symmetry
 def test_autocast_changes_no_number(name, fast, monkeypatch, request):
     if fast:
         request.getfixturevalue("kernels")
-    monkeypatch.setattr("ecd_models.prediction.predict._stays_on_device", lambda model: True)
+    monkeypatch.setattr("ecd_models.prediction.predict._is_on_device", lambda model: True)
     monkeypatch.setattr("ecd_models.device.PROBED", 4)
     crystal = Crystal(np.eye(3) * 5.0, np.array([8]), np.zeros((1, 3)))
     model = DensityModel(network(name, num_interactions=1).to(ON))
@@ -285,7 +285,7 @@ def test_autocast_changes_no_number(name, fast, monkeypatch, request):
 
 def test_kernels_that_are_asked_for_and_not_there_are_an_error(monkeypatch):
     model = DensityModel(network("deepdft"))
-    monkeypatch.setattr("ecd_models.prediction.predict._stays_on_device", lambda model: True)
+    monkeypatch.setattr("ecd_models.prediction.predict._is_on_device", lambda model: True)
     monkeypatch.setattr("ecd_models.device.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="no GPU kernels"):
         predict(model, CELLS["oblique"](), shape=(2, 2, 2), fast=True)
@@ -293,7 +293,7 @@ def test_kernels_that_are_asked_for_and_not_there_are_an_error(monkeypatch):
 
 @pytest.mark.parametrize("name", ["invcharge3net", "invdeepdft"])
 def test_tables_are_made_once_while_the_weights_stay_the_same(kernels, name, monkeypatch):
-    monkeypatch.setattr("ecd_models.prediction.predict._stays_on_device", lambda model: True)
+    monkeypatch.setattr("ecd_models.prediction.predict._is_on_device", lambda model: True)
     monkeypatch.setattr("ecd_models.device.PROBED", 8)
     crystal = Crystal(np.eye(3) * 5.0, np.array([8]), np.zeros((1, 3)))
     model = DensityModel(network(name, num_interactions=1).to(ON))

@@ -19,7 +19,7 @@ from ecd_models.graph import Neighbors
 from ecd_models.kernels import Decoder, fast_decoder
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
-from ecd_models.prediction import predict as prediction
+from ecd_models.prediction import network_outputs
 from tests.conftest import smooth_density
 
 pytest.importorskip("numba")
@@ -173,7 +173,7 @@ def test_an_edited_formula_is_not_answered_by_the_old_kernels(name, monkeypatch,
     torch.manual_seed(0)
     model, crystal = DensityModel(build_model(name).eval()), smooth_density().crystal
     whole = {"shape": (12, 11, 10), "refuse": False}  # weights at random
-    monkeypatch.setattr(prediction, "WORTH", 1)
+    monkeypatch.setattr(network_outputs, "MIN_COMPILED", 1)
     predict(model, crystal, **whole)
     assert "its formula was changed" not in caplog.text
     before = type(model.network).decode
@@ -190,8 +190,8 @@ def test_predict_takes_the_fast_path_by_itself(monkeypatch):
     slow = predict(model, crystal, shape=(12, 11, 10), fast=False).values
     tolerance = 1e-5 * np.abs(slow).max()
     np.testing.assert_array_equal(predict(model, crystal, shape=(12, 11, 10)).values, slow)  # too few to load it
-    monkeypatch.setattr(prediction, "WORTH", 1)
-    monkeypatch.setattr(prediction, "FAST_CHUNK", 500)
+    monkeypatch.setattr(network_outputs, "MIN_COMPILED", 1)
+    monkeypatch.setattr(network_outputs, "FAST_CHUNK", 500)
     seen: list[int] = []
     fast = predict(model, crystal, shape=(12, 11, 10), advance=seen.append).values
     assert seen == [500, 500, 320]

@@ -13,7 +13,7 @@ from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_models import predict
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
-from ecd_models.prediction.predict import grid_points
+from ecd_models.prediction.network_outputs import grid_points
 from tests.conftest import smooth_density
 from tests.models.conftest import SMALL
 from tests.models.test_atoms import cell, true_atoms
@@ -90,8 +90,8 @@ def test_symmetry_asks_fewer_points_and_gives_the_same(model, shape):
 def test_chunks_do_not_change_the_result(model, monkeypatch):
     crystal, shape = smooth_density().crystal, (12, 11, 10)
     whole = predict(model, crystal, shape=shape).values
-    monkeypatch.setattr("ecd_models.prediction.predict.MIN_CHUNK", 37)
-    monkeypatch.setattr("ecd_models.prediction.predict.MAX_CHUNK", 101)
+    monkeypatch.setattr("ecd_models.prediction.network_outputs.MIN_CHUNK", 37)
+    monkeypatch.setattr("ecd_models.prediction.network_outputs.MAX_CHUNK", 101)
     seen: list[int] = []
     np.testing.assert_allclose(predict(model, crystal, shape=shape, advance=seen.append).values, whole, atol=1e-12)
     assert sum(seen) == 12 * 11 * 10
