@@ -118,12 +118,12 @@ def _read_reference(file: Path | None, unit: str | None = None) -> Density | Non
 
 def _choose_valences(potcar: Path | None, zval: list[str] | None) -> Valences | None:
     from ecd_models.atoms.valences import parse_zval
-    from ecd_models.prediction.reference_electrons import valences_of_potcar
+    from ecd_models.prediction.reference_electrons import read_potcar_valences
 
     if potcar is not None and zval:
         raise UsageError("give the valences by one of: --potcar FILE, --zval ELEMENT=ELECTRONS")
     if potcar is not None:
-        return valences_of_potcar(potcar)
+        return read_potcar_valences(potcar)
     return parse_zval(zval) if zval else None
 
 

@@ -1,4 +1,4 @@
-"""Crystals from what others make them with: ASE Atoms and pymatgen Structures, told by what they can do."""
+"""Crystals from ASE Atoms and pymatgen Structures, which are recognised without importing their packages."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ from ecd_data.formats.structure import find_structure_fault
 log = logging.getLogger("ecd_models")
 
 
-def as_crystal(given: Any) -> Crystal:
-    """The Crystal of an ASE Atoms, a pymatgen Structure or a Crystal itself; neither package is loaded for it.
+def as_crystal(structure: Any) -> Crystal:
+    """The Crystal of an ASE Atoms, of a pymatgen Structure, or a Crystal itself.
 
-    Raises UsageError for what has no cell, has partial occupancies, or is something else.
+    Raises
+    ------
+    UsageError : the structure has no cell or partial occupancies, or is something else.
     """
-    if isinstance(given, Crystal):
-        return given
-    kind = type(given).__name__
+    if isinstance(structure, Crystal):
+        return structure
+    kind = type(structure).__name__
     try:
-        if hasattr(given, "get_scaled_positions"):
-            if given.cell.rank < 3:
-                raise UsageError(f"{given.get_chemical_formula()} has no cell of three vectors: give the atoms one")
-            return Crystal.from_ase(given)
-        if hasattr(given, "is_ordered") and hasattr(given, "lattice"):
-            return Crystal.from_pymatgen(given)
+        if hasattr(structure, "get_scaled_positions"):
+            if structure.cell.rank < 3:
+                raise UsageError(f"{structure.get_chemical_formula()} has no cell of three vectors: give the atoms one")
+            return Crystal.from_ase(structure)
+        if hasattr(structure, "is_ordered") and hasattr(structure, "lattice"):
+            return Crystal.from_pymatgen(structure)
     except (AttributeError, TypeError, ValueError) as error:
         raise UsageError(f"no density can be predicted for this {kind}: {error}") from error
-    hint = ": its .crystal is one" if hasattr(given, "crystal") else ""
+    hint = ": its .crystal is one" if hasattr(structure, "crystal") else ""
     raise UsageError(f"a prediction wants a Crystal, an ASE Atoms or a pymatgen Structure, not a {kind}{hint}")
 
 
 def refuse_coincident(crystal: Crystal, *, warn: bool = False) -> None:
-    """Raises UsageError for a crystal without atoms or with atoms on top of each other; logs it with `warn`."""
+    """Raises UsageError if a crystal has no atoms, or atoms on top of each other, which with `warn` is a warning."""
     if (reason := find_structure_fault(crystal)) is None:
         return
     if not warn or not len(crystal):

@@ -1,8 +1,8 @@
-"""From structure files to density files: the grid by rule, one model for all, what is there already stays."""
+"""Density files predicted from structure files, several with one call that can be continued."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,12 +17,13 @@ from ecd_data.formats.vasp.augmentation import copy_augmentation, has_augmentati
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_data.work.interrupts import stop_between_steps
 from ecd_models.model import DensityModel
-from ecd_models.prediction.predict import NO_DENSITY, predict
+from ecd_models.prediction.plausibility import NO_DENSITY
+from ecd_models.prediction.predict import predict
 from ecd_models.prediction.reference_electrons import (
     Valences,
     compare_valences,
     compare_with_density,
-    compare_with_neighbours,
+    compare_with_potcars,
 )
 
 Counter = Callable[[str, int], AbstractContextManager[Callable[[int], None] | None]]
@@ -30,7 +31,10 @@ Counter = Callable[[str, int], AbstractContextManager[Callable[[int], None] | No
 
 @dataclass(frozen=True)
 class GridRule:
-    """The grid of a crystal: `shape`, that of the density `like`, or VASP's own for encut (eV) and prec."""
+    """The rule for the grid of a crystal: `shape`, the grid of `like`, or VASP's fine grid for encut (eV) and prec.
+
+    Raises UsageError unless exactly one of shape, like and encut is given.
+    """
 
     shape: tuple[int, int, int] | None = None
     like: Density | None = None
@@ -38,7 +42,7 @@ class GridRule:
     prec: str = "accurate"
 
     def __post_init__(self) -> None:
-        if sum(given is not None for given in (self.shape, self.like, self.encut)) != 1:
+        if sum(argument is not None for argument in (self.shape, self.like, self.encut)) != 1:
             raise UsageError("give the grid by one of: --grid A B C, --like CHGCAR, --encut EV")
 
     def __call__(self, crystal: Crystal) -> tuple[int, int, int]:
@@ -51,9 +55,13 @@ class GridRule:
 
 @dataclass
 class PredictedFiles:
-    """What `predict_files` did: files written with what is in each, files there already, structure -> reason.
+    """What `predict_files` did.
 
-    bare: the CHGCARs among the written that have no augmentation occupancies. left: structures that an interrupt left.
+    written : the files and a description of what is in each.
+    present : the files that existed already.
+    failed : the reason for each structure that could not be read or predicted.
+    bare : those of the written CHGCARs that have no augmentation occupancies.
+    left : the structures that were left when an interrupt ended the work.
     """
 
     written: dict[Path, str] = field(default_factory=dict)
@@ -77,17 +85,31 @@ def predict_files(
     valences: Valences | None = None,
     allow_valence_mismatch: bool = False,
 ) -> PredictedFiles:
-    """What was done in predicting the density of every structure file into density files.
+    """The report on predicting the density of each structure file into a density file.
 
-    One structure file: `output` is the file. Several, or a folder of them: `output` is a folder, where each density is
-    `<name>_CHGCAR` (or `<name>.cube`); files that are there already are kept, so a second call continues, and a
-    structure that cannot be read or predicted is named and the rest goes on. augmentation: a density of the same atoms
-    whose PAW occupancies are written behind; without `strict`, only where it has them and the atoms are the same.
-    `counter` makes a progress bar of a name and a number of points.
-    The valence electrons that the model learned are compared with the density that the grid is like, with
-    `augmentation`, with `valences` (those of a POTCAR, by element) or else with the POTCARs beside the structure and
-    the file to write: a mismatch is refused unless allowed, see `predict`.
-    Raises UsageError where no structure is found or two would have one name.
+    With several structures a structure that cannot be read or predicted is reported, and the others are predicted;
+    files that exist already are kept, so a second call continues.
+
+    Parameters
+    ----------
+    model : the model.
+    structures : structure files, or folders of them.
+    output : the file for one structure; else a folder, which gets `<name>_CHGCAR` or `<name>.cube` for each.
+    grid : the rule for the grid of each crystal.
+    augmentation : a density of the same atoms, whose PAW occupancies are added.
+    strict : whether an `augmentation` that does not belong to the atoms is an error; with False it is not added.
+    symmetry : as in `predict`.
+    format : "chgcar" or "cube", for several structures.
+    counter : makes a progress bar from a name and a number of points.
+    valences : the valence electrons of each element in a POTCAR. They are compared with those of the model's training
+        data; without them those of POTCARs next to the structure and the file to write. Those of `grid.like` and
+        `augmentation` are always compared.
+    allow_valence_mismatch : whether other valence electrons are a warning instead of an error.
+
+    Raises
+    ------
+    UsageError : no structure was found, two would have one name, or valence electrons differ.
+    EcdError : the only structure cannot be read or predicted.
     """
     allow = allow_valence_mismatch
     for reference in {id(rho): rho for rho in (grid.like, augmentation) if rho is not None}.values():
@@ -95,27 +117,37 @@ def predict_files(
     if len(structures) == 1 and not Path(structures[0]).is_dir():
         pairs = {Path(output): Path(structures[0])}
     else:
-        pairs = _outputs(structures, Path(output), format)
+        pairs = _name_outputs(structures, Path(output), format)
+
+    def predict_file(source: Path, target: Path) -> Density:
+        crystal = read_structure(source)
+        if valences is not None:
+            compare_valences(model, crystal, valences, "the POTCAR given", allow=allow)
+        else:
+            compare_with_potcars(model, crystal, (source, target), allow=allow)
+        rho = _predict_density(model, crystal, source.name, grid, symmetry, counter)
+        if augmentation is not None and (strict or has_augmentation_for(rho, augmentation)):
+            rho = copy_augmentation(rho, augmentation)
+        write(target, rho)
+        return rho
+
+    return _predict_all(pairs, predict_file)
+
+
+def _predict_all(pairs: Mapping[Path, Path], predict_file: Callable[[Path, Path], Density]) -> PredictedFiles:
+    """The report on calling predict_file(source, target) for all pairs of target and source."""
     report = PredictedFiles()
-    # of one structure nothing is worth waiting for; of several the density under way is completed
-    with stop_between_steps() if len(pairs) > 1 else nullcontext(lambda: False) as stopped:
+    # an interrupt ends the work on a single structure at once; of several the current one is completed
+    with stop_between_steps() if len(pairs) > 1 else nullcontext(lambda: False) as should_stop:
         for number, (target, source) in enumerate(pairs.items()):
-            if stopped():
+            if should_stop():
                 report.left = list(pairs.values())[number:]
                 break
             if len(pairs) > 1 and target.exists():
                 report.present.append(target)
                 continue
             try:
-                crystal = read_structure(source)
-                if valences is not None:
-                    compare_valences(model, crystal, valences, "the POTCAR given", allow=allow)
-                else:
-                    compare_with_neighbours(model, crystal, (source, target), allow=allow)
-                rho = _predicted(model, crystal, source.name, grid, symmetry, counter)
-                if augmentation is not None and (strict or has_augmentation_for(rho, augmentation)):
-                    rho = copy_augmentation(rho, augmentation)
-                write(target, rho)
+                rho = predict_file(source, target)
             except (EcdError, ValueError) as error:
                 if len(pairs) == 1:
                     raise
@@ -127,7 +159,7 @@ def predict_files(
     return report
 
 
-def _predicted(
+def _predict_density(
     model: DensityModel,
     crystal: Crystal,
     name: str,
@@ -135,7 +167,10 @@ def _predicted(
     symmetry: bool,
     counter: Counter | None,
 ) -> Density:
-    """The density to write, named by its source; raises EcdError where it has no positive number of electrons."""
+    """The density to write, with the name of its structure file in its meta.
+
+    Raises EcdError if the number of its electrons is not positive.
+    """
     shape = grid(crystal)
     points = shape[0] * shape[1] * shape[2]
     with counter(name, points) if counter else nullcontext() as advance:
@@ -145,7 +180,8 @@ def _predicted(
     return replace(rho, meta={**rho.meta, "source": name})
 
 
-def _outputs(structures: Sequence[str | Path], folder: Path, format: str) -> dict[Path, Path]:
+def _name_outputs(structures: Sequence[str | Path], folder: Path, format: str) -> dict[Path, Path]:
+    """The file to write in `folder` for each structure file, which is its value."""
     if format not in FORMATS or FORMATS[format].render is None:
         raise UsageError(f"{format!r} cannot be written: take chgcar or cube")
     if folder.exists() and not folder.is_dir():

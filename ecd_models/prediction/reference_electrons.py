@@ -1,4 +1,4 @@
-"""What a prediction is compared with: the electrons of a reference density, of a POTCAR, of numbers given by hand."""
+"""Comparison of a model's valence electrons with those of a reference density, a POTCAR or numbers by element."""
 
 from __future__ import annotations
 
@@ -19,19 +19,30 @@ from ecd_models.model import DensityModel
 log = logging.getLogger("ecd_models")
 
 STRUCTURE_NAME = re.compile(r"poscar|contcar", re.IGNORECASE)
-TOLERANCE = 0.01  # electrons per atom: ZVAL has three decimals
+TOLERANCE = 0.01  # electrons per atom: ZVAL has three decimals in a POTCAR
 Valences = Mapping[str, frozenset[float]]
 
 
 def compare_with_density(model: DensityModel, reference: Density, name: str, *, allow: bool = False) -> None:
-    """Raises UsageError where a model's valences do not make the electrons of a reference density of its own atoms.
+    """Compare the electrons of a reference density with the sum of the valences in the model's training data.
 
-    What lay beside the reference's file (`read_run`) is compared element by element. With `allow` a mismatch is a
-    warning; what cannot be compared is one as well.
+    If the reference has the valences of a POTCAR (`read_run` finds it), they are compared for each element as well.
+    What cannot be compared is logged as a warning.
+
+    Parameters
+    ----------
+    model : the model.
+    reference : a density, whose own atoms are counted.
+    name : its name in messages.
+    allow : whether a mismatch is a warning instead of an error.
+
+    Raises
+    ------
+    UsageError : the electrons differ.
     """
     learned = model.training_valences
     if learned is None:
-        return  # said once by `predict`
+        return  # `predict` warns of it
     due = learned.electrons(reference.crystal)
     if due is None:
         missing = sorted(set(reference.crystal.symbols) - set(learned.valences))
@@ -41,7 +52,7 @@ def compare_with_density(model: DensityModel, reference: Density, name: str, *, 
         )
     elif not is_same_electron_count(reference.nelect, due):
         parts = ", ".join(f"{s} {learned.valences[s]:g}" for s in reference.crystal.elements)
-        _mismatch(
+        _report_mismatch(
             model,
             f"{name} has {reference.nelect:.2f} electrons for {reference.crystal.formula}, where the valences that "
             f"{model.name} learned ({parts}) make {due:g}",
@@ -50,16 +61,22 @@ def compare_with_density(model: DensityModel, reference: Density, name: str, *, 
     settings = reference.meta.get("settings", {})
     titles, zval = settings.get("potcar") or (), settings.get("zval") or ()
     if len(titles) == len(zval) and titles:
-        compare_valences(model, reference.crystal, _by_element(titles, zval), f"the POTCAR of {name}", allow=allow)
+        compare_valences(
+            model, reference.crystal, _group_by_element(titles, zval), f"the POTCAR of {name}", allow=allow
+        )
     method = find_core_treatment(reference)
     if {"", method} & {learned.method} == set() and method:
         log.warning("%s is a density of %s, %s learned those of %s", name, method, model.name, learned.made_by)
 
 
 def compare_valences(model: DensityModel, crystal: Crystal, valences: Valences, name: str, *, allow: bool) -> None:
-    """Raises UsageError where the valences in `name` are not those a model learned for the elements of a crystal.
+    """Compare valences with those in the model's training data, for the elements of a crystal.
 
-    Raises it as well where `valences` lacks one of them. With `allow` a mismatch is a warning.
+    name: where the valences come from, in messages. allow: whether a mismatch is a warning instead of an error.
+
+    Raises
+    ------
+    UsageError : a valence differs, or `valences` lacks an element of the crystal.
     """
     if missing := sorted(set(crystal.symbols) - set(valences)):
         raise UsageError(f"{name} has no valence of {', '.join(missing)}: give all elements of {crystal.formula}")
@@ -72,22 +89,31 @@ def compare_valences(model: DensityModel, crystal: Crystal, valences: Valences, 
         if symbol in known and any(abs(z - known[symbol]) > TOLERANCE for z in valences[symbol])
     ]
     if differ:
-        _mismatch(model, f"{name} has other valence electrons than {model.name} learned: {', '.join(differ)}", allow)
-    if untold := [symbol for symbol in crystal.elements if symbol not in known]:
-        log.warning("the valences of %s in %s cannot be compared with %s", ", ".join(untold), name, model.name)
+        _report_mismatch(
+            model, f"{name} has other valence electrons than {model.name} learned: {', '.join(differ)}", allow
+        )
+    if unknown := [symbol for symbol in crystal.elements if symbol not in known]:
+        log.warning("the valences of %s in %s cannot be compared with %s", ", ".join(unknown), name, model.name)
 
 
-def valences_of_potcar(path: str | Path) -> Valences:
-    """The valences by element in a POTCAR, several where it has several potentials of one; FormatError for others."""
-    said = read_potcar(path)
-    return _by_element(said["potcar"], said["zval"])
+def read_potcar_valences(path: str | Path) -> Valences:
+    """The valences by element in a POTCAR; an element may have several. Raises FormatError for other files."""
+    record = read_potcar(path)
+    return _group_by_element(record["potcar"], record["zval"])
 
 
-def compare_with_neighbours(model: DensityModel, crystal: Crystal, files: Iterable[Path], *, allow: bool) -> None:
-    """Compare with the POTCARs beside these files; one of other elements or that cannot be read is told, not used."""
-    for potcar in dict.fromkeys(filter(None, map(potcar_beside, files))):
+def compare_with_potcars(model: DensityModel, crystal: Crystal, files: Iterable[Path], *, allow: bool) -> None:
+    """Compare the valences of the POTCARs next to these files with those in the model's training data.
+
+    A POTCAR that cannot be read or has other elements is logged and not compared.
+
+    Raises
+    ------
+    UsageError : the valences differ, and `allow` is false.
+    """
+    for potcar in dict.fromkeys(filter(None, map(find_potcar, files))):
         try:
-            valences = valences_of_potcar(potcar)
+            valences = read_potcar_valences(potcar)
         except FormatError as error:
             log.warning("not compared: %s", error)
             continue
@@ -97,14 +123,14 @@ def compare_with_neighbours(model: DensityModel, crystal: Crystal, files: Iterab
             log.warning("%s is of other elements than %s and was not compared", potcar, crystal.formula)
 
 
-def potcar_beside(file: Path) -> Path | None:
-    """The POTCAR that belongs to a structure or density file by its name, or stands in its folder; None without."""
-    found = find_run_file(file.with_name(STRUCTURE_NAME.sub("CHGCAR", file.name)), "POTCAR")
-    plain = (file.with_name("POTCAR" + ending) for ending in ("", *ENDINGS))
-    return found or next((path for path in plain if path.is_file()), None)
+def find_potcar(file: Path) -> Path | None:
+    """The POTCAR whose name or folder says that it belongs to a structure or density file; None if there is none."""
+    named = find_run_file(file.with_name(STRUCTURE_NAME.sub("CHGCAR", file.name)), "POTCAR")
+    unnamed = (file.with_name("POTCAR" + ending) for ending in ("", *ENDINGS))
+    return named or next((path for path in unnamed if path.is_file()), None)
 
 
-def _by_element(titles: Iterable[str], zval: Iterable[float]) -> Valences:
+def _group_by_element(titles: Iterable[str], zval: Iterable[float]) -> Valences:
     found: dict[str, frozenset[float]] = {}
     for title, count in zip(titles, zval, strict=True):
         symbol = parse_potcar_element(title)
@@ -112,7 +138,7 @@ def _by_element(titles: Iterable[str], zval: Iterable[float]) -> Valences:
     return found
 
 
-def _mismatch(model: DensityModel, sentence: str, allow: bool) -> None:
+def _report_mismatch(model: DensityModel, sentence: str, allow: bool) -> None:
     assert model.training_valences is not None
     if allow:
         log.warning("%s: the prediction is no density of these potentials", sentence)

@@ -157,9 +157,9 @@ def test_a_potcar_is_compared_element_by_element(model, tmp_path, beside):
     crystal.to_pymatgen().to(str(source), fmt="poscar")
     potcar = {"structure": source, "output": target, "given": tmp_path / "x"}[beside].with_name("POTCAR")
     potcar.write_text(POTENTIAL.format("Mg", 2.0) + POTENTIAL.format("O", 6.0))
-    from ecd_models.prediction.reference_electrons import valences_of_potcar
+    from ecd_models.prediction.reference_electrons import read_potcar_valences
 
-    given = {"valences": valences_of_potcar(potcar)} if beside == "given" else {}
+    given = {"valences": read_potcar_valences(potcar)} if beside == "given" else {}
     with pytest.raises(UsageError, match="Mg 2 instead of 10"):
         predict_files(model, [source], target, GridRule(shape=(8, 8, 8)), **given)
     predict_files(model, [source], target, GridRule(shape=(8, 8, 8)), allow_valence_mismatch=True, **given)
@@ -167,7 +167,7 @@ def test_a_potcar_is_compared_element_by_element(model, tmp_path, beside):
         report = check(read_run(target))
         assert "electron-count" in [problem.name for problem in report.problems]
     potcar.write_text(POTENTIAL.format("Mg_sv", 10.0) + POTENTIAL.format("O_h", 6.0))
-    given = {"valences": valences_of_potcar(potcar)} if beside == "given" else {}
+    given = {"valences": read_potcar_valences(potcar)} if beside == "given" else {}
     predict_files(model, [source], target, GridRule(shape=(8, 8, 8)), **given)
 
 
