@@ -151,7 +151,7 @@ def test_memory_is_shared_by_the_processes_of_a_machine(config, monkeypatch):
     monkeypatch.setattr(loop, "RecentCache", lambda limit: limits.append(limit) or RecentCache(limit))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     train(replace(config, steps=1, workers=2, cache_mb=8))
-    processes = Processes(0, 4, joined=True)
+    processes = Processes(0, 4, in_group=True)
     assert max(limits) == (8 << 20) // 2 // 2  # half for decoded densities, two workers
     assert processes.on_this_machine == 4
     assert Processes().on_this_machine == 1
