@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +29,8 @@ class DensityModel(nn.Module):
         scaling.
     learned : electrons of each element in the training data and what made these data; None where that is not recorded.
 
-    Its attribute `metadata` is what its checkpoint says about it, empty without a checkpoint.
+    Its attribute `metadata` is what its checkpoint says about it, empty without a checkpoint, and `file` is the path of
+    this checkpoint, None without one.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class DensityModel(nn.Module):
         self.atoms, self.name, self.valences, self.learned = atoms, name, valences, learned
         self.told: set[str] = set()  # the warnings about this model that were logged, which are not repeated
         self.metadata: dict[str, Any] = {}
+        self.file: Path | None = None
 
     @property
     def device(self) -> torch.device:

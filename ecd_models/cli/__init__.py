@@ -136,6 +136,8 @@ def _find_output(arguments: list[str]) -> str:
 def _end_verb(code: object, arguments: list[str]) -> int:
     if code == INTERRUPTED:  # typer turns Ctrl-C into this code and prints nothing
         resumed = arguments and arguments[0] in RESUMABLE
+        if arguments and arguments[0] == "evaluate":
+            resumed = not {"-o", "--output"}.isdisjoint(arguments)  # it keeps finished crystals beside its output
         between = arguments and arguments[0] == "predict"
         remedy = (
             "the same command continues where it stopped"
