@@ -36,6 +36,7 @@ VERBS: list[Callable[..., None]] = [
     data.export,
     splits.split,
     splits.leakage,
+    splits.similar,
 ]
 VERBS += [stores.subset, stores.merge, stores.reencode, stores.verify]
 VERBS += [models.train, predict.predict, models.evaluate, weights.models, views.plot, views.compare]

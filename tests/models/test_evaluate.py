@@ -12,8 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from ecd_data import Crystal, Density, open_store
+from ecd_data import Crystal, Density, load_split, open_store
 from ecd_data.errors import EcdError, FormatError, UsageError
+from ecd_data.release.tasks import find_task, task_names
+from ecd_data.store import StoreWriter
 from ecd_models import cli, evaluate, load_model
 from ecd_models.evaluation.crystal_result import find_crystal_system, measure_potential_error
 from ecd_models.evaluation.regions import REGIONS, count_atom_electrons, find_regions, split_error
@@ -308,3 +310,20 @@ def test_crystals_without_covalent_radii_have_no_regions():
 
     assert not has_radii(Crystal(4 * np.eye(3), [97], [[0, 0, 0]]))
     assert has_radii(Density(Crystal(4 * np.eye(3), [96], [[0, 0, 0]]), np.ones((4, 4, 4))).crystal)
+
+
+@pytest.mark.parametrize("task", task_names(strict=True))
+def test_each_task_and_strict_twin_has_test_crystals_where_there_are_data(task, tmp_path, monkeypatch):
+    """On a root with a few official ids; the part is that of the lists, and the origin is the store's hash."""
+    monkeypatch.delenv("ECD_ROOT", raising=False)
+    ids, found = load_split(task)["test"][:2], find_task(task)
+    with StoreWriter(tmp_path / f"{found.set}.ecd", bound=1e-3) as writer:
+        for id in ids:
+            crystal = Crystal(4 * np.eye(3), [12, 8], [[0, 0, 0], [0.5, 0.5, 0.5]])
+            writer.add(id, Density(crystal, np.ones((6, 6, 6)), meta={"functional": found.functional}))
+    result = evaluate(load_model(MODEL), task, data_dir=str(tmp_path))
+    assert list(result.errors) == ids
+    assert result.listed == len(load_split(task)["test"])
+    assert result.results.data_origin == result.results.store_hash
+    with pytest.raises(UsageError, match="its data are not here"):
+        evaluate(load_model(MODEL), task)
