@@ -69,12 +69,12 @@ def _errors(p: Progress) -> str:
 
 
 @contextmanager
-def evaluation_progress(shown: bool = True) -> Iterator[Callable[[int, int, str, float], None] | None]:
+def evaluation_progress(shown: bool = True, name: str = "") -> Iterator[Callable[[int, int, str, float], None] | None]:
     """A function that shows how far an evaluation is: a bar on a terminal, else a line a crystal."""
     if not shown:
         yield None
         return
-    with show_progress("evaluating", None) as bar:
+    with show_progress(f"evaluating {name}".rstrip(), None) as bar:
         yield lambda done, total, id, error: bar.show(done, f"{id}: {100 * error:.3f} %", total)
 
 
