@@ -297,15 +297,15 @@ def load_model(name_or_path: str | Path | None = None) -> DensityModel:
     path = Path(path_text(DEFAULT if name_or_path is None else name_or_path, "a checkpoint"))
     shipped = {file.stem: file for file in sorted(PRETRAINED.glob("*.safetensors"))}
     if str(path) in shipped:
-        return load_checkpoint(shipped[str(path)]).model
+        return _load_own(shipped[str(path)])
     published = published_weights()
     if str(path) in published:
         return _load_fetched(published[str(path)])
     if path.suffix == ".safetensors":
-        return load_checkpoint(path).model
+        return _load_own(path)
     if path.is_file():
         network = load_published(path)
-        return DensityModel(network, name=registered_name(network)).eval()
+        return _keep_file(DensityModel(network, name=registered_name(network)), path)
     known = ", ".join([*shipped, *published])
     raise UsageError(f"{path} is neither a file nor the name of a model: give a .safetensors, a .pt, or one of {known}")
 
@@ -314,7 +314,16 @@ def _load_fetched(weights: PublishedWeights) -> DensityModel:
     """A published network from the cache; all of them have the cutoff and neighbours that `load_published` assumes."""
     path = fetch_weights(weights)
     network = load_published(read_weights_alone(path))
-    return DensityModel(network, name=weights.name, training_valences=weights.training_valences).eval()
+    return _keep_file(DensityModel(network, name=weights.name, training_valences=weights.training_valences), path)
+
+
+def _load_own(path: Path) -> DensityModel:
+    return _keep_file(load_checkpoint(path).model, path)
+
+
+def _keep_file(model: DensityModel, path: Path) -> DensityModel:
+    model.file = path
+    return model.eval()
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import UsageError
+from ecd_models.stopwatch import clocked
 
 Indices = NDArray[np.int64]
 ROUNDING = 1e-9  # Å added to the cutoff, so that rounding loses no edge that is as long as the cutoff
@@ -39,6 +40,7 @@ class Neighbors:
     UsageError : an atom has no element, or the cutoff is not positive.
     """
 
+    @clocked("graph")
     def __init__(self, crystal: Crystal, cutoff: float):
         unknown = int((crystal.numbers == 0).sum())
         if unknown:
@@ -67,6 +69,7 @@ class Neighbors:
         """The memory of the images in bytes, nearly all that it takes."""
         return 2 * (self._positions.nbytes + self._shifts.nbytes + self._senders.nbytes)
 
+    @clocked("graph")
     def probes(self, frac_points: ArrayLike) -> Edges:
         """Edges from atoms to probe points [p, 3] (fractional), also those of length zero."""
         images, probes, vec = self._pairs(self.positions(frac_points))
@@ -82,6 +85,7 @@ class Neighbors:
         return self._senders, self._positions
 
     @cached_property
+    @clocked("graph")
     def _atom_edges(self) -> Edges:
         images, atoms, vec = self._pairs(self._home)
         itself = (self._senders[images] == atoms) & ~self._shifts[images].any(axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +30,8 @@ class DensityModel(nn.Module):
     training_valences : electrons of each element in the training data, and what computed these data; None if that is
         not recorded.
 
-    Its attribute `metadata` is what its checkpoint says about it, empty without a checkpoint.
+    Its attribute `metadata` is what its checkpoint says about it, empty without a checkpoint, and `file` is the path of
+    this checkpoint, None without one.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class DensityModel(nn.Module):
         self.atoms, self.name, self.valences, self.training_valences = atoms, name, valences, training_valences
         self.warnings: set[str] = set()  # the warnings about this model that were logged and are not repeated
         self.metadata: dict[str, Any] = {}
+        self.file: Path | None = None
 
     @property
     def device(self) -> torch.device:

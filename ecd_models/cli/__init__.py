@@ -15,7 +15,7 @@ import typer
 from ecd_data import __version__
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.optional_packages import missing_extra
-from ecd_models.cli import data, dft, fetch, models, predict, probes, scf, splits, stores, views, weights
+from ecd_models.cli import data, dft, fetch, models, predict, probes, report, scf, splits, stores, views, weights
 from ecd_models.cli.options import INTERRUPTED
 from ecd_models.cli.terminal import print, show_log
 
@@ -36,9 +36,10 @@ VERBS: list[Callable[..., None]] = [
     data.export,
     splits.split,
     splits.leakage,
+    splits.similar,
 ]
 VERBS += [stores.subset, stores.merge, stores.reencode, stores.verify]
-VERBS += [models.train, predict.predict, models.evaluate, weights.models, views.plot, views.compare]
+VERBS += [models.train, predict.predict, models.evaluate, weights.models, report.report, views.plot, views.compare]
 for verb in VERBS:
     app.command()(verb)
 app.command("probes")(probes.extract)
@@ -72,7 +73,7 @@ def _read_options(
 # Recent versions of Typer carry their own copy of click: its class is found through one that Typer exports.
 CommandLineError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
-RESUMABLE = ("convert", "fetch", "subset", "merge", "reencode", "probes", "export-hub", "train", "dft")
+RESUMABLE = ("convert", "fetch", "subset", "merge", "reencode", "probes", "export-hub", "train", "dft", "report")
 DISK_REMEDIES = {  # what to do about an error number of the system
     errno.ENOSPC: ": free some space and run the same command again",
     errno.EDQUOT: ": free some of your quota and run the same command again",
@@ -136,6 +137,8 @@ def _find_output(arguments: list[str]) -> str:
 def _end_verb(code: object, arguments: list[str]) -> int:
     if code == INTERRUPTED:  # typer turns Ctrl-C into this code and prints nothing
         resumed = arguments and arguments[0] in RESUMABLE
+        if arguments and arguments[0] == "evaluate":
+            resumed = not {"-o", "--output"}.isdisjoint(arguments)  # it keeps finished crystals beside its output
         between = arguments and arguments[0] == "predict"
         remedy = (
             "the same command continues where it stopped"

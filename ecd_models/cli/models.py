@@ -85,17 +85,23 @@ def evaluate(
         typer.Option(
             "--output",
             "-o",
-            help="JSON file for the error of each crystal; with several models one file each, FILE_MODEL.json.",
+            help="Results file (JSON) for the errors of each crystal; with several models one file each,"
+            " FILE_MODEL.json. With it the same command continues an interrupted evaluation.",
             callback=writable,
         ),
     ] = None,
+    workers: Annotated[int, typer.Option(help="Number of processes that predict at the same time.")] = 1,
+    device: Annotated[str, typer.Option(help="Device of the networks: cpu, cuda, ...")] = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Measure the errors of models on full grids, separately for crystals that trained them and other crystals."""
-    from dataclasses import replace
+    """Measure the errors of models on full grids, separately for crystals that trained them and other crystals.
 
+    The exit code is 1 if a model gives no density for some of the crystals; the others are evaluated.
+    """
     from ecd_data.errors import UsageError
     from ecd_models import evaluate, load_model
+    from ecd_models.cli.predict import on_device
+    from ecd_models.evaluation.partial_results import ENDING, remove_partial
     from ecd_models.evaluation.result_table import format_table
     from ecd_models.training.progress_display import evaluation_progress
 
@@ -106,18 +112,27 @@ def evaluate(
     if output is not None and len(parts) > 1:
         raise UsageError("--output takes the errors of one part: give one --part")
     files = name_files(models, output)
-    loaded = {name: load_model(name) for name in models}
+    loaded = {name: on_device(load_model(name), device) for name in models}
+    failed = False
     for name in parts:
         results = []
         for label, model in loaded.items():
+            file = files.get(label)
+            partial = None if file is None else file.with_name(file.name + ENDING)
             with evaluation_progress(not quiet) as report:
-                evaluation = evaluate(model, task, part=name, **options, report=report)
-            results.append(replace(evaluation, model=label))
-            if label in files:
-                results[-1].save(files[label])
+                evaluation = evaluate(
+                    model, task, part=name, **options, workers=workers, partial=partial, report=report
+                )
+            results.append(evaluation.rename(label))
+            if file is not None and partial is not None:
+                results[-1].save(file)
+                remove_partial(partial)
         print_lines(format_table(results))
         for file in files.values():
             print(f"errors: {file}")
+        failed = failed or any(result.failures for result in results)
+    if failed:
+        raise typer.Exit(1)
 
 
 def name_files(models: list[str], output: Path | None) -> dict[str, Path]:

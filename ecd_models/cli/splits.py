@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.options import writable
+from ecd_models.cli.options import Data, Quiet, Sample, writable
 from ecd_models.cli.terminal import print, print_lines
 
 MAKE = "make"
@@ -126,3 +126,93 @@ def leakage(task: Annotated[str, typer.Argument(help="Task, such as ecd_pbe_hse.
     from ecd_data.release.tasks import count_leakage
 
     print_lines(count_leakage(task))
+
+
+def similar(
+    train: Annotated[str, typer.Argument(help="Task, configuration or store whose training crystals are compared.")],
+    test: Annotated[
+        str | None,
+        typer.Argument(
+            help="Task, configuration or store with the test crystals; default: the test part of the first."
+        ),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Rule: id, formula, prototype or structure; repeatable; default: id, formula, structure."),
+    ] = None,
+    split_file: Annotated[
+        Path | None,
+        typer.Option("--split", help="Split of the first store: the JSON file that `ecd split make` writes."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="JSON file for the strict twin: the split of the first without the similar training crystals.",
+            callback=writable,
+        ),
+    ] = None,
+    data: Data = None,
+    sample: Sample = False,
+    workers: Annotated[int, typer.Option(help="Number of processes that compare structures.")] = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Count training crystals that are similar to test crystals, and write a split without them.
+
+    For ecd_mp this is the paper's removal: training crystals of PBE that are identical to a Materials Project test
+    crystal.
+    """
+    from functools import partial
+
+    from ecd_data.release.similarity import TOLERANCES, Crystals, find_overlap, hash_twin, make_strict_twin
+    from ecd_data.work.progress import show_progress
+
+    rules = list(dict.fromkeys(by or ["id", "formula", "structure"]))
+    trained, tested = _find_compared_data(train, test, split_file, data, sample)
+    ours = Crystals(trained.store, trained.ids("train"))
+    theirs = Crystals(tested.store, tested.ids("test" if tested.parts.get("test") else "all"))
+    overlaps = []
+    for rule in rules:
+        with show_progress(
+            f"comparing by {rule}", None, wanted=not quiet and rule in ("prototype", "structure")
+        ) as bar:
+            overlaps.append(find_overlap(ours, theirs, rule, workers, partial(bar.advance, "")))
+        print(overlaps[-1])
+    if output is None:
+        return
+    from ecd_data.release.own_splits import write_split
+
+    parts = {part: trained.parts.get(part, []) for part in ("train", "validation", "test")}
+    twin, dropped = make_strict_twin(parts, overlaps)
+    about = {
+        "rules": rules,
+        "tolerances": TOLERANCES if "structure" in rules else None,
+        "train": {"name": trained.task, **trained.origin.to_dict()},
+        "test": {"name": tested.task, **tested.origin.to_dict()},
+    }
+    write_split(twin, output, **about, sha256=hash_twin(twin, about), dropped=dropped)
+    print(f"train {len(twin['train'])} of {len(parts['train'])}: {output}")
+
+
+def _find_compared_data(
+    train: str, test: str | None, split_file: Path | None, data: str | None, sample: bool
+) -> tuple[Any, Any]:
+    """The data with the training crystals and those with the test crystals, of the tasks or stores that are named."""
+    from ecd_data.release.tasks import find_task
+    from ecd_models.task_data import evaluation_data, looks_like_store
+
+    def find(name: str, split: Path | None = None) -> Any:
+        own = looks_like_store(name)
+        return evaluation_data(name, split, None if own else data, sample and not own)
+
+    if test is not None or looks_like_store(train):
+        first = find(train, split_file)
+        return first, first if test is None else find(test)
+    tested = find(train, split_file)
+    if tested.parts.get("train"):
+        return tested, tested
+    pretrained_on = find_task(train).pretrained_on
+    if pretrained_on is None:
+        raise UsageError(f"{train} has no training crystals: name the store or task that trains as the first")
+    return find(pretrained_on), tested

@@ -1,20 +1,29 @@
-"""The error of a model on the crystals of a task or store: eps_mae on full grids, with statistics."""
+"""The errors of a model on the crystals of a task or store: eps_mae on full grids and more, with statistics."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ecd_data import __version__
 from ecd_data.arguments import describe_value, names_of, whole_number
-from ecd_data.errors import UsageError
+from ecd_data.errors import EcdError, UsageError
 from ecd_data.release.data_origin import Origin
 from ecd_data.store.reader import Store
-from ecd_models.metrics import Summary, eps_mae, summarize
+from ecd_data.work.interrupts import stop_between_steps
+from ecd_data.work.process_pool import refuse_worker_count
+from ecd_models.evaluation.crystal_result import CrystalResult
+from ecd_models.evaluation.evaluation_jobs import evaluate_crystals
+from ecd_models.evaluation.machine import Machine, describe_machine
+from ecd_models.evaluation.model_card import ModelCard, make_model_card
+from ecd_models.evaluation.partial_results import PartialResults
+from ecd_models.evaluation.results import Results, compute_statistics, write_results
+from ecd_models.evaluation.statistics import summarize_crystals
+from ecd_models.metrics import Summary, summarize
 from ecd_models.model import DensityModel
-from ecd_models.prediction.predict import predict
 from ecd_models.task_data import ALL, CHOSEN, TaskData, evaluation_data
 from ecd_models.training.trained_on import COMPOSITION, CRYSTAL, UNSEEN, TrainedOn
 
@@ -28,32 +37,62 @@ INCOMPLETE = (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The eps_mae (fraction) of a model by material id, and that of its superposed atoms alone where it has them.
+    """The errors of a model on the crystals of a part.
 
-    origin: where the data come from. listed: the number of crystals in the part, of which some may be missing in the
-    data or not be evaluated. seen: by id what trained the model, the "crystal" itself, another one of its
-    "composition", or neither ("unseen"); None where its checkpoint does not say. trained_on: the checkpoint's record.
+    Attributes
+    ----------
+    task, part, model : names.
+    crystals : the result of each crystal, in the order of the part.
+    origin : where the data come from.
+    listed : the number of crystals in the part, of which some may be missing in the data or not be evaluated.
+    card, machine : what identifies the model, and what it ran on.
+    trained_on : the checkpoint's record of what trained the model; None where it has none.
+    failures : by id why a crystal has no result; the statistics are without these crystals.
     """
 
     task: str
     part: str
     model: str
-    errors: dict[str, float]
-    atom_errors: dict[str, float] | None
+    crystals: tuple[CrystalResult, ...]
     origin: Origin
     listed: int
-    seen: dict[str, str] | None = None
+    card: ModelCard
+    machine: Machine
     trained_on: TrainedOn | None = None
+    failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """The eps_mae (fraction) by material id."""
+        return {crystal.id: crystal.eps_mae_percent / 100 for crystal in self.crystals}
+
+    @property
+    def atom_errors(self) -> dict[str, float] | None:
+        """The eps_mae (fraction) of the superposed atoms alone by material id; None where the model has none."""
+        found = {
+            c.id: c.superposed_atoms_percent / 100 for c in self.crystals if c.superposed_atoms_percent is not None
+        }
+        return found or None
+
+    @property
+    def seen(self) -> dict[str, str] | None:
+        """By id what of a crystal trained the model: the "crystal", its "composition", or nothing ("unseen").
+
+        None where the checkpoint does not say what trained it.
+        """
+        return None if self.trained_on is None else {c.id: c.seen for c in self.crystals if c.seen is not None}
 
     @property
     def summary(self) -> Summary:
         """Statistics of the errors of the model."""
-        return summarize(list(self.errors.values()))
+        return summarize_crystals(self.crystals)
 
     @property
     def atom_summary(self) -> Summary | None:
         """Statistics of the errors of the superposed atoms, None where the model has none."""
-        return None if self.atom_errors is None else summarize(list(self.atom_errors.values()))
+        errors = self.atom_errors
+        compounds = {crystal.id: crystal.compound for crystal in self.crystals}
+        return None if errors is None else summarize(list(errors.values()), [compounds[id] for id in errors])
 
     @property
     def groups(self) -> dict[str, Summary | None]:
@@ -61,11 +100,10 @@ class Evaluation:
 
         Empty where the checkpoint does not say what trained the model.
         """
-        if self.seen is None:
+        if self.trained_on is None:
             return {}
-        seen = self.seen
-        errors = {name: [self.errors[id] for id in self.errors if seen[id] == kind] for name, kind in GROUPS.items()}
-        return {name: summarize(values) if values else None for name, values in errors.items()}
+        members = {name: [c for c in self.crystals if c.seen == kind] for name, kind in GROUPS.items()}
+        return {name: summarize_crystals(crystals) if crystals else None for name, crystals in members.items()}
 
     @property
     def caution(self) -> str:
@@ -74,26 +112,25 @@ class Evaluation:
             return UNKNOWN
         return "" if self.trained_on.complete else INCOMPLETE
 
-    def to_dict(self) -> dict[str, Any]:
-        """The evaluation as JSON holds it; errors are in percent."""
-        record = {
-            "task": self.task,
-            **self.origin.to_dict(),
-            "part": self.part,
-            "crystals_judged": len(self.errors),
-            "crystals_in_part": self.listed,
-            "model": self.model,
-            "model_trained_on": None if self.trained_on is None else self.trained_on.origin.to_dict(),
-            "summary": asdict(self.summary),
-            "seen_in_training": self._seen_record(),
-            "eps_mae_percent": {id: 100 * error for id, error in self.errors.items()},
-        }
-        if self.atom_errors is not None and self.atom_summary is not None:
-            record["superposed_atoms"] = {
-                "summary": asdict(self.atom_summary),
-                "eps_mae_percent": {id: 100 * error for id, error in self.atom_errors.items()},
-            }
-        return record
+    @property
+    def results(self) -> Results:
+        """The evaluation as its results file holds it; errors are in percent."""
+        return Results(
+            task=self.task,
+            data_origin=self.origin.data_origin,
+            store_hash=self.origin.store_hash,
+            split_hash=self.origin.split_hash,
+            part=self.part,
+            crystals_in_part=self.listed,
+            model=self.model,
+            model_card=self.card,
+            model_trained_on=None if self.trained_on is None else self.trained_on.origin.to_dict(),
+            machine=self.machine,
+            seen_in_training=self._seen_record(),
+            failures=self.failures,
+            crystals=list(self.crystals),
+            **compute_statistics(self.crystals),
+        )
 
     def _seen_record(self) -> dict[str, Any]:
         seen = self.seen or {}
@@ -108,8 +145,12 @@ class Evaluation:
         return {"known": self.trained_on is not None, "caution": self.caution} | groups
 
     def save(self, path: str | Path) -> None:
-        """Write the errors and statistics to a JSON file, with the origin of the data and what trained the model."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2))
+        """Write a results file; see `ecd_models.evaluation.results`."""
+        write_results(self.results, path)
+
+    def rename(self, name: str) -> Evaluation:
+        """The same evaluation under another name of the model."""
+        return replace(self, model=name)
 
 
 def evaluate(
@@ -122,6 +163,8 @@ def evaluate(
     data_dir: str | None = None,
     sample: bool = False,
     limit: int | None = None,
+    workers: int = 1,
+    partial: str | Path | None = None,
     report: ReportCrystal | None = None,
 ) -> Evaluation:
     """The errors of a model on full grids of a part of a task or store.
@@ -137,11 +180,16 @@ def evaluate(
     data_dir : folder or URL with the stores of tasks.
     sample : use the embedded sample for a task of the benchmark as well, which needs its own data otherwise.
     limit : evaluate only the first crystals, so many.
+    workers : the number of processes that predict at the same time.
+    partial : a file that keeps the crystals that are done, from which a second call with it continues. Remove it once
+        the results are saved.
     report : a function that is called after each crystal with the number done, the number in all, the id and its error.
 
     Raises
     ------
     UsageError : the task is unknown or its data are missing, the part is empty, or an id is not in the data.
+    EcdError : the model gives no density for any of the crystals.
+    KeyboardInterrupt : after Ctrl-C, when the crystals in work were done and kept in `partial`.
     """
     if not isinstance(model, DensityModel):
         raise UsageError(f"evaluate wants a model, as load_model(name) gives it, not {describe_value(model)}")
@@ -151,13 +199,14 @@ def evaluate(
         raise UsageError(f"a split is a JSON file of ids by part, or shares by part, not {describe_value(split)}")
     if limit is not None:
         limit = whole_number(limit, "limit", 1)
+    refuse_worker_count(workers)
     data = evaluation_data(task, split, data_dir, sample)
     if ids is not None:
         data, part = data.select_ids(names_of(ids, "ids")), CHOSEN
     if part is not None and not isinstance(part, str):
         raise UsageError(f"a part is the name of one, such as 'test', not {describe_value(part)}")
     named = part or (ALL if ALL in data.parts else "test")
-    return evaluate_ids(model, data, data.ids(named)[:limit], named, report)
+    return evaluate_ids(model, data, data.ids(named)[:limit], named, report, workers, partial)
 
 
 def evaluate_ids(
@@ -166,20 +215,41 @@ def evaluate_ids(
     ids: Sequence[str],
     part: str,
     report: ReportCrystal | None = None,
+    workers: int = 1,
+    partial: str | Path | None = None,
 ) -> Evaluation:
     """The errors of a model on the given materials of some data, whose part is called `part`; see `evaluate`."""
-    errors: dict[str, float] = {}
-    atom_errors: dict[str, float] | None = None if model.atoms is None else {}
-    trained_on = TrainedOn.from_metadata(model.metadata)
-    seen: dict[str, str] | None = None if trained_on is None else {}
-    for id in ids:
-        rho = data.store[id]
-        errors[id] = eps_mae(predict(model, rho.crystal, shape=rho.shape, refuse=False), rho)
-        if model.atoms is not None and atom_errors is not None:
-            atom_errors[id] = eps_mae(model.atoms.free(rho.crystal, rho.shape), rho)
-        if trained_on is not None and seen is not None:
-            seen[id] = trained_on.seen(id, rho.crystal.formula)
-        if report is not None:
-            report(len(errors), len(ids), id, errors[id])
+    card = make_model_card(model)
+    identity = {
+        "task": data.task,
+        "part": part,
+        **data.origin.to_dict(),
+        "weights_sha256": card.weights_sha256,
+        "version": __version__,
+    }
+    kept = PartialResults(None if partial is None else Path(partial), identity)
+    failures: dict[str, str] = {}
+    missing = [id for id in ids if id not in kept.crystals]
+    done = len(ids) - len(missing)
+    with (
+        closing(kept),
+        stop_between_steps() as stopped,
+        closing(evaluate_crystals(model, data.store, missing, workers, stopped)) as results,
+    ):
+        for id, result in results:
+            if isinstance(result, str):
+                failures[id] = result
+            else:
+                kept.add(result)
+            done += 1
+            if report is not None:
+                report(done, len(ids), id, float("nan") if isinstance(result, str) else result.eps_mae_percent / 100)
+    if done < len(ids):
+        raise KeyboardInterrupt
+    crystals = tuple(kept.crystals[id] for id in ids if id in kept.crystals)
+    if not crystals:
+        raise EcdError(f"{model.name} has no result for any of the {len(ids)} crystals: {failures[ids[0]]}")
     listed = data.listed.get(part) or len(data.ids(part))
-    return Evaluation(data.task, part, model.name, errors, atom_errors, data.origin, listed, seen, trained_on)
+    machine = describe_machine(model.device, workers)
+    record = TrainedOn.from_metadata(model.metadata)
+    return Evaluation(data.task, part, model.name, crystals, data.origin, listed, card, machine, record, failures)

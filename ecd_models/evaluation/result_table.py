@@ -1,13 +1,20 @@
-"""Evaluations as a table: a row for each model, and below it rows for crystals that trained it and for others."""
+"""Evaluations as a table: a row for each model, and below it rows for crystals that trained it and for others.
+
+Below the table: errors by region, electrons and costs of each model, paired differences between models, and remarks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 from ecd_models.evaluation.evaluate import Evaluation
-from ecd_models.metrics import Summary
+from ecd_models.evaluation.statistics import summarize_cost, summarize_electrons, summarize_regions
+from ecd_models.metrics import Summary, compare_errors
 
-HEAD = ("eps_mae", "n", "mean %", "95 % of the mean", "median %", "p90 %")
+OVER_CRYSTALS = ("n", "mean %", "95 % of the mean", "median %", "p90 %", "p99 %")
+HEAD = ("eps_mae", *OVER_CRYSTALS, "compounds", "mean of these %", "95 % of it")
+REGION_NAMES = {"near_core": "near the cores", "bond": "in bonds", "interstitial": "in the interstices"}
 LABELS = {
     "seen_crystals": "  crystals that trained it",
     "seen_compositions": "  other crystals of compositions that trained it",
@@ -28,9 +35,10 @@ def format_table(results: Sequence[Evaluation]) -> str:
     widths = [max(len(row[k]) for row in rows) for k in range(len(HEAD))]
     lines = [format_title(first)]
     lines += ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
-    return "\n".join(
-        [*lines, *(f"{result.model}: {remark}" for result in results if (remark := format_remark(result)))]
-    )
+    lines += [f"{result.model}: {format_details(result)}" for result in results]
+    lines += [line for a, b in combinations(results, 2) if (line := format_difference(a, b))]
+    lines += [f"{result.model}: {remark}" for result in results if (remark := format_remark(result))]
+    return "\n".join(lines + [line for result in results for line in format_failures(result)])
 
 
 def format_title(result: Evaluation) -> str:
@@ -38,6 +46,43 @@ def format_title(result: Evaluation) -> str:
     evaluated, listed = len(result.errors), result.listed
     count = f"{evaluated:,} crystals" if evaluated == listed else f"{evaluated:,} of the part's {listed:,} crystals"
     return f"{result.task} {result.part}, {count}, of {result.origin}"
+
+
+def format_details(result: Evaluation) -> str:
+    """One line with the errors by region, of electron counts and of the potential, and with what the model took."""
+    regions = summarize_regions(result.crystals)
+    parts = [
+        f"{REGION_NAMES[name]} {region.median_percent:.2f} %"
+        for name, region in regions.items()
+        if region.median_percent is not None
+    ]
+    electrons, cost = summarize_electrons(result.crystals), summarize_cost(result.crystals)
+    by_region = f"median {', '.join(parts)}; " if parts else ""
+    count, worst = electrons.count_error, electrons.largest_count_error
+    return "; ".join(
+        [
+            f"{by_region}electron count off by {count:.3g} on average, by {worst:+.3g} in {electrons.largest_in}",
+            f"potential {electrons.potential_error_eV:.3g} eV",
+            f"{cost.median_points_per_second:,.0f} points/s, {cost.peak_memory_MB:,.0f} MB",
+        ]
+    )
+
+
+def format_difference(a: Evaluation, b: Evaluation) -> str:
+    """One line with the paired difference of two models; "" where they have no crystal in common."""
+    if not a.errors.keys() & b.errors.keys():
+        return ""
+    compounds = {crystal.id: crystal.compound for crystal in a.crystals}
+    return f"{a.model} - {b.model}: {compare_errors(a.errors, b.errors, compounds)}"
+
+
+def format_failures(result: Evaluation) -> list[str]:
+    """A line for the number of crystals without a result, and one for each of the first three."""
+    if not result.failures:
+        return []
+    count = f"{len(result.failures)} of {len(result.failures) + len(result.crystals)} crystals have no result"
+    lines = [f"{result.model}: {count}, and the means are without them:"]
+    return lines + [f"  {id}: {reason}" for id, reason in list(result.failures.items())[:3]]
 
 
 def format_remark(result: Evaluation) -> str:
@@ -48,7 +93,13 @@ def format_remark(result: Evaluation) -> str:
 
 
 def _row(label: str, summary: Summary) -> Row:
-    interval = f"[{summary.low_percent:.3f}, {summary.high_percent:.3f}]" if summary.count > 1 else "-"
-    numbers = (summary.mean_percent, summary.median_percent, summary.p90_percent)
-    mean, median, p90 = (f"{number:.3f}" for number in numbers)
-    return label, str(summary.count), mean, interval, median, p90
+    interval = f"[{summary.low_percent:.3f}, {summary.high_percent:.3f}]" if summary.compounds > 1 else "-"
+    numbers = (summary.mean_percent, summary.median_percent, summary.p90_percent, summary.p99_percent)
+    mean, *tail = (f"{number:.3f}" for number in numbers)
+    low, high = summary.compound_low_percent, summary.compound_high_percent
+    compounds = (
+        str(summary.compounds),
+        f"{summary.compound_mean_percent:.3f}",
+        f"[{low:.3f}, {high:.3f}]" if summary.compounds > 1 else "-",
+    )
+    return label, str(summary.count), mean, interval, *tail, *compounds

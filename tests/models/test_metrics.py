@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import ecd_data
-from ecd_models.metrics import eps_mae, summarize
+from ecd_data.errors import UsageError
+from ecd_models.metrics import compare_errors, eps_mae, summarize
 
 
 def test_there_is_one_eps_mae():
@@ -32,3 +33,55 @@ def test_the_same_errors_give_the_same_interval_and_none_gives_an_error():
     assert summarize([0.1, 0.2]) == summarize([0.1, 0.2])
     with pytest.raises(ValueError, match="no errors"):
         summarize([])
+
+
+def test_means_are_over_crystals_and_over_compounds():
+    summary = summarize([0.01, 0.01, 0.01, 0.05], ["MgO", "MgO", "MgO", "Si"])
+    assert (summary.count, summary.compounds) == (4, 2)
+    assert summary.mean_percent == pytest.approx(2)
+    assert summary.compound_mean_percent == pytest.approx(3)
+    assert summary.p99_percent <= 5
+
+
+def test_many_cells_of_a_compound_do_not_narrow_the_interval():
+    rng = np.random.default_rng(3)
+    errors = rng.exponential(0.02, size=12)
+    once = summarize(errors)
+    many = summarize(np.repeat(errors, 10), np.repeat(np.arange(12), 10))
+    assert many.mean_percent == pytest.approx(once.mean_percent)
+    assert many.high_percent - many.low_percent == pytest.approx(once.high_percent - once.low_percent)
+    naive = summarize(np.repeat(errors, 10))
+    assert naive.high_percent - naive.low_percent < 0.5 * (many.high_percent - many.low_percent)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_error_that_is_no_number_is_refused(bad):
+    with pytest.raises(ValueError, match="not a finite number"):
+        summarize([0.1, bad])
+
+
+def test_the_number_of_compounds_is_checked():
+    with pytest.raises(ValueError, match="one compound for each error"):
+        summarize([0.1, 0.2], ["MgO"])
+
+
+def test_a_difference_is_paired():
+    """Two models that differ by little on crystals that differ by much: pairing finds the difference."""
+    rng = np.random.default_rng(0)
+    b = {f"c{k}": error for k, error in enumerate(rng.exponential(0.05, size=40))}
+    a = {id: error - 0.001 for id, error in b.items()} | {"only a has it": 0.9}
+    found = compare_errors(a, b, {id: id for id in a})
+    assert (found.count, found.compounds) == (40, 40)
+    assert found.mean_percent == pytest.approx(-0.1)
+    assert found.significant
+    assert found.better_share == 1
+    back = compare_errors(b, a)
+    assert back.mean_percent == pytest.approx(0.1)
+    assert "+0.100" in str(back)
+    equal = compare_errors(b, b)
+    assert not equal.significant
+
+
+def test_models_without_a_common_crystal_are_not_compared():
+    with pytest.raises(UsageError, match="no crystal in common"):
+        compare_errors({"a": 0.1}, {"b": 0.1})

@@ -1,0 +1,87 @@
+"""What identifies a model in results: its name, network, size, checkpoint, and the data that trained it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecd_models.checkpoint import PRETRAINED
+from ecd_models.evaluation.statistics import Strict
+from ecd_models.model import DensityModel
+from ecd_models.training.trained_on import TrainedOn
+
+SHIPPED = "shipped with ecd"
+
+
+class ModelCard(Strict):
+    """The card of a model.
+
+    checkpoint: the file's name; checkpoint_sha256: of the file, None for a model without one. weights_sha256: of the
+    weights, atoms and valences alone, whatever file they are in. settings: the network's; training: the settings of the
+    training, None where the checkpoint does not say.
+    """
+
+    name: str
+    network: str
+    weights: int
+    weights_sha256: str
+    checkpoint: str | None
+    checkpoint_sha256: str | None
+    source: str | None
+    superposed_atoms: bool
+    scales_electrons: bool
+    predicts_spin: bool
+    made_by: str | None
+    settings: dict[str, Any]
+    training: dict[str, Any] | None
+    trained_on: dict[str, Any] | None
+
+
+def make_model_card(model: DensityModel) -> ModelCard:
+    """The ModelCard of a model."""
+    record = TrainedOn.from_metadata(model.metadata)
+    file = model.file
+    config: Any = getattr(model.network, "config", None)
+    settings = asdict(config) if is_dataclass(config) and not isinstance(config, type) else {}
+    shipped = file is not None and file.parent == PRETRAINED
+    return ModelCard(
+        name=file.stem if shipped and file is not None else model.name,
+        network=type(model.network).__name__,
+        weights=sum(parameter.numel() for parameter in model.parameters()),
+        weights_sha256=hash_weights(model),
+        checkpoint=None if file is None else file.name,
+        checkpoint_sha256=None if file is None else hash_file(file),
+        source=SHIPPED if shipped else None if file is None else str(file),
+        superposed_atoms=model.atoms is not None,
+        scales_electrons=model.valences is not None,
+        predicts_spin=model.spin,
+        made_by=None if model.training_valences is None else model.training_valences.made_by,
+        settings=settings,
+        training=model.metadata.get("config"),
+        trained_on=None
+        if record is None
+        else {**record.origin.to_dict(), "complete": record.complete, "crystals": len(record.ids)},
+    )
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_weights(model: DensityModel) -> str:
+    """The SHA-256 of everything that decides a model's predictions: weights by name, superposed atoms, valences."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().numpy().tobytes())
+    if model.atoms is not None:
+        digest.update(b"atoms\n" + model.atoms.key)
+    if model.valences is not None:
+        digest.update(b"valences\n" + np.ascontiguousarray(model.valences).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,55 @@
+"""The page as PDF or PNG, printed by Chromium without a window."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ecd_data.errors import EcdError, MissingDependencyError
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+OPTIONS = (
+    "--headless=new",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-extensions",
+    "--hide-scrollbars",
+    "--no-sandbox",
+)
+TIMEOUT = 180  # seconds for a page of some megabytes on a busy machine
+WIDTH, HEIGHT = 1280, 12_000  # pixels of a PNG: below what Chromium draws in one picture
+
+
+def find_chromium() -> str | None:
+    """The path of Chromium or Chrome; None where it is not installed."""
+    return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+
+
+def print_page(html: Path, output: Path) -> None:
+    """Write a page to a PDF, or its top to a PNG, by the name of the output.
+
+    Raises
+    ------
+    MissingDependencyError : Chromium is not installed.
+    EcdError : it wrote nothing.
+    """
+    program = find_chromium()
+    if program is None:
+        raise MissingDependencyError(
+            f"{output}: PDF and PNG need Chromium, which is not installed (Debian: apt install chromium); a "
+            "report.html can be printed from any browser"
+        )
+    pdf = output.suffix.lower() == ".pdf"
+    how = [f"--print-to-pdf={output.absolute()}", "--no-pdf-header-footer"]
+    if not pdf:
+        how = [f"--screenshot={output.absolute()}", f"--window-size={WIDTH},{HEIGHT}"]
+    with tempfile.TemporaryDirectory() as profile:
+        command = [program, *OPTIONS, f"--user-data-dir={profile}", *how, html.absolute().as_uri()]
+        try:
+            subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise EcdError(f"{output}: Chromium could not print the page ({error}): print the HTML by hand") from error
+    if not output.is_file():
+        raise EcdError(f"{output}: Chromium wrote nothing: print the HTML by hand")

@@ -1,0 +1,191 @@
+"""Figures of the data and of what is measured beside errors: trainings, restarts, gaps, times, the lists."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ecd_data.release.composition import Composition
+from ecd_models.evaluation.results import Results
+from ecd_models.report.drawing import COLOURS, REPORTED, Drawing, colour_models, draw
+from ecd_models.report.inputs import Curve, ScfGain
+from ecd_models.report.paper import read_paper
+from ecd_models.report.sample_data import Gaps, SampleData
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@cache
+def read_measured() -> dict[str, Any]:
+    """Results of this repository that take hours to measure, with the page that says how."""
+    return tomllib.loads(Path(__file__).with_name("measured.toml").read_text(encoding="utf-8"))
+
+
+def draw_time_figure(results: Sequence[Results]) -> Drawing:
+    """How fast each model predicts: the median of grid points a second over its results."""
+    speeds: dict[str, list[float]] = {}
+    for one in results:
+        speeds.setdefault(one.model, []).append(one.cost.median_points_per_second)
+    colours = colour_models(list(speeds))
+
+    def plot(ax: Axes) -> None:
+        names = list(speeds)[::-1]
+        values = [float(np.median(speeds[name])) for name in names]
+        ax.barh(names, values, color=[colours[name] for name in names], height=0.6)
+        for y, value in enumerate(values):
+            ax.annotate(f" {value:,.0f}", (value, y), va="center", fontsize=8)
+        ax.set(xlabel="grid points / s", xlim=(0, 1.18 * max(values)))
+
+    caption = "Medians over crystals, reading excluded, each on the machine of the table of time and memory."
+    return draw("Run times", caption, [plot], width=7, height=0.9 + 0.38 * len(speeds))
+
+
+def draw_curves(curves: Sequence[Curve]) -> Drawing:
+    """The learning curves of trainings."""
+
+    def plot(ax: Axes) -> None:
+        for k, curve in enumerate(curves):
+            ax.plot(curve.steps, curve.validation, color=COLOURS[k % len(COLOURS)], lw=1.5, label=curve.name)
+        ax.set(yscale="log", xlabel="step", ylabel="validation eps_mae (%)")
+        ax.legend()
+
+    return draw("Learning curves", "The error on validation crystals during training.", [plot], width=7)
+
+
+def draw_share_figure(results: Sequence[Results]) -> Drawing:
+    """Error against the share of the training data: the paper's Table 4, and given models trained on shares."""
+    rows = read_paper()["table4"]["rows"]
+    shares = [row[0] for row in rows]
+    ours: dict[str, list[tuple[float, float]]] = {}
+    for one in results:
+        share = (one.model_card.training or {}).get("fraction")
+        if isinstance(share, int | float) and share != 1:
+            ours.setdefault(f"{one.task} {one.part}", []).append((100 * share, one.summary.mean_percent))
+
+    def plot_error(ax: Axes) -> None:
+        ax.errorbar(
+            shares, [r[1] for r in rows], [r[2] for r in rows], fmt="o-", color=REPORTED, capsize=3, label="paper"
+        )
+        for k, (name, points) in enumerate(ours.items()):
+            ax.plot(*zip(*sorted(points), strict=True), "o-", color=COLOURS[k % len(COLOURS)], label=name)
+        ax.set(xlabel="HSE06 training data (%)", ylabel="eps_mae (%)", title="error")
+        ax.legend()
+
+    def plot_ratio(ax: Axes) -> None:
+        ax.errorbar(
+            shares, [r[3] for r in rows], [r[4] for r in rows], fmt="o-", color=REPORTED, capsize=3, label="paper"
+        )
+        ax.set(
+            xlabel="HSE06 training data (%)",
+            ylabel="achieved ratio",
+            title="steps of the self-consistency",
+            ylim=(0, 1),
+        )
+
+    caption = (
+        "The paper's Table 4 (HSE06 test list, tuned from PBE); models that were trained on a share join where given."
+    )
+    return draw("Error against the share of the training data", caption, [plot_error, plot_ratio])
+
+
+def draw_scf_figure(gains: Sequence[ScfGain]) -> Drawing:
+    """Achieved ratios of self-consistencies: the paper's, those of this repository, and given ones."""
+    paper = [(f"paper: {row[0]}", row[3], row[4], REPORTED) for row in read_paper()["table3"]["rows"]]
+    stored = [ScfGain(*row) for row in read_measured()["scf"]["rows"]]
+    groups = list(dict.fromkeys(gain.crystals for gain in [*stored, *gains]))
+    bars = paper + [
+        (f"{gain.crystals}: {gain.start}", gain.mean, gain.std, COLOURS[groups.index(gain.crystals) % len(COLOURS)])
+        for gain in [*stored, *gains]
+    ]
+
+    def plot(ax: Axes) -> None:
+        labels, means, stds, colours = zip(*bars[::-1], strict=True)
+        ax.barh(range(len(bars)), means, xerr=stds, color=colours, height=0.7, error_kw={"ecolor": "#55606c", "lw": 1})
+        ax.axvline(1, color="#27313d", lw=1, ls=":")
+        ax.set_yticks(range(len(bars)), labels, fontsize=7.5)
+        ax.set(xlabel="steps / steps from superposed atoms")
+        ax.grid(axis="y", visible=False)
+
+    caption = (
+        "Steps of the self-consistency relative to a start from superposed atoms, mean and standard deviation: below 1 "
+        "the density saves steps. Grey: the paper's Table 3 (VASP, 19 crystals). Colours: Quantum ESPRESSO, "
+        f"{read_measured()['scf']['source']}; steps of two codes are not comparable."
+    )
+    return draw("Steps that a predicted density saves", caption, [plot], width=8, height=0.8 + 0.22 * len(bars))
+
+
+def draw_gap_figure(gaps: Gaps) -> Drawing:
+    """Computed gaps of the sample against measured ones."""
+
+    def plot(functional: str, ax: Axes) -> None:
+        pairs = gaps.by_functional[functional]
+        top = 1.05 * max(max(pair) for found in gaps.by_functional.values() for pair in found.values())
+        ax.plot([0, top], [0, top], color="#b8c0c8", lw=1)
+        for computed, measured in pairs.values():
+            ax.plot(measured, computed, "o", ms=4.5, alpha=0.75, mew=0, color=COLOURS[functional != "PBE"])
+        apart = sorted(pairs, key=lambda id: -abs(pairs[id][0] - pairs[id][1]))
+        for id in apart[:4]:
+            ax.annotate(id.partition("_")[0], pairs[id][::-1], xytext=(4, -3), textcoords="offset points", fontsize=7)
+        title = f"{functional}: {len(pairs)} compounds, mean error {gaps.mean_error(functional):.2f} eV"
+        ax.set(xlabel="measured gap (eV)", ylabel="computed gap (eV)", title=title, xlim=(0, top), ylim=(0, top))
+
+    panels = [partial(plot, functional) for functional, found in gaps.by_functional.items() if found]
+    caption = (
+        "Densities of the embedded sample (Quantum ESPRESSO), as the paper's Figure 7; the largest errors are named."
+    )
+    return draw("Gaps against experiment", caption, panels, height=3.6)
+
+
+def draw_energy_figure(sample: SampleData) -> Drawing:
+    """The formation energies of the sample."""
+
+    def plot(ax: Axes) -> None:
+        ax.hist(list(sample.energies.values()), bins=40, color=COLOURS[0], alpha=0.85)
+        ax.axvline(0, color="#27313d", lw=1, ls=":")
+        ax.set(xlabel="formation energy (eV/atom)", ylabel="crystals")
+
+    caption = (
+        f"PBE formation energies of {len(sample.energies)} crystals of the embedded sample. Those of ECD lie between "
+        "-4 and 4 eV (the paper's Figure 5); its lists do not state them."
+    )
+    return draw("Formation energies", caption, [plot], width=7)
+
+
+def draw_composition_figure(sets: Mapping[str, Composition]) -> Drawing:
+    """Components and sizes of the sets of the release, from the names in their lists."""
+
+    def plot_components(ax: Axes) -> None:
+        width = 0.8 / len(sets)
+        for k, (name, found) in enumerate(sets.items()):
+            x = np.array(list(found.components)) + (k + 0.5) * width - 0.4
+            shares = [100 * n / found.named for n in found.components.values()]
+            ax.bar(x, shares, width, color=COLOURS[k], label=f"{name} ({found.named:,} named)")
+        ax.set(xlabel="different elements", ylabel="% of the named crystals", title="components")
+        ax.set_xticks(sorted({n for found in sets.values() for n in found.components}))
+        ax.legend()
+
+    def plot_sizes(ax: Axes) -> None:
+        top = 80
+        edges: Any = np.arange(0.5, top + 1)
+        for k, (name, found) in enumerate(sets.items()):
+            values = np.repeat(list(found.sizes), list(found.sizes.values()))
+            weights = np.full(len(values), 100 / len(values))
+            ax.hist(
+                np.minimum(values, top),
+                edges,
+                weights=weights,
+                color=COLOURS[k],
+                alpha=0.6,
+                label=name,
+            )
+        ax.set(xlabel=f"atoms in the cell ({top}: {top} and more)", ylabel="% of the named crystals", title="sizes")
+        ax.legend()
+
+    caption = "From the formulas in the names of the official lists, as the paper's Figures 3 and 6."
+    return draw("Composition of the release", caption, [plot_components, plot_sizes])

@@ -1,0 +1,92 @@
+"""What all figures of the page share: matplotlib without a screen, one style, and SVG text that needs no files."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ecd_data.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#2364aa", "#d1495b", "#2a9d8f", "#e09f3e", "#6a4c93", "#7f7f7f", "#8c564b", "#17becf")  # of models
+REPORTED = "#9aa5b1"  # of numbers from the paper
+STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Inter", "Helvetica Neue", "Arial", "DejaVu Sans"],
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#8a94a0",
+    "axes.labelcolor": "#27313d",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "xtick.color": "#55606c",
+    "ytick.color": "#55606c",
+    "axes.grid": True,
+    "grid.color": "#e6eaee",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of the page: its title, what it shows, and its SVG."""
+
+    title: str
+    caption: str
+    svg: str
+
+
+def draw(
+    title: str, caption: str, panels: Sequence[Callable[[Axes], None]], width: float = 4.6, height: float = 3.1
+) -> Drawing:
+    """A Drawing of panels side by side, each drawn by a function of its axes; width and height in inches of a panel.
+
+    Raises
+    ------
+    MissingDependencyError : matplotlib is not installed.
+    """
+    try:
+        from matplotlib import rc_context
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError("the report's figures need matplotlib: pip install 'ecd-data[plot]'") from error
+    settings: Any = STYLE | {"svg.hashsalt": title}
+    with rc_context(settings):
+        figure = Figure(figsize=(width * len(panels), height), layout="constrained")
+        FigureCanvasAgg(figure)
+        for panel, ax in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
+            panel(ax)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    return Drawing(title, caption, _strip(stream.getvalue(), title))
+
+
+def _strip(svg: str, title: str) -> str:
+    """The SVG element alone, named for readers of the page that do not see it."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r' id="(figure|axes|patch|line2d|matplotlib\.axis|xtick|ytick|text|legend)_\d+"', "", svg)
+    svg = re.sub(r"(\d+\.\d{2})\d+", r"\1", svg)  # hundredths of a point are far below a pixel
+    name = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{name}" ', 1)
+
+
+def colour_models(models: Sequence[str]) -> dict[str, str]:
+    """A colour for each model, in the order in which they are first named."""
+    return {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(dict.fromkeys(models))}

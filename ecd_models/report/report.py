@@ -1,0 +1,147 @@
+"""The report: what its sections are, from given results and from what comes with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ecd_data import __version__
+from ecd_data.release.composition import Composition, count_compositions
+from ecd_data.release.data_origin import RELEASE, SAMPLE
+from ecd_models.evaluation.results import Results
+from ecd_models.report.data_figures import (
+    draw_composition_figure,
+    draw_curves,
+    draw_energy_figure,
+    draw_gap_figure,
+    draw_scf_figure,
+    draw_share_figure,
+    draw_time_figure,
+)
+from ecd_models.report.drawing import Drawing
+from ecd_models.report.error_figures import draw_error_figures
+from ecd_models.report.failures import make_failure_section
+from ecd_models.report.inputs import Inputs
+from ecd_models.report.paper import read_paper
+from ecd_models.report.paper_tables import make_list_table, make_paper_tables
+from ecd_models.report.periodic_table import PeriodicTable, make_count_table_of_elements
+from ecd_models.report.render import Card, Section, render_page
+from ecd_models.report.result_tables import (
+    group_by_data,
+    make_cost_table,
+    make_difference_table,
+    make_electron_table,
+    make_error_table,
+    make_group_table,
+    make_model_table,
+    make_region_table,
+)
+from ecd_models.report.sample_data import SampleData, read_sample_data
+from ecd_models.report.table import Table
+
+GROUPS = ("atoms", "crystal_system", "functional")
+LISTS = {"HSE06": "hse", "PBE": "pbe", "Materials Project": "mp", "GNoME": "ood"}
+MEASURES = (
+    "eps_mae is sum|rho - guess| / sum|rho| over the whole grid of a crystal. A mean is given over crystals and "
+    "over compounds (reduced formulas); intervals are 95 %, bootstrapped by compound; differences are paired.",
+)
+
+
+def make_report(inputs: Inputs, pictures: bool = True, title: str = "How well do the densities fit?") -> str:
+    """The HTML of a report.
+
+    Parameters
+    ----------
+    inputs : the results and other measurements to show; see `ecd_models.report.inputs.read_inputs`.
+    pictures : whether the worst predictions are predicted again and drawn, where model and data are at hand.
+    title : the title of the page.
+    """
+    results, sample = inputs.results, read_sample_data()
+    lists = {name: count_compositions(set_name) for name, set_name in LISTS.items()}
+    sections = [
+        Section(
+            "Results", "results", MEASURES if results else ("No results are given.",), _make_result_tables(results)
+        ),
+        Section("Beside the paper", "paper", _introduce_paper(), make_paper_tables(results, inputs.gains, sample)),
+        Section("Figures", "figures", (), _make_figures(inputs, sample)),
+        Section("The data", "data", (), _make_data_blocks(lists)),
+        make_failure_section(results, pictures),
+        Section("Models and machines", "models", (), _make_model_tables(results)),
+    ]
+    return render_page(title, _make_lead(results), _make_cards(results), sections, _make_footer(results))
+
+
+def _make_lead(results: Sequence[Results]) -> list[str]:
+    origins = {one.data_origin for one in results}
+    lines = []
+    if SAMPLE in origins:
+        lines.append(
+            "The densities are those of the embedded sample: small crystals of Quantum ESPRESSO. They are not ECD's, "
+            "so these numbers do not compare with the paper's, which stand beside them."
+        )
+    if RELEASE in origins:
+        lines.append("Some results are measured on the ECD release, and compare with the paper's.")
+    if origins - {SAMPLE, RELEASE}:
+        lines.append(
+            "Some results are of stores that are neither the release nor the sample; each is named by its hash."
+        )
+    return lines
+
+
+def _make_cards(results: Sequence[Results]) -> list[Card]:
+    if not results:
+        return []
+    models = {one.model for one in results}
+    crystals = {(one.store_hash, c.id) for one in results for c in one.crystals}
+    compounds = {c.compound for one in results for c in one.crystals}
+    cards = [Card(str(len(models)), "models"), Card(f"{len(crystals):,}", "test crystals")]
+    cards.append(Card(f"{len(compounds):,}", "compounds"))
+    for name, members in group_by_data(results).items():
+        best = min(members, key=lambda one: one.summary.mean_percent)
+        cards.append(Card(f"{best.summary.mean_percent:.2f} %", f"{name}: {best.model}"))
+    return cards
+
+
+def _make_result_tables(results: Sequence[Results]) -> list[Table]:
+    tables: list[Table | None] = []
+    for name, members in group_by_data(results).items():
+        tables += [make_error_table(name, members), make_difference_table(name, members)]
+    if results:
+        tables += [make_region_table(results), make_electron_table(results)]
+    for name, members in group_by_data(results).items():
+        for kind in GROUPS:
+            table = make_group_table(kind, members)
+            tables.append(Table(f"{table.title}, {name}", table.columns, table.rows) if len(table.rows) > 1 else None)
+    return [table for table in tables if table is not None]
+
+
+def _introduce_paper() -> list[str]:
+    return [f"Grey-blue numbers are reported in {read_paper()['title']}; all others are from this repository."]
+
+
+def _make_figures(inputs: Inputs, sample: SampleData) -> list[Drawing]:
+    figures = draw_error_figures(inputs.results, sample.energies) if inputs.results else []
+    if inputs.results:
+        figures.append(draw_time_figure(inputs.results))
+    if inputs.curves:
+        figures.append(draw_curves(inputs.curves))
+    figures += [draw_share_figure(inputs.results), draw_scf_figure(inputs.gains)]
+    if any(sample.gaps.by_functional.values()):
+        figures.append(draw_gap_figure(sample.gaps))
+    if sample.energies:
+        figures.append(draw_energy_figure(sample))
+    return figures
+
+
+def _make_data_blocks(lists: Mapping[str, Composition]) -> list[Table | Drawing | PeriodicTable]:
+    named = {name: found for name, found in lists.items() if found.named}
+    blocks: list[Table | Drawing | PeriodicTable] = [make_list_table(lists), draw_composition_figure(named)]
+    return blocks + [make_count_table_of_elements(name, found.elements) for name, found in named.items()]
+
+
+def _make_model_tables(results: Sequence[Results]) -> list[Table]:
+    return [make_model_table(results), make_cost_table(results)] if results else []
+
+
+def _make_footer(results: Sequence[Results]) -> str:
+    data = sorted({f"{one.task} {one.part}: store {one.store_hash}, split {one.split_hash}" for one in results})
+    return "; ".join([f"Made by ecd {__version__} with `ecd report`", *data]) + "."

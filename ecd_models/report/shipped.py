@@ -1,0 +1,59 @@
+"""The results of the shipped models on the test parts of the embedded sample, for a report without given results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from ecd_data import __version__
+from ecd_data.errors import EcdError
+from ecd_models.checkpoint import PRETRAINED, load_model
+from ecd_models.evaluation.evaluate import ReportCrystal, evaluate
+from ecd_models.evaluation.model_card import hash_weights
+from ecd_models.evaluation.partial_results import ENDING, remove_partial
+from ecd_models.evaluation.results import Results, read_results
+from ecd_models.model import DensityModel
+from ecd_models.task_data import task_data
+
+PARTS = {"test_geometries": "pbe", "test_compositions": "pbe", "test_pairs": "ood", "test_types": "ood"}
+
+Show = Callable[[str], AbstractContextManager[ReportCrystal | None]]
+
+
+def list_shipped() -> list[str]:
+    """The names of the shipped models."""
+    return [file.stem for file in sorted(PRETRAINED.glob("*.safetensors"))]
+
+
+def evaluate_shipped(folder: Path, workers: int = 1, show: Show | None = None) -> Iterator[Path]:
+    """The results files of the shipped models on the sample, in a folder; those that are there already are kept.
+
+    A file of other weights, data or another version is written again. show(name) makes a context whose value is called
+    after each crystal, as `report` of `evaluate`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in list_shipped():
+        model = load_model(name)
+        for part, task in PARTS.items():
+            file = folder / f"{name}_{part}.json"
+            if not _is_current(file, model, task, part):
+                partial = folder / (file.name + ENDING)
+                with show(f"{name} {part}") if show else nullcontext() as report:
+                    found = evaluate(
+                        model, task, part=part, sample=True, workers=workers, partial=partial, report=report
+                    )
+                found.rename(name).save(file)
+                remove_partial(partial)
+            yield file
+
+
+def _is_current(file: Path, model: DensityModel, task: str, part: str) -> bool:
+    try:
+        results: Results = read_results(file)
+    except EcdError:
+        return False
+    data = task_data(task, sample=True)
+    same_data = results.data == (data.task, part, data.origin.store_hash, data.origin.split_hash)
+    same_model = results.model_card.weights_sha256 == hash_weights(model)
+    return same_data and same_model and results.machine.ecd == __version__
