@@ -9,6 +9,7 @@ EXTRAS = {
     "e3nn": "models",
     "safetensors": "models",
     "matplotlib": "plot",
+    "plotly": "view",
     "ase": "ase",
     "h5py": "hdf5",
     "isal": "fast",

@@ -38,7 +38,7 @@ VERBS: list[Callable[..., None]] = [
     splits.leakage,
 ]
 VERBS += [stores.subset, stores.merge, stores.reencode, stores.verify]
-VERBS += [models.train, predict.predict, models.evaluate, weights.models, views.plot, views.compare]
+VERBS += [models.train, predict.predict, models.evaluate, weights.models, views.plot, views.view, views.compare]
 for verb in VERBS:
     app.command()(verb)
 app.command("probes")(probes.extract)
