@@ -24,8 +24,9 @@ SCRIPT = """
   const out = document.createElement("pre");
   out.id = "answer";
   const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-  const settle = () => pause(400);
-  for (let n = 0; n < 600 && document.body.dataset.ready !== "yes" && document.getElementById("fault").hidden; n++) await pause(50);
+  const settle = () => pause(60);
+  const waits = () => document.body.dataset.ready !== "yes" && document.getElementById("fault")?.hidden;
+  for (let n = 0; n < 600 && waits(); n++) await pause(50);
   const change = (id, value, event = "change") => {
     const target = document.getElementById(id);
     if (target.type === "checkbox") target.checked = value; else target.value = value;

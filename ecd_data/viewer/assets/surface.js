@@ -21,10 +21,12 @@ function findSurface(values, shape, level) {
       for (let b = 0; b < 4; b++)
         rows.push((index[0][i + (b & 1)] * shape[1] + index[1][j + (b >> 1)]) * shape[2]);
       for (let k = 0; k < size[2]; k++, cell++) {
+        const near = index[2][k], far = index[2][k + 1];
         let count = 0;
-        for (let n = 0; n < 8; n++) {
-          corner[n] = rows[n & 3] + index[2][k + (n >> 2)];
-          count += inside[corner[n]];
+        for (let b = 0; b < 4; b++) {
+          corner[b] = rows[b] + near;
+          corner[b + 4] = rows[b] + far;
+          count += inside[corner[b]] + inside[corner[b + 4]];
         }
         if (count === 0 || count === 8) continue;
         vertexOf[cell] = positions.length / 3;
@@ -36,9 +38,10 @@ function findSurface(values, shape, level) {
   for (let i = 1; i < size[0]; i++)
     for (let j = 1; j < size[1]; j++)
       for (let k = 1; k < size[2]; k++) {
+        const cell = i * strides[0] + j * strides[1] + k;
+        if (vertexOf[cell] < 0) continue; // the surface crosses no edge of this cell
         const point = [i, j, k];
         const here = inside[(index[0][i] * shape[1] + index[1][j]) * shape[2] + index[2][k]];
-        const cell = i * strides[0] + j * strides[1] + k;
         for (let axis = 0; axis < 3; axis++) {
           if (point[axis] === size[axis] - 1) continue;
           const next = [index[0][i + (axis === 0)], index[1][j + (axis === 1)], index[2][k + (axis === 2)]];
