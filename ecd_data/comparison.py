@@ -7,17 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ecd_data.crystal import SYMBOLS, Crystal, Floats
+from ecd_data.arithmetic import DIFFERENCE, describe, name_of
+from ecd_data.crystal import Crystal, Floats
+from ecd_data.crystal_match import DifferentCrystalsError, match_atoms, periodic_distances
 from ecd_data.density import Density
-from ecd_data.errors import EcdError
 
-CELL_TOLERANCE = 5e-4  # relative difference of two cells that count as equal: files round to six decimals or to bohr
-POSITION_TOLERANCE = 0.05  # Å between an atom and its partner; files of one calculation agree to 1e-5 Å
+__all__ = ["Comparison", "DifferentCrystalsError", "compare"]
+
 ELECTRON_TOLERANCE = 0.5  # electrons: a prediction is off by less, other valences differ by at least one
-
-
-class DifferentCrystalsError(EcdError):
-    """Two densities have different cells or atoms, so they cannot be subtracted."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,7 @@ def compare(a: Density, b: Density) -> Comparison:
     ------
     DifferentCrystalsError : the cells differ by more than 5e-4, or an atom has no partner within 0.05 Å.
     """
-    atom_displacement = _match_atoms(a.crystal, b.crystal)
+    atom_displacement = match_atoms(a.crystal, b.crystal)
     shapes = a.shape, b.shape
     common: Any = tuple(map(max, a.shape, b.shape))
     a, b = (rho if rho.shape == common else rho.resample(common) for rho in (a, b))
@@ -131,7 +128,7 @@ def compare(a: Density, b: Density) -> Comparison:
             values=values,
             magnetization=_subtract_magnetizations(a, b),
             augmentation=None,
-            meta=_describe_difference(a, b),
+            meta=describe(DIFFERENCE, f"{name_of(a)} - {name_of(b)}"),
         ),
         eps_mae=float(np.abs(values).sum()) / reference if reference else float("nan"),
         mean_absolute=float(np.abs(values).mean()),
@@ -148,65 +145,9 @@ def _subtract_magnetizations(a: Density, b: Density) -> Floats | None:
     return one - two if one is not None and two is not None and one.shape == two.shape else None
 
 
-def _describe_difference(a: Density, b: Density) -> dict[str, Any]:
-    """The meta of a difference: its kind and a comment. The settings and flags of a and b do not apply to it."""
-    names = [str(rho.meta.get("comment") or rho.crystal.formula).strip()[:80] for rho in (a, b)]
-    return {"kind": "difference", "comment": f"difference: {names[0]} - {names[1]}"}
-
-
-def _match_atoms(one: Crystal, two: Crystal) -> float:
-    """The largest distance in Å between partners, the atoms of two crystals matched in any order."""
-    _refuse_other_cell(one, two)
-    if len(one) != len(two):
-        raise DifferentCrystalsError(_explain_mismatch(one, two, f"{len(one)} and {len(two)} atoms"))
-    free, largest = list(range(len(two))), 0.0  # atoms of the second crystal without a partner yet
-    for number, position in zip(one.numbers, one.frac_coords, strict=True):
-        candidates = [k for k in free if number in (0, two.numbers[k]) or two.numbers[k] == 0]
-        distances = _periodic_distances(two.lattice, two.frac_coords[candidates], position)
-        if not candidates or distances.min() > POSITION_TOLERANCE:
-            at = ", ".join(f"{x:.4f}" for x in position)
-            raise DifferentCrystalsError(_explain_mismatch(one, two, f"the second has no {SYMBOLS[number]} at ({at})"))
-        free.remove(candidates[int(distances.argmin())])
-        largest = max(largest, float(distances.min()))
-    return largest
-
-
-def _refuse_other_cell(one: Crystal, two: Crystal) -> None:
-    from ecd_data.checks.pairs import order_of_axes
-
-    lengths = np.linalg.norm(two.lattice, axis=1)
-    apart = np.abs(one.lattice @ one.lattice.T - two.lattice @ two.lattice.T)
-    if (apart <= 2 * CELL_TOLERANCE * np.outer(lengths, lengths)).all():
-        return
-    if len(one) == len(two) and (order := order_of_axes(one, two)) is not None:
-        letters = "".join("abc"[axis] for axis in order)
-        reason = f"the axes of the first in the order {letters} are those of the second"
-        raise DifferentCrystalsError(_explain_mismatch(one, two, reason))
-    sides = [" ".join(f"{x:.3f}" for x in np.linalg.norm(c.lattice, axis=1)) for c in (one, two)]
-    angles = " or angles" if sides[0] == sides[1] else ""
-    reason = f"the cells have sides{angles} of {sides[0]} and {sides[1]} Å"
-    raise DifferentCrystalsError(_explain_mismatch(one, two, reason))
-
-
-def _explain_mismatch(one: Crystal, two: Crystal, reason: str) -> str:
-    return (
-        f"{one.formula} and {two.formula} are not one crystal in one cell ({reason}), so their densities cannot be "
-        "subtracted: give two densities of the same cell and atoms"
-    )
-
-
-def _periodic_distances(lattice: Floats, frac_coords: Floats, point: Floats) -> Floats:
-    """The distances in Å [n] of fractional positions [n, 3] from a point, each to its nearest periodic image."""
-    vectors = frac_coords.reshape(-1, 3) - point
-    vectors -= np.round(vectors)
-    shifts = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    images: Floats = np.linalg.norm((vectors[:, None] + shifts) @ lattice, axis=2)
-    return images.min(axis=1)
-
-
 def _find_nearest_atom(crystal: Crystal, point: Floats) -> tuple[str | None, float | None]:
     if not len(crystal):
         return None, None
-    distances = _periodic_distances(crystal.lattice, crystal.frac_coords, point)
+    distances = periodic_distances(crystal.lattice, crystal.frac_coords, point)
     nearest = int(distances.argmin())
     return f"{crystal.symbols[nearest]}{nearest + 1}", float(distances[nearest])

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ecd_data.arguments import fractional_points, grid_shape
 from ecd_data.crystal import Crystal, Floats, read_only_array
+from ecd_data.errors import UsageError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -62,6 +63,62 @@ class Density:
         spin = "" if self.magnetization is None else ", spin"
         grid = "x".join(map(str, self.shape))
         return f"Density({self.crystal.formula}, {grid}, {self.nelect:.4f} electrons{spin})"
+
+    # NumPy scalars and arrays leave operators to this class, so that np.float64(2) * rho does not lose the crystal
+    __array_ufunc__ = None
+
+    def __add__(self, other: Any) -> Density:
+        """The sum of two densities of one crystal on one grid; UsageError or DifferentCrystalsError for others."""
+        return self._combine(other, 1)
+
+    def __radd__(self, other: Any) -> Density:
+        """The density itself where 0 is added, as sum() does at its start; UsageError for anything else."""
+        return self if isinstance(other, int) and other == 0 else self._combine(other, 1)
+
+    def __sub__(self, other: Any) -> Density:
+        """The difference of two densities of one crystal on one grid: its meta["kind"] is "difference"."""
+        return self._combine(other, -1)
+
+    def __rsub__(self, other: Any) -> Density:
+        """UsageError: only a Density subtracts a Density."""
+        return self._combine(other, -1)
+
+    def __mul__(self, factor: Any) -> Density:
+        """The density times a number."""
+        from ecd_data.arithmetic import multiply
+
+        return replace(self, **multiply(self, factor))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Any) -> Density:
+        """The density divided by a number that is not zero."""
+        from ecd_data.arithmetic import multiply, read_factor
+
+        number = read_factor(divisor)
+        if number == 0:
+            raise UsageError("a density cannot be divided by zero")
+        return replace(self, **multiply(self, 1 / number))
+
+    def __neg__(self) -> Density:
+        """The density times -1."""
+        return self * -1.0
+
+    def _combine(self, other: Any, sign: int) -> Density:
+        from ecd_data.arithmetic import combine
+
+        if not isinstance(other, Density):
+            raise UsageError(f"a Density is added to or subtracted from a Density, not {type(other).__name__}")
+        return replace(self, **combine(self, other, sign))
+
+    def supercell(self, counts: tuple[int, int, int]) -> Density:
+        """The density of `counts` cells along a, b and c, with the same grid spacing and exactly repeated values.
+
+        The augmentation occupancies and the settings of the calculation are dropped, since they belong to one cell.
+        """
+        from ecd_data.arithmetic import repeat
+
+        return replace(self, **repeat(self, counts))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.values, dtype=dtype, copy=copy)  # the torch and jax formats of `datasets` call this

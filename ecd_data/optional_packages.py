@@ -12,6 +12,7 @@ EXTRAS = {
     "pydantic": "models",
     "yaml": "models",
     "matplotlib": "plot",
+    "plotly": "view",
     "ase": "ase",
     "h5py": "hdf5",
     "isal": "fast",

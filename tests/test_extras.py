@@ -31,6 +31,7 @@ COMMANDS = {
     "e3nn": ["predict MgO_CHGCAR -m charge3net-sample -o x_CHGCAR --like MgO_CHGCAR"],
     "safetensors": ["evaluate pbe -m charge3net-sample"],
     "matplotlib": ["plot MgO_CHGCAR -o x.png"],
+    "plotly": ["view MgO_CHGCAR -o x.html"],
     "ase": ["info run.gpw", "predict odd.traj -m charge3net-sample -o x_CHGCAR --grid 9 9 9"],
     "h5py": ["info vaspwave.h5"],
     "dask": ["convert MgO_CHGCAR new.ecd --dask local"],

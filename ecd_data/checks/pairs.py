@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import permutations
-
-import numpy as np
 
 from ecd_data.checks.report import Report, combine_reports, flag, problem
 from ecd_data.crystal import Crystal
+from ecd_data.crystal_match import order_of_axes, same_crystal
 from ecd_data.density import Density
 from ecd_data.density_error import eps_mae
 
 SAME_DENSITY = 1e-3  # eps_mae: PBE and HSE06 differ by 0.4 to 1.9 %, rounding in a store by 1e-4 or less
-SAME_CELL = 1e-2  # relative to a lattice vector's length, and of fractional coordinates
 
 
 def check_pair(pbe: Density, hse: Density) -> Report:
@@ -45,30 +42,6 @@ def _compare_pair(pbe: Density, hse: Density) -> Iterator[Report]:
     eps = eps_mae(pbe, hse)
     if eps < SAME_DENSITY:
         yield flag("frozen-density", f"it differs from the PBE density by only {100 * eps:.2g} %")
-
-
-def same_crystal(one: Crystal, two: Crystal) -> bool:
-    """Whether two crystals have the same cell and the same atoms in the same order, within SAME_CELL."""
-    if len(one) != len(two) or not (one.numbers == two.numbers).all():
-        return False
-    lengths = np.linalg.norm(two.lattice, axis=1, keepdims=True)
-    shift = one.frac_coords - two.frac_coords
-    return bool(
-        (np.abs(one.lattice - two.lattice) <= SAME_CELL * lengths).all()
-        and (np.abs(shift - np.round(shift)) <= SAME_CELL).all()
-    )
-
-
-def order_of_axes(pbe: Crystal, hse: Crystal) -> tuple[int, ...] | None:
-    """The order of the first crystal's axes that makes it equal to the second; None where no order does."""
-    for order in permutations(range(3)):
-        lattice = pbe.lattice[list(order)]
-        metric = np.abs(lattice @ lattice.T - hse.lattice @ hse.lattice.T)
-        lengths = np.linalg.norm(hse.lattice, axis=1)
-        moved = Crystal(hse.lattice, pbe.numbers, pbe.frac_coords[:, list(order)])
-        if (metric <= 2 * SAME_CELL * np.outer(lengths, lengths)).all() and same_crystal(moved, hse):
-            return order
-    return None
 
 
 def _permute_axes(rho: Density, order: tuple[int, ...]) -> Density:

@@ -40,6 +40,7 @@ PROBLEMS = {
     "electron-count": "the integral of the grid is not the electron count of the run, or is impossible",
     "negative-charge": "more than 1 % of the charge is negative",
     "magnetization": "the magnetization exceeds the density, or its moment is not that of the run",
+    "derived": "it was computed from densities: a difference, a sum or a multiple of them",
     "augmentation": "the augmentation occupancies do not fit the atoms and grids",
     "grid-mismatch": "the grid is not the one that the run states",
     "axes-permuted": "the grid fits the cell in another order of the axes",

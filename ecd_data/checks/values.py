@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ecd_data.arithmetic import DERIVED_KINDS
 from ecd_data.checks.report import Report, flag, problem
 from ecd_data.density import Density
 from ecd_data.formats.vasp.occupancies import AUGMENTATION
 from ecd_data.formats.vasp.settings import valence_electrons
-from ecd_data.io.density_names import PREDICTED_BY
+from ecd_data.io.density_names import DERIVED_COMMENTS, PREDICTED_BY
 
 NEGATIVE_FRACTION = 1e-2  # of the charge: PAW and pseudo densities are slightly negative near cores
 COUNT_TOLERANCE = 1e-3  # relative, and in electrons for small counts
@@ -35,6 +36,14 @@ def check_values(rho: Density) -> Iterator[Report]:
     yield from _check_augmentation(rho)
     if str(rho.meta.get("comment", "")).startswith(PREDICTED_BY):
         yield flag("predicted")
+    yield from _check_origin(rho)
+
+
+def _check_origin(rho: Density) -> Iterator[Report]:
+    """A problem of what arithmetic made of densities; a sum of all-electron densities (AECCAR0 + AECCAR2) is none."""
+    kind, comment = rho.meta.get("kind"), str(rho.meta.get("comment", "")).lstrip()
+    if kind in DERIVED_KINDS or (kind is None and comment.startswith(DERIVED_COMMENTS)):
+        yield problem("derived", f"it was computed from densities ({comment[:100] or kind}): a run's own is needed")
 
 
 def check_electrons(rho: Density) -> Iterator[Report]:

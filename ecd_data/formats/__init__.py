@@ -15,7 +15,7 @@ from ecd_data.density import Density
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats import cube, espresso_density, gpw, hdf5, materials_project, xsf
 from ecd_data.formats.foreign import explain_foreign_content, explain_foreign_name, explain_unknown_file
-from ecd_data.formats.run_files import add_elements, add_run_data
+from ecd_data.formats.run_files import add_elements, add_run_data, mark_all_electron
 from ecd_data.formats.units import parse_unit
 from ecd_data.formats.vasp import chgcar, vaspwave
 from ecd_data.io import archives
@@ -69,7 +69,8 @@ def read(path: str | Path, unit: str | None = None, step: int = -1) -> Density:
 
     The formats are CHGCAR (also CHG, AECCAR), vaspwave.h5, cube, XSF, GPAW's .gpw, Quantum ESPRESSO's charge-density
     and the JSON of pymatgen. Where a header of VASP 4 names no elements, they are taken from an OUTCAR, vasprun.xml or
-    POTCAR in the folder of the file. meta holds what the format says, such as "comment".
+    POTCAR in the folder of the file. meta holds what the format says, such as "comment"; meta["kind"] is "all-electron"
+    where the name says AECCAR.
 
     Parameters
     ----------
@@ -90,7 +91,7 @@ def read(path: str | Path, unit: str | None = None, step: int = -1) -> Density:
         data, name = archives.read_member(data, file, member)
     elif member is not None:
         raise FormatError(f"{file} is not a tar archive: leave ::{member} out")
-    rho = parse(data, name, unit, step)
+    rho = mark_all_electron(parse(data, name, unit, step), name.rpartition("::")[2])
     if "type_counts" not in rho.meta:
         return rho
     return add_elements(rho, Path(file))

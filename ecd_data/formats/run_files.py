@@ -39,14 +39,18 @@ def add_run_data(rho: Density, file: Path) -> Density:
     run, refused = _read_run_files(file, rho)
     potcar, reason = _read_potcar_file(file, rho)
     refused |= reason
-    meta = dict(rho.meta)
-    if ALL_ELECTRON.search(file.name):
-        meta["kind"] = "all-electron"
+    meta = dict(mark_all_electron(rho, file.name).meta)
     for part in (potcar, *run):
         meta = _merge(meta, part)
     if refused:
         meta["provenance"] = {**meta.get("provenance", {}), "not_used": refused}
     return replace(rho, meta=meta) if meta != dict(rho.meta) else rho
+
+
+def mark_all_electron(rho: Density, name: str) -> Density:
+    """The density with meta["kind"] "all-electron" where the name of its file says so (AECCAR0, AECCAR2)."""
+    named = ALL_ELECTRON.search(Path(name).name) is not None
+    return replace(rho, meta={**rho.meta, "kind": "all-electron"}) if named else rho
 
 
 def add_elements(rho: Density, file: Path) -> Density:

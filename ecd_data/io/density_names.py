@@ -10,6 +10,7 @@ from ecd_data.errors import FormatError
 from ecd_data.io.compression import ENDINGS
 
 PREDICTED_BY = "predicted by"  # the first words of the comment in a density file that a model made
+DERIVED_COMMENTS = ("difference: ", "sum: ", "multiple: ")  # the first words of one that was computed from densities
 
 POTENTIAL, LOCALIZATION = "a potential in eV", "the electron localization function, between 0 and 1"
 KINETIC, ORBITAL = "the kinetic energy density", "an orbital"

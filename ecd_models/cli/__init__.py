@@ -39,7 +39,8 @@ VERBS: list[Callable[..., None]] = [
     splits.similar,
 ]
 VERBS += [stores.subset, stores.merge, stores.reencode, stores.verify]
-VERBS += [models.train, predict.predict, models.evaluate, weights.models, report.report, views.plot, views.compare]
+VERBS += [models.train, predict.predict, models.evaluate, weights.models, report.report]
+VERBS += [views.plot, views.view, views.compare]
 for verb in VERBS:
     app.command()(verb)
 app.command("probes")(probes.extract)

@@ -13,6 +13,7 @@ from ecd_data.errors import UsageError
 MAX_POINTS = 1 << 31  # of a grid on the command line: a larger one is a typing error, and would take 17 GB
 INTERRUPTED = 130  # the exit code of Ctrl-C
 PICTURES = (".png", ".pdf", ".svg")
+PAGES = (".html", ".htm")
 
 
 def check_grid(grid: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
@@ -45,6 +46,13 @@ def check_picture(file: Path | None) -> Path | None:
     """The picture to write; UsageError where its name tells no format."""
     if file is not None and file.suffix.lower() not in PICTURES:
         raise UsageError(f"{file}: the name tells no picture format; let it end in {', '.join(PICTURES)}")
+    return writable(file)
+
+
+def check_page(file: Path | None) -> Path | None:
+    """The page to write; UsageError where its name is not that of an HTML file."""
+    if file is not None and file.suffix.lower() not in PAGES:
+        raise UsageError(f"{file}: a page is an HTML file: let its name end in .html")
     return writable(file)
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json as json_format
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.options import Unit, check_picture, density_file
+from ecd_models.cli.options import Unit, check_page, check_picture, density_file
 from ecd_models.cli.sources import find_density
 from ecd_models.cli.terminal import print, print_lines
+
+if TYPE_CHECKING:
+    from ecd_data.density import Density
 
 StoreOfIds = Annotated[str | None, typer.Option("--store", help="Store that holds the ids: a path, a URL, pbe or hse.")]
 
@@ -45,8 +48,7 @@ def plot(
     """Draw a plane of a density with its atoms; of two densities, both and the first minus the second."""
     from ecd_data.plots.picture import plot_density, plot_slices
 
-    if model is not None and reference is not None:
-        raise UsageError("a model's prediction is compared with one density: leave out --model or the second density")
+    _refuse_two_references(model, reference)
     view = {"axis": plane, "at": at, "scale": scale}
     one, two = _choose_units([source, *([reference] if reference else [])], unit)
     rho = find_density(source, store, one)
@@ -58,15 +60,64 @@ def plot(
         notes = plot_slices(comparison.b, comparison.a, output, names=panels, **view)  # type: ignore[arg-type]
         notes = [*comparison.notes, *notes]
     elif model is not None:
-        from ecd_models import load_model, predict
-
-        guess = predict(load_model(model), rho.crystal, shape=rho.shape, refuse=False)
-        notes = plot_slices(rho, guess, output, Path(source).name, **view)  # type: ignore[arg-type]
+        notes = plot_slices(rho, _predict(rho, model), output, Path(source).name, **view)  # type: ignore[arg-type]
     else:
         notes = plot_density(rho, output, Path(source).name, **view)  # type: ignore[arg-type]
     for note in notes:
         print(f"note: {note}")
     print(f"picture: {output}")
+
+
+def view(
+    source: Annotated[str, typer.Argument(help="A density file, an id of the store, or STORE::ID.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Page to write, a file that ends in .html.", callback=check_page)
+    ],
+    reference: Annotated[
+        str | None, typer.Argument(help="A second density, which is subtracted from the first.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Checkpoint or name of a model, whose prediction is compared with the density."
+        ),
+    ] = None,
+    store: StoreOfIds = None,
+    unit: Unit = None,
+) -> None:
+    """Write a page that shows a density in a browser, without a network: isosurfaces, planes, lines, averages.
+
+    With a second density or a model, the page shows both densities, their difference and the error map.
+    """
+    from ecd_data.viewer import view
+
+    _refuse_two_references(model, reference)
+    one, two = _choose_units([source, *([reference] if reference else [])], unit)
+    rho = find_density(source, store, one)
+    if reference is not None:
+        names = _name_panels(source, reference)
+        page = view(rho, find_density(reference, store, two), names=names, title=f"{names[0]} − {names[1]}")
+    elif model is not None:
+        name = Path(source).name
+        page = view(_predict(rho, model), rho, names=(f"prediction of {Path(model).name}", name), title=name)
+    else:
+        page = view(rho, title=Path(source).name)
+    page.save(output)
+    for note in page.notes:
+        print(f"note: {note}")
+    print(f"page: {output}, {output.stat().st_size / 1e6:.1f} MB")
+
+
+def _refuse_two_references(model: str | None, reference: str | None) -> None:
+    if model is not None and reference is not None:
+        raise UsageError("a model's prediction is compared with one density: leave out --model or the second density")
+
+
+def _predict(rho: Density, model: str) -> Density:
+    """The prediction of a model for the crystal of a density, on its grid."""
+    from ecd_models import load_model, predict
+
+    return predict(load_model(model), rho.crystal, shape=rho.shape, refuse=False)
 
 
 def _choose_units(sources: list[str], unit: str | None) -> tuple[str | None, str | None]:
