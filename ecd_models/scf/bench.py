@@ -1,4 +1,4 @@
-"""Self-consistencies of one crystal with Quantum ESPRESSO from several densities, always with the same settings."""
+"""Self-consistent calculations of one crystal with Quantum ESPRESSO from several densities, with equal settings."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from ecd_data.formats.espresso_density import read_xml
 from ecd_models.scf.charge_density import Waves
 from ecd_models.scf.scf_runs import ScfRun, Start, count_loop_steps
 
-CONV_THR = 1e-8  # Ry
+CONV_THR = 1e-8  # Ry, the default convergence threshold
 ATOMS, ORACLE, ENGINE = "atoms", "converged", "pw.x restart"
-FAR = 0.1  # of the electrons: a density that is further off is one of other potentials, or of no use
-SAME_PLACE = 1e-3  # Å
-NO_SPIN = 1e-3  # electrons: what converged densities without a moment may hold
+MAX_ELECTRON_ERROR = 0.1  # of the electrons: a density further off is of other potentials, or useless
+MAX_SHIFT = 1e-3  # Å: positions and lattice vectors that differ by more are of another crystal
+NO_SPIN = 1e-3  # electrons: a converged magnetization that integrates to less is noise
 
 
 class Bench:
-    """The self-consistencies of a crystal in a folder; finished ones of the same input are read and not repeated."""
+    """The calculations of a crystal in a folder; finished ones of the same input are read and not repeated."""
 
     def __init__(self, engine: Espresso, job: Job, folder: Path, conv_thr: float = CONV_THR) -> None:
         self.engine, self.job, self.folder = engine, job, folder
@@ -44,76 +44,83 @@ class Bench:
 
     @property
     def superposed_atoms(self) -> Density:
-        """The density of pw.x's superposed atoms, with their starting magnetization where the run has spin."""
+        """The density of pw.x's superposed atoms, with their starting magnetization if the run has spin."""
         return self._find_order()[1]
 
-    def from_atoms(self) -> ScfRun:
-        """The default run, from superposed atoms; raises NotConvergedError where it does not converge."""
+    def run_from_atoms(self) -> ScfRun:
+        """The default run, from superposed atoms; raises NotConvergedError if it does not converge."""
         step = Step("density", self.job.id, self.job.crystal, self.settings)
         self._run(step, self.folder / ATOMS)
         spin = "atomic" if self.settings.start_magnetization else None
         channels = {"density": "atomic", "magnetization": spin}
-        error = eps_mae(self.superposed_atoms, self.converged())
+        error = eps_mae(self.superposed_atoms, self.converged_density())
         return self._read_run(ATOMS, self.folder / ATOMS, channels, {}, error, 0.0)
 
-    def converged(self) -> Density:
+    def converged_density(self) -> Density:
         """The density that the default run ended with."""
         folder = self.folder / ATOMS
         shape = read_xml(folder / XML)[1]
         values, magnetization = self.engine.density(folder, shape)
         return Density(self.job.crystal, values, magnetization)
 
-    def from_own_file(self) -> ScfRun:
-        """pw.x's own restart from the file that its default run left."""
+    def run_from_own_file(self) -> ScfRun:
+        """pw.x's own restart, from the density file of its default run."""
         step = Step("start", self.job.id, self.job.crystal, self.settings, (self.folder / ATOMS).absolute())
         self._run(step, self.folder / "engine")
         spin = "converged" if self.settings.start_magnetization else None
         channels = {"density": "converged", "magnetization": spin}
         return self._read_run(ENGINE, self.folder / "engine", channels, {}, 0.0, 0.0)
 
-    def from_density(self, start: Start) -> ScfRun:
-        """A run from a given density, scaled to the electrons of the potentials.
+    def run_from_density(self, start: Start) -> ScfRun:
+        """The run from a density, which is scaled to the electrons of the potentials.
 
-        Raises UsageError where it is of another cell, of other atoms, on too coarse a grid, of electrons over 10 %
-        away, non-collinear, or has a magnetization where the run has none. A run that does not converge has steps None.
+        A run that does not converge has steps None.
+
+        Raises
+        ------
+        UsageError : the density has another cell or other atoms, too coarse a grid, over 10 % more or fewer electrons,
+            is non-collinear, or has a magnetization although the run has no spin.
         """
         waves, atoms, seconds = self._find_order()
         rho, factor, channels = self._fit_density(start)
-        where = self.folder / ("from-" + re.sub(r"\W+", "-", start.name)[-80:])
-        given = where / "given"
-        (given / CHARGE_DENSITY).parent.mkdir(parents=True, exist_ok=True)
-        waves.write(given / CHARGE_DENSITY, rho.values, rho.magnetization, start.name)
-        digest = hashlib.sha256((given / CHARGE_DENSITY).read_bytes()).hexdigest()
-        (given / INPUT).write_text(f"! charge density sha256 {digest}\n")
-        step = Step("start", self.job.id, self.job.crystal, self.settings, given.absolute())
+        folder = self.folder / ("from-" + re.sub(r"\W+", "-", start.name)[-80:])
+        source = folder / "given"
+        (source / CHARGE_DENSITY).parent.mkdir(parents=True, exist_ok=True)
+        waves.write(source / CHARGE_DENSITY, rho.values, rho.magnetization, start.name)
+        with open(source / CHARGE_DENSITY, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        (source / INPUT).write_text(f"! charge density sha256 {digest}\n")
+        step = Step("start", self.job.id, self.job.crystal, self.settings, source.absolute())
         before = {"wall": start.wall_seconds + seconds["wall"], "cpu": start.cpu_seconds + seconds["cpu"]}
-        error = eps_mae(rho.resample(atoms.shape), self.converged())
+        error = eps_mae(rho.resample(atoms.shape), self.converged_density())
         converged = True
         try:
-            self._run(step, where)
+            self._run(step, folder)
         except NotConvergedError:
             converged = False
-        found = self._read_run(start.name, where, channels, before, error, 1 / factor - 1)
-        return replace(found, seen=start.seen, steps=found.steps if converged else None)
+        run = self._read_run(start.name, folder, channels, before, error, 1 / factor - 1)
+        return replace(run, seen=start.seen, steps=run.steps if converged else None)
 
     def _run(self, step: Step, folder: Path) -> None:
+        """Run a step unless the folder has its finished run."""
         text = self.engine.input_text(step)
         if not self.engine.is_finished(step, text, folder):
             self.engine.run(step, text, folder)
 
     def _find_order(self) -> tuple[Waves, Density, dict[str, float]]:
-        """pw.x's order of waves, its superposed atoms, and what it took to have them."""
+        """pw.x's order of plane waves, its superposed atoms, and the seconds of the run that wrote them."""
         if self._order is None:
             folder = self.folder / "order"
-            mesh = (1, 1, 1) if self._has_half_the_waves() else (2, 1, 1)  # the waves depend on nothing else of it
+            # the plane waves depend on nothing else of the mesh
+            mesh = (1, 1, 1) if self._keeps_half_of_waves() else (2, 1, 1)
             settings = replace(self.settings, max_steps=0, kmesh=mesh, qmesh=None)
-            with suppress(NotConvergedError):  # that is what no steps mean
+            with suppress(NotConvergedError):  # a run without steps never converges
                 self._run(Step("density", self.job.id, self.job.crystal, settings), folder)
             self._order = self._read_order(folder)
         return self._order
 
-    def _has_half_the_waves(self) -> bool:
-        """Whether pw.x keeps one of G and -G, as with the Gamma point alone; see `pw_input`."""
+    def _keeps_half_of_waves(self) -> bool:
+        """Whether pw.x keeps only one of G and -G, which it does with the Gamma point alone; see `pw_input`."""
         return set(self.settings.kmesh) == {1} and not self.settings.qmesh
 
     def _read_order(self, folder: Path) -> tuple[Waves, Density, dict[str, float]]:
@@ -125,14 +132,14 @@ class Bench:
         shape = read_xml(folder / XML)[1]
         values, magnetization = self.engine.density(folder, shape)
         seconds = _read_seconds(read_result(folder, bands_only=True))
-        return Waves.of(folder / CHARGE_DENSITY), Density(self.job.crystal, values, magnetization), seconds
+        return Waves.read(folder / CHARGE_DENSITY), Density(self.job.crystal, values, magnetization), seconds
 
     def _fit_density(self, start: Start) -> tuple[Density, float, dict[str, str | None]]:
-        """The density scaled to the electrons of the run, the factor, and where its parts come from."""
+        """The density scaled to the electrons of the run, the factor, and the origin of each of its parts."""
         rho, channels = start.rho, dict(start.channels)
         refuse_other_crystal(rho, self.job.crystal, start.name)
         due = self.engine.nelect(self.job.crystal)
-        if not (np.isfinite(rho.nelect) and abs(rho.nelect - due) <= FAR * due):
+        if not (np.isfinite(rho.nelect) and abs(rho.nelect - due) <= MAX_ELECTRON_ERROR * due):
             raise UsageError(
                 f"{start.name} has {rho.nelect:.2f} electrons where the pseudopotentials have {due:g}: it is of other"
                 " potentials, or the prediction failed"
@@ -142,6 +149,7 @@ class Bench:
         return Density(self.job.crystal, rho.values * factor, magnetization), factor, channels
 
     def _choose_magnetization(self, rho: Density, name: str, channels: dict[str, str | None]) -> Floats | None:
+        """The magnetization to start with, whose origin is set in `channels`."""
         if rho.magnetization is not None and rho.magnetization.ndim == 4:
             raise UsageError(f"{name} is non-collinear, which is not run here: give one of a collinear calculation")
         if not self.settings.start_magnetization:
@@ -186,13 +194,13 @@ def _read_seconds(result: Result) -> dict[str, float]:
 
 
 def refuse_other_crystal(rho: Density, crystal: Crystal, name: str) -> None:
-    """Raises UsageError where a density is not of this cell and these atoms, in any order."""
-    if np.abs(rho.lattice - crystal.lattice).max() > SAME_PLACE:
+    """Raises UsageError if a density has another cell or other atoms than a crystal; their order may differ."""
+    if np.abs(rho.lattice - crystal.lattice).max() > MAX_SHIFT:
         raise UsageError(f"{name} is of another cell than the crystal to run: give the density of this very cell")
     if sorted(rho.numbers) != sorted(crystal.numbers):
         raise UsageError(f"{name} is of {rho.crystal.formula}, and {crystal.formula} is to be run")
     shift = rho.frac_coords[:, None] - crystal.frac_coords[None]
     distance = np.linalg.norm((shift - np.rint(shift)) @ crystal.lattice, axis=-1)
     distance[rho.numbers[:, None] != crystal.numbers[None]] = np.inf
-    if distance.min(axis=0).max() > SAME_PLACE:
+    if distance.min(axis=0).max() > MAX_SHIFT:
         raise UsageError(f"{name} has its atoms elsewhere than the crystal to run: give the density of these positions")

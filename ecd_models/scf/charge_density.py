@@ -1,7 +1,7 @@
-"""Quantum ESPRESSO's charge-density.dat for a given density, in the order of waves that pw.x itself has.
+"""Quantum ESPRESSO's charge-density.dat of a density, with the plane waves in the order that pw.x expects.
 
-pw.x reads the coefficients and ignores the Miller indices beside them, so another order is read as another density,
-without a word. The order is taken from a file that pw.x wrote for the same cell and cutoff.
+pw.x reads the coefficients and ignores the Miller indices in the file, so it silently takes another order for another
+density. The order is therefore read from a file that pw.x wrote for the same cell and cutoff.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from ecd_data.crystal import Floats
 from ecd_data.errors import FormatError, UsageError
 from ecd_data.formats.units import BOHR
 
-SAME_CELL = 1e-4  # Å
-
 
 @dataclass(frozen=True)
 class Waves:
-    """The plane waves of a charge-density.dat: Miller indices [n, 3], of G and -G one where gamma_only, components."""
+    """The plane waves of a charge-density.dat.
+
+    gamma_only : whether it has only one of G and -G.
+    reciprocal : the reciprocal vectors in 1/bohr, flat [9].
+    miller : Miller indices [n, 3].
+    components : 1 for the density alone, 2 with the magnetization.
+    """
 
     gamma_only: bool
     reciprocal: Floats
@@ -30,8 +34,8 @@ class Waves:
     components: int
 
     @classmethod
-    def of(cls, path: Path) -> Waves:
-        """The waves of a file that pw.x wrote; raises FormatError where it is none."""
+    def read(cls, path: Path) -> Waves:
+        """The plane waves of a file that pw.x wrote; raises FormatError for other files."""
         try:
             with FortranFile(path, "r") as file:
                 gamma_only, count, components = (int(n) for n in file.read_ints("i4"))
@@ -43,21 +47,21 @@ class Waves:
 
     @property
     def smallest_shape(self) -> tuple[int, int, int]:
-        """The smallest grid that holds all the waves."""
+        """The smallest grid that holds all plane waves."""
         a, b, c = (2 * int(n) + 1 for n in np.abs(self.miller).max(axis=0))
         return a, b, c
 
     def coefficients(self, values: Floats, name: str = "the density") -> NDArray[np.complex128]:
-        """The coefficients [n] in e/bohr^3 of a grid in e/Å^3; raises UsageError where the grid is too coarse."""
+        """The coefficients [n] in e/bohr^3 of a grid in e/Å^3; raises UsageError if the grid is too coarse."""
         if (np.array(values.shape) < self.smallest_shape).any():
-            has, due = ("x".join(map(str, shape)) for shape in (values.shape, self.smallest_shape))
-            raise UsageError(f"{name} has a grid of {has} points where the cutoff needs {due}: give a finer grid")
+            found, needed = ("x".join(map(str, shape)) for shape in (values.shape, self.smallest_shape))
+            raise UsageError(f"{name} has a grid of {found} points where the cutoff needs {needed}: give a finer grid")
         transformed = np.fft.fftn(values, norm="forward") * BOHR**3
-        found: NDArray[np.complex128] = transformed[tuple(self.miller.T)]  # negative indices count from the end
-        return found
+        waves: NDArray[np.complex128] = transformed[tuple(self.miller.T)]  # negative indices count from the end
+        return waves
 
     def write(self, path: Path, values: Floats, magnetization: Floats | None, name: str = "the density") -> None:
-        """Write a charge-density.dat of a grid [a, b, c] in e/Å^3, with its magnetization where the run has spin."""
+        """Write the charge-density.dat of a grid [a, b, c] in e/Å^3, and of its magnetization if the run has spin."""
         grids = [values] if self.components == 1 else [values, magnetization]
         with FortranFile(path, "w") as file:
             file.write_record(np.array([self.gamma_only, len(self.miller), self.components], dtype=np.int32))

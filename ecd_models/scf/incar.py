@@ -1,4 +1,4 @@
-"""INCAR tags of a restart from a CHGCAR: what is added to a user's INCAR, and what in it does not fit the density."""
+"""INCAR tags for a start from a CHGCAR: those to add to the INCAR of a run, and those that contradict the density."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ecd_data.formats.vasp.settings import parse_logical
 
 
 def read_incar(path: str | Path) -> dict[str, Any]:
-    """The tags of an INCAR by upper-case name; raises FormatError where it cannot be read."""
+    """The tags of an INCAR by upper-case name; raises FormatError if it cannot be read."""
     from pymatgen.io.vasp import Incar
 
     try:
@@ -32,7 +32,10 @@ def write_incar(path: Path, tags: Mapping[str, Any]) -> None:
 
 
 def make_restart_tags(rho: Density, own: Mapping[str, Any]) -> dict[str, Any]:
-    """The tags that make VASP start from the CHGCAR of a density on its grid, to be laid over a user's own."""
+    """The tags that make VASP start from the CHGCAR of a density on its grid.
+
+    own: the tags of the run, which these replace or extend.
+    """
     tags: dict[str, Any] = {"ISTART": 0, "ICHARG": 1}
     tags |= dict(zip(("NGXF", "NGYF", "NGZF"), rho.shape, strict=True))
     if rho.magnetization is not None and not has_spin(own):
@@ -51,37 +54,40 @@ def is_noncollinear(tags: Mapping[str, Any]) -> bool:
 
 
 def read_magmom(tags: Mapping[str, Any]) -> list[float]:
-    """The numbers of MAGMOM, [] without it; of non-collinear read_magmom all components."""
-    given = tags.get("MAGMOM")
-    if given is None:
+    """The numbers of MAGMOM, all components of non-collinear moments; [] without MAGMOM."""
+    moments = tags.get("MAGMOM")
+    if moments is None:
         return []
-    if isinstance(given, str):
-        return _numbers(given)
-    return [float(x) for moment in given for x in (moment if np.ndim(moment) else (moment,))]
+    if isinstance(moments, str):
+        return _parse_numbers(moments)
+    return [float(x) for moment in moments for x in (moment if np.ndim(moment) else (moment,))]
 
 
-def _numbers(text: str) -> list[float]:
-    """The numbers of a text such as "2*5.0 -1"."""
-    found: list[float] = []
+def _parse_numbers(text: str) -> list[float]:
+    """The numbers in a text such as "2*5.0 -1"."""
+    numbers: list[float] = []
     for word in text.split():
         count, _, value = word.rpartition("*")
-        found += [float(value)] * int(count or 1)
-    return found
+        numbers += [float(value)] * int(count or 1)
+    return numbers
 
 
 def find_conflicts(tags: Mapping[str, Any], rho: Density) -> list[str]:
-    """One sentence for each thing in a user's INCAR that does not go with starting from a density."""
-    found = []
+    """A warning for each tag of the run that contradicts a start from the density."""
+    warnings = []
     values = read_magmom(tags)
     if rho.magnetization is None and min(values, default=0) < 0 < max(values, default=0):
-        found.append(
+        warnings.append(
             "MAGMOM has both signs and the density has no spin: VASP takes the total density of one magnetic order and"
-            " superposed read_magmom of another, which may save nothing; give a density with magnetization"
+            " superposed moments of another, which may save nothing; give a density with magnetization"
         )
     elif rho.magnetization is None and has_spin(tags):
-        found.append("the density has no spin: the magnetization starts from MAGMOM on superposed atoms")
+        warnings.append("the density has no spin: the magnetization starts from MAGMOM on superposed atoms")
     if parse_logical(str(tags.get("LDAU", "F"))) and int(tags.get("LMAXMIX", 2)) < 4:
-        found.append("LDAU is on and LMAXMIX is below 4: VASP restarts poorly from a CHGCAR; set LMAXMIX = 4, 6 with f")
+        warnings.append(
+            "LDAU is on and LMAXMIX is below 4, with which VASP restarts poorly from a CHGCAR: set LMAXMIX to 4, or"
+            " to 6 with f electrons"
+        )
     if int(tags.get("ICHARG", 1)) >= 10:
-        found.append(f"ICHARG = {tags['ICHARG']} would keep the density during the run and was replaced by 1")
-    return found
+        warnings.append(f"ICHARG = {tags['ICHARG']} would keep the density during the run and was replaced by 1")
+    return warnings

@@ -1,4 +1,4 @@
-"""The crystals to run and their settings: of structure files and records, or of a task or store."""
+"""The crystals of `ecd scf run` and their settings, from structure files and records, or from a task or store."""
 
 from __future__ import annotations
 
@@ -25,16 +25,26 @@ def make_scf_jobs(
 ) -> list[Job]:
     """The jobs of structure files, folders and JSON files of records; or of one task, configuration or store.
 
-    Those of a store have the settings with which Quantum ESPRESSO made their densities. functional, for files: "pbe" or
-    "hse". Raises UsageError where a name
-    is neither, where there is nothing to run, and as `make_jobs` and `evaluation_data` do.
+    Those of a store have the settings with which Quantum ESPRESSO made their densities.
+
+    Parameters
+    ----------
+    crystals : paths, or one task, configuration or store.
+    part, ids, data_dir, sample : the crystals of a task or store, as in `evaluation_data`.
+    limit : the number of crystals, of which the first ones are taken.
+    kspacing : k spacing in 2 pi / Å, for files.
+    functional : "pbe" or "hse", for files.
+
+    Raises
+    ------
+    UsageError : there is nothing to run, or an argument does not apply; also as in `make_jobs` and `evaluation_data`.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be at least 1, not {limit}")
-    if len(crystals) == 1 and _is_data(crystals[0]):
+    if len(crystals) == 1 and _names_data(crystals[0]):
         if functional != "pbe":
             raise UsageError("the crystals of a task or store are run with PBE: give structure files for a hybrid")
-        jobs = _of_data(crystals[0], part, ids, data_dir, sample, limit)
+        jobs = _make_data_jobs(crystals[0], part, ids, data_dir, sample, limit)
     elif part or ids or data_dir or sample:
         raise UsageError(f"{STORE_OPTIONS} choose crystals of one task or store: leave them out with structure files")
     else:
@@ -44,17 +54,18 @@ def make_scf_jobs(
     return jobs[:limit]
 
 
-def _is_data(name: str) -> bool:
+def _names_data(name: str) -> bool:
+    """Whether a name means a task, configuration or store rather than a structure file."""
     from ecd_data.release.configurations import configuration_names
 
     path = Path(name)
     if path.is_dir():
         return (path / "index.parquet").is_file()
-    unknown = not path.exists() and not path.suffix and path.name == name  # a name, not a file
-    return name in configuration_names() or "://" in name or path.suffix == ".ecd" or unknown
+    word = not path.exists() and not path.suffix and path.name == name  # more likely a misspelt task than a file
+    return name in configuration_names() or "://" in name or path.suffix == ".ecd" or word
 
 
-def _of_data(
+def _make_data_jobs(
     name: str, part: str | None, ids: Sequence[str] | None, data_dir: str | None, sample: bool, limit: int | None
 ) -> list[Job]:
     from ecd_models.task_data import ALL, evaluation_data
@@ -66,5 +77,5 @@ def _of_data(
         chosen = data.select_ids(list(ids)).parts["ids"]
     else:
         chosen = data.ids(part or (ALL if ALL in data.parts else "test"))
-    stored = {id: data.store[id] for id in chosen[:limit]}
-    return [Job(id, rho.crystal, read_settings(rho)) for id, rho in stored.items()]
+    densities = {id: data.store[id] for id in chosen[:limit]}
+    return [Job(id, rho.crystal, read_settings(rho)) for id, rho in densities.items()]

@@ -1,4 +1,4 @@
-"""What a starting density saves over superposed atoms, per crystal and in the mean: steps, time with inference, share.
+"""What a starting density saves over superposed atoms, in each crystal and on average: steps and time.
 
 achieved ratio = mean over crystals of steps(start) / steps(superposed atoms)
 optimal ratio = mean over crystals of 1 / steps(superposed atoms)
@@ -18,14 +18,14 @@ from ecd_data.errors import UsageError
 from ecd_models.scf.bench import ATOMS, ENGINE, ORACLE, ScfRun
 from ecd_models.scf.outcars import Ratio
 
-RESAMPLES = 10_000
-OTHER_STATE = 1e-4  # eV per atom: runs of one state at conv_thr 1e-8 Ry agree to 1e-6
+RESAMPLES = 10_000  # of the bootstrap
+MAX_ENERGY_ERROR = 1e-4  # eV per atom: runs that reach one state agree to 1e-6 at conv_thr 1e-8 Ry
 CLOCKS = ("wall", "cpu")
 
 
 @dataclass(frozen=True)
 class CrystalRuns:
-    """The runs of one crystal by the name of their start; failed: why there is no start of a name."""
+    """The runs of one crystal by the name of their start; failed: the reason for each start that could not be made."""
 
     id: str
     formula: str
@@ -33,17 +33,17 @@ class CrystalRuns:
     runs: dict[str, ScfRun]
     failed: dict[str, str] = field(default_factory=dict)
 
-    def other_state(self, name: str) -> bool:
-        """Whether a run ended at another energy than the default one: another magnetic or metallic solution."""
+    def reached_other_state(self, name: str) -> bool:
+        """Whether a run ended at another energy than the default one: in another magnetic or metallic solution."""
         energies = [self.runs[run].energy_eV for run in (ATOMS, name)]
         if None in energies:
             return False
-        return abs(energies[0] - energies[1]) > OTHER_STATE * self.natoms  # type: ignore[operator]
+        return abs(energies[0] - energies[1]) > MAX_ENERGY_ERROR * self.natoms  # type: ignore[operator]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its 95 % bootstrap interval over crystals; without bounds for a single crystal."""
+    """A mean over crystals and the bounds of its 95 % bootstrap interval, None for a single crystal."""
 
     mean: float
     low: float | None
@@ -55,11 +55,18 @@ class Interval:
 
 @dataclass(frozen=True)
 class Gain:
-    """What a start saves over the crystals in `ids`, where it and the default run converged.
+    """What a start saves on the crystals `ids`, whose runs from it converged.
 
-    achieved: Ratio of steps; time_saved: share of each crystal's time; slowed: share of the crystals that took longer,
-    those that did not converge included; oracle_share: of the time that the converged density saves, oracle_steps: of
-    the steps; other_state: crystals that ended at another energy; missing: without a start, or not converged.
+    name : of the start.
+    ids : the crystals.
+    achieved, achieved_interval : steps(start) / steps(superposed atoms).
+    optimal : 1 / steps(superposed atoms).
+    time_saved : mean share of a crystal's time.
+    total_time_saved : share of the time of all crystals.
+    slowed : share of the crystals that took longer or did not converge.
+    oracle_share, oracle_steps : share of the time and of the steps that the converged density saves.
+    other_state : the crystals that ended at another energy.
+    missing : the crystals without a start, or whose run did not converge.
     """
 
     name: str
@@ -76,41 +83,41 @@ class Gain:
     missing: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """The fields for JSON."""
         return asdict(self)
 
 
 def measure_gain(name: str, crystals: Sequence[CrystalRuns], clock: str = "wall", seed: int = 0) -> Gain:
-    """What the start of this name saves by a clock, "wall" or "cpu"; raises UsageError where no crystal has it."""
+    """What the start `name` saves by a clock, "wall" or "cpu"; raises UsageError if it converged for no crystal."""
     if clock not in CLOCKS:
         raise UsageError(f"the clock is wall or cpu, not {clock!r}")
-    there = [c for c in crystals if c.runs.get(name) is not None]
-    good = [c for c in there if c.runs[name].steps is not None]
-    if not good:
-        raise UsageError(f"{name} converged from no crystal: there is nothing to compare")
-    steps, default = (np.array([c.runs[run].steps for c in good], dtype=np.float64) for run in (name, ATOMS))
-    taken, before = (np.array([c.runs[run].seconds(clock) for c in good]) for run in (name, ATOMS))
-    slower = sum(taken > before) + len(there) - len(good)
-    draw = _Bootstrap(len(good), seed)
+    tried = [c for c in crystals if c.runs.get(name) is not None]
+    converged = [c for c in tried if c.runs[name].steps is not None]
+    if not converged:
+        raise UsageError(f"{name} converged for no crystal: there is nothing to compare")
+    steps, default = (np.array([c.runs[run].steps for c in converged], dtype=np.float64) for run in (name, ATOMS))
+    seconds, before = (np.array([c.runs[run].seconds(clock) for c in converged]) for run in (name, ATOMS))
+    slower = sum(seconds > before) + len(tried) - len(converged)
+    draw = _Bootstrap(len(converged), seed)
     return Gain(
         name,
-        tuple(c.id for c in good),
+        tuple(c.id for c in converged),
         Ratio.of(steps / default),
         Ratio.of(1 / default),
         draw.mean(steps / default),
-        draw.mean(1 - taken / before),
-        float(1 - taken.sum() / before.sum()),
-        float(slower / len(there)),
-        *_oracle_shares(good, before - taken, default - steps, clock, draw),
-        tuple(c.id for c in good if c.other_state(name)),
-        tuple(c.id for c in crystals if c not in good),
+        draw.mean(1 - seconds / before),
+        float(1 - seconds.sum() / before.sum()),
+        float(slower / len(tried)),
+        *_oracle_shares(converged, before - seconds, default - steps, clock, draw),
+        tuple(c.id for c in converged if c.reached_other_state(name)),
+        tuple(c.id for c in crystals if c not in converged),
     )
 
 
 def _oracle_shares(
     crystals: Sequence[CrystalRuns], time: Floats, steps: Floats, clock: str, draw: _Bootstrap
 ) -> tuple[Interval | None, Interval | None]:
-    """The shares of the converged density's gain in time and in steps; of the oracle the time of pw.x alone counts."""
+    """The shares of the time and of the steps that the converged density saves; its time is that of pw.x alone."""
     if any(ORACLE not in c.runs or c.runs[ORACLE].steps is None for c in crystals):
         return None, None
     oracles = [c.runs[ORACLE] for c in crystals]
@@ -122,7 +129,7 @@ def _oracle_shares(
 
 
 class _Bootstrap:
-    """Intervals over the same random resamples of crystals."""
+    """Bootstrap intervals, all from the same random resamples of crystals."""
 
     def __init__(self, count: int, seed: int) -> None:
         self._rows = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
@@ -132,38 +139,38 @@ class _Bootstrap:
         return self._interval(float(values.mean()), lambda rows: values[rows].mean(axis=1))
 
     def quotient(self, above: Floats, below: Floats) -> Interval | None:
-        """Of sums; None where the lower one is not positive."""
+        """The interval of the quotient of two sums; None if the lower sum is not positive."""
         if below.sum() <= 0:
             return None
 
-        def sample(rows: Any) -> Floats:
+        def resample(rows: Any) -> Floats:
             sums = below[rows].sum(axis=1)
             return above[rows].sum(axis=1)[sums > 0] / sums[sums > 0]
 
-        return self._interval(float(above.sum() / below.sum()), sample)
+        return self._interval(float(above.sum() / below.sum()), resample)
 
-    def _interval(self, mean: float, sample: Callable[[Any], Floats]) -> Interval:
+    def _interval(self, mean: float, resample: Callable[[Any], Floats]) -> Interval:
         if self._single:
             return Interval(mean, None, None)
-        low, high = np.percentile(sample(self._rows), [2.5, 97.5])
+        low, high = np.percentile(resample(self._rows), [2.5, 97.5])
         return Interval(mean, float(low), float(high))
 
 
 def list_starts(crystals: Sequence[CrystalRuns]) -> list[str]:
-    """The starts other than superposed atoms, each once: pw.x's own restart and the oracle first."""
+    """The names of all starts except superposed atoms: pw.x's own restart and the converged density first."""
     found = dict.fromkeys(name for c in crystals for name in c.runs)
     return list(dict.fromkeys(name for name in (ENGINE, ORACLE, *found) if name in found and name != ATOMS))
 
 
 def measure_gains(crystals: Sequence[CrystalRuns], clock: str = "wall") -> Iterator[Gain]:
-    """The Gain of every start that converged for a crystal at least."""
+    """The Gain of each start that converged for at least one crystal."""
     for name in list_starts(crystals):
         if any(name in c.runs and c.runs[name].steps is not None for c in crystals):
             yield measure_gain(name, crystals, clock)
 
 
 def report(crystals: Sequence[CrystalRuns], settings: dict[str, Any]) -> dict[str, Any]:
-    """All of it for JSON: the settings, every run of every crystal, and the gains by each clock."""
+    """The settings, all runs of all crystals and the gains by each clock, for JSON."""
     return {
         "settings": settings,
         "crystals": {

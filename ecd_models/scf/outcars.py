@@ -1,4 +1,4 @@
-"""Electronic steps of VASP runs, and what a perfect start could save of them: Table 3's optimal ratio."""
+"""Electronic steps of VASP runs, and the share that a perfect start would need: the optimal ratio of Table 3."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ OTHER_CODES = {
 
 @dataclass(frozen=True)
 class StepCount:
-    """The electronic steps of a finished VASP run of one geometry; frozen: its density was kept (ICHARG >= 10)."""
+    """The electronic steps of a finished VASP run of one geometry.
+
+    frozen: whether its density was kept constant (ICHARG >= 10), so that the steps are not those of a self-consistent
+    run.
+    """
 
     path: str
     steps: int
@@ -39,14 +43,14 @@ class StepCount:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Mean and population standard deviation over materials."""
+    """The mean and the population standard deviation of values over materials."""
 
     mean: float
     std: float
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Ratio:
-        """The Ratio of single values, at least one."""
+        """The Ratio of the values of at least one material."""
         numbers = np.fromiter(values, dtype=np.float64)
         return cls(float(numbers.mean()), float(numbers.std()))
 
@@ -55,18 +59,20 @@ class Ratio:
 
 
 def count_steps(path: str | Path) -> StepCount:
-    """The electronic steps that an OUTCAR, plain or compressed, counts ("Iteration n( m)").
+    """The electronic steps in an OUTCAR, plain or compressed, from its lines "Iteration n( m)".
 
-    Raises FormatError for a file that is no OUTCAR, and EcdError for a run that is unfinished or unconverged, has
-    several ionic steps, or is two runs in one file.
+    Raises
+    ------
+    FormatError : the file is no OUTCAR.
+    EcdError : the run did not finish or converge, has several ionic steps, or the file holds two runs.
     """
     file = Path(path)
     if file.is_dir():
         raise FormatError(f"{path} is a folder: name the OUTCAR in it")
     _refuse_other_codes(file)
-    said = read_outcar(file)
+    record = read_outcar(file)
     numbers = [(int(ionic), int(step)) for piece in read_pieces(file) for ionic, step in ITERATION.findall(piece)]
-    provenance, settings = said["provenance"], said["settings"]
+    provenance, settings = record["provenance"], record["settings"]
     if not numbers or not provenance["finished"]:
         raise EcdError(
             f"{path} is of a run that did not finish ({len(numbers)} electronic steps and no timing at its end):"
@@ -81,32 +87,27 @@ def count_steps(path: str | Path) -> StepCount:
         raise EcdError(f"{path} does not count its steps from 1 to {len(numbers)}: two runs are in it, give one")
     if not provenance["converged"]:
         limit = f" (NELM = {settings['nelm']})" if "nelm" in settings else ""
-        raise EcdError(f"{path} did not converge in its {len(numbers)} steps{limit}: it says nothing of a ratio")
+        raise EcdError(f"{path} did not converge in its {len(numbers)} steps{limit}: give a run that converged")
     return StepCount(str(path), len(numbers), bool(provenance["frozen_density"]))
 
 
 def count_all(paths: Sequence[str | Path]) -> tuple[list[StepCount], list[str]]:
-    """The counts of OUTCARs, and one sentence for each that has none; UsageError where a path is given twice."""
+    """The counts of OUTCARs, and a reason for each that cannot be counted; UsageError if a path is given twice."""
     names = [str(path) for path in paths]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UsageError(f"{twice[0]} is given twice: give each OUTCAR once")
-    counts, refused = [], []
+    if repeats := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"{repeats[0]} is given twice: give each OUTCAR once")
+    counts, reasons = [], []
     for name in names:
         try:
             counts.append(count_steps(name))
         except EcdError as error:
-            refused.append(str(error))
-    return counts, refused
+            reasons.append(str(error))
+    return counts, reasons
 
 
 def optimal_ratio(steps: Iterable[int]) -> Ratio:
-    """What a perfect density could reach: the mean of 1 / steps over the default runs of materials, a fraction."""
+    """The ratio of a perfect starting density: the mean of 1 / steps over the default runs of materials, a fraction."""
     return Ratio.of(1 / n for n in steps)
-
-
-def achieved_ratio(steps: Sequence[int], default: Sequence[int]) -> Ratio:
-    """What a density reached: the mean of its steps / default steps over materials, a fraction."""
-    return Ratio.of(n / m for n, m in zip(steps, default, strict=True))
 
 
 def report(counts: Sequence[StepCount]) -> dict[str, Any]:
@@ -119,6 +120,7 @@ def report(counts: Sequence[StepCount]) -> dict[str, Any]:
 
 
 def _refuse_other_codes(file: Path) -> None:
+    """Raises FormatError if a file is the output of another program, or another output of VASP."""
     head = next(read_pieces(file), b"")[:20_000]
     if b"vasp" in head[:2000].lower() and b"<modeling>" not in head:
         return

@@ -1,4 +1,4 @@
-"""Whether densities belong to the POTCAR and the atoms of a VASP run."""
+"""Checks that densities belong to the POTCAR and the atoms of a VASP run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ecd_data.errors import UsageError
 from ecd_data.formats.run_files import group_species
 from ecd_data.formats.vasp.potcar import parse_potcar_element, read_potcar
 
-MOVED = 0.05  # Å: atoms of the reference that lie further from their places have other occupancies
+MAX_SHIFT = 0.05  # Å: warn if atoms of the reference lie further away, since their occupancies are others
 
 
 @dataclass(frozen=True)
@@ -25,28 +25,33 @@ class Potentials:
     path: str
 
     @classmethod
-    def of(cls, path: str | Path) -> Potentials:
-        """The potentials of a POTCAR file; raises FormatError where it is none."""
-        said = read_potcar(path)
-        return cls(tuple(said["potcar"]), tuple(said["zval"]), str(path))
+    def read(cls, path: str | Path) -> Potentials:
+        """The potentials of a POTCAR file; raises FormatError if it is none."""
+        record = read_potcar(path)
+        return cls(tuple(record["potcar"]), tuple(record["zval"]), str(path))
 
 
 def compare_species(rho: Density, potentials: Potentials) -> None:
-    """Raises UsageError where the potentials are not of the density's species in their order."""
-    due = [symbol for symbol, _ in group_species(rho)]
+    """Raises UsageError if the potentials are not those of the density's species, in their order."""
+    species = [symbol for symbol, _ in group_species(rho)]
     found = [parse_potcar_element(title) for title in potentials.titles]
-    if [symbol for symbol, _ in groupby(found)] != due:
+    if [symbol for symbol, _ in groupby(found)] != species:
         raise UsageError(
-            f"{potentials.path} has the species {' '.join(found)} where the atoms come as {' '.join(due)}: put the"
+            f"{potentials.path} has the species {' '.join(found)} where the atoms come as {' '.join(species)}: put the"
             " atoms of the structure, or the potentials, into the same order"
         )
 
 
 def compare_potentials(reference: Density, potentials: Potentials | None, warnings: list[str]) -> bool | None:
-    """True where the reference has the run's POTCAR, None where one of them is not known; raises UsageError if not."""
+    """True if the reference has the POTCAR of the run, None if one of the POTCARs is not known, which is warned of.
+
+    Raises
+    ------
+    UsageError : the POTCARs differ.
+    """
     name = str(reference.meta.get("source", "the reference"))
     if potentials is None or not _titles(reference):
-        missing = "the run's POTCAR (--potcar)" if potentials is None else f"an OUTCAR or POTCAR beside {name}"
+        missing = "the run's POTCAR (--potcar)" if potentials is None else f"an OUTCAR or POTCAR next to {name}"
         warnings.append(f"whether {name} has the potentials of the run was not compared: {missing} would tell")
         return None
     refuse_other_potcar(reference, potentials, name)
@@ -54,12 +59,12 @@ def compare_potentials(reference: Density, potentials: Potentials | None, warnin
 
 
 def _titles(rho: Density) -> tuple[str, ...]:
-    """The titles in the POTCAR that made a density, () where nothing beside its file says so."""
+    """The titles in the POTCAR of a density, () if no file next to the density had them."""
     return tuple(rho.meta.get("settings", {}).get("potcar") or ())
 
 
 def refuse_other_potcar(rho: Density, potentials: Potentials, name: str) -> None:
-    """Raises UsageError where a density is known to be of another POTCAR."""
+    """Raises UsageError if a density records another POTCAR."""
     titles = _titles(rho)
     if titles and titles != potentials.titles:
         ours, theirs = " + ".join(potentials.titles), " + ".join(titles)
@@ -69,15 +74,15 @@ def refuse_other_potcar(rho: Density, potentials: Potentials, name: str) -> None
         )
 
 
-def compare_places(rho: Density, reference: Density, warnings: list[str]) -> None:
-    """Warn where the reference's atoms lie elsewhere."""
+def compare_positions(rho: Density, reference: Density, warnings: list[str]) -> None:
+    """Add a warning if the atoms of the reference lie elsewhere."""
     if len(reference.crystal) != len(rho.crystal):
-        return  # `copy_augmentation` refuses
+        return  # `copy_augmentation` refuses it
     shift = rho.frac_coords - reference.frac_coords
-    moved = float(np.linalg.norm((shift - np.rint(shift)) @ rho.lattice, axis=1).max())
+    distance = float(np.linalg.norm((shift - np.rint(shift)) @ rho.lattice, axis=1).max())
     cell = float(np.abs(rho.lattice - reference.lattice).max())
-    if max(moved, cell) > MOVED:
+    if max(distance, cell) > MAX_SHIFT:
         warnings.append(
-            f"the reference is of another geometry (atoms up to {moved:.2f} Å, cell up to {cell:.2f} Å away): its PAW"
+            f"the reference has another geometry (atoms up to {distance:.2f} Å, cell up to {cell:.2f} Å away): its PAW"
             " occupancies are approximate"
         )

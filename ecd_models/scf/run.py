@@ -1,4 +1,4 @@
-"""Crystals, starts and engine together: the runs of `ecd scf run`."""
+"""The runs of `ecd scf run`: crystals, starts and engine together."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_data.dft.engines import load_engine
 from ecd_data.dft.espresso import Espresso
@@ -32,7 +33,7 @@ ShowProgress = Callable[[int, int, str], None]
 
 @dataclass
 class ScfReport:
-    """The runs of each crystal, and the reasons for those whose default run failed."""
+    """The runs of each crystal, the reason for each crystal whose default run failed, and the settings."""
 
     crystals: list[CrystalRuns] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -50,28 +51,27 @@ def run_starts(
     work: Path | None = None,
     show: ShowProgress | None = None,
 ) -> ScfReport:
-    """The self-consistencies of each job from superposed atoms, its converged density and each start, alike but for it.
+    """The self-consistent runs of each job from superposed atoms, its converged density and each start.
+
+    The runs of a job differ in nothing but their start. A job that fails is reported, and the others are run.
 
     Parameters
     ----------
-    starts : mapping
-        By name what makes a start for a crystal's bench, such as `model_start` or `file_start`.
-    conv_thr : float
-        pw.x's convergence threshold in Ry, of all runs.
-    own_restart : bool
-        Also pw.x's restart from its own file, which the converged density must equal.
-    work : Path, optional
-        Keep the engine's files here; finished runs of the same input are read and not repeated.
+    jobs : the crystals with their settings.
+    starts : by name, functions that make a start for the bench of a crystal, see `model_start` and `file_start`.
+    conv_thr : convergence threshold of pw.x in Ry, of all runs.
+    own_restart : run pw.x's restart from its own file as well, which must agree with that of the converged density.
+    pwx, pseudo : the program pw.x and the folder of its pseudopotentials.
+    work : folder that keeps the files of pw.x; finished runs of the same input are read from it and not repeated.
+    show : is called with the number of jobs done, of all jobs, and the id.
 
     Raises
     ------
-    UsageError
-        Where a start has the name of another.
-    MissingDependencyError
-        Without pw.x.
+    UsageError : a start has the name of one of the other runs.
+    MissingDependencyError : there is no pw.x.
     """
-    if taken := sorted({ATOMS, ORACLE, ENGINE} & set(starts)):
-        raise UsageError(f"{taken[0]!r} is run anyway: give the start another name")
+    if reserved := sorted({ATOMS, ORACLE, ENGINE} & set(starts)):
+        raise UsageError(f"{reserved[0]!r} is run anyway: give the start another name")
     engine = load_engine("espresso", pwx, pseudo)
     assert isinstance(engine, Espresso)
     report = ScfReport(settings={"conv_thr_Ry": conv_thr, "engine": f"pw.x {'.'.join(map(str, engine.version))}"})
@@ -86,58 +86,50 @@ def run_starts(
                 if show is not None:
                     show(number, len(jobs), job.id)
     finally:
-        engine.stop()  # pw.x does not hear an interrupt
+        engine.stop()  # an interrupt of this program does not end pw.x
     return report
 
 
 def _run_crystal(bench: Bench, starts: Mapping[str, MakeStart], own_restart: bool) -> CrystalRuns:
-    runs = {ATOMS: bench.from_atoms()}
+    runs = {ATOMS: bench.run_from_atoms()}
     if own_restart:
-        runs[ENGINE] = bench.from_own_file()
+        runs[ENGINE] = bench.run_from_own_file()
     channels = dict.fromkeys(("density", "magnetization"), "converged")
     failed: dict[str, str] = {}
-    for name, make in {ORACLE: lambda b: Start(ORACLE, b.converged(), channels), **starts}.items():
+    for name, make in {ORACLE: lambda b: Start(ORACLE, b.converged_density(), channels), **starts}.items():
         try:
-            runs[name] = bench.from_density(make(bench))
+            runs[name] = bench.run_from_density(make(bench))
         except EcdError as error:
             failed[name] = str(error)
     return CrystalRuns(bench.job.id, bench.job.crystal.formula, len(bench.job.crystal), runs, failed)
 
 
 def model_start(name: str, model: DensityModel, *, allow: bool = False, symmetry: bool = True) -> MakeStart:
-    """What makes a start of a model's prediction on pw.x's grid, and takes its time.
+    """A function that makes a start from a model's prediction on pw.x's grid, and measures its time.
 
-    symmetry: ask the network at irreducible grid points only, where the run uses the symmetry of the crystal. What is
-    compiled or loaded with the first prediction is no part of its time. A model of other valence electrons than the
-    pseudopotentials is refused unless allowed.
+    Parameters
+    ----------
+    name : of the start.
+    model : the model.
+    allow : whether other valence electrons than the pseudopotentials have are a warning instead of an error.
+    symmetry : evaluate the network at irreducible grid points only, if the run uses the symmetry of the crystal.
     """
-    from ecd_models.prediction.network_outputs import MIN_COMPILED
     from ecd_models.prediction.predict import predict
     from ecd_models.training.trained_on import TrainedOn
 
     trained_on = TrainedOn.from_metadata(model.metadata)
-    warm: set[bool] = set()  # whether with the compiled kernels or without
+    warm_up = _WarmUp(model)
 
     def make(bench: Bench) -> Start:
         crystal, shape = bench.job.crystal, bench.shape
+        warm_up(crystal, shape)
         pseudo = load_pseudopotentials(bench.engine.pseudo, crystal.elements)
-        valences = {symbol: found.valence for symbol, found in pseudo.items()}
-        irreducible = symmetry and bench.settings.symmetry
-
-        def ask() -> Density:
-            return predict(
-                model,
-                crystal,
-                shape=shape,
-                valences=valences,
-                allow_valence_mismatch=allow,
-                symmetry=irreducible,
-            )
-
-        if (large := int(np.prod(shape)) >= MIN_COMPILED) not in warm:
-            predict(model, crystal, shape=shape, refuse=False)  # at all points, which kernels are compiled for
-            warm.add(large)
-        rho, seconds = time_call(ask)
+        options: Any = {
+            "valences": {symbol: found.valence for symbol, found in pseudo.items()},
+            "allow_valence_mismatch": allow,
+            "symmetry": symmetry and bench.settings.symmetry,
+        }
+        rho, seconds = time_call(lambda: predict(model, crystal, shape=shape, **options))
         if not bench.settings.start_magnetization:
             rho = replace(rho, magnetization=None)
         spin = "predicted" if rho.magnetization is not None else None
@@ -147,8 +139,25 @@ def model_start(name: str, model: DensityModel, *, allow: bool = False, symmetry
     return make
 
 
+class _WarmUp:
+    """Predicts once with and once without the compiled kernels, since loading them is no part of a start's time."""
+
+    def __init__(self, model: DensityModel) -> None:
+        self.model = model
+        self._done: set[bool] = set()
+
+    def __call__(self, crystal: Crystal, shape: tuple[int, int, int]) -> None:
+        from ecd_models.prediction.network_outputs import MIN_COMPILED
+        from ecd_models.prediction.predict import predict
+
+        compiled = int(np.prod(shape)) >= MIN_COMPILED
+        if compiled not in self._done:
+            predict(self.model, crystal, shape=shape, refuse=False)  # irreducible points may be too few for the kernels
+            self._done.add(compiled)
+
+
 def file_start(path: str | Path) -> MakeStart:
-    """What makes a start of a density file, whatever its grid."""
+    """A function that makes a start from a density file, whatever its grid."""
     rho = read_run(path)
     origin = find_origin(rho)
     spin = origin if rho.magnetization is not None else None
@@ -156,19 +165,19 @@ def file_start(path: str | Path) -> MakeStart:
 
 
 def read_settings(rho: Density) -> Settings:
-    """The settings of a stored density that Quantum ESPRESSO made, default ones for others; PBE always."""
-    said = rho.meta.get("settings", {})
-    if "ecutwfc_Ry" not in said or said.get("qmesh"):
+    """The settings with which Quantum ESPRESSO made a density, default ones for other densities; always PBE."""
+    recorded = rho.meta.get("settings", {})
+    if "ecutwfc_Ry" not in recorded or recorded.get("qmesh"):
         return default_settings(rho.crystal, "pbe")
     return Settings(
         functional="PBE",
-        ecutwfc=float(said["ecutwfc_Ry"]),
-        kmesh=tuple(said["kmesh"]),
-        smearing=bool(said.get("smearing")),
-        degauss=float(said.get("degauss_Ry") or Settings.degauss),
-        start_magnetization=float(said.get("start_magnetization") or 0.0),
-        symmetry=bool(said.get("symmetry", True)),
-        mixing_beta=float(said.get("mixing_beta", Settings.mixing_beta)),
-        mixing_mode=str(said.get("mixing_mode", Settings.mixing_mode)),
-        hubbard_u=tuple((said.get("hubbard_u_eV") or {}).items()),
+        ecutwfc=float(recorded["ecutwfc_Ry"]),
+        kmesh=tuple(recorded["kmesh"]),
+        smearing=bool(recorded.get("smearing")),
+        degauss=float(recorded.get("degauss_Ry") or Settings.degauss),
+        start_magnetization=float(recorded.get("start_magnetization") or 0.0),
+        symmetry=bool(recorded.get("symmetry", True)),
+        mixing_beta=float(recorded.get("mixing_beta", Settings.mixing_beta)),
+        mixing_mode=str(recorded.get("mixing_mode", Settings.mixing_mode)),
+        hubbard_u=tuple((recorded.get("hubbard_u_eV") or {}).items()),
     )

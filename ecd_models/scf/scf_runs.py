@@ -1,4 +1,4 @@
-"""A start of a self-consistency, and what a run from it took: steps of each loop, seconds, energy, origins."""
+"""A density to start a self-consistent calculation from, and the steps, seconds and energy of the run from it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ ITERATION, EXCHANGE_LOOP = re.compile(r"iteration #"), "EXX: now go back to refi
 
 @dataclass(frozen=True)
 class Start:
-    """A density to start from, and where its parts come from; seconds: what it took to make it (wall and CPU).
+    """A density to start from.
 
-    seen: of a model, what of the crystal trained it: "crystal", "composition" or "unseen"; None where it does not say.
+    name : of the start in tables.
+    rho : the density.
+    channels : the origin of its "density" and "magnetization", such as "predicted".
+    wall_seconds, cpu_seconds : the time that its computation took.
+    seen : what of the crystal a model was trained on: "crystal", "composition" or "unseen"; None if not recorded.
     """
 
     name: str
@@ -30,13 +34,17 @@ class Start:
 
 @dataclass(frozen=True)
 class ScfRun:
-    """A self-consistency from one start.
+    """A self-consistent calculation from one start.
 
-    steps: of all loops together, None where it did not converge; loops: steps of each exchange loop of a hybrid;
-    wall_seconds, cpu_seconds: of pw.x alone; before_wall_seconds, before_cpu_seconds: of what had to happen before
-    (the prediction, and the run of pw.x that gives its order of waves); eps_mae: of the start from the converged
-    density, a fraction; electrons_off: how far the electrons were from the right number before scaling, a fraction;
-    seen: as of the Start.
+    name : of the start.
+    steps : of all loops together, None if the run did not converge.
+    loops : steps of each exchange loop of a hybrid functional.
+    wall_seconds, cpu_seconds : of pw.x alone.
+    before_wall_seconds, before_cpu_seconds : of the prediction and of the run of pw.x that gives its order of waves.
+    energy_eV : the total energy.
+    eps_mae : error of the start relative to the converged density, a fraction.
+    electrons_off : error of the number of electrons before scaling, a fraction.
+    channels, seen : as in Start.
     """
 
     name: str
@@ -53,19 +61,19 @@ class ScfRun:
     seen: str | None = None
 
     def seconds(self, clock: str) -> float:
-        """All the time that this start costs by a clock, "wall" or "cpu"."""
+        """All the time that a run with this start costs in s, by a clock "wall" or "cpu"."""
         if clock == "wall":
             return self.wall_seconds + self.before_wall_seconds
         return self.cpu_seconds + self.before_cpu_seconds
 
 
 def count_loop_steps(text: str) -> tuple[int, ...]:
-    """The electronic steps in what pw.x printed: one number, of a hybrid PBE's and then one for each exchange loop."""
+    """The electronic steps in an output of pw.x: one number; for a hybrid PBE's and one for each exchange loop."""
     return tuple(len(ITERATION.findall(part)) for part in text.split(EXCHANGE_LOOP))
 
 
 def time_call(make: Callable[[], Density]) -> tuple[Density, dict[str, Any]]:
-    """A density and the seconds that it took to make it."""
+    """The density that `make` returns, and the wall and CPU seconds that it took."""
     wall, cpu = time.perf_counter(), time.process_time()
     rho = make()
     return rho, {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}

@@ -1,4 +1,4 @@
-"""A folder from which VASP starts its self-consistency with a given density: POSCAR, INCAR, CHGCAR, provenance."""
+"""A folder from which VASP starts a self-consistent run with a density: POSCAR, INCAR, CHGCAR and provenance."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from ecd_data.vasp_grid import is_taken
 from ecd_models.scf.incar import find_conflicts, has_spin, is_noncollinear, make_restart_tags, write_incar
 from ecd_models.scf.potentials import (
     Potentials,
-    compare_places,
+    compare_positions,
     compare_potentials,
     compare_species,
     refuse_other_potcar,
 )
 
 FILES = ("POSCAR", "INCAR", "CHGCAR", "restart.json")
-FAR = 0.1  # of the electrons: a density that is further off is one of other potentials, or of no use
+MAX_ELECTRON_ERROR = 0.1  # of the electrons: a density further off is of other potentials, or useless
 
 
 @dataclass(frozen=True)
 class Restart:
-    """What was written: the folder, what VASP will do with it in one line, what to beware of, the provenance."""
+    """The folder that was written, what VASP will do with it in one sentence, warnings, and the provenance."""
 
     folder: Path
     effect: str
@@ -57,39 +57,33 @@ def write_restart(
 
     Parameters
     ----------
-    rho : Density
-        The density, on the grid that VASP shall take; scaled here to the electrons of the run.
-    potentials : Potentials, optional
-        The POTCAR of the run. Its species must be those of the crystal, in their order.
-    reference : Density, optional
-        A CHGCAR of the same atoms, read with what lies beside it (`read_run`), whose PAW occupancies are written
-        behind the density. One of another POTCAR is refused.
-    incar : mapping, optional
-        The run's own tags, see `read_incar`; those of the restart are laid over them.
-    nelect : float, optional
-        Electrons of the run, by default those of INCAR, of the potentials or of the reference.
-    source : mapping, optional
-        Where the density comes from, for restart.json.
+    rho : the density, on the grid that VASP shall take; it is scaled to the electrons of the run.
+    folder : the folder to write.
+    potentials : the POTCAR of the run. Its species must be those of the crystal, in their order.
+    reference : a CHGCAR of the same atoms and POTCAR, as `read_run` reads it, whose PAW occupancies are written as
+        well.
+    incar : the tags of the run, see `read_incar`, to which those of the restart are added.
+    nelect : electrons of the run, by default those of INCAR, of the potentials or of the reference.
+    source : where the density comes from, for restart.json.
 
     Raises
     ------
-    UsageError
-        Where the reference is of another POTCAR or of other atoms, the POTCAR of other elements, the electrons are
-        not known or over 10 % away from the density's, or the folder has such files already.
+    UsageError : the reference has another POTCAR or other atoms, the POTCAR has other elements, the electrons are not
+        known or over 10 % away from those of the density, or the folder has such files already.
     """
     folder, own = Path(folder), dict(incar or {})
     _refuse_full(folder)
     if potentials is not None:
         compare_species(rho, potentials)
         refuse_other_potcar(rho, potentials, "the density")
-    rho, dropped = _drop_spin(rho, own)
-    due, of = _find_electrons(rho, own, potentials, reference, nelect)
-    scaled, factor = _scale(rho, due, of)
-    warnings = [*dropped, *find_conflicts(own, scaled), *_check_grid(scaled)]
-    known = None
+    rho, spin_warnings = _drop_spin(rho, own)
+    due, origin = _find_electrons(rho, own, potentials, reference, nelect)
+    scaled, factor = _scale(rho, due, origin)
+    warnings = [*spin_warnings, *find_conflicts(own, scaled), *_check_grid(scaled)]
+    same_potcar = None
     if reference is not None:
-        known = compare_potentials(reference, potentials, warnings)
-        compare_places(scaled, reference, warnings)
+        same_potcar = compare_potentials(reference, potentials, warnings)
+        compare_positions(scaled, reference, warnings)
         scaled = copy_augmentation(scaled, reference)
     added = make_restart_tags(scaled, own)
     tags = {**own, **added}
@@ -98,36 +92,37 @@ def write_restart(
         "ecd": ecd_data.__version__,
         "density": dict(source or {}),
         "grid": list(scaled.shape),
-        "electrons": {"written": due, "before": rho.nelect, "factor": factor, "from": of},
+        "electrons": {"written": due, "before": rho.nelect, "factor": factor, "from": origin},
         "channels": _list_channels(rho, scaled, reference, tags),
         "reference": None if reference is None else reference.meta.get("source"),
-        "reference_has_the_same_potcar": known,
+        "reference_has_the_same_potcar": same_potcar,
         "potcar": None if potentials is None else list(potentials.titles),
         "incar_added": added,
         "vasp_will": effect,
         "warnings": warnings,
     }
-    _write(folder, scaled, tags, provenance)
+    _write_files(folder, scaled, tags, provenance)
     return Restart(folder, effect, tuple(warnings), provenance)
 
 
 def _refuse_full(folder: Path) -> None:
+    """Raises UsageError if `folder` is a file or has one of the files to write."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: name a folder")
-    if there := [name for name in FILES if (folder / name).exists()]:
-        raise UsageError(f"{folder} has {', '.join(there)} already: name another folder, or move them away")
+    if present := [name for name in FILES if (folder / name).exists()]:
+        raise UsageError(f"{folder} has {', '.join(present)} already: name another folder, or move them away")
 
 
 def _drop_spin(rho: Density, tags: Mapping[str, Any]) -> tuple[Density, list[str]]:
-    """The density without its magnetization where the run of an INCAR has none, and what is to be told of it."""
+    """The density without its magnetization if the run of an INCAR has none, and the warning of that."""
     if rho.magnetization is None or not tags:
         return rho, []
     if rho.magnetization.ndim == 4 and not is_noncollinear(tags):
         raise UsageError("the density is non-collinear and the INCAR is not: set LNONCOLLINEAR = .TRUE. there")
     if has_spin(tags):
         return rho, []
-    told = "the INCAR has no ISPIN = 2: the magnetization of the density was left out"
-    return replace(rho, magnetization=None, augmentation=None), [told]
+    warning = "the INCAR has no ISPIN = 2: the magnetization of the density was left out"
+    return replace(rho, magnetization=None, augmentation=None), [warning]
 
 
 def _find_electrons(
@@ -137,30 +132,31 @@ def _find_electrons(
     reference: Density | None,
     nelect: float | None,
 ) -> tuple[float, str]:
-    """The electrons of the run and who says so."""
+    """The number of electrons of the run, and where it comes from."""
     if nelect is not None:
         return nelect, "given"
     if "NELECT" in tags:
         return float(tags["NELECT"]), "NELECT in INCAR"
     if potentials is not None:
-        runs = group_species(rho)
-        if len(runs) != len(potentials.zval):
+        groups = group_species(rho)
+        if len(groups) != len(potentials.zval):
             raise UsageError(f"{potentials.path} has two potentials of one element: give the electrons with --nelect")
-        return float(sum(n * z for (_, n), z in zip(runs, potentials.zval, strict=True))), potentials.path
+        return float(sum(n * z for (_, n), z in zip(groups, potentials.zval, strict=True))), potentials.path
     if reference is not None:
-        said = reference.meta.get("settings", {}).get("nelect")
-        return float(said or reference.nelect), "the reference"
+        recorded = reference.meta.get("settings", {}).get("nelect")
+        return float(recorded or reference.nelect), "the reference"
     raise UsageError(
-        "how many electrons the run has is not known: give its POTCAR (--potcar), a reference CHGCAR (--reference), or"
-        " --nelect"
+        "the number of electrons of the run is not known: give its POTCAR (--potcar), a reference CHGCAR (--reference),"
+        " or --nelect"
     )
 
 
-def _scale(rho: Density, due: float, of: str) -> tuple[Density, float]:
+def _scale(rho: Density, due: float, origin: str) -> tuple[Density, float]:
+    """The density with `due` electrons, and the factor. Raises UsageError if that is over 10 % away from its own."""
     found = rho.nelect
-    if not (np.isfinite(found) and abs(found - due) <= FAR * due):
+    if not (np.isfinite(found) and abs(found - due) <= MAX_ELECTRON_ERROR * due):
         raise UsageError(
-            f"the density has {found:.2f} electrons where {due:g} are due ({of}): it is of other potentials, or the"
+            f"the density has {found:.2f} electrons where {due:g} are due ({origin}): it is of other potentials, or the"
             " prediction failed"
         )
     factor = due / found
@@ -168,6 +164,7 @@ def _scale(rho: Density, due: float, of: str) -> tuple[Density, float]:
 
 
 def _check_grid(rho: Density) -> list[str]:
+    """A warning if VASP takes no grid of this shape."""
     if is_taken(rho.shape):
         return []
     grid = "x".join(map(str, rho.shape))
@@ -175,6 +172,7 @@ def _check_grid(rho: Density) -> list[str]:
 
 
 def _describe_effect(rho: Density, tags: Mapping[str, Any]) -> str:
+    """What VASP will do with the density, in one sentence."""
     if rho.augmentation is None:
         return (
             "VASP will not start from this density: CHGCAR has no PAW occupancies, so it warns 'PAW occupancies are"
@@ -182,7 +180,7 @@ def _describe_effect(rho: Density, tags: Mapping[str, Any]) -> str:
         )
     spin = "its magnetization" if rho.magnetization is not None else ""
     if not spin and has_spin(tags):
-        spin = "read_magmom of superposed atoms (MAGMOM)"
+        spin = "moments of superposed atoms (MAGMOM)"
     grid = "x".join(map(str, rho.shape))
     read = f"VASP will read CHGCAR (ICHARG = 1) on its {grid} grid and start the self-consistency from it"
     return f"{read}, with {spin}" if spin else read
@@ -191,7 +189,7 @@ def _describe_effect(rho: Density, tags: Mapping[str, Any]) -> str:
 def _list_channels(
     before: Density, written: Density, reference: Density | None, tags: Mapping[str, Any]
 ) -> dict[str, str | None]:
-    """Where each part of the start comes from."""
+    """The origin of each part of the start."""
     grid = find_origin(before)
     spin = grid if written.magnetization is not None else "atomic (MAGMOM)" if has_spin(tags) else None
     augmentation = None if reference is None or written.augmentation is None else find_origin(reference)
@@ -203,11 +201,11 @@ def find_origin(rho: Density) -> str:
     if str(rho.meta.get("comment", "")).startswith(PREDICTED_BY):
         return "predicted"
     provenance = rho.meta.get("provenance", {})
-    said = provenance.get("converged", provenance.get("convergence", {}).get("converged"))
-    return "not known" if said is None else "converged" if said else "not converged"
+    converged = provenance.get("converged", provenance.get("convergence", {}).get("converged"))
+    return "not known" if converged is None else "converged" if converged else "not converged"
 
 
-def _write(folder: Path, rho: Density, tags: Mapping[str, Any], provenance: dict[str, Any]) -> None:
+def _write_files(folder: Path, rho: Density, tags: Mapping[str, Any], provenance: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     header, _, _ = chgcar.render_header(rho).rpartition(b"\n \n")
     (folder / "POSCAR").write_bytes(header + b"\n")

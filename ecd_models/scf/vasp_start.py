@@ -1,4 +1,4 @@
-"""The density that VASP shall start from: predicted or read, on the grid that the run will take."""
+"""The density that VASP shall start from, predicted or read, on the grid that the run will take."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFAULT_PREC = "normal"  # of VASP
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What is known of the run to start: its POTCAR, the tags of its INCAR, and a reference density."""
+    """The files of the run to start, each of which may be missing: POTCAR, tags of the INCAR, reference density."""
 
     potentials: Potentials | None = None
     incar: Mapping[str, Any] | None = None
@@ -35,17 +35,17 @@ class RunFiles:
 
     @classmethod
     def read(cls, potcar: Path | None, incar: Path | None, reference: Path | None) -> RunFiles:
-        """The files of a run; each may be missing. Raises FormatError for one that cannot be read."""
+        """The content of the files of a run. Raises FormatError if one cannot be read."""
         return cls(
-            None if potcar is None else Potentials.of(potcar),
+            None if potcar is None else Potentials.read(potcar),
             None if incar is None else read_incar(incar),
-            None if reference is None else _read_named(reference),
+            None if reference is None else _read_density(reference),
         )
 
     def write(
         self, rho: Density, folder: Path, *, nelect: float | None = None, source: Mapping[str, Any] | None = None
     ) -> Restart:
-        """Write the folder for VASP, see `write_restart`; a CHGCAR with occupancies is its own reference."""
+        """Write the folder for VASP, see `write_restart`; a density with PAW occupancies is its own reference."""
         own = rho if rho.augmentation is not None else None
         return write_restart(
             rho,
@@ -60,20 +60,20 @@ class RunFiles:
 
 @dataclass(frozen=True)
 class VaspGrid:
-    """The grid that VASP will take: `shape`, or its own for encut (eV) and prec; both else from the INCAR."""
+    """The rule for VASP's grid: `shape`, or its fine grid for encut (eV) and prec, by default those of the INCAR."""
 
     shape: Shape | None = None
     encut: float | None = None
     prec: str | None = None
 
     def __call__(self, crystal: Crystal, files: RunFiles) -> Shape | None:
-        """The grid for a crystal; None where neither this nor the INCAR says, nor a reference."""
+        """The grid for a crystal; None if neither the rule nor the INCAR nor the reference determines it."""
         tags = files.incar or {}
         if self.shape is not None:
             return self.shape
-        stated = [tags.get(name) for name in ("NGXF", "NGYF", "NGZF")]
-        if self.encut is None and all(stated):
-            a, b, c = (int(str(n)) for n in stated)
+        numbers = [tags.get(name) for name in ("NGXF", "NGYF", "NGZF")]
+        if self.encut is None and all(numbers):
+            a, b, c = (int(str(n)) for n in numbers)
             return a, b, c
         encut = self.encut if self.encut is not None else tags.get("ENCUT")
         if encut is not None:
@@ -91,20 +91,30 @@ def find_start_density(
     allow: bool = False,
     show: bool = False,
 ) -> tuple[Density, dict[str, Any]]:
-    """The density for a run and where it comes from.
+    """The density for a run, and where it comes from.
 
-    With a model, `start` is a structure whose density it predicts; without, a density file, resampled where the run
-    takes another grid. Raises UsageError where the grid of a prediction is not known, and where the model learned
-    densities that are not PAW's or other valence electrons than the POTCAR or the reference have; with `allow` that is
-    a warning.
+    Parameters
+    ----------
+    start : with a model a structure file, whose density it predicts; else a density file, which is resampled if the run
+        takes another grid.
+    files : the files of the run.
+    grid : the rule for the grid.
+    model : the model, if a density is to be predicted.
+    allow : whether other training densities than those of the run are a warning instead of an error.
+    show : whether a bar shows the progress.
+
+    Raises
+    ------
+    UsageError : the grid of a prediction is not known; or the model's training densities were not computed with PAW, or
+        with other valence electrons than the POTCAR or the reference has.
     """
     if model is not None:
         return _predict_density(start, files, grid, model, allow, show)
-    rho = _read_named(start)
+    rho = _read_density(start)
     shape = grid(rho.crystal, files)
     occupancies = rho.augmentation
     if shape is not None and shape != rho.shape:
-        rho = replace(rho.resample(shape), augmentation=occupancies)  # they belong to the atoms, not to the grid
+        rho = replace(rho.resample(shape), augmentation=occupancies)  # these belong to the atoms, not to the grid
     return rho, {"file": str(start)}
 
 
@@ -133,7 +143,7 @@ def _predict_density(
 
 
 def _refuse_other_method(model: DensityModel, allow: bool) -> None:
-    """Refuses a model whose densities are not those of PAW: VASP has no other."""
+    """Raises UsageError if the training densities are not those of PAW, which VASP needs; with `allow` it warns."""
     learned = model.training_valences
     if learned is None or learned.method in ("", "PAW"):
         return
@@ -142,7 +152,7 @@ def _refuse_other_method(model: DensityModel, allow: bool) -> None:
         raise UsageError(
             f"{sentence}: take a model of VASP's densities, such as ecd-pbe, or --allow-valence-mismatch (allow=True)"
         )
-    log.warning("%s: the restart is a rehearsal", sentence)
+    log.warning("%s: the restart is of no use to VASP, except as a rehearsal", sentence)
 
 
 def _list_valences(potentials: Potentials | None) -> dict[str, float] | None:
@@ -153,7 +163,7 @@ def _list_valences(potentials: Potentials | None) -> dict[str, float] | None:
     return {parse_potcar_element(t): z for t, z in zip(potentials.titles, potentials.zval, strict=True)}
 
 
-def _read_named(path: Path) -> Density:
-    """The density in a file with what lies beside it, and the file's name."""
+def _read_density(path: Path) -> Density:
+    """The density in a file, with the data of the run files next to it and the file's name in its meta."""
     rho = read_run(path)
     return replace(rho, meta={**rho.meta, "source": str(path)})

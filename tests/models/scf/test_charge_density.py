@@ -18,7 +18,7 @@ GRID = (9, 9, 9)
 
 def order_of(path: Path, spin: bool = False, gamma_only: bool = False) -> Waves:
     write_charge_density(path, [random_density(8.0, seed) for seed in range(1 + spin)], gamma_only)
-    return Waves.of(path)
+    return Waves.read(path)
 
 
 @pytest.mark.parametrize("gamma_only", [False, True])
@@ -27,7 +27,7 @@ def test_what_is_written_is_read_again(spin, gamma_only, tmp_path):
     waves = order_of(tmp_path / "order.dat", spin, gamma_only)
     values, moment = random_density(8.0, 5), random_density(1.0, 6)
     waves.write(tmp_path / "new.dat", values, moment if spin else None)
-    again = Waves.of(tmp_path / "new.dat")
+    again = Waves.read(tmp_path / "new.dat")
     assert np.array_equal(again.miller, waves.miller)  # the order is pw.x's
     assert (again.gamma_only, again.components) == (gamma_only, 1 + spin)
     read, magnetization = read_charge_density(tmp_path / "new.dat", GRID)
@@ -56,9 +56,9 @@ def test_a_run_with_spin_needs_a_magnetization(tmp_path):
 def test_another_file_is_refused(content, tmp_path):
     (tmp_path / "x.dat").write_bytes(content)
     with pytest.raises(FormatError, match=r"run pw\.x again"):
-        Waves.of(tmp_path / "x.dat")
+        Waves.read(tmp_path / "x.dat")
     with pytest.raises(FormatError):
-        Waves.of(tmp_path / "nowhere.dat")
+        Waves.read(tmp_path / "nowhere.dat")
 
 
 def test_steps_of_a_hybrid_are_counted_by_loop():

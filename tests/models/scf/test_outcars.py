@@ -12,7 +12,7 @@ import pytest
 
 from ecd_data.errors import EcdError, UsageError
 from ecd_models.cli import _run
-from ecd_models.scf.outcars import Ratio, achieved_ratio, count_all, count_steps, optimal_ratio
+from ecd_models.scf.outcars import Ratio, count_all, count_steps, optimal_ratio
 
 HEAD = """ vasp.5.4.1 05Feb16 (build) complex
    VRHFIN =O: s2p4
@@ -73,7 +73,6 @@ def test_table_3(published, tmp_path, capsys):
 def test_ratios_are_means_with_the_population_standard_deviation():
     assert optimal_ratio([10, 20]) == Ratio(pytest.approx(0.075), pytest.approx(0.025))
     assert optimal_ratio([8]) == Ratio(0.125, 0.0)
-    assert achieved_ratio([5, 8], [10, 8]).mean == pytest.approx(0.75)
     steps = np.random.default_rng(0).integers(1, 60, 50)
     assert optimal_ratio(steps).std == pytest.approx(np.std(1 / steps, ddof=0))
 

@@ -64,21 +64,21 @@ def test_the_converged_density_restarts_as_pwx_own_file_does(name, work):
 def test_the_order_of_waves_matters_and_the_grid_does_not(work):
     """A density on a finer grid restarts as well; one of a scrambled order would be another density."""
     bench = Bench(load_engine(), JOBS["Si"], work / "Si")
-    bench.from_atoms()
-    rho = bench.converged()
+    bench.run_from_atoms()
+    rho = bench.converged_density()
     finer = Start("finer", rho.resample((32, 30, 36)), {"density": "converged"})
-    assert bench.from_density(finer).steps == bench.from_own_file().steps
+    assert bench.run_from_density(finer).steps == bench.run_from_own_file().steps
     scaled = replace(rho, values=0.95 * rho.values)
-    measured = bench.from_density(Start("scaled", scaled, {"density": "converged"}))
-    assert measured.steps == bench.from_own_file().steps
+    measured = bench.run_from_density(Start("scaled", scaled, {"density": "converged"}))
+    assert measured.steps == bench.run_from_own_file().steps
     assert measured.electrons_off == pytest.approx(-0.05)
 
 
 @real
 def test_what_is_no_density_of_the_crystal_is_refused(work):
     bench = Bench(load_engine(), JOBS["Si"], work / "Si")
-    bench.from_atoms()
-    rho = bench.converged()
+    bench.run_from_atoms()
+    rho = bench.converged_density()
     moved = replace(SI, frac_coords=SI.frac_coords + [[0.0] * 3, [0.01] * 3])
     larger = replace(SI, lattice=SI.lattice * 1.01)
     other = replace(SI, numbers=np.array([14, 6]))
@@ -95,10 +95,10 @@ def test_what_is_no_density_of_the_crystal_is_refused(work):
     }
     for words, wrong in cases.items():
         with pytest.raises(UsageError, match=words) as error:
-            bench.from_density(Start("file", wrong, {}))
+            bench.run_from_density(Start("file", wrong, {}))
         assert "\n" not in str(error.value)
     swapped = replace(SI, frac_coords=SI.frac_coords[::-1] + [1.0, 0.0, -1.0])
-    assert bench.from_density(Start("order", replace(rho, crystal=swapped), {})).steps == 1
+    assert bench.run_from_density(Start("order", replace(rho, crystal=swapped), {})).steps == 1
 
 
 @real
@@ -173,7 +173,7 @@ def test_iron_keeps_its_moment(work):
     job = replace(job, settings=replace(job.settings, kmesh=(4, 4, 4)))
     (crystal,) = run_starts([job], {}, own_restart=True, work=work).crystals
     assert crystal.runs[ORACLE].steps <= crystal.runs[ENGINE].steps < crystal.runs[ATOMS].steps
-    assert not crystal.other_state(ORACLE)
+    assert not crystal.reached_other_state(ORACLE)
 
 
 def test_stored_settings_are_those_of_the_stored_density():

@@ -52,7 +52,7 @@ def occupied(rho: Density) -> Density:
 
 @pytest.fixture
 def potentials(tmp_path: Path) -> Potentials:
-    return Potentials.of(potcar(tmp_path / "POTCAR", ("Mg", 2.0), ("O", 6.0)))
+    return Potentials.read(potcar(tmp_path / "POTCAR", ("Mg", 2.0), ("O", 6.0)))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_the_record_says_where_each_part_comes_from(tmp_path, potentials, refere
 
 
 def test_a_reference_of_another_potcar_is_refused(tmp_path, reference):
-    other = Potentials.of(potcar(tmp_path / "other/POTCAR", ("Mg_pv", 8.0), ("O", 6.0)))
+    other = Potentials.read(potcar(tmp_path / "other/POTCAR", ("Mg_pv", 8.0), ("O", 6.0)))
     with pytest.raises(UsageError, match="Mg_pv") as error:
         write_restart(density(electrons=14.0), tmp_path / "run", potentials=other, reference=reference)
     assert "PAW_PBE Mg 01Jan2000" in str(error.value)
@@ -115,7 +115,7 @@ def test_a_reference_of_another_potcar_is_refused(tmp_path, reference):
 def test_what_cannot_be_compared_is_told(tmp_path, potentials, reference):
     bare = replace(reference, meta={"source": "elsewhere/CHGCAR"})
     done = write_restart(density(), tmp_path / "a", potentials=potentials, reference=bare)
-    assert "beside elsewhere/CHGCAR" in done.warnings[0]
+    assert "next to elsewhere/CHGCAR" in done.warnings[0]
     done = write_restart(density(), tmp_path / "b", reference=reference)
     assert "--potcar" in done.warnings[0]
     assert record(tmp_path / "b")["reference_has_the_same_potcar"] is None
@@ -165,7 +165,7 @@ def test_where_the_electrons_come_from(tmp_path, potentials):
         write_restart(density(), folder, potentials=potentials, **options)
         assert read(folder / "CHGCAR").nelect == pytest.approx(due)
         assert record(folder)["electrons"]["from"] == of
-    twice = Potentials.of(potcar(tmp_path / "P", ("Mg", 2.0), ("Mg_pv", 8.0), ("O", 6.0)))
+    twice = Potentials.read(potcar(tmp_path / "P", ("Mg", 2.0), ("Mg_pv", 8.0), ("O", 6.0)))
     with pytest.raises(UsageError, match="two potentials of one element"):
         write_restart(density(), tmp_path / "run", potentials=twice)
 
