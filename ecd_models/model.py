@@ -30,7 +30,7 @@ class DensityModel(nn.Module):
     training_valences : electrons of each element in the training data, and what computed these data; None if that is
         not recorded.
 
-    Its attribute `metadata` has the metadata of its checkpoint and `file` the path of that; without a checkpoint they are
+    Its attribute `metadata` has the metadata of its checkpoint and `file` its path; without one they are
     empty and None.
     """
 
