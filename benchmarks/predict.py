@@ -30,7 +30,7 @@ from crystals import TERNARY
 from ecd_data import Crystal
 from ecd_data.symmetry import grid_orbits
 from ecd_models import predict
-from ecd_models.graph import probe_graph
+from ecd_models.graph import Neighbors
 from ecd_models.kernels import MAKERS
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
@@ -139,7 +139,7 @@ def neighbours(crystal: Crystal, cutoff: float) -> tuple[float, float]:
     """Edges, and different atoms among their senders, for each grid point."""
     count = 4000
     points = np.random.default_rng(0).random((count, 3))
-    edges = probe_graph(crystal, points, cutoff)
+    edges = Neighbors(crystal, cutoff).probes(points)
     return len(edges.src) / count, len(np.unique(edges.dst * len(crystal) + edges.src)) / count
 
 

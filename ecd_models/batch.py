@@ -1,4 +1,4 @@
-"""The input of a network: several crystals with their probes in flat arrays, with index vectors, without padding."""
+"""The input of a network: several crystals with their probes in flat arrays, without padding."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ _INDICES = ("numbers", "atom_src", "atom_dst", "probe_src", "probe_dst", "atom_c
 
 @dataclass(frozen=True, eq=False)
 class ProbeBatch:
-    """n atoms and p probes of one or more crystals; vectors point from the sending atom's image to the receiver.
+    """n atoms and p probes of one or more crystals.
 
-    numbers [n]; atom_src, atom_dst [e] (atoms); atom_vec [e, 3] Å; probe_src [f] (atoms); probe_dst [f] (probes);
-    probe_vec [f, 3] Å; atom_crystal [n] and probe_crystal [p]: which crystal each belongs to;
-    target [p], or [p, 2] with the magnetization: reference density in e/Å^3; baseline [p]: density of superposed free
-    atoms in e/Å^3; mean [crystals]: mean density of each crystal in e/Å^3.
+    numbers : atomic numbers [n].
+    atom_src, atom_dst : the sending and the receiving atom of each edge between atoms [e].
+    probe_src, probe_dst : the sending atom and the receiving probe of each edge to a probe [f].
+    atom_vec, probe_vec : vectors from the sending atom's image to the receiver in Å [e, 3] and [f, 3].
+    atom_crystal, probe_crystal : the crystal of each atom [n] and of each probe [p].
+    target : the reference density in e/Å^3 [p], or [p, 2] with the magnetization.
+    baseline : the density of superposed atoms in e/Å^3 [p].
+    mean : the mean density of each crystal in e/Å^3 [crystals].
     """
 
     numbers: Tensor
@@ -55,18 +59,23 @@ class ProbeBatch:
         return self.probe_crystal.shape[0]
 
     def weigh(self, values: Tensor) -> Tensor:
-        """The values at the probes, each of which counts."""
+        """The values at the probes times their weights, which are all 1."""
         return values
 
     def divide_by_mean(self, values: Tensor) -> Tensor:
-        """The values at the probes divided by the mean density of their crystal [p] or [p, 2]."""
+        """The values at the probes divided by the mean density of their crystal [p] or [p, 2].
+
+        Raises
+        ------
+        UsageError : the batch has no mean densities.
+        """
         if self.mean is None:
             raise UsageError("a relative loss needs the mean density of each crystal: make_item(..., mean=...)")
         mean = self.mean[self.probe_crystal]
         return values / (mean if values.ndim == 1 else mean[:, None])
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ProbeBatch:
-        """The same batch on `device`, its vectors and densities as `dtype`."""
+        """The batch on `device`, with vectors and densities of type `dtype`."""
         moved: dict[str, Any] = {name: getattr(self, name).to(device=device) for name in _INDICES}
         for name in _FLOATS:
             value = getattr(self, name)
@@ -74,7 +83,7 @@ class ProbeBatch:
         return replace(self, **moved)
 
     def pin_memory(self) -> ProbeBatch:
-        """The same batch in pinned memory; torch's DataLoader asks for it."""
+        """The batch in pinned memory; torch's DataLoader calls it."""
         names = [name for name in (*_FLOATS, *_INDICES) if getattr(self, name) is not None]
         return replace(self, **{name: getattr(self, name).pin_memory() for name in names})
 
@@ -88,9 +97,17 @@ def make_item(
     dtype: torch.dtype = torch.float32,
     mean: float | None = None,
 ) -> ProbeBatch:
-    """The batch of one crystal and its fractional points [p, 3]; target [p] or [p, 2] and baseline [p] in e/Å^3.
+    """The batch of one crystal and its probes.
 
-    mean: the crystal's mean density in e/Å^3.
+    Parameters
+    ----------
+    neighbors : the atoms of the crystal and their images.
+    numbers : atomic numbers [n].
+    frac_points : fractional coordinates of the probes [p, 3].
+    target : the reference density in e/Å^3 [p], or [p, 2] with the magnetization.
+    baseline : the density of superposed atoms in e/Å^3 [p].
+    dtype : the type of vectors and densities.
+    mean : the mean density of the crystal in e/Å^3.
     """
     points = np.asarray(frac_points, dtype=np.float64).reshape(-1, 3)
     atoms, probes = neighbors.atoms(), neighbors.probes(points)
@@ -119,7 +136,7 @@ def make_item(
 
 
 def collate(items: Sequence[ProbeBatch]) -> ProbeBatch:
-    """One batch of all items; target, baseline and mean are kept where every item has them."""
+    """One batch of all items; it has a target, a baseline and means if every item has them."""
 
     def concatenate(name: str, counts: Sequence[int] | None = None) -> Tensor:
         parts = [getattr(item, name) for item in items]
@@ -152,9 +169,9 @@ def collate(items: Sequence[ProbeBatch]) -> ProbeBatch:
 
 
 def split_into_passes(items: Sequence[ProbeBatch], crystals: int, max_edges: int = 0) -> list[ProbeBatch]:
-    """Batches of the items in their order, each of at most `crystals` items and `max_edges` edges (0: any number).
+    """Batches of the items in their order, each with at most `crystals` items and `max_edges` edges.
 
-    An item with more edges is a batch of its own.
+    An item with more edges is a batch of its own; 0 edges mean no bound.
     """
     groups: list[list[ProbeBatch]] = []
     edges = 0

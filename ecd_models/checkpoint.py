@@ -25,9 +25,9 @@ from ecd_models.networks import MODELS, model_class
 from ecd_models.networks.pair_density.functions import PairDensityConfig
 from ecd_models.networks.pair_density.model import PairDensity
 from ecd_models.networks.pair_density.start import BondedAtoms
-from ecd_models.networks.published import PUBLISHED, misfits, recognised
+from ecd_models.networks.published import PUBLISHED, find_misfits, find_published
 from ecd_models.networks.species import ONE_HOT
-from ecd_models.pickled_weights import find_state_dict, plain_names, read_pickle, read_weights_alone
+from ecd_models.pickled_weights import find_state_dict, read_pickle, read_weights_alone, strip_prefixes
 from ecd_models.weights.cache import fetch_weights
 from ecd_models.weights.published import PublishedWeights, published_weights
 
@@ -71,8 +71,6 @@ def save_checkpoint(
     EcdError : the disk is full.
     """
     network = model.network if isinstance(model, DensityModel) else model
-    atoms = model.atoms if isinstance(model, DensityModel) else None
-    valences = model.valences if isinstance(model, DensityModel) else None
     config: Any = network.config
     header = {
         "format": FORMAT,
@@ -80,27 +78,34 @@ def save_checkpoint(
         "config": json.dumps(asdict(config)),
         "metadata": json.dumps(dict(metadata or {})),
     }
-    if isinstance(model, DensityModel) and model.training_valences is not None:
-        header[TRAINING_VALENCES] = json.dumps(model.training_valences.to_record())
-    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    if atoms is not None:
-        free = asdict(atoms.free)
-        tensors |= {ATOMS + name: torch.from_numpy(np.array(value)) for name, value in free.items()}
-    if isinstance(atoms, BondedAtoms):
-        header[BONDED] = json.dumps(asdict(atoms.pairs.config))
-        tensors |= {PAIRS + name: value.detach().cpu().contiguous() for name, value in atoms.pairs.state_dict().items()}
-    if valences is not None:
-        tensors[VALENCES] = torch.from_numpy(np.array(valences))
-    tensors |= {STATE + name: value.detach().cpu().contiguous() for name, value in (state or {}).items()}
+    tensors = dict(network.state_dict())
+    if isinstance(model, DensityModel):
+        _add_model_parts(model, header, tensors)
+    tensors |= {STATE + name: value for name, value in (state or {}).items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with write_whole(path) as aside:  # a killed run leaves the old checkpoint complete
-            save_file(tensors, aside, header)
-    except SafetensorError as error:  # safetensors raises this where the disk is full
+        with write_whole(path) as temporary:  # a killed run leaves the old checkpoint complete
+            save_file(tensors, temporary, header)
+    except SafetensorError as error:  # safetensors raises this if the disk is full
         raise EcdError(
             f"{path} could not be written ({error}): free some space and run the same command again"
         ) from error
+
+
+def _add_model_parts(model: DensityModel, header: dict[str, str], tensors: dict[str, Tensor]) -> None:
+    """Add what a model has besides its network: superposed atoms, valences, valences of the training data."""
+    if model.training_valences is not None:
+        header[TRAINING_VALENCES] = json.dumps(model.training_valences.to_record())
+    if model.atoms is not None:
+        free = asdict(model.atoms.free)
+        tensors |= {ATOMS + name: torch.from_numpy(np.array(value)) for name, value in free.items()}
+    if isinstance(model.atoms, BondedAtoms):
+        header[BONDED] = json.dumps(asdict(model.atoms.pairs.config))
+        tensors |= {PAIRS + name: value for name, value in model.atoms.pairs.state_dict().items()}
+    if model.valences is not None:
+        tensors[VALENCES] = torch.from_numpy(np.array(model.valences))
 
 
 def add_metadata(path: str | Path, extra: Mapping[str, str]) -> None:
@@ -110,17 +115,19 @@ def add_metadata(path: str | Path, extra: Mapping[str, str]) -> None:
 
     Raises
     ------
-    UsageError : every checkpoint has something of its own under this name.
-    FormatError : the file is not a complete checkpoint of ours.
+    UsageError : the name is one that every checkpoint uses itself.
+    FormatError : the file is not a complete checkpoint of this package.
     """
-    if taken := sorted(set(extra) & set(OWN_KEYS)):
-        raise UsageError(f"{taken[0]!r} is a name that every checkpoint uses itself: add the text under another name")
-    load_checkpoint(path)  # raises an error where the file is not a checkpoint
+    if reserved := sorted(set(extra) & set(OWN_KEYS)):
+        raise UsageError(
+            f"{reserved[0]!r} is a name that every checkpoint uses itself: add the text under another name"
+        )
+    load_checkpoint(path)  # raises an error if the file is not a checkpoint
     write_header(path, dict(extra))
 
 
 def registered_name(model: nn.Module) -> str:
-    """The registered name of a model's class, that of its exact configuration where there is one.
+    """The registered name of a model's class and configuration, or of its class alone.
 
     Raises
     ------
@@ -156,31 +163,31 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{path} was written for another version of the model ({error}): update ecd") from error
-    atoms = _atoms(tensors, header, str(path))
-    state = _taken(tensors, STATE)
-    valences = [value.numpy() for value in _taken(tensors, VALENCES).values()]
-    _fill(model, tensors, str(path))
-    known = DensityModel(model, atoms, header["model"], valences[0] if valences else None, training_valences)
-    known.metadata = metadata
-    return Checkpoint(known.eval(), metadata, state)
+    atoms = _read_atoms(tensors, header, str(path))
+    state = _pop_prefixed(tensors, STATE)
+    valences = [value.numpy() for value in _pop_prefixed(tensors, VALENCES).values()]
+    _load_weights(model, tensors, str(path))
+    trained = DensityModel(model, atoms, header["model"], valences[0] if valences else None, training_valences)
+    trained.metadata = metadata
+    return Checkpoint(trained.eval(), metadata, state)
 
 
-def _atoms(tensors: dict[str, Tensor], header: Mapping[str, str], name: str) -> SuperposedAtoms | None:
-    """The atoms that a network is added to, None where there are none; removed from `tensors`."""
-    tables = {key: value.numpy() for key, value in _taken(tensors, ATOMS).items()}
-    weights = _taken(tensors, PAIRS)
+def _read_atoms(tensors: dict[str, Tensor], header: Mapping[str, str], name: str) -> SuperposedAtoms | None:
+    """The superposed atoms of a checkpoint, None if it has none; their tensors are removed from `tensors`."""
+    tables = {key: value.numpy() for key, value in _pop_prefixed(tensors, ATOMS).items()}
+    weights = _pop_prefixed(tensors, PAIRS)
     if not tables or BONDED not in header:
         return SuperposedAtoms(**tables) if tables else None
     try:
         pairs = PairDensity(PairDensityConfig(**json.loads(header[BONDED])))
     except (TypeError, ValueError, UsageError) as error:
         raise FormatError(f"{name} was written for another version of the model ({error}): update ecd") from error
-    _fill(pairs, weights, name)
+    _load_weights(pairs, weights, name)
     return BondedAtoms(**tables, pairs=pairs.eval())
 
 
-def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, without it, removed from `tensors`."""
+def _pop_prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, by the rest of their names; they are removed from `tensors`."""
     names = [name for name in tensors if name.startswith(prefix)]
     return {name.removeprefix(prefix): tensors.pop(name) for name in names}
 
@@ -193,8 +200,8 @@ def load_published(source: str | Path | Mapping[str, Any], cutoff: float = 4.0, 
     Parameters
     ----------
     source : a file, which is only read as data, or a state dict.
-    cutoff : in Å; the weights do not tell it.
-    num_neighbors : the normalisation of ChargE3Net's sums over neighbours; the weights do not tell it.
+    cutoff : in Å, which the weights do not determine.
+    num_neighbors : the normalisation of ChargE3Net's sums over neighbours, which the weights do not determine.
 
     Raises
     ------
@@ -204,8 +211,8 @@ def load_published(source: str | Path | Mapping[str, Any], cutoff: float = 4.0, 
     """
     name = str(source) if isinstance(source, str | Path) else "the state dict"
     content = read_pickle(Path(source)) if isinstance(source, str | Path) else source
-    weights = plain_names(find_state_dict(content, name))
-    published = recognised(weights)
+    weights = strip_prefixes(find_state_dict(content, name))
+    published = find_published(weights)
     if published is None:
         known = ", ".join(model.name for model in PUBLISHED)
         raise FormatError(f"{name} is no checkpoint of {known}: it has {', '.join(list(weights)[:3])}")
@@ -216,19 +223,19 @@ def load_published(source: str | Path | Mapping[str, Any], cutoff: float = 4.0, 
     except (IndexError, ValueError) as error:
         raise FormatError(f"{name} is no {published.name} checkpoint: its weights have impossible sizes") from error
     shapes = published.shapes(config)
-    absent, extra = misfits(weights, shapes)
-    if absent:
-        reason = f"{', '.join(absent[:3])} missing or misshapen"
+    missing, extra = find_misfits(weights, shapes)
+    if missing:
+        reason = f"{', '.join(missing[:3])} missing or misshapen"
         raise FormatError(f"{name} is no whole {published.name} checkpoint: {reason}")
     if extra:
         raise FormatError(f"{name} is no {published.name} checkpoint: it also has {', '.join(extra[:3])}")
     model = published.cls(config)
-    _fill(model, published.read({key: weights[key] for key in shapes}, config), name)
+    _load_weights(model, published.read({key: weights[key] for key in shapes}, config), name)
     return model.eval()
 
 
 def load_published_run(path: str | Path) -> Checkpoint:
-    """A published checkpoint with the state of its training: the model, {"step": n}, and its Adam optimiser.
+    """The model in a published checkpoint, with the step and the Adam optimiser of its training.
 
     The state has tensors "optimizer.<number>.<name>" for each parameter of the model.
 
@@ -240,9 +247,9 @@ def load_published_run(path: str | Path) -> Checkpoint:
     content = read_pickle(path)
     network = load_published(path)
     published = next(p for p in PUBLISHED if type(network) is p.cls)
-    weights = plain_names(find_state_dict(content, str(path)))
+    weights = strip_prefixes(find_state_dict(content, str(path)))
     shapes = published.shapes(network.config)
-    trained = [name for name in weights if name in shapes and ".basis." not in name]  # in the order of their numbers
+    trained = [name for name in weights if name in shapes and ".basis." not in name]  # in the optimiser's order
     try:
         moments, step = content["optimizer"]["state"], int(content["step"])
         states: dict[str, Tensor] = {}
@@ -255,7 +262,7 @@ def load_published_run(path: str | Path) -> Checkpoint:
             states[f"optimizer.{number}.step"] = torch.tensor(float(moments[0]["step"]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise FormatError(
-            f"{path} holds no Adam optimiser of its model: it can be started from, with continued = false"
+            f"{path} holds no Adam optimiser of its model: a training can start from it with continued = false"
         ) from error
     return Checkpoint(DensityModel(network, name=registered_name(network)).eval(), {"step": step}, states)
 
@@ -283,16 +290,23 @@ def export_published(model: nn.Module, path: str | Path) -> None:
         raise UsageError(f"{type(network).__name__} has no published layout, which {known} have: use save_checkpoint")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with write_whole(path) as aside:
-        torch.save({"model": published.written(network.state_dict(), network.config)}, aside)
+    with write_whole(path) as temporary:
+        torch.save({"model": published.write(network.state_dict(), network.config)}, temporary)
 
 
 def load_model(name_or_path: str | Path | None = None) -> DensityModel:
-    """A trained model: by name (without a name the default), our .safetensors, or a published .pt.
+    """A trained model, by name or file; without an argument the default one.
 
-    Names are those of the shipped checkpoints and of the published networks, which are downloaded into the user's
-    cache the first time; `ecd models` lists both. Raises UsageError for a name or file that is not there, EcdError
-    where the download fails or its content is not the recorded one, FormatError for other files.
+    Parameters
+    ----------
+    name_or_path : a name that `ecd models` lists, a .safetensors that `ecd train` wrote, or a published .pt. Published
+        networks are downloaded into the user's cache the first time.
+
+    Raises
+    ------
+    UsageError : there is no such name or file.
+    EcdError : the download failed, or its content is not the recorded one.
+    FormatError : the file is no checkpoint.
     """
     path = Path(path_text(DEFAULT if name_or_path is None else name_or_path, "a checkpoint"))
     shipped = {file.stem: file for file in sorted(PRETRAINED.glob("*.safetensors"))}
@@ -311,7 +325,7 @@ def load_model(name_or_path: str | Path | None = None) -> DensityModel:
 
 
 def _load_fetched(weights: PublishedWeights) -> DensityModel:
-    """A published network from the cache; all of them have the cutoff and neighbours that `load_published` assumes."""
+    """A published network from the cache; all of them have the defaults of `load_published`."""
     path = fetch_weights(weights)
     network = load_published(read_weights_alone(path))
     return _keep_file(DensityModel(network, name=weights.name, training_valences=weights.training_valences), path)
@@ -327,6 +341,7 @@ def _keep_file(model: DensityModel, path: Path) -> DensityModel:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The texts in the header and the tensors of a file, by name."""
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -336,8 +351,11 @@ def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise FormatError(f"{path} is not a whole safetensors file ({error}): copy or download it again") from error
 
 
-def _fill(model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
-    """Load weights into a model, in the precision in which they are stored."""
+def _load_weights(model: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Load weights into a model, in the precision in which they are stored.
+
+    name: of the file, in messages. Raises FormatError if weights are missing or have other shapes.
+    """
     own = model.state_dict()
     wrong = sorted(set(own) ^ set(tensors)) or [k for k, v in own.items() if v.shape != tensors[k].shape]
     if wrong:

@@ -1,8 +1,8 @@
-"""A batch as a device's step wants it: indices prepared once, one buffer, sizes that can be made to recur.
+"""A batch arranged for a GPU: one buffer with all indices, which can be padded to sizes that recur.
 
-The first atom, probe and pair are not there: what fills up a batch to larger sizes belongs to them. Nothing goes from
-them to the others, and the first probe has weight 0 in the loss. So losses and gradients are those of the batch, and
-steps of the same sizes can run as one recorded graph.
+The first atom, probe and pair are dummies, to which all padding belongs. They send nothing to the others, and the first
+probe has weight 0 in the loss. So padding changes neither losses nor gradients, and steps of the same sizes can run as
+one recorded graph.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ from torch import Tensor
 from ecd_models.batch import ProbeBatch
 from ecd_models.kernels.groups import Groups
 
-PAIRS, BLOCKS = "pairs", "blocks"  # how the edges of a network are arranged
-# Sizes to fill up to between one power of two and the next. A recorded graph serves one combination of sizes, so few of
-# them should occur in a training: edges cost the most time and are filled up by a quarter at most, what they join by
-# half. The number of probes hardly varies.
+PAIRS, BLOCKS = "pairs", "blocks"  # the arrangements of edges, of which each network wants one
+# The number of sizes to pad to between one power of two and the next. A recorded graph serves one combination of sizes,
+# so a training should have few of them: edges, which cost the most time, are padded by a quarter at most, atoms and
+# pairs by half. The number of probes hardly varies.
 PARTS = {"probes": 32, "atoms": 2, "pairs": 2, "edges": 4, "blocks": 4}
-ALIGNMENT = 16  # bytes
+ALIGNMENT = 16  # bytes: arrays in the buffer start at multiples of it, which kernels load fastest
 SPECIES = 119  # atomic numbers 0..118
 Array = NDArray[Any]
 
 
 class PairedEdges(NamedTuple):
-    """Edges of one sender to one receiver taken together: e edges of q pairs, ordered by receiver.
+    """e edges in q pairs of one sender and one receiver each, ordered by receiver.
 
-    vec [e, 3] in Å; pair: the edges of each pair; senders, receivers: the pairs of each point.
+    vec : vectors in Å [e, 3].
+    pair : the edges of each pair.
+    senders, receivers : the pairs of each sender and receiver.
     """
 
     vec: Tensor
@@ -42,7 +44,7 @@ class PairedEdges(NamedTuple):
 
 
 class ReceivedEdges(NamedTuple):
-    """Edges ordered by receiver; vec [e, 3] in Å; senders, receivers: the edges of each point."""
+    """Edges ordered by receiver: vectors in Å [e, 3], and the edges of each sender and receiver."""
 
     vec: Tensor
     senders: Groups
@@ -50,7 +52,11 @@ class ReceivedEdges(NamedTuple):
 
 
 class SentBlocks(NamedTuple):
-    """Edges in blocks of `size` of one sender; vec [e, 3] in Å; senders: blocks of each; receivers: edges of each."""
+    """Edges in blocks of `size` edges of one sender.
+
+    vec : vectors in Å [e, 3].
+    senders, receivers : the blocks of each sender, and the edges of each receiver.
+    """
 
     size: int
     vec: Tensor
@@ -59,7 +65,7 @@ class SentBlocks(NamedTuple):
 
 
 class Field(NamedTuple):
-    """An array in the buffer: its length is the size called `along` and `more`, then comes the shape of its rows."""
+    """An array in the buffer: its length is the size named `along` plus `more`; `row` is the shape of a row."""
 
     name: str
     dtype: torch.dtype
@@ -68,15 +74,18 @@ class Field(NamedTuple):
     row: tuple[int, ...]
 
 
-Sizes = dict[str, int]  # how many atoms, probes, edges, pairs or blocks
+Sizes = dict[str, int]  # numbers of atoms, probes, edges, pairs or blocks, by name
 
 
 @dataclass(frozen=True, eq=False)
 class DeviceBatch:
-    """What a network reads, see `ProbeBatch`; elements: the atoms of each.
+    """The input of a network on a GPU, see `ProbeBatch`.
 
-    weight [p]: 1 for the probes of the batch, 0 for those that fill up. inverse_mean [p]: 1 / mean density, in Å^3, of
-    the crystal of each probe; 0 for those that fill up.
+    numbers, target, baseline : as in ProbeBatch, with dummies and padding.
+    elements : the atoms of each element.
+    atoms, probes : the edges to atoms and to probes, in the arrangement of the network.
+    inverse_mean : 1 / mean density of the crystal of each probe, in Å^3 [p]; 0 for padding.
+    weight : 1 for the probes of the batch, 0 for padding [p].
     """
 
     numbers: Tensor
@@ -108,7 +117,14 @@ class DeviceBatch:
 
 @dataclass(frozen=True, eq=False)
 class BatchBuffer:
-    """An arranged batch in one buffer of bytes, which one copy brings to a device; block: of `SentBlocks`."""
+    """An arranged batch in one buffer of bytes, which one copy brings to a device.
+
+    buffer : the bytes.
+    fields : the arrays in it.
+    sizes : the numbers of atoms, probes, edges, pairs or blocks.
+    kind : the arrangement of the edges.
+    block : the size of the blocks of `SentBlocks`.
+    """
 
     buffer: Tensor
     fields: tuple[Field, ...]
@@ -118,32 +134,32 @@ class BatchBuffer:
 
     @property
     def layout(self) -> tuple[Any, ...]:
-        """Equal for batches whose arrays have the same places."""
+        """A key that is equal for batches whose arrays are at the same positions of their buffers."""
         return self.fields, self.kind, self.block, tuple(self.sizes.values())
 
     def to(self, device: torch.device | str) -> BatchBuffer:
-        """The same batch on a device; from pinned memory the copy goes on while the processor does other things."""
+        """The batch on a device; from pinned memory the copy does not block."""
         return replace(self, buffer=self.buffer.to(device, non_blocking=True))
 
     def pin_memory(self) -> BatchBuffer:
-        """The same batch in pinned memory; torch's DataLoader asks for it."""
+        """The batch in pinned memory; torch's DataLoader calls it."""
         return replace(self, buffer=self.buffer.pin_memory())
 
-    def fill_up(self, sizes: Sizes) -> BatchBuffer:
-        """The batch filled up to sizes, in pinned memory where this one is."""
-        buffer = torch.empty(_places(self.fields, sizes)[1], dtype=torch.uint8, pin_memory=self.buffer.is_pinned())
-        larger = replace(self, buffer=buffer, sizes=sizes)
-        arrays = larger.arrays()
+    def pad(self, sizes: Sizes) -> BatchBuffer:
+        """The batch padded to `sizes`, in pinned memory if this one is."""
+        buffer = torch.empty(_lay_out(self.fields, sizes)[1], dtype=torch.uint8, pin_memory=self.buffer.is_pinned())
+        padded = replace(self, buffer=buffer, sizes=sizes)
+        arrays = padded.arrays()
         for name, array in self.arrays().items():
             values, count = arrays[name].numpy(), len(array)
             values[:count] = array.numpy()
             values[count:] = values[count - 1] if name.endswith(".starts") else 0
-        return larger
+        return padded
 
     def arrays(self) -> dict[str, Tensor]:
-        """Views of the buffer by name."""
+        """The arrays by name, which are views of the buffer."""
         views = {}
-        for field, (start, shape) in zip(self.fields, _places(self.fields, self.sizes)[0], strict=True):
+        for field, (start, shape) in zip(self.fields, _lay_out(self.fields, self.sizes)[0], strict=True):
             count = int(np.prod(shape)) * field.dtype.itemsize
             views[field.name] = self.buffer[start : start + count].view(field.dtype).view(shape)
         return views
@@ -174,24 +190,24 @@ class BatchBuffer:
         )
 
 
-def _places(fields: tuple[Field, ...], sizes: Sizes) -> tuple[list[tuple[int, tuple[int, ...]]], int]:
-    """Where each array starts and its shape, and the bytes of all."""
-    places, start = [], 0
+def _lay_out(fields: tuple[Field, ...], sizes: Sizes) -> tuple[list[tuple[int, tuple[int, ...]]], int]:
+    """The position and the shape of each array, and the bytes of all arrays."""
+    positions, start = [], 0
     for field in fields:
         shape = (sizes.get(field.along, 0) + field.more, *field.row)
-        places.append((start, shape))
+        positions.append((start, shape))
         start += -(-int(np.prod(shape)) * field.dtype.itemsize // ALIGNMENT) * ALIGNMENT
-    return places, start
+    return positions, start
 
 
 def next_size(count: int, parts: int) -> int:
-    """The next size above a count: powers of two and `parts` - 1 sizes between each and the next."""
+    """The next size above a count, of the powers of two and `parts` - 1 sizes between each two of them."""
     step = max(1, (1 << count.bit_length()) // (2 * parts))
     return (count // step + 1) * step
 
 
 class _Edges:
-    """The edges of a batch to its atoms or probes, ordered by receiver, then by sender; points count from 1."""
+    """The edges of a batch to its atoms or probes, ordered by receiver, then by sender, with indices from 1."""
 
     def __init__(self, src: Tensor, dst: Tensor, vec: Tensor) -> None:
         s, d, v = src.numpy() + 1, dst.numpy() + 1, vec.numpy()
@@ -204,7 +220,7 @@ class _Edges:
 
 
 class _Packer:
-    """Collects arrays and the sizes that their lengths follow."""
+    """Collects the arrays of a buffer and the sizes that determine their lengths."""
 
     def __init__(self, **sizes: int) -> None:
         self.sizes = dict(sizes)
@@ -212,7 +228,7 @@ class _Packer:
         self.fields: list[Field] = []
 
     def add(self, name: str, array: Array, along: str) -> None:
-        """Take an array whose rows are counted by the size `along`; a fixed length has along = ""."""
+        """Add an array whose length is determined by the size `along`, "" for a fixed length."""
         dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
         self.arrays.append(array)
         self.fields.append(Field(name, dtype, along, len(array) - self.sizes.get(along, 0), array.shape[1:]))
@@ -220,8 +236,13 @@ class _Packer:
     def add_groups(
         self, name: str, index: Array, rows: str, groups: str, fixed: int = 0, real: Array | None = None
     ) -> None:
-        """Take `Groups` of rows among groups, both sizes by name. real: the rows in their order by group, where it is
-        not the rows' own; rows that are left out belong to a group that is not there.
+        """Add the arrays of `Groups`.
+
+        name : of the groups.
+        index : the group of each row.
+        rows, groups : the names of the sizes that count rows and groups.
+        fixed : the number of groups, if it is the same for all batches.
+        real : the rows ordered by group, if they are not in this order already; without padding.
         """
         chosen = index if real is None else index[real]
         count = fixed or self.sizes[groups]
@@ -234,19 +255,19 @@ class _Packer:
             order[: len(real)] = real
             self.add(f"{name}.order", order, rows)
 
-    def packed(self, kind: str, block: int) -> BatchBuffer:
-        """All arrays one after the other."""
-        _, total = _places(tuple(self.fields), self.sizes)
-        made = BatchBuffer(torch.empty(total, dtype=torch.uint8), tuple(self.fields), self.sizes, kind, block)
-        for view, array in zip(made.arrays().values(), self.arrays, strict=True):
+    def build_buffer(self, kind: str, block: int) -> BatchBuffer:
+        """The buffer with all arrays, one after the other."""
+        _, total = _lay_out(tuple(self.fields), self.sizes)
+        batch = BatchBuffer(torch.empty(total, dtype=torch.uint8), tuple(self.fields), self.sizes, kind, block)
+        for view, array in zip(batch.arrays().values(), self.arrays, strict=True):
             view.numpy()[...] = array
-        return made
+        return batch
 
 
 def pack(batch: ProbeBatch, kind: str) -> BatchBuffer:
-    """A batch in a processor's memory, arranged."""
+    """The batch in one buffer, its edges arranged as `kind`, PAIRS or BLOCKS, says."""
     packer = _Packer(atoms=batch.n_atoms + 1, probes=batch.n_probes + 1)
-    numbers = _after_nothing(batch.numbers.numpy())
+    numbers = _add_dummy(batch.numbers.numpy())
     packer.add_groups("elements", numbers, "atoms", "", SPECIES, np.argsort(numbers, kind="stable"))
     atoms = _Edges(batch.atom_src, batch.atom_dst, batch.atom_vec)
     probes = _Edges(batch.probe_src, batch.probe_dst, batch.probe_vec)
@@ -255,55 +276,55 @@ def pack(batch: ProbeBatch, kind: str) -> BatchBuffer:
         _add_pairs(packer, "atoms", atoms)
         _add_pairs(packer, "probes", probes)
     else:
-        block = _block_size(len(probes.src), batch.n_atoms)
+        block = _choose_block_size(len(probes.src), batch.n_atoms)
         _add_received(packer, "atoms", atoms)
         _add_blocks(packer, "probes", probes, block)
-    packer.add("weight", _after_nothing(np.ones(batch.n_probes, probes.vec.dtype)), "probes")
+    packer.add("weight", _add_dummy(np.ones(batch.n_probes, probes.vec.dtype)), "probes")
     inverse_mean = None if batch.mean is None else 1 / batch.mean[batch.probe_crystal]
     for name, value in (("target", batch.target), ("baseline", batch.baseline), ("inverse_mean", inverse_mean)):
         if value is not None:
-            packer.add(name, _after_nothing(value.numpy()), "probes")
-    return packer.packed(kind, block)
+            packer.add(name, _add_dummy(value.numpy()), "probes")
+    return packer.build_buffer(kind, block)
 
 
-def _block_size(edges: int, atoms: int) -> int:
-    """About an eighth of what an atom sends, 16 to 128 edges."""
+def _choose_block_size(edges: int, atoms: int) -> int:
+    """The number of edges in a block: about an eighth of those that an atom sends, 16 to 128."""
     return 1 << min(max((edges // (8 * max(atoms, 1))).bit_length() - 1, 4), 7)
 
 
-def _after_nothing(values: Array) -> Array:
-    """The values after a zero [1 + n, ...]."""
+def _add_dummy(values: Array) -> Array:
+    """The values [n, ...] with a zero before them, for the dummy [1 + n, ...]."""
     return np.concatenate([np.zeros_like(values, shape=(1, *values.shape[1:])), values])
 
 
-def _sorted_rows(index: Array) -> Array:
-    """The rows in the order of their groups; as 16-bit numbers, which sort by radix, where they can be."""
+def _sort_rows(index: Array) -> Array:
+    """The rows in the order of their groups; numpy sorts 16-bit numbers, if they suffice, several times as fast."""
     return np.argsort(index.astype(np.uint16) if index.max(initial=0) < 1 << 16 else index, kind="stable")
 
 
 def _add_pairs(packer: _Packer, of: str, edges: _Edges) -> None:
-    """The arrays of `PairedEdges`."""
+    """Add the arrays of `PairedEdges`."""
     packer.sizes |= {f"{of}.edges": len(edges.src), f"{of}.pairs": len(edges.first) + 1}
     new = np.zeros(len(edges.src), np.int32)
     new[edges.first] = 1
-    src, dst = (_after_nothing(values[edges.first]) for values in (edges.src, edges.dst))
+    src, dst = (_add_dummy(values[edges.first]) for values in (edges.src, edges.dst))
     packer.add(f"{of}.vec", edges.vec, f"{of}.edges")
     packer.add_groups(f"{of}.pair", np.cumsum(new), f"{of}.edges", f"{of}.pairs")
-    packer.add_groups(f"{of}.senders", src, f"{of}.pairs", "atoms", real=_sorted_rows(src))
+    packer.add_groups(f"{of}.senders", src, f"{of}.pairs", "atoms", real=_sort_rows(src))
     packer.add_groups(f"{of}.receivers", dst, f"{of}.pairs", of)
 
 
 def _add_received(packer: _Packer, of: str, edges: _Edges) -> None:
-    """The arrays of `ReceivedEdges`."""
+    """Add the arrays of `ReceivedEdges`."""
     packer.sizes[f"{of}.edges"] = len(edges.src)
     packer.add(f"{of}.vec", edges.vec, f"{of}.edges")
-    packer.add_groups(f"{of}.senders", edges.src, f"{of}.edges", "atoms", real=_sorted_rows(edges.src))
+    packer.add_groups(f"{of}.senders", edges.src, f"{of}.edges", "atoms", real=_sort_rows(edges.src))
     packer.add_groups(f"{of}.receivers", edges.dst, f"{of}.edges", of)
 
 
 def _add_blocks(packer: _Packer, of: str, edges: _Edges, size: int) -> None:
-    """The arrays of `SentBlocks`; what fills up a block goes to the probe that is not there."""
-    order = _sorted_rows(edges.src)
+    """Add the arrays of `SentBlocks`; the padding of a block goes to the dummy probe."""
+    order = _sort_rows(edges.src)
     degrees = np.bincount(edges.src, minlength=packer.sizes["atoms"])
     per_sender = -(-degrees // size)
     starts = (np.cumsum(per_sender) - per_sender) * size - (np.cumsum(degrees) - degrees)
@@ -314,16 +335,16 @@ def _add_blocks(packer: _Packer, of: str, edges: _Edges, size: int) -> None:
     packer.sizes |= {f"{of}.blocks": blocks, f"{of}.edges": blocks * size}
     packer.add(f"{of}.vec", vec, f"{of}.edges")
     packer.add_groups(f"{of}.senders", np.repeat(np.arange(len(degrees)), per_sender), f"{of}.blocks", "atoms")
-    by_receiver = _sorted_rows(receiver)
-    there = by_receiver[np.searchsorted(receiver[by_receiver], 1) :]
-    packer.add_groups(f"{of}.receivers", receiver, f"{of}.edges", of, real=there)
+    by_receiver = _sort_rows(receiver)
+    real = by_receiver[np.searchsorted(receiver[by_receiver], 1) :]
+    packer.add_groups(f"{of}.receivers", receiver, f"{of}.edges", of, real=real)
 
 
 def common_sizes(batch: BatchBuffer) -> Sizes:
-    """Sizes that a batch shares with those of about its size.
+    """The sizes to pad a batch to, which it shares with batches of about its size.
 
-    They follow from the batch alone: sums over arrays of other lengths may be rounded otherwise, and a run that goes on
-    must not depend on which batches came before it was interrupted.
+    They follow from the batch alone. Sums over arrays of other lengths may be rounded differently, and the result of a
+    continued run must not depend on the batches before its interruption.
     """
     sizes = {name: next_size(size, PARTS[name.rpartition(".")[2]]) for name, size in batch.sizes.items()}
     if batch.block:
@@ -332,7 +353,7 @@ def common_sizes(batch: BatchBuffer) -> Sizes:
 
 
 def pack_passes(
-    cut: Callable[[Sequence[ProbeBatch]], list[ProbeBatch]], kind: str | None, items: Sequence[ProbeBatch]
+    split: Callable[[Sequence[ProbeBatch]], list[ProbeBatch]], kind: str | None, items: Sequence[ProbeBatch]
 ) -> list[ProbeBatch | BatchBuffer]:
-    """The passes that `cut` makes of the items, arranged for networks that say how."""
-    return [batch if kind is None else pack(batch, kind) for batch in cut(items)]
+    """The passes that `split` makes of the items, in the arrangement `kind`; None leaves them as they are."""
+    return [batch if kind is None else pack(batch, kind) for batch in split(items)]

@@ -56,7 +56,7 @@ class Neighbors:
         self._periodic = np.array(crystal.pbc)
         frac = self._wrap(crystal.frac_coords)
         self._home = frac @ crystal.lattice
-        self._senders, self._shifts = self._images(frac)
+        self._senders, self._shifts = self._find_images(frac)
         self._positions = (frac[self._senders] + self._shifts) @ crystal.lattice
         self._tree = cKDTree(self._positions) if len(crystal) else None
 
@@ -66,13 +66,13 @@ class Neighbors:
 
     @property
     def nbytes(self) -> int:
-        """The memory of the images in bytes, nearly all that it takes."""
+        """The memory of the images and their tree in bytes."""
         return 2 * (self._positions.nbytes + self._shifts.nbytes + self._senders.nbytes)
 
     @clocked("graph")
     def probes(self, frac_points: ArrayLike) -> Edges:
         """Edges from atoms to probe points [p, 3] (fractional), also those of length zero."""
-        images, probes, vec = self._pairs(self.positions(frac_points))
+        images, probes, vec = self._find_pairs(self.positions(frac_points))
         return Edges(self._senders[images], probes, vec)
 
     def positions(self, frac_points: ArrayLike) -> Floats:
@@ -87,14 +87,14 @@ class Neighbors:
     @cached_property
     @clocked("graph")
     def _atom_edges(self) -> Edges:
-        images, atoms, vec = self._pairs(self._home)
+        images, atoms, vec = self._find_pairs(self._home)
         itself = (self._senders[images] == atoms) & ~self._shifts[images].any(axis=1)
         return Edges(self._senders[images[~itself]], atoms[~itself], vec[~itself])
 
     def _wrap(self, frac: Floats) -> Floats:
         return np.where(self._periodic, frac - np.floor(frac), frac)
 
-    def _images(self, frac: Floats) -> tuple[Indices, Indices]:
+    def _find_images(self, frac: Floats) -> tuple[Indices, Indices]:
         """Atom [i] and lattice shift [i, 3] of each image that can reach a point of the home cell."""
         heights = 1.0 / np.linalg.norm(np.linalg.inv(self.crystal.lattice), axis=0)
         reach = self.reach / heights
@@ -103,10 +103,10 @@ class Neighbors:
         images = frac[:, None] + shifts
         margin = reach + 1e-9
         inside = ((images >= -margin) & (images <= 1 + margin)) | ~self._periodic
-        atoms, which = np.nonzero(inside.all(axis=2))
-        return atoms, shifts[which]
+        atoms, shift = np.nonzero(inside.all(axis=2))
+        return atoms, shifts[shift]
 
-    def _pairs(self, points: Floats) -> tuple[Indices, Indices, Floats]:
+    def _find_pairs(self, points: Floats) -> tuple[Indices, Indices, Floats]:
         """Image [e], point [e] and vector in Å [e, 3] of all pairs within the cutoff, ordered by point, then image."""
         if self._tree is None or not len(points):
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3))
@@ -114,13 +114,3 @@ class Neighbors:
         order = np.argsort(pairs["i"] * len(self._positions) + pairs["j"])
         point, image = pairs["i"][order].astype(np.int64), pairs["j"][order].astype(np.int64)
         return image, point, points[point] - self._positions[image]
-
-
-def atom_graph(crystal: Crystal, cutoff: float) -> Edges:
-    """Edges between the atoms of a crystal within `cutoff` Å, see `Neighbors.atoms`."""
-    return Neighbors(crystal, cutoff).atoms()
-
-
-def probe_graph(crystal: Crystal, frac_points: ArrayLike, cutoff: float) -> Edges:
-    """Edges from the atoms of a crystal to fractional points [p, 3] within `cutoff` Å, see `Neighbors.probes`."""
-    return Neighbors(crystal, cutoff).probes(frac_points)

@@ -16,7 +16,7 @@ from ecd_models.batch import ProbeBatch
 
 
 class DensityModel(nn.Module):
-    """A network whose output is the density or, with `atoms`, the difference from superposed spherical atoms.
+    """A network whose output is the density or, with `atoms`, the difference to superposed spherical atoms.
 
     A network with two outputs predicts the magnetization as well.
 
@@ -25,13 +25,13 @@ class DensityModel(nn.Module):
     network : maps a ProbeBatch to densities, see `ecd_models.networks`.
     atoms : the superposed atoms that its output is added to.
     name : the name of the model in messages and tables.
-    valences : electrons that an atom of each element brings [119]; predictions are scaled to their sum. None: no
+    valences : electrons that an atom of each element brings [119], to whose sum predictions are scaled; None for no
         scaling.
     training_valences : electrons of each element in the training data, and what computed these data; None if that is
         not recorded.
 
-    Its attribute `metadata` is what its checkpoint says about it, empty without a checkpoint, and `file` is the path of
-    this checkpoint, None without one.
+    Its attribute `metadata` has the metadata of its checkpoint and `file` its path; without one they are
+    empty and None.
     """
 
     def __init__(

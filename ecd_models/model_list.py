@@ -1,4 +1,4 @@
-"""Which models `load_model` knows by name: those in this package, and the published ones that it fetches."""
+"""The list of models that `load_model` takes by name: those of this package, and the published ones."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SHIPPED_LICENCE = "MIT"  # of this package
 
 @dataclass(frozen=True)
 class ListedModel:
-    """A model that `load_model` takes by name: where it comes from, its licence, what trained it.
+    """A model that `load_model` takes by name: its source, licence and training data.
 
-    path: its file on this machine, None where it is not fetched yet.
+    path: its file on this machine, None if it is not downloaded yet.
     """
 
     name: str
@@ -30,7 +30,7 @@ class ListedModel:
     path: Path | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """The fields for JSON."""
         return {**vars(self), "path": None if self.path is None else str(self.path)}
 
     def __str__(self) -> str:
@@ -40,25 +40,25 @@ class ListedModel:
 
 
 def list_models() -> list[ListedModel]:
-    """The models known by name: those of this package, then the published ones."""
-    shipped = [_shipped(file) for file in sorted(PRETRAINED.glob("*.safetensors"))]
-    return [*shipped, *map(_published, published_weights().values())]
+    """The models by name: those of this package, then the published ones."""
+    shipped = [_describe_shipped(file) for file in sorted(PRETRAINED.glob("*.safetensors"))]
+    return [*shipped, *map(_describe_published, published_weights().values())]
 
 
-def _shipped(file: Path) -> ListedModel:
+def _describe_shipped(file: Path) -> ListedModel:
     model = load_checkpoint(file).model
     record = TrainedOn.from_metadata(model.metadata)
-    trained = f"{len(record.ids)} crystals of {record.origin}" if record else "data that it does not name"
+    trained_on = f"{len(record.ids)} crystals of {record.origin}" if record else "data that it does not name"
     made_by = (
         f"densities of {model.training_valences.made_by}"
         if model.training_valences
         else "densities of a code that it does not name"
     )
     default = " (the default)" if file.stem == DEFAULT else ""
-    return ListedModel(file.stem, f"this package{default}", SHIPPED_LICENCE, trained, made_by, file)
+    return ListedModel(file.stem, f"this package{default}", SHIPPED_LICENCE, trained_on, made_by, file)
 
 
-def _published(weights: PublishedWeights) -> ListedModel:
+def _describe_published(weights: PublishedWeights) -> ListedModel:
     path = cached_path(weights) if is_cached(weights) else None
     made_by = f"densities of {weights.training_valences.made_by}"
     return ListedModel(weights.name, weights.source, weights.licence, weights.trained_on, made_by, path)

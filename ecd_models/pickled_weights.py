@@ -1,4 +1,4 @@
-"""Weights in .pt files, which are read as data: none of the code that pickles may name is run."""
+"""Reads weights from .pt files as data: no code that a pickle names is run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_models.networks.published import PUBLISHED
 
-# The types of numpy that a training script may leave in a checkpoint: numbers, under their names in numpy 1 and 2.
+# The types of numpy numbers, under their names in numpy 1 and 2, which training scripts store in checkpoints.
 NUMBERS: list[Any] = [
     *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     np.dtype,
@@ -28,8 +28,8 @@ def read_pickle(path: Path) -> Any:
     Raises
     ------
     UsageError : the file does not exist.
-    EcdError : it holds more than data and could run code.
-    FormatError : it is no whole torch checkpoint.
+    EcdError : the file holds more than data and could run code.
+    FormatError : the file is no complete torch checkpoint.
     """
     try:
         with torch.serialization.safe_globals(NUMBERS):
@@ -37,18 +37,18 @@ def read_pickle(path: Path) -> Any:
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist: give the path of a checkpoint") from error
     except pickle.UnpicklingError as error:
-        if "global" in str(error).lower():  # torch's word for a class or function that is not on its list
+        if "global" in str(error).lower():  # torch calls a class or function so
             message = "it contains more than weights and could run code; save its state_dict() alone and load that"
             raise EcdError(f"{path} was refused: {message}") from error
         raise FormatError(f"{path} is not a torch checkpoint: give a .pt that holds a state dict") from error
-    except Exception as error:  # torch reads any other bytes as pickle's commands, which fail in every way there is
+    except Exception as error:  # torch reads any bytes as commands of pickle, whose errors can be of any class
         raise FormatError(f"{path} is not a whole torch checkpoint: copy or download it again") from error
 
 
-class _Unread:
-    """Stands for whatever else than weights a training left in its checkpoint: made empty, never used."""
+class _Empty:
+    """Replaces all objects in a checkpoint that are not weights; it has no content."""
 
-    def __new__(cls, *_: Any) -> _Unread:
+    def __new__(cls, *_: Any) -> _Empty:
         return super().__new__(cls)
 
     def __setstate__(self, _: Any) -> None:
@@ -56,33 +56,36 @@ class _Unread:
 
 
 def read_weights_alone(path: Path) -> Any:
-    """The weights in a checkpoint that may hold other objects too; those stay empty, and none of their code runs.
+    """The weights in a checkpoint that may hold other objects as well, which are left empty without running their code.
 
-    Trainings with Lightning keep their configuration and their optimisers' classes beside the weights.
+    Trainings with Lightning store their configuration and the classes of their optimisers with the weights.
     """
     try:
         with torch.serialization.safe_globals(NUMBERS):
             others = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # torch lists them for its present format only: `read_pickle` says what is wrong
+    except Exception:  # torch lists them for its own format only; for other files `read_pickle` says what is wrong
         others = []
-    empty: list[Any] = [(_Unread, name) for name in others]
+    empty: list[Any] = [(_Empty, name) for name in others]
     with torch.serialization.safe_globals(empty):
         return read_pickle(path)
 
 
 def find_state_dict(content: Any, name: str) -> dict[str, Tensor]:
-    """The weights in a checkpoint, which are its whole content or under "model" or "state_dict"."""
+    """The weights in a checkpoint: its whole content, or what it has under "model" or "state_dict".
+
+    name: of the file, in messages. Raises FormatError if there are none.
+    """
     if isinstance(content, Mapping):
         inner = content.get("model", content.get("state_dict", content))
         if isinstance(inner, Mapping):
-            found = {key: value for key, value in inner.items() if isinstance(value, Tensor)}
-            if found:
-                return found
+            weights = {key: value for key, value in inner.items() if isinstance(value, Tensor)}
+            if weights:
+                return weights
     raise FormatError(f"{name} holds no state dict: give a checkpoint of {', '.join(p.name for p in PUBLISHED)}")
 
 
-def plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under their names in the network, without the prefixes that Lightning and DDP add."""
+def strip_prefixes(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights by their names in the network, without the prefixes that Lightning and DDP add."""
     plain = {}
     for name, value in weights.items():
         while name.startswith(("network.", "module.")):

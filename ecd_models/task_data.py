@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 KINDS = ("geometries", "compositions", "pairs", "types")
 ALL = "all"  # the part that holds every crystal of a store without a split
-CHOSEN = "ids"  # the part that holds the crystals that an evaluation lists by id
+CHOSEN = "ids"  # the part that holds the crystals whose ids an evaluation lists
 PARTS = ("train", "validation", "test", *(f"test_{kind}" for kind in KINDS))
 
 
@@ -128,8 +128,8 @@ def own_data(store: str | Path | Store, split: str | Path | Mapping[str, Any] | 
         parts = make_split(opened, fractions or None, rule=rule, seed=seed)
     else:
         parts = read_split(split, opened)
-    hashed = store_hash(opened)
-    return TaskData(str(opened.root), opened, parts, Origin(hashed, hashed, split_hash(parts)))
+    digest = store_hash(opened)
+    return TaskData(str(opened.root), opened, parts, Origin(digest, digest, split_hash(parts)))
 
 
 def evaluation_data(

@@ -1,4 +1,4 @@
-"""Which published model a state dict is, and the way there and back."""
+"""Published models: which one a state dict is of, and the conversion of its weights in both directions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ecd_models.networks.charge3net.model import ChargE3Net
-from ecd_models.networks.charge3net.published import inferred_config, live_weights, published_shapes, published_weights
+from ecd_models.networks.charge3net.published import export_weights, import_weights, infer_config, published_shapes
 from ecd_models.networks.deepdft.model import DeepDFT
 from ecd_models.networks.invdeepdft.model import InvDeepDFT
 
@@ -19,10 +19,14 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 class Published(NamedTuple):
-    """A published model: its name, class, and a part of a name that no other model's weights have.
+    """A published model.
 
-    config: hyperparameters from weights, cutoff (Å) and num_neighbors; shapes: of all trained weights;
-    read: our state from theirs; written: their state from ours.
+    name, cls : the name and the class.
+    mark : part of the names of its weights that no other model has.
+    config : the hyperparameters from weights, cutoff (Å) and num_neighbors.
+    shapes : the shapes of all trained weights from the hyperparameters.
+    read : the weights of this package from the published ones and the hyperparameters.
+    write : the published weights from those of this package and the hyperparameters.
     """
 
     name: str
@@ -31,32 +35,32 @@ class Published(NamedTuple):
     config: Callable[[Weights, float, float], Any]
     shapes: Callable[[Any], Shapes]
     read: Callable[[Weights, Any], Weights]
-    written: Callable[[Mapping[str, Tensor], Any], Weights]
+    write: Callable[[Mapping[str, Tensor], Any], Weights]
 
 
-def depth(weights: Weights) -> int:
+def count_layers(weights: Weights) -> int:
     """The number of layers between atoms."""
     return len({name.split(".")[2] for name in weights if name.startswith("atom_model.interactions.")})
 
 
-def deepdft_config(weights: Weights, cutoff: float, num_neighbors: float) -> Any:
-    """The hyperparameters of a published DeepDFT; a KeyError names a weight that is missing."""
+def infer_deepdft_config(weights: Weights, cutoff: float, num_neighbors: float) -> Any:
+    """The hyperparameters of a published DeepDFT; raises a KeyError with the name of a missing weight."""
     number = weights["atom_model.interactions.0.filter_layer.weight"].shape[1]
     width = weights["atom_model.atom_embeddings.weight"].shape[1]
-    return DeepDFT.Config(depth(weights), width, cutoff, number)
+    return DeepDFT.Config(count_layers(weights), width, cutoff, number)
 
 
-def invdeepdft_config(weights: Weights, cutoff: float, num_neighbors: float) -> Any:
-    """The hyperparameters of a published invDeepDFT: the step is the usual one unless it gives another basis."""
+def infer_invdeepdft_config(weights: Weights, cutoff: float, num_neighbors: float) -> Any:
+    """The hyperparameters of a published invDeepDFT; Gaussians have the default step if that fits the weights."""
     message = "atom_model.interactions.0.message_sum_module.message_function"
     number = weights[f"{message}.msg_function_edge.0.weight"].shape[1]
     width = weights["atom_model.atom_embeddings.weight"].shape[1]
-    usual = InvDeepDFT.Config(depth(weights), width, cutoff)
-    return usual if usual.num_basis == number else replace(usual, gaussian_expansion_step=cutoff / number)
+    default = InvDeepDFT.Config(count_layers(weights), width, cutoff)
+    return default if default.num_basis == number else replace(default, gaussian_expansion_step=cutoff / number)
 
 
-def own_shapes(cls: Any) -> Callable[[Any], Shapes]:
-    """The shapes of a class whose weights have their published names."""
+def make_shape_function(cls: Any) -> Callable[[Any], Shapes]:
+    """A function from a configuration to the shapes of a network whose weights have their published names."""
 
     def shapes(config: Any) -> Shapes:
         with torch.device("meta"):
@@ -65,40 +69,48 @@ def own_shapes(cls: Any) -> Callable[[Any], Shapes]:
     return shapes
 
 
-def own_weights(weights: Mapping[str, Tensor], config: Any) -> Weights:
-    """A copy: the names are the published ones."""
+def copy_weights(weights: Mapping[str, Tensor], config: Any) -> Weights:
+    """A copy of the weights, whose names are the published ones."""
     return {name: value.detach().cpu().clone() for name, value in weights.items()}
 
 
 PUBLISHED = (
     Published(
-        "ChargE3Net", ChargE3Net, ".convolutions.", inferred_config, published_shapes, live_weights, published_weights
+        "ChargE3Net", ChargE3Net, ".convolutions.", infer_config, published_shapes, import_weights, export_weights
     ),
-    Published("DeepDFT", DeepDFT, ".filter_layer.", deepdft_config, own_shapes(DeepDFT), own_weights, own_weights),
+    Published(
+        "DeepDFT",
+        DeepDFT,
+        ".filter_layer.",
+        infer_deepdft_config,
+        make_shape_function(DeepDFT),
+        copy_weights,
+        copy_weights,
+    ),
     Published(
         "invDeepDFT",
         InvDeepDFT,
         ".message_function.",
-        invdeepdft_config,
-        own_shapes(InvDeepDFT),
-        own_weights,
-        own_weights,
+        infer_invdeepdft_config,
+        make_shape_function(InvDeepDFT),
+        copy_weights,
+        copy_weights,
     ),
 )
 
 
-def recognised(weights: Weights) -> Published | None:
-    """The published model that has most of these weights' names."""
+def find_published(weights: Weights) -> Published | None:
+    """The published model with most of the names of these weights, None if no name is known."""
     counts = {model: sum(model.mark in name for name in weights) for model in PUBLISHED}
     best = max(counts, key=lambda model: counts[model])
     return best if counts[best] else None
 
 
-def misfits(weights: Weights, shapes: Shapes) -> tuple[list[str], list[str]]:
-    """Names of the weights that are absent or of another shape, and of those that are not the model's.
+def find_misfits(weights: Weights, shapes: Shapes) -> tuple[list[str], list[str]]:
+    """The names of weights that are missing or have another shape, and of weights that the model does not have.
 
-    e3nn's constants, which are not trained, may be there or not.
+    e3nn's constants, which are not trained, may be missing.
     """
-    absent = [name for name, shape in shapes.items() if name not in weights or tuple(weights[name].shape) != shape]
+    missing = [name for name, shape in shapes.items() if name not in weights or tuple(weights[name].shape) != shape]
     trained = [name for name, value in weights.items() if name.endswith((".weight", ".bias")) and value.numel()]
-    return absent, [name for name in trained if name not in shapes]
+    return missing, [name for name in trained if name not in shapes]

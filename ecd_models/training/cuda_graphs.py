@@ -44,7 +44,7 @@ class CudaGraphs:
 
         alone: whether the step has no other pass, so that the gradients need no copy.
         """
-        padded = batch.fill_up(common_sizes(batch))
+        padded = batch.pad(common_sizes(batch))
         recording = self._find_recording(padded, device) if self.possible else None
         if recording is None:
             return self.work(padded.to(device).unpack())

@@ -1,1 +1,1 @@
-"""Published networks by name: where their files lie, the cache they are fetched into, and the list of all models."""
+"""Published networks by name: the table of their files, and the cache that these are downloaded to."""

@@ -1,4 +1,4 @@
-"""The user's cache of published weights: downloaded once, resumed, used only while the hash is the recorded one."""
+"""The user's cache of published weights: each file is downloaded once and checked against its recorded hash."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ecd_models.weights.published import PublishedWeights
 
 log = logging.getLogger("ecd_models")
 
-PATIENCE = Patience(retries=3)  # somebody waits for it
-LONGEST_WAIT = 900.0  # seconds for another process that downloads to the same cache
-POINTER = b"version https://git-lfs"  # what git keeps of a file whose content lies in Git LFS
+PATIENCE = Patience(retries=3)  # few, since a user is waiting
+MAX_WAIT = 900.0  # seconds that another process may take to download to the same cache
+LFS_POINTER = b"version https://git-lfs"  # the first bytes of the file that git has in place of one in Git LFS
 
 
-def git_blob(path: Path) -> str:
-    """The hash under which git stores the content of a file."""
+def compute_git_hash(path: Path) -> str:
+    """The hash by which git stores the content of a file."""
     size = path.stat().st_size
     digest = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
@@ -35,21 +35,25 @@ def git_blob(path: Path) -> str:
 
 
 def cached_path(weights: PublishedWeights) -> Path:
-    """Where the file of a published network lies once it is fetched; the hash in its name keeps versions apart."""
+    """The path of a published network's file in the cache; the hash in its name keeps versions apart."""
     return cache_folder() / "models" / f"{weights.name}-{weights.blob[:12]}.pt"
 
 
 def is_cached(weights: PublishedWeights) -> bool:
     """Whether the whole file is in the cache."""
     path = cached_path(weights)
-    return path.is_file() and git_blob(path) == weights.blob
+    return path.is_file() and compute_git_hash(path) == weights.blob
 
 
 def fetch_weights(weights: PublishedWeights, patience: Patience = PATIENCE) -> Path:
     """The path of a published network's file in the cache, into which it is downloaded the first time.
 
     An interrupted download is continued. A file whose git hash is not the recorded one is removed and downloaded once
-    more. Raises EcdError where it cannot be had: offline, full disk, or another content than recorded.
+    more.
+
+    Raises
+    ------
+    EcdError : the server cannot be reached, the disk is full, or the content is not the recorded one.
     """
     path = cached_path(weights)
     if is_cached(weights):
@@ -74,50 +78,51 @@ def fetch_weights(weights: PublishedWeights, patience: Patience = PATIENCE) -> P
 
 
 def _lock_cache(folder: Path, weights: PublishedWeights) -> Callable[[], object]:
-    """What releases the lock on the cache, once no other process downloads to it, such as those of one training."""
-    until = time.monotonic() + LONGEST_WAIT
+    """A function that releases the lock on the cache, which is taken once no other process downloads to it."""
+    until = time.monotonic() + MAX_WAIT
     while True:
         try:
             return lock_folder(folder, weights)
         except StoreError as error:
             if time.monotonic() > until:
                 raise EcdError(
-                    f"{weights.name}: another process has been downloading to {folder} for {LONGEST_WAIT / 60:.0f}"
+                    f"{weights.name}: another process has been downloading to {folder} for {MAX_WAIT / 60:.0f}"
                     " minutes: end it, or name another folder with $ECD_CACHE"
                 ) from error
             time.sleep(0.2)
 
 
 def _download(weights: PublishedWeights, path: Path, patience: Patience) -> None:
-    """Download to the cache; what came before an interruption stays in a file beside and is continued."""
+    """Download to the cache; an interrupted download is continued from its partial file."""
     spool = path.with_name(path.name + ".part")
     log.info("%s: downloading %s to %s", weights.name, weights.url, path)
     connection = Connection(patience, RequestGate(), 0, lambda count: None)
     try:
         for _ in range(2):
             body = connection.download(weights.url, spool)
-            found = git_blob(body.path)
-            if found == weights.blob:
-                _accept(weights, spool, path)
+            digest = compute_git_hash(body.path)
+            if digest == weights.blob:
+                _move_to_cache(weights, spool, path)
                 return
             remove_spool(spool)
     except TransferError as error:
         raise EcdError(
-            f"{weights.name} is not in the cache and could not be downloaded ({error}); with the file at hand, copy it"
+            f"{weights.name} is not in the cache and could not be downloaded ({error}); if you have the file, copy it"
             f" to {path} (git hash-object prints {weights.blob})"
         ) from error
     finally:
         connection.close()
     raise EcdError(
-        f"{weights.url} is not the file that was published (git hash {found}, recorded {weights.blob}): nothing was"
+        f"{weights.url} is not the file that was published (git hash {digest}, recorded {weights.blob}): nothing was"
         " kept; a proxy may have altered it, so try another network"
     )
 
 
-def _accept(weights: PublishedWeights, spool: Path, path: Path) -> None:
+def _move_to_cache(weights: PublishedWeights, spool: Path, path: Path) -> None:
+    """Give a complete download its name; raises EcdError if it is only a pointer to Git LFS."""
     with spool.open("rb") as file:
-        pointer = file.read(len(POINTER)) == POINTER
-    if pointer:
+        is_pointer = file.read(len(LFS_POINTER)) == LFS_POINTER
+    if is_pointer:
         remove_spool(spool)
         raise EcdError(
             f"{weights.source} is kept in Git LFS, from which nothing is fetched here: clone the repository with"

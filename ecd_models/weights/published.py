@@ -15,14 +15,14 @@ from ecd_models.atoms.valences import TrainingValences
 
 TABLE = Path(__file__).with_name("published.toml")
 SERVER = "https://raw.githubusercontent.com"
-MIRROR = "ECD_MODELS_MIRROR"  # a base URL in place of SERVER, for whoever cannot reach GitHub
+MIRROR = "ECD_MODELS_MIRROR"  # environment variable: a URL in place of SERVER, where GitHub cannot be reached
 
 
 @dataclass(frozen=True)
 class PublishedWeights:
     """A file of weights in a public repository.
 
-    blob: the git hash of its content; elements: of the training data, None where nobody lists them.
+    blob: the git hash of its content. elements: those of the training data, None if the authors do not list them.
     """
 
     name: str
@@ -37,9 +37,9 @@ class PublishedWeights:
 
     @property
     def url(self) -> str:
-        """Where the file is served; $ECD_MODELS_MIRROR replaces the server.
+        """The URL of the file; $ECD_MODELS_MIRROR replaces the server.
 
-        Raises UsageError where the mirror is no web address.
+        Raises UsageError if the mirror is no web address.
         """
         server = os.environ.get(MIRROR) or SERVER
         if urlsplit(server).scheme not in ("http", "https") or not urlsplit(server).netloc:
@@ -48,12 +48,12 @@ class PublishedWeights:
 
     @property
     def source(self) -> str:
-        """Repository, commit and path in words."""
+        """The repository, commit and path as text."""
         return f"github.com/{self.repository} @ {self.commit[:12]}, {self.path}"
 
     @property
     def training_valences(self) -> TrainingValences:
-        """Whose densities trained the network; how many electrons each element had, the authors do not say."""
+        """The code and the elements of the training data; the authors do not state the electrons of each element."""
         return TrainingValences({}, self.elements or tuple(SYMBOLS[1:]), "VASP", "PAW", self.functional)
 
 
@@ -61,9 +61,11 @@ class PublishedWeights:
 def published_weights() -> dict[str, PublishedWeights]:
     """The published networks by name."""
     table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
-    found = {}
+    networks = {}
     for name, record in table["models"].items():
-        home = table["repositories"][record.pop("of")]
+        repository = table["repositories"][record.pop("of")]
         elements = record.pop("elements", None)
-        found[name] = PublishedWeights(name=name, **home, **record, elements=tuple(elements) if elements else None)
-    return found
+        networks[name] = PublishedWeights(
+            name=name, **repository, **record, elements=tuple(elements) if elements else None
+        )
+    return networks

@@ -23,7 +23,7 @@ from ecd_models.device.bricks import GridBricks, block_of
 from ecd_models.device.chunks import chunks_of
 from ecd_models.device.near import Counts, count_near, edge_mask, find_near
 from ecd_models.device.superposed_atoms import superpose
-from ecd_models.graph import Neighbors, probe_graph
+from ecd_models.graph import Neighbors
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from tests.conftest import smooth_density
@@ -116,7 +116,7 @@ def test_the_neighbours_of_a_grid_are_those_of_the_processor():
         place = near.place[near.brick.long()[entry], point]
         real = place < bricks.count
         vec = (near.points[near.brick.long()[entry], :, point] - near.images[entry])[real]
-        edges = probe_graph(crystal, grid_of(shape), net.cutoff)
+        edges = Neighbors(crystal, net.cutoff).probes(grid_of(shape))
         ours = np.lexsort(np.round(np.c_[vec.cpu().double(), near.atoms[entry][real].cpu(), place[real].cpu()], 4).T)
         theirs = np.lexsort(np.round(np.c_[edges.vec, edges.src, edges.dst], 4).T)
         np.testing.assert_array_equal(place[real].cpu().numpy()[ours], edges.dst[theirs])

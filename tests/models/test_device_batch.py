@@ -67,7 +67,7 @@ def test_an_arranged_batch_gives_the_outputs_and_gradients_of_the_plain_one(name
     expected = torch.autograd.grad(plain.pow(2).sum(), parameters)
     packed = pack(batch, network.arrangement)
     assert all(size <= common_sizes(packed)[name] for name, size in packed.sizes.items())
-    for arranged in (packed.unpack(), packed.fill_up(common_sizes(packed)).unpack()):
+    for arranged in (packed.unpack(), packed.pad(common_sizes(packed)).unpack()):
         output = network(arranged)
         gradients = torch.autograd.grad((output.pow(2) * arranged.weight).sum(), parameters)
         assert arranged.weight.sum() == batch.n_probes

@@ -89,7 +89,7 @@ def published_shapes(config: ChargE3NetConfig) -> dict[str, tuple[int, ...]]:
     return shapes | {"probe_model.readout.weight": (config.channels[0],)}
 
 
-def inferred_config(weights: Weights, cutoff: float, num_neighbors: float) -> ChargE3NetConfig:
+def infer_config(weights: Weights, cutoff: float, num_neighbors: float) -> ChargE3NetConfig:
     """The hyperparameters that fit these weights best; KeyError, IndexError or ValueError if they are another model's.
 
     The cutoff and the number of neighbours leave no trace in the weights. Several `mul` can give the same channels:
@@ -106,16 +106,16 @@ def inferred_config(weights: Weights, cutoff: float, num_neighbors: float) -> Ch
         )
         if round(mul / (lmax + 1) / (2 * lmax + 1)) > 0
     ]
-    return min(candidates, key=lambda config: len(misfits(weights, config)))
+    return min(candidates, key=lambda config: len(find_misfits(weights, config)))
 
 
-def misfits(weights: Weights, config: ChargE3NetConfig) -> list[str]:
+def find_misfits(weights: Weights, config: ChargE3NetConfig) -> list[str]:
     """Names of the weights that are absent or have another shape."""
     shapes = published_shapes(config)
     return [name for name, shape in shapes.items() if name not in weights or tuple(weights[name].shape) != shape]
 
 
-def joined(blocks: list[tuple[str, Tensor]], dim: int) -> Weights:
+def concatenate_blocks(blocks: list[tuple[str, Tensor]], dim: int) -> Weights:
     """The blocks of each irrep side by side."""
     parts: dict[str, list[Tensor]] = {}
     for ir, block in blocks:
@@ -128,7 +128,7 @@ def linear(flat: Tensor, senders: Slots | o3.Irreps, receivers: o3.Irreps) -> We
     met = [(str(ir), mul, receivers.count(ir)) for mul, ir in senders if receivers.count(ir)]
     parts = flat.split([rows * columns for _, rows, columns in met])
     blocks = [(ir, part.view(rows, columns)) for (ir, rows, columns), part in zip(met, parts, strict=True)]
-    return joined(blocks, dim=0)
+    return concatenate_blocks(blocks, dim=0)
 
 
 def live_columns(gate: Gate, live: Gate) -> Tensor:
@@ -146,7 +146,7 @@ def atom_weights(conv: Convolution, live_in: o3.Irreps, live: Gate, weights: Wei
     flat = {name: weights[f"{conv.prefix}.{name}.weight"] for name in ("sc", "lin1", "lin2", "lin3")}
     ordered = sorted(slots, key=lambda slot: (slot[1].l, slot[1].p))
     columns = weights[f"{conv.prefix}.fc.layer1.weight"].split([mul for mul, _ in slots], dim=1)
-    radial = joined([(str(ir), part) for (_, ir), part in zip(slots, columns, strict=True)], dim=1)
+    radial = concatenate_blocks([(str(ir), part) for (_, ir), part in zip(slots, columns, strict=True)], dim=1)
     receivers = [str(ir) for _, ir in live.irreps_in]
     maps = {"sc": linear(flat["sc"], conv.state, out), "lin2": linear(flat["lin2"], ordered, out)}
     for blocks in maps.values():
@@ -176,7 +176,7 @@ def probe_weights(conv: Convolution, weights: Weights, config: ChargE3NetConfig)
     return found
 
 
-def live_weights(weights: Weights, config: ChargE3NetConfig) -> Weights:
+def import_weights(weights: Weights, config: ChargE3NetConfig) -> Weights:
     """The state of the `ChargE3Net` that computes the same densities as these published weights."""
     atoms, probes = convolutions(config)
     irreps = live_irreps(config)
@@ -192,7 +192,7 @@ def live_weights(weights: Weights, config: ChargE3NetConfig) -> Weights:
     return {name: value.detach().clone() for name, value in found.items()}
 
 
-def published_weights(live: Mapping[str, Tensor], config: ChargE3NetConfig) -> Weights:
+def export_weights(live: Mapping[str, Tensor], config: ChargE3NetConfig) -> Weights:
     """The published state dict, e3nn's constants included, that gives the densities of a `ChargE3Net` in this state.
 
     Weights that no density depends on are zero.
@@ -200,7 +200,7 @@ def published_weights(live: Mapping[str, Tensor], config: ChargE3NetConfig) -> W
     shapes = published_shapes(config)
     sizes = [math.prod(shape) for shape in shapes.values()]
     places = dict(zip(shapes, torch.arange(sum(sizes)).split(sizes), strict=True))
-    where = live_weights({name: place.view(shapes[name]) for name, place in places.items()}, config)
+    where = import_weights({name: place.view(shapes[name]) for name, place in places.items()}, config)
     flat = live["decoder.readout"].new_zeros(sum(sizes), device="cpu")
     for name, place in where.items():
         flat[place.flatten()] = live[name].detach().cpu().flatten()

@@ -22,7 +22,7 @@ from ecd_models.checkpoint import export_published
 from ecd_models.cli import _run
 from ecd_models.networks import build_model
 from ecd_models.weights import cache
-from ecd_models.weights.cache import cached_path, fetch_weights, git_blob, is_cached
+from ecd_models.weights.cache import cached_path, compute_git_hash, fetch_weights, is_cached
 from ecd_models.weights.published import MIRROR, PublishedWeights, published_weights
 from tests.data.bad_server import BadServer, bad_server
 
@@ -52,7 +52,7 @@ def stand_in(server: BadServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def serve(
     file: Path, server: BadServer, monkeypatch: pytest.MonkeyPatch, name: str = "charge3net-mp"
 ) -> PublishedWeights:
-    weights = replace(published_weights()[name], blob=git_blob(file))
+    weights = replace(published_weights()[name], blob=compute_git_hash(file))
     monkeypatch.setitem(published_weights(), name, weights)
     server.files[address(weights, server)] = file.read_bytes()
     return weights
@@ -76,7 +76,7 @@ def test_the_hash_is_gits(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(bytes(range(256)) * 5000)
     done = subprocess.run(["git", "hash-object", str(file)], capture_output=True, text=True, check=True)
-    assert git_blob(file) == done.stdout.strip()
+    assert compute_git_hash(file) == done.stdout.strip()
 
 
 def test_each_name_has_a_commit_a_hash_and_an_address_on_github(monkeypatch):
