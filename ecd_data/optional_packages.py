@@ -10,6 +10,7 @@ EXTRAS = {
     "safetensors": "models",
     "matplotlib": "plot",
     "plotly": "view",
+    "baderkit": "bader",
     "ase": "ase",
     "h5py": "hdf5",
     "isal": "fast",
