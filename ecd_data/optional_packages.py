@@ -13,6 +13,7 @@ EXTRAS = {
     "yaml": "models",
     "matplotlib": "plot",
     "plotly": "view",
+    "baderkit": "bader",
     "ase": "ase",
     "h5py": "hdf5",
     "isal": "fast",

@@ -84,6 +84,8 @@ DATA = {
     ("view", "CHGCAR_good", "--unit", "e/A^3", "-o", "x.html"): 2,
     ("compare", "CHGCAR_good"): 2,
     ("compare", "CHGCAR_good", "x.gz"): 1,
+    ("compare", "CHGCAR_good", "CHGCAR_good", "--aeccar", "CHGCAR_good"): 2,
+    ("compare", "CHGCAR_good", "CHGCAR_good", "--bader", "--aeccar", "AECCAR0"): 1,
     ("compare", "CHGCAR_good", "CHGCAR_cut"): 1,
     ("compare", "CHGCAR_good", "MgO_rs"): 1,
     ("compare", "good", "goot", "--store", "my.ecd"): 1,

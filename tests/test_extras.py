@@ -32,6 +32,7 @@ COMMANDS = {
     "safetensors": ["evaluate pbe -m charge3net-sample"],
     "matplotlib": ["plot MgO_CHGCAR -o x.png"],
     "plotly": ["view MgO_CHGCAR -o x.html"],
+    "baderkit": ["compare MgO_CHGCAR MgO_CHGCAR --bader"],
     "ase": ["info run.gpw", "predict odd.traj -m charge3net-sample -o x_CHGCAR --grid 9 9 9"],
     "h5py": ["info vaspwave.h5"],
     "dask": ["convert MgO_CHGCAR new.ecd --dask local"],

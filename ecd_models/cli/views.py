@@ -15,6 +15,8 @@ from ecd_models.cli.sources import find_density
 from ecd_models.cli.terminal import print, print_lines
 
 if TYPE_CHECKING:
+    from ecd_data.bader import BaderComparison
+    from ecd_data.comparison import Comparison
     from ecd_data.density import Density
 
 StoreOfIds = Annotated[str | None, typer.Option("--store", help="Store that holds the ids: a path, a URL, pbe or hse.")]
@@ -151,6 +153,13 @@ def compare(
             callback=density_file,
         ),
     ] = None,
+    bader: Annotated[bool, typer.Option("--bader", help="Compare the Bader charges of the atoms too.")] = False,
+    aeccar: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="All-electron density whose Bader basins are taken; give AECCAR0 and AECCAR2, which are added."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object instead of lines.")] = False,
     unit: Unit = None,
 ) -> None:
@@ -160,15 +169,32 @@ def compare(
 
     if output is not None and "diff" not in output.name.lower():
         raise UsageError(f"{output}: the name has to tell that it is a difference, as in diff_{output.name}")
+    if aeccar and not bader:
+        raise UsageError("--aeccar has the basins of Bader charges: give --bader too, or leave it out")
     one, two = _choose_units([source, reference], unit)
     comparison = compare(find_density(source, store, one), find_density(reference, store, two))
+    charges = _compare_bader(comparison, aeccar or []) if bader else None
     if json:
-        print_lines(json_format.dumps(comparison.as_dict(), indent=1))
+        more = {"bader": charges.as_dict()} if charges else {}
+        print_lines(json_format.dumps({**comparison.as_dict(), **more}, indent=1))
     else:
         print(f"{source} against {reference}")
         print_lines(comparison)
+        if charges:
+            print_lines(charges)
     if output is not None:
         comment = f"difference: {source} - {reference}".encode("unicode_escape").decode()
         write(output, replace(comparison.difference, meta={**comparison.difference.meta, "comment": comment}))
         if not json:
             print(f"{output}: {source} - {reference}, {comparison.difference.nelect:+.4f} electrons")
+
+
+def _compare_bader(comparison: Comparison, aeccar: list[str]) -> BaderComparison:
+    """The Bader charges of both densities on their common grid, within the basins of the sum of all-electron files."""
+    from ecd_data.bader import compare_bader
+
+    parts = [find_density(path) for path in aeccar]
+    reference = sum(parts[1:], parts[0]) if parts else None
+    if reference is not None and reference.shape != comparison.b.shape:
+        reference = reference.resample(comparison.b.shape)
+    return compare_bader(comparison.a, comparison.b, reference)
