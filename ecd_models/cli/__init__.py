@@ -15,7 +15,7 @@ import typer
 from ecd_data import __version__
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.optional_packages import missing_extra
-from ecd_models.cli import data, dft, fetch, models, predict, probes, report, scf, splits, stores, views, weights
+from ecd_models.cli import data, dft, fetch, fit, models, predict, probes, report, scf, splits, stores, views, weights
 from ecd_models.cli.options import INTERRUPTED
 from ecd_models.cli.terminal import print, show_log
 
@@ -40,6 +40,7 @@ VERBS: list[Callable[..., None]] = [
 ]
 VERBS += [stores.subset, stores.merge, stores.reencode, stores.verify]
 VERBS += [models.train, predict.predict, models.evaluate, weights.models, report.report, views.plot, views.compare]
+VERBS += [fit.fit]
 for verb in VERBS:
     app.command()(verb)
 app.command("probes")(probes.extract)
