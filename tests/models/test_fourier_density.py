@@ -17,10 +17,11 @@ from ecd_models.batch import make_item
 from ecd_models.graph import Neighbors
 from ecd_models.grid_batch import GridBatch, collate_grids
 from ecd_models.model import DensityModel
-from ecd_models.networks.fourier_density import assembly, reference
+from ecd_models.networks.fourier_density import assembly, reference, with_atoms
 from ecd_models.networks.fourier_density.model import FourierDensity, FourierDensityConfig
 from ecd_models.networks.fourier_density.plane_waves import sum_plane_waves
 from ecd_models.networks.fourier_density.radial import RadialFunctions
+from ecd_models.networks.pair_density.start import BondedAtoms
 from ecd_models.training.config import TrainConfig
 
 SHAPE = (32, 36, 30)
@@ -169,6 +170,32 @@ def test_a_density_has_the_electrons_of_its_atoms_and_is_one_on_all_grids():
     points = np.random.default_rng(3).random((20, 3))
     close(coarse.at(points), fine.at(points), 1e-5)
     close(predict(model, crystal(), points=points), fine.at(points), 1e-5)
+
+
+@pytest.fixture(scope="module")
+def bonded() -> BondedAtoms:
+    model = load_model("pair_density")
+    assert model.atoms is not None
+    return BondedAtoms(model.atoms.coefficients, model.atoms.exponents, pairs=model.network)
+
+
+@pytest.mark.parametrize("shape", [(30, 33, 28), (40, 42, 45)])
+def test_compiled_sums_with_atoms_and_pairs_agree_with_plain_ones(bonded, shape):
+    pytest.importorskip("numba")
+    model = DensityModel(network(), bonded, "fourier_density")
+    fast, plain = predict(model, crystal(), shape=shape), predict(model, crystal(), shape=shape, fast=False)
+    close(fast.values, plain.values, 1e-5)
+    assert fast.nelect == pytest.approx(16, abs=1e-4)
+
+
+def test_compiled_sums_that_are_wrong_are_not_used(bonded, monkeypatch, caplog):
+    pytest.importorskip("numba")
+    model = DensityModel(network(), bonded, "fourier_density")
+    expected = predict(model, crystal(), shape=SHAPE, fast=False).values
+    monkeypatch.setattr(with_atoms, "spherical_tables", lambda *_: (np.zeros((2, 100)), 10.0))
+    found = predict(DensityModel(network(), bonded, "fourier_density"), crystal(), shape=SHAPE).values
+    close(found, expected, 1e-6)
+    assert "plain ones are used" in caplog.text
 
 
 def test_a_new_network_adds_nothing():

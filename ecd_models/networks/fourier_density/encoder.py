@@ -9,8 +9,8 @@ products of two such sums within an atom, which see angles between neighbours,
 
     P_lm = sum over l1, l2 of w_(l1, l2, l) (L_1 A)_l1 (x) (L_2 A)_l2,   h_lm <- h_lm + g_l (L_3 A + L_4 P)_lm
 
-where (x) is the Clebsch-Gordan product, L are linear maps of channels, and the gates g come from the atom's scalars. The norm
-of A and h in each channel is bounded.
+where (x) is the Clebsch-Gordan product, L are linear maps of channels, and the gates g come from the atom's scalars.
+The norm of A and h in each channel is bounded.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import UsageError
+from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.batch import ProbeBatch, make_item
 from ecd_models.graph import Neighbors
 from ecd_models.grid_batch import GridBatch
@@ -29,6 +30,7 @@ from ecd_models.networks.fourier_density.assembly import density_on_grid
 from ecd_models.networks.fourier_density.encoder import AtomEncoder, ByDegree, perceptron
 from ecd_models.networks.fourier_density.plane_waves import Shape, degrees, harmonics
 from ecd_models.networks.fourier_density.radial import RadialFunctions
+from ecd_models.networks.fourier_density.with_atoms import can_sum, density_with_atoms, sums_agree
 from ecd_models.networks.species import DESCRIPTORS, embedding, require_species
 
 # What an output of 1 stands for, by l: rms of the coefficients of bonding in fits of the sample's densities.
@@ -100,6 +102,7 @@ class FourierDensity(nn.Module):
                 nn.init.zeros_(weight)
         sizes = torch.tensor([SIZES[min(l, len(SIZES) - 1)] for l in degrees(lmax)])
         self.register_buffer("sizes", sizes, persistent=False)
+        self._sums_agree: bool | None = None
         self.register_buffer("degrees", torch.from_numpy(degrees(lmax)), persistent=False)
         self.register_buffer("monopoles", torch.from_numpy(self.radial.monopoles).float(), persistent=False)
 
@@ -157,6 +160,20 @@ class FourierDensity(nn.Module):
             Neighbors(crystal, self.config.neighbors), crystal.numbers, np.zeros((0, 3)), dtype=weight.dtype
         )
         return self.encode(item.to(device=weight.device))
+
+    @torch.no_grad()
+    def on_grid_with_atoms(self, crystal: Crystal, shape: Shape, atoms: SuperposedAtoms) -> Floats | None:
+        """The density of superposed atoms and network in e/Å^3 by compiled sums [a, b, c]; None if there are none.
+
+        The sums are compared with the plain ones at the first use, and not used where they differ.
+        """
+        weight = next(self.parameters())
+        if weight.device.type != "cpu" or weight.dtype != torch.float32 or not can_sum(self.radial, atoms):
+            return None
+        coefficients = self.coefficients(crystal)
+        if self._sums_agree is None:
+            self._sums_agree = sums_agree(coefficients, self.radial, atoms, crystal)
+        return density_with_atoms(coefficients, self.radial, atoms, crystal, shape) if self._sums_agree else None
 
     @torch.no_grad()
     def on_grid(self, crystal: Crystal, shape: Shape) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 
 import numpy as np
@@ -12,21 +13,25 @@ from torch import Tensor
 from ecd_data.crystal import Crystal, Floats
 from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.networks.fourier_density.assembly import (
-    LMAX,
     ROWS,
     SLOTS,
     arrange_tables,
     degree_signs,
     half_grid,
+    has_kernel,
     tables,
 )
-from ecd_models.networks.fourier_density.plane_waves import Shape
+from ecd_models.networks.fourier_density.plane_waves import Shape, sum_plane_waves
 from ecd_models.networks.fourier_density.radial import RadialFunctions
 from ecd_models.networks.pair_density.functions import PairDensityConfig, radii
 from ecd_models.networks.pair_density.model import PairDensity
 from ecd_models.networks.pair_density.start import BondedAtoms
 
+log = logging.getLogger("ecd_models")
+
 FINE = 0.008  # 1/Å between the rows of the tables of spherical atoms
+SMALL_GRID = (10, 10, 10)  # on which compiled and plain sums are compared
+AGREEMENT = 1e-3  # largest accepted difference, of the largest density; that of tables is a hundred times smaller
 FAINT = 30.0  # exponents beyond which nothing is left of the sharpest Gaussian of free atoms
 
 
@@ -88,5 +93,23 @@ def spherical_tables(atoms: SuperposedAtoms, pairs: PairDensity | None, crystal:
 
 
 def can_sum(radial: RadialFunctions, atoms: SuperposedAtoms) -> bool:
-    """Whether the kernels have all angular momenta that occur."""
-    return max(radial.lmax, atoms.pairs.config.lmax if isinstance(atoms, BondedAtoms) else 0) <= LMAX
+    """Whether there are compiled sums for all functions of a network and its atoms."""
+    lmax = atoms.pairs.config.lmax if isinstance(atoms, BondedAtoms) else 0
+    return has_kernel(max(radial.lmax, lmax))
+
+
+def sums_agree(coefficients: Tensor, radial: RadialFunctions, atoms: SuperposedAtoms, crystal: Crystal) -> bool:
+    """Whether compiled and plain sums give one density on a small grid; a warning is logged if they do not."""
+    position, lattice = (torch.from_numpy(np.array(part)) for part in (crystal.frac_coords, crystal.lattice))
+    plain = sum_plane_waves(coefficients.double(), radial, position, lattice, SMALL_GRID).numpy()
+    expected = plain + atoms(crystal, SMALL_GRID).values
+    difference = np.abs(density_with_atoms(coefficients, radial, atoms, crystal, SMALL_GRID) - expected).max()
+    if difference <= AGREEMENT * np.abs(expected).max():
+        return True
+    if np.isfinite(expected).all():
+        log.warning(
+            "the compiled sums of fourier_density differ from the plain ones by up to %.2g e/Å^3: a formula was"
+            " changed, or they are wrong. The plain ones are used instead, which are slower",
+            difference,
+        )
+    return False
