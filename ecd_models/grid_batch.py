@@ -20,8 +20,7 @@ class GridBatch:
     """All grid points of one or more crystals, one crystal after another; p of them in total.
 
     atoms: the crystals' atoms and edges, without probes; crystals and shapes: of each grid; target [p]: reference
-    density in e/Å^3; baseline [p]: density of superposed atoms in e/Å^3; mean [crystals]: mean density in e/Å^3;
-    seed: of what a network draws at random in a step.
+    density in e/Å^3; baseline [p]: density of superposed atoms in e/Å^3; mean [crystals]: mean density in e/Å^3.
     """
 
     atoms: ProbeBatch
@@ -30,7 +29,6 @@ class GridBatch:
     target: Tensor
     baseline: Tensor | None
     mean: Tensor
-    seed: int = 0
 
     @property
     def n_crystals(self) -> int:
@@ -75,5 +73,4 @@ def collate_grids(items: Sequence[GridBatch]) -> GridBatch:
         target=torch.cat([item.target for item in items]),
         baseline=torch.cat(baselines) if len(baselines) == len(items) else None,
         mean=torch.cat([item.mean for item in items]),
-        seed=items[0].seed,
     )

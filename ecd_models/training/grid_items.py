@@ -3,45 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ecd_data.crystal import Crystal, Floats
 from ecd_data.density import Density
+from ecd_data.store.probes.draw import Draw
 from ecd_data.work.recent_cache import RecentCache
-from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.batch import make_item
 from ecd_models.graph import Neighbors
-from ecd_models.grid_batch import GridBatch
-from ecd_models.training.probe_batches import Draw, generator
+from ecd_models.grid_batch import GridBatch, Shape
 
 
 class GridDataset(Dataset[GridBatch]):
-    """The whole density of a material for any (epoch, id); in each epoch the same but for the seed of noise."""
+    """The whole density of a material for any (epoch, id); the same in each epoch."""
 
     def __init__(
         self,
         load: Callable[[str], Density],
         cutoff: float,
-        seed: int,
-        atoms: SuperposedAtoms | None,
+        superpose: Callable[[Crystal, Shape], Floats] | None,
         cache: RecentCache,
     ) -> None:
-        self.load, self.cutoff, self.seed, self.atoms, self.cache = load, cutoff, seed, atoms, cache
+        self.load, self.cutoff, self.superpose, self.cache = load, cutoff, superpose, cache
 
     def __getitem__(self, draw: Draw) -> GridBatch:
-        epoch, id = draw
+        id = draw[1]
         item: GridBatch | None = self.cache.get(id)
         if item is None:
             item = self._item(self.load(id))
             self.cache.put(id, item, _nbytes(item))
-        return replace(item, seed=int(generator(self.seed, epoch, id).integers(2**63)))
+        return item
 
     def _item(self, rho: Density) -> GridBatch:
         """All grid points of a density, float32 to halve the memory."""
-        baseline = None if self.atoms is None else self.atoms(rho.crystal, rho.shape).values
+        baseline = None if self.superpose is None else self.superpose(rho.crystal, rho.shape)
         return GridBatch(
             atoms=make_item(Neighbors(rho.crystal, self.cutoff), rho.numbers, np.zeros((0, 3))),
             crystals=(rho.crystal,),

@@ -239,8 +239,9 @@ def _probe_dataset(
     """The items of a run's crystals; half of the bytes are for decoded densities, half for neighbours and atoms."""
     store = data.store
     if config.whole_grids:
-        cutoff, cache = model.network.config.neighbors, RecentCache(cache_bytes)
-        return GridDataset(store.__getitem__, cutoff, seed, model.atoms, cache)
+        superpose = None if model.atoms is None else partial(model.network.superpose, model.atoms)
+        cutoff = model.network.config.neighbors
+        return GridDataset(store.__getitem__, cutoff, superpose, RecentCache(cache_bytes))
 
     def nelect(id: str) -> float:
         return float(store.row(id)["nelect"])

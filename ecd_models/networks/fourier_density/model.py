@@ -45,8 +45,7 @@ class FourierDensityConfig:
 
     functions: radial functions of each l, sums of Gaussians with exponents from `widest` to `sharpest` in 1/Å^2; lmax:
     highest angular momentum; channels of each l and layers of the network; neighbors: how far in Å an atom looks in a
-    layer; species: how elements are told apart, "descriptors" or "one-hot"; noise: standard deviation of what is added
-    to the descriptors, which have 1, in each step of a training on whole grids, so that similar elements are alike.
+    layer; species: how elements are told apart, "descriptors" or "one-hot".
     """
 
     functions: int = 10
@@ -55,16 +54,13 @@ class FourierDensityConfig:
     lmax: int = 4
     channels: int = 16
     layers: int = 2
-    neighbors: float = 5.0
+    neighbors: float = 4.5
     species: str = DESCRIPTORS
-    noise: float = 0.3
 
     def __post_init__(self) -> None:
         require_species(self.species)
         if min(self.functions, self.layers, self.channels) < 1 or not 1 <= self.lmax <= 8:
             raise UsageError(f"{self} needs at least one function, layer and channel, and lmax from 1 to 8")
-        if not 0 <= self.noise < np.inf:
-            raise UsageError(f"{self} needs a noise that is not negative")
         if not (0 < self.widest <= self.sharpest and self.neighbors > 0):
             raise UsageError(f"{self} needs positive lengths and exponents, widest not above sharpest")
 
@@ -106,14 +102,11 @@ class FourierDensity(nn.Module):
         self.register_buffer("degrees", torch.from_numpy(degrees(lmax)), persistent=False)
         self.register_buffer("monopoles", torch.from_numpy(self.radial.monopoles).float(), persistent=False)
 
-    def encode(self, batch: ProbeBatch, shift: Tensor | None = None) -> Tensor:
-        """The coefficients of the functions of each atom [n, functions, (lmax + 1)^2].
-
-        shift: what is added to the descriptors of each element [119, 14], None for nothing.
-        """
+    def encode(self, batch: ProbeBatch) -> Tensor:
+        """The coefficients of the functions of each atom [n, functions, (lmax + 1)^2]."""
         near = batch.atom_vec.norm(dim=1) < self.config.neighbors
         src, dst, vec = batch.atom_src[near], batch.atom_dst[near], batch.atom_vec[near]
-        h, species, described, end = self.encoder(batch.numbers, src, dst, vec, shift)
+        h, species, described, end = self.encoder(batch.numbers, src, dst, vec)
         scalars = torch.cat([species, h[:, 0]], 1)
         gates = self.gate(scalars).view(len(h), self.config.lmax + 1, -1)[:, self.degrees]
         coefficients = self.head(h * gates) * self.sizes[:, None]
@@ -137,19 +130,9 @@ class FourierDensity(nn.Module):
         """The densities in e/Å^3 at the probes of a batch, or at all grid points of crystal after crystal [p]."""
         if isinstance(batch, ProbeBatch):
             return self.decode(self.encode(batch), batch)
-        coefficients = self.encode(batch.atoms, self._noise(batch.seed)).split(
-            [len(crystal) for crystal in batch.crystals]
-        )
+        coefficients = self.encode(batch.atoms).split([len(crystal) for crystal in batch.crystals])
         each = zip(coefficients, batch.crystals, batch.shapes, strict=True)
         return torch.cat([density_on_grid(c, self.radial, crystal, shape).flatten() for c, crystal, shape in each])
-
-    def _noise(self, seed: int) -> Tensor | None:
-        """What shifts the descriptors of each element in a step of training, the same for the same seed [119, 14]."""
-        if not (self.training and self.config.noise and self.config.species == DESCRIPTORS):
-            return None
-        table: Tensor = self.encoder.species.table
-        random = torch.Generator().manual_seed(seed)
-        return self.config.noise * torch.randn(table.shape, generator=random).to(table)
 
     @torch.no_grad()
     def coefficients(self, crystal: Crystal) -> Tensor:
@@ -160,6 +143,13 @@ class FourierDensity(nn.Module):
             Neighbors(crystal, self.config.neighbors), crystal.numbers, np.zeros((0, 3)), dtype=weight.dtype
         )
         return self.encode(item.to(device=weight.device))
+
+    def superpose(self, atoms: SuperposedAtoms, crystal: Crystal, shape: Shape) -> Floats:
+        """The density of superposed atoms alone in e/Å^3, by compiled sums if there are any [a, b, c]."""
+        if not can_sum(self.radial, atoms):
+            return atoms(crystal, shape).values
+        nothing = torch.zeros(len(crystal), self.config.functions, (self.config.lmax + 1) ** 2)
+        return density_with_atoms(nothing, self.radial, atoms, crystal, shape)
 
     @torch.no_grad()
     def on_grid_with_atoms(self, crystal: Crystal, shape: Shape, atoms: SuperposedAtoms) -> Floats | None:
