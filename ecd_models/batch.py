@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -168,12 +168,15 @@ def collate(items: Sequence[ProbeBatch]) -> ProbeBatch:
     )
 
 
-def split_into_passes(items: Sequence[ProbeBatch], crystals: int, max_edges: int = 0) -> list[ProbeBatch]:
+def split_into_passes(
+    items: Sequence[Any], crystals: int, max_edges: int = 0, join: Callable[[Sequence[Any]], Any] = collate
+) -> list[Any]:
     """Batches of the items in their order, each with at most `crystals` items and `max_edges` edges.
 
-    An item with more edges is a batch of its own; 0 edges mean no bound.
+    0 edges mean no bound. An item with more edges is a batch of its own. join makes a batch of items; the default is
+    for `ProbeBatch`.
     """
-    groups: list[list[ProbeBatch]] = []
+    groups: list[list[Any]] = []
     edges = 0
     for item in items:
         edges += item.n_edges
@@ -182,4 +185,4 @@ def split_into_passes(items: Sequence[ProbeBatch], crystals: int, max_edges: int
             groups.append([])
             edges = item.n_edges
         groups[-1].append(item)
-    return [collate(group) for group in groups]
+    return [join(group) for group in groups]

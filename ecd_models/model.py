@@ -13,6 +13,7 @@ from ecd_models.atoms.electron_count import count_electrons
 from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.atoms.valences import TrainingValences
 from ecd_models.batch import ProbeBatch
+from ecd_models.grid_batch import GridBatch
 
 
 class DensityModel(nn.Module):
@@ -68,7 +69,7 @@ class DensityModel(nn.Module):
         """The number of electrons that the density of a crystal is scaled to; None where predictions are not scaled."""
         return None if self.valences is None else count_electrons(crystal, self.valences)
 
-    def forward(self, batch: ProbeBatch) -> Tensor:
+    def forward(self, batch: ProbeBatch | GridBatch) -> Tensor:
         """The densities in e/Å^3 at the probes of a batch [p], or with the magnetizations [p, 2].
 
         A model with superposed atoms needs their density as the `baseline` of the batch.

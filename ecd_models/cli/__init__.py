@@ -19,6 +19,7 @@ from ecd_models.cli import (
     data,
     dft,
     fetch,
+    fit,
     leaderboard,
     models,
     predict,
@@ -55,6 +56,7 @@ VERBS: list[Callable[..., None]] = [
 VERBS += [stores.subset, stores.merge, stores.reencode, stores.verify]
 VERBS += [models.train, predict.predict, models.evaluate, weights.models]
 VERBS += [views.plot, views.view, views.compare, report.report, leaderboard.submit, leaderboard.leaderboard]
+VERBS += [fit.fit]
 for verb in VERBS:
     app.command()(verb)
 app.command("probes")(probes.extract)

@@ -12,13 +12,14 @@ from torch import nn
 from ecd_data.errors import UsageError
 from ecd_models.networks.charge3net.model import ChargE3Net
 from ecd_models.networks.deepdft.model import DeepDFT
+from ecd_models.networks.fourier_density.model import FourierDensity
 from ecd_models.networks.invdeepdft.model import InvDeepDFT
 from ecd_models.networks.pair_density.model import PairDensity
 
 # A model class has `configurations`, a dict from each of its names to a frozen dataclass of hyperparameters; takes such
 # an object; keeps it as `.config`; has `.cutoff` in Å; maps a ProbeBatch to densities [p].
-# One in closed form has `on_grid(crystal, shape)` in place of both; a training fits it at once.
-CLASSES = (ChargE3Net, DeepDFT, InvDeepDFT, PairDensity)
+# One in closed form has `on_grid(crystal, shape)` for whole grids; without `encode` a training fits it at once.
+CLASSES = (ChargE3Net, DeepDFT, InvDeepDFT, PairDensity, FourierDensity)
 MODELS: dict[str, Any] = {name: cls for cls in CLASSES for name in cls.configurations}
 
 

@@ -86,7 +86,9 @@ def warn_once(model: DensityModel, sentence: str) -> None:
         log.warning("%s", sentence)
 
 
-def complete_density(model: DensityModel, crystal: Crystal, values: Any, atoms: Any, refuse: bool) -> None:
+def complete_density(
+    model: DensityModel, crystal: Crystal, values: Any, atoms: Any, refuse: bool, with_atoms: float | None = None
+) -> None:
     """Add the superposed atoms to a network's output on a grid and scale it to the electrons, in place.
 
     It is scaled if the model knows the number of electrons. A warning is logged if the prediction is far from it.
@@ -96,13 +98,14 @@ def complete_density(model: DensityModel, crystal: Crystal, values: Any, atoms: 
     values : the network's output [a, b, c], an array or a tensor.
     atoms : the superposed atoms [a, b, c], None if there are none to add.
     refuse : whether an impossible number of electrons is an error.
+    with_atoms : electrons of the superposed atoms that the values have already, None if they have none.
 
     Raises
     ------
     EcdError : the number of predicted electrons is not finite, or not positive for a crystal whose number is known.
     """
     nelect = model.nelect(crystal)
-    expected = nelect
+    expected = with_atoms if nelect is None else nelect
     if atoms is not None:
         values += atoms
         expected = float(atoms.mean()) * crystal.volume if nelect is None else nelect

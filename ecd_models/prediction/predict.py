@@ -181,6 +181,12 @@ def _predict_grid(
     if not has_closed_form(model) and _is_on_device(model):
         complete = partial(complete_density, model, crystal, refuse=refuse)
         return predict_on_device(model, crystal, shape, complete, symmetry=symmetry, fast=fast, advance=advance)
+    if (whole := None if fast is False else _sum_with_atoms(model, crystal, shape)) is not None:
+        values, electrons = whole
+        complete_density(model, crystal, values[0], None, refuse, electrons)
+        if advance is not None:
+            advance(values.size)
+        return values
     if has_closed_form(model):
         values = model.network.on_grid(crystal, shape)[None]
         if advance is not None:
@@ -190,6 +196,15 @@ def _predict_grid(
     atoms = None if model.atoms is None else model.atoms(crystal, shape).values
     complete_density(model, crystal, values[0], atoms, refuse)
     return values
+
+
+def _sum_with_atoms(model: DensityModel, crystal: Crystal, shape: tuple[int, int, int]) -> tuple[Floats, float] | None:
+    """Network and atoms on a grid at once [1, a, b, c], and the atoms' electrons; None for models that cannot."""
+    if model.atoms is None or not hasattr(model.network, "on_grid_with_atoms"):
+        return None
+    values = model.network.on_grid_with_atoms(crystal, shape, model.atoms)
+    electrons = float(model.atoms.coefficients[crystal.numbers].sum())
+    return None if values is None else (values[None], electrons)
 
 
 def _interpolate(crystal: Crystal, points: Floats, on_grid: Callable[[Crystal, Any], Floats]) -> Floats:

@@ -14,7 +14,7 @@ from typing import Any
 from ecd_data.errors import UsageError
 
 CHOICES = {
-    "loss": ("l1", "mse"),
+    "loss": ("l1", "mse", "rms"),
     "schedule": ("exponential", "cosine", "plateau", "constant"),
     "precision": ("float32", "tf32", "bfloat16", "float16"),
 }
@@ -38,6 +38,8 @@ class TrainConfig:
     store, split : a store of your own instead of a task, and its split: a JSON file of ids by part (`ecd split make`),
         or fractions by part with a rule and a seed: {"train": 0.8, "validation": 0.1, "test": 0.1, "rule": "random"}.
     fraction : share of the training crystals, drawn by seed; a larger share contains every smaller one.
+
+    whole_grids : take all grid points of a crystal in place of probes, for fourier_density.
 
     Probes are those of `Store.probes`: read from the store's extract if it has one, else from decoded densities
     (docs/probes.md).
@@ -63,7 +65,7 @@ class TrainConfig:
 
     max_edges : bounds the edges that pass through the network at once, and so the memory; a crystal with more passes
         alone. 0 for batch_size crystals, however many edges they have.
-    loss : "l1" or "mse".
+    loss : "l1", "mse", or, with whole_grids, "rms", the root of the mean square of each crystal.
     relative_loss : divide the errors of a crystal by its mean density, as eps_mae does.
     lr, warmup_steps : the learning rate, and the steps in which it rises to that.
     schedule : "exponential", lr * lr_decay^(step / lr_decay_steps); "cosine", which ends at 0; "plateau", lr * lr_decay
@@ -113,6 +115,7 @@ class TrainConfig:
     accumulate: int = 1
     max_edges: int = 0
     probes: int = 200
+    whole_grids: bool = False
     loss: str = "l1"
     relative_loss: bool = False
     lr: float = 0.005
@@ -155,6 +158,10 @@ class TrainConfig:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        if self.whole_grids and self.spin:
+            raise UsageError("whole_grids takes densities without their spin: leave one of the two out")
+        if self.loss == "rms" and not self.whole_grids:
+            raise UsageError("loss = 'rms' is that of whole densities: set whole_grids = true, or take l1 or mse")
         if bool(self.store) != bool(self.split):
             raise UsageError("store and split belong together: a store of your own, and the split that divides it")
         if self.continued and not self.start:

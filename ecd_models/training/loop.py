@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import nan
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -17,13 +18,15 @@ from ecd_data.release.data_origin import Origin
 from ecd_data.store.probes.draw import ProbeReader
 from ecd_data.work.interrupts import stop_between_steps
 from ecd_data.work.recent_cache import RecentCache
-from ecd_models.batch import ProbeBatch, split_into_passes
+from ecd_models.batch import ProbeBatch, collate, split_into_passes
 from ecd_models.device_batch import BatchBuffer, pack, pack_passes
+from ecd_models.grid_batch import GridBatch, collate_grids
 from ecd_models.model import DensityModel
 from ecd_models.task_data import TaskData, training_data
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.distributed import Processes, join_processes
 from ecd_models.training.fit_run import fit, has_closed_form_fit
+from ecd_models.training.grid_items import GridDataset
 from ecd_models.training.learning_rate import learning_rate
 from ecd_models.training.probe_batches import EpochBatches, ProbeDataset, subset
 from ecd_models.training.run_folder import Run
@@ -149,7 +152,7 @@ class _Training:
         best_error = nan if run.best_error is None else run.best_error  # 0 is an error, too
         return TrainResult(run.best_model(), best_error, run.best, run.log, self.data.origin)
 
-    def _make_step(self, batches: Sequence[ProbeBatch | BatchBuffer], stop: bool) -> bool:
+    def _make_step(self, batches: Sequence[ProbeBatch | BatchBuffer | GridBatch], stop: bool) -> bool:
         """Make one step, with the validation and the save that follow it; whether a process was asked to stop."""
         config, run = self.config, self.run
         lr = learning_rate(config, run.step, run.reductions)
@@ -185,7 +188,7 @@ class _Training:
 
 def _step_batches(
     config: TrainConfig, data: TaskData, model: DensityModel, run: Run, processes: Processes, crystals: int
-) -> Iterator[list[ProbeBatch | BatchBuffer]]:
+) -> Iterator[list[ProbeBatch | BatchBuffer | GridBatch]]:
     """The batches of each remaining step that this process passes through the network."""
     ids = subset(data.ids("train"), config.fraction, config.seed)
     if run.finished or not ids:
@@ -193,7 +196,8 @@ def _step_batches(
     share = (config.cache_mb << 20) // (max(1, config.workers) * processes.on_this_machine)
     dataset = _probe_dataset(config, data, model, config.probes, config.seed, share)
     draws = EpochBatches(ids, crystals, config.seed, run.drawn, config.steps - run.step, processes.share)
-    split = partial(split_into_passes, crystals=config.batch_size, max_edges=config.max_edges)
+    join: Any = collate_grids if config.whole_grids else collate
+    split = partial(split_into_passes, crystals=config.batch_size, max_edges=config.max_edges, join=join)
     pack_step = partial(pack_passes, split, _arrangement(model, processes))
     pin = torch.device(processes.device).type == "cuda"
     loader = DataLoader(dataset, batch_sampler=draws, collate_fn=pack_step, num_workers=config.workers, pin_memory=pin)
@@ -207,7 +211,7 @@ def _arrangement(model: DensityModel, processes: Processes) -> str | None:
 
 @torch.no_grad()
 def validation_error(
-    model: DensityModel, batches: Sequence[ProbeBatch | BatchBuffer], processes: Processes | None = None
+    model: DensityModel, batches: Sequence[ProbeBatch | BatchBuffer | GridBatch], processes: Processes | None = None
 ) -> float:
     """The mean over crystals of sum|rho - prediction| / sum|rho| at their probes, a fraction.
 
@@ -221,7 +225,7 @@ def validation_error(
         batch = each.unpack() if isinstance(each, BatchBuffer) else each
         assert batch.target is not None
         density = batch.target if batch.target.ndim == 1 else batch.target[:, 0]
-        error = (batch.weigh(model(batch) - batch.target)).abs().sum() / density.abs().sum()
+        error = batch.weigh((model(batch) - batch.target).abs()).sum() / batch.weigh(density.abs()).sum()
         sums[0] += error
     sums[1] = len(batches)
     model.train(was_training)
@@ -231,9 +235,13 @@ def validation_error(
 
 def _probe_dataset(
     config: TrainConfig, data: TaskData, model: DensityModel, probes: int, seed: int, cache_bytes: int
-) -> ProbeDataset:
+) -> ProbeDataset | GridDataset:
     """The items of a run's crystals; half of the bytes are for decoded densities, half for neighbours and atoms."""
     store = data.store
+    if config.whole_grids:
+        superpose = None if model.atoms is None else partial(model.network.superpose, model.atoms)
+        cutoff = model.network.config.neighbors
+        return GridDataset(store.__getitem__, cutoff, superpose, RecentCache(cache_bytes))
 
     def nelect(id: str) -> float:
         return float(store.row(id)["nelect"])
@@ -251,10 +259,11 @@ def _probe_dataset(
 
 def _validation_batches(
     config: TrainConfig, data: TaskData, model: DensityModel, processes: Processes
-) -> list[ProbeBatch | BatchBuffer]:
+) -> list[ProbeBatch | BatchBuffer | GridBatch]:
     """Batches of the first validation crystals with probes that stay the same for the whole run."""
     dataset = _probe_dataset(config, data, model, config.validation_probes, config.seed + 1, cache_bytes=0)
     ids = data.ids("validation")[: config.validation_crystals]
     device, kind = processes.device, _arrangement(model, processes)
     items = (dataset[0, id] for id in processes.share(ids))
-    return [(item if kind is None else pack(item, kind)).to(device=device) for item in items]
+    arranged = (item if kind is None or isinstance(item, GridBatch) else pack(item, kind) for item in items)
+    return [batch.to(device=device) for batch in arranged]

@@ -13,7 +13,7 @@ from ecd_models.atoms.electron_count import electrons_of_numbers, fit_valences
 from ecd_models.atoms.valences import merge_valences, read_training_valences
 from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model, load_published_run
 from ecd_models.model import DensityModel
-from ecd_models.networks import build_model
+from ecd_models.networks import build_model, model_class
 from ecd_models.task_data import TaskData
 from ecd_models.training.choose_atoms import is_pair_model, make_superposed_atoms
 from ecd_models.training.config import TrainConfig
@@ -30,6 +30,7 @@ def build_trainer(config: TrainConfig, data: TaskData, run: Run, processes: Proc
     own = run.read_last_state()
     other = load_start(config) if config.start and own is None else None
     checkpoint = own or other
+    _require_whole_grids(config)
     run.trained_on = _find_record(config, data, own, other)
     model = make_model(config, data) if checkpoint is None else checkpoint.model.train()
     if own is None or model.training_valences is None:
@@ -48,6 +49,12 @@ def build_trainer(config: TrainConfig, data: TaskData, run: Run, processes: Proc
         raise UsageError(f"{run.last if own else config.start} cannot be continued: {error}") from error
     run.open_logs()
     return trainer
+
+
+def _require_whole_grids(config: TrainConfig) -> None:
+    """Raise UsageError where whole grids are wanted of a network that is evaluated at points."""
+    if config.whole_grids and not getattr(model_class(config.model), "whole_grids", False):
+        raise UsageError(f"whole_grids = true is for models in closed form, not for {config.model}: leave it out")
 
 
 def _find_record(config: TrainConfig, data: TaskData, own: Checkpoint | None, other: Checkpoint | None) -> TrainedOn:

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
 from ecd_models.device_batch import BatchBuffer, DeviceBatch
+from ecd_models.grid_batch import GridBatch
 from ecd_models.model import DensityModel
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.cuda_graphs import CudaGraphs
@@ -79,7 +80,7 @@ class Trainer:
         """The number of steps that the device may have left to compute before their sums are read."""
         return MAX_PENDING if self.kind == "cuda" else 0
 
-    def step(self, passes: Sequence[ProbeBatch | BatchBuffer], lr: float, stop: bool = False) -> Step:
+    def step(self, passes: Sequence[ProbeBatch | BatchBuffer | GridBatch], lr: float, stop: bool = False) -> Step:
         """Change the weights by the gradient of the mean loss over all passes of all processes.
 
         If the loss is not finite, the weights do not change. All processes learn of a `stop` in any of them. On a GPU
@@ -100,19 +101,29 @@ class Trainer:
         self._apply(lr, sums[0])
         return Step(sums)
 
-    def compute_gradients(self, batch: ProbeBatch | DeviceBatch) -> Tensor:
+    def compute_gradients(self, batch: ProbeBatch | DeviceBatch | GridBatch) -> Tensor:
         """The sums of a pass: loss, |error|, |density| [3]; its gradients are added to those of the parameters."""
         assert batch.target is not None
-        probes = self.config.accumulate * self.config.batch_size * self.config.probes * self.processes.count
+        crystals = self.config.accumulate * self.config.batch_size * self.processes.count
         with self._matmul_precision():
-            difference = batch.weigh(self._output(batch) - batch.target)
+            difference = self._output(batch) - batch.target
             errors = batch.divide_by_mean(difference) if self.config.relative_loss else difference
-            loss = (errors.abs() if self.config.loss == "l1" else errors**2).sum() / probes
+            # The points of a whole grid are weighed by their number, so that a sum over them is a mean.
+            loss = self._sum(batch, errors) / (crystals * (1 if self.config.whole_grids else self.config.probes))
             self.scaler.scale(loss).backward()
         density = batch.target if batch.target.ndim == 1 else batch.target[:, 0]
-        return torch.stack([loss.detach(), difference.detach().abs().sum(), density.abs().sum()])
+        sums = [batch.weigh(part.detach().abs()).sum() for part in (difference, density)]
+        return torch.stack([loss.detach(), *sums])
 
-    def _output(self, batch: ProbeBatch | DeviceBatch) -> Tensor:
+    def _sum(self, batch: ProbeBatch | DeviceBatch | GridBatch, errors: Tensor) -> Tensor:
+        """The loss summed over the probes of a batch, or over its crystals if it has whole grids."""
+        if self.config.loss == "l1":
+            return batch.weigh(errors.abs()).sum()
+        if isinstance(batch, GridBatch) and self.config.loss == "rms":
+            return batch.root_mean_squares(errors).sum()
+        return batch.weigh(errors**2).sum()
+
+    def _output(self, batch: ProbeBatch | DeviceBatch | GridBatch) -> Tensor:
         if self.dtype == torch.float32:
             return self.model(batch)
         with torch.autocast(self.kind, self.dtype):

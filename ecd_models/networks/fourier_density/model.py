@@ -1,0 +1,172 @@
+"""FourierDensity: a network on the atoms gives coefficients, the density of which is closed form in Fourier space.
+
+    c[a, n, lm] = s L_nl (g_l h_a,lm) + [l = 0] (perceptron of the atom's scalars)
+
+with features h and gates g of `encoder` and a typical size s. Of l = 0, what remains is neutral: sum_n c[a, n, 00]
+m_n is 0 for the integrals m_n of the functions. Charge goes from atom to atom, q_a = sum_b f(a, b) - f(b, a), carried
+by the functions in the direction of m. So a density has the electrons of the superposed atoms that it is added to,
+whatever the weights, and crystals far apart know nothing of each other. The last maps start at zero: training starts
+from the superposed atoms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ecd_data.crystal import Crystal, Floats
+from ecd_data.errors import UsageError
+from ecd_models.atoms.fitted import SuperposedAtoms
+from ecd_models.batch import ProbeBatch, make_item
+from ecd_models.graph import Neighbors
+from ecd_models.grid_batch import GridBatch
+from ecd_models.networks.charge3net.layers import gather_sum
+from ecd_models.networks.elements import column, require_known
+from ecd_models.networks.fourier_density.assembly import density_on_grid
+from ecd_models.networks.fourier_density.encoder import AtomEncoder, ByDegree, perceptron
+from ecd_models.networks.fourier_density.plane_waves import Shape, degrees, harmonics
+from ecd_models.networks.fourier_density.radial import RadialFunctions
+from ecd_models.networks.fourier_density.with_atoms import can_sum, density_with_atoms, sums_agree
+from ecd_models.networks.species import DESCRIPTORS, embedding, require_species
+
+# What an output of 1 stands for, by l: rms of the coefficients of bonding in fits of the sample's densities.
+SIZES = (0.005, 0.0005, 0.0007, 0.0016, 0.002)
+CHARGE = 0.05  # electrons that an output of 1 moves along an edge
+UNKNOWN_RADIUS = 1.3  # Å
+
+
+@dataclass(frozen=True)
+class FourierDensityConfig:
+    """Sizes of the model.
+
+    functions: radial functions of each l, sums of Gaussians with exponents from `widest` to `sharpest` in 1/Å^2; lmax:
+    highest angular momentum; channels of each l and layers of the network; neighbors: how far in Å an atom looks in a
+    layer; species: how elements are told apart, "descriptors" or "one-hot".
+    """
+
+    functions: int = 10
+    widest: float = 0.3
+    sharpest: float = 20.0
+    lmax: int = 4
+    channels: int = 16
+    layers: int = 2
+    neighbors: float = 4.5
+    species: str = DESCRIPTORS
+
+    def __post_init__(self) -> None:
+        require_species(self.species)
+        if min(self.functions, self.layers, self.channels) < 1 or not 1 <= self.lmax <= 8:
+            raise UsageError(f"{self} needs at least one function, layer and channel, and lmax from 1 to 8")
+        if not (0 < self.widest <= self.sharpest and self.neighbors > 0):
+            raise UsageError(f"{self} needs positive lengths and exponents, widest not above sharpest")
+
+
+def radial_functions(config: FourierDensityConfig) -> RadialFunctions:
+    """The radial functions of a configuration."""
+    return RadialFunctions(np.geomspace(config.widest, config.sharpest, config.functions), config.lmax)
+
+
+class FourierDensity(nn.Module):
+    """The density of a crystal, or what is added to superposed atoms, from coefficients of functions on the atoms."""
+
+    Config = FourierDensityConfig
+    configurations: ClassVar[dict[str, FourierDensityConfig]] = {"fourier_density": FourierDensityConfig()}
+    degrees: Tensor
+    monopoles: Tensor
+    sizes: Tensor
+    whole_grids = True  # a step of training can take all points of a crystal
+
+    def __init__(self, config: FourierDensityConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or FourierDensityConfig()
+        lmax, channels, functions = self.config.lmax, self.config.channels, self.config.functions
+        self.radial = radial_functions(self.config)
+        self.cutoff = max(self.radial.reach, self.config.neighbors)
+        radii = torch.from_numpy(np.nan_to_num(column("covalent_radius"), nan=UNKNOWN_RADIUS))
+        species = embedding(self.config.species, channels)
+        self.encoder = AtomEncoder(lmax, channels, self.config.layers, self.config.neighbors, species, radii)
+        self.gate = perceptron(2 * channels, (lmax + 1) * channels)
+        self.head = ByDegree(lmax, channels, functions)
+        self.scalar = perceptron(2 * channels, functions)
+        self.charge = perceptron(self.encoder.edge_inputs + 2 * channels, 1)
+        for last in (self.head, self.scalar[-1], self.charge[-1]):
+            for weight in last.parameters():
+                nn.init.zeros_(weight)
+        sizes = torch.tensor([SIZES[min(l, len(SIZES) - 1)] for l in degrees(lmax)])
+        self.register_buffer("sizes", sizes, persistent=False)
+        self._sums_agree: bool | None = None
+        self.register_buffer("degrees", torch.from_numpy(degrees(lmax)), persistent=False)
+        self.register_buffer("monopoles", torch.from_numpy(self.radial.monopoles).float(), persistent=False)
+
+    def encode(self, batch: ProbeBatch) -> Tensor:
+        """The coefficients of the functions of each atom [n, functions, (lmax + 1)^2]."""
+        near = batch.atom_vec.norm(dim=1) < self.config.neighbors
+        src, dst, vec = batch.atom_src[near], batch.atom_dst[near], batch.atom_vec[near]
+        h, species, described, end = self.encoder(batch.numbers, src, dst, vec)
+        scalars = torch.cat([species, h[:, 0]], 1)
+        gates = self.gate(scalars).view(len(h), self.config.lmax + 1, -1)[:, self.degrees]
+        coefficients = self.head(h * gates) * self.sizes[:, None]
+        moved = self.charge(torch.cat([described, h[dst, 0], h[src, 0]], 1)) * end[:, None] * CHARGE
+        charges = gather_sum(moved, dst, len(h)) - gather_sum(moved, src, len(h))
+        direction = self.monopoles / (self.monopoles @ self.monopoles)
+        first = coefficients[:, 0] + SIZES[0] * self.scalar(scalars)
+        first = first + (charges - (first @ self.monopoles)[:, None]) * direction
+        return torch.cat([first[:, None], coefficients[:, 1:]], 1).transpose(1, 2)
+
+    def decode(self, coefficients: Tensor, batch: ProbeBatch) -> Tensor:
+        """The densities at the probes [p] in e/Å^3, summed over the images of atoms around them."""
+        r = batch.probe_vec.norm(dim=1)
+        powers = r.double()[:, None] ** torch.arange(self.config.lmax + 1, device=r.device)
+        functions = (self.radial.values(r) * powers[:, :, None]).to(coefficients.dtype)[:, self.degrees]
+        terms = functions * harmonics(batch.probe_vec, self.config.lmax)[:, :, None]
+        values = torch.einsum("ecf,efc->e", terms, coefficients[batch.probe_src])
+        return gather_sum(values[:, None], batch.probe_dst, batch.n_probes)[:, 0]
+
+    def forward(self, batch: ProbeBatch | GridBatch) -> Tensor:
+        """The densities in e/Å^3 at the probes of a batch, or at all grid points of crystal after crystal [p]."""
+        if isinstance(batch, ProbeBatch):
+            return self.decode(self.encode(batch), batch)
+        coefficients = self.encode(batch.atoms).split([len(crystal) for crystal in batch.crystals])
+        each = zip(coefficients, batch.crystals, batch.shapes, strict=True)
+        return torch.cat([density_on_grid(c, self.radial, crystal, shape).flatten() for c, crystal, shape in each])
+
+    @torch.no_grad()
+    def coefficients(self, crystal: Crystal) -> Tensor:
+        """The coefficients of the functions of each atom of a crystal [n, functions, (lmax + 1)^2]."""
+        require_known(crystal.numbers)
+        weight = next(self.parameters())
+        item = make_item(
+            Neighbors(crystal, self.config.neighbors), crystal.numbers, np.zeros((0, 3)), dtype=weight.dtype
+        )
+        return self.encode(item.to(device=weight.device))
+
+    def superpose(self, atoms: SuperposedAtoms, crystal: Crystal, shape: Shape) -> Floats:
+        """The density of superposed atoms alone in e/Å^3, by compiled sums if there are any [a, b, c]."""
+        if not can_sum(self.radial, atoms):
+            return atoms(crystal, shape).values
+        nothing = torch.zeros(len(crystal), self.config.functions, (self.config.lmax + 1) ** 2)
+        return density_with_atoms(nothing, self.radial, atoms, crystal, shape)
+
+    @torch.no_grad()
+    def on_grid_with_atoms(self, crystal: Crystal, shape: Shape, atoms: SuperposedAtoms) -> Floats | None:
+        """The density of superposed atoms and network in e/Å^3 by compiled sums [a, b, c]; None if there are none.
+
+        The sums are compared with the plain ones at the first use, and not used where they differ.
+        """
+        weight = next(self.parameters())
+        if weight.device.type != "cpu" or weight.dtype != torch.float32 or not can_sum(self.radial, atoms):
+            return None
+        coefficients = self.coefficients(crystal)
+        if self._sums_agree is None:
+            self._sums_agree = sums_agree(coefficients, self.radial, atoms, crystal)
+        return density_with_atoms(coefficients, self.radial, atoms, crystal, shape) if self._sums_agree else None
+
+    @torch.no_grad()
+    def on_grid(self, crystal: Crystal, shape: Shape) -> Floats:
+        """What is added to the density of superposed atoms in e/Å^3, by one inverse FFT [a, b, c]."""
+        values = density_on_grid(self.coefficients(crystal), self.radial, crystal, shape)
+        return values.double().cpu().numpy()

@@ -1,0 +1,115 @@
+"""Network, fitted pairs and free atoms on a grid at once: one table for each atom, one FFT, compiled sums."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+import numpy as np
+import torch
+from scipy import fft
+from torch import Tensor
+
+from ecd_data.crystal import Crystal, Floats
+from ecd_models.atoms.fitted import SuperposedAtoms
+from ecd_models.networks.fourier_density.assembly import (
+    ROWS,
+    SLOTS,
+    arrange_tables,
+    degree_signs,
+    half_grid,
+    has_kernel,
+    tables,
+)
+from ecd_models.networks.fourier_density.plane_waves import Shape, sum_plane_waves
+from ecd_models.networks.fourier_density.radial import RadialFunctions
+from ecd_models.networks.pair_density.functions import PairDensityConfig, radii
+from ecd_models.networks.pair_density.model import PairDensity
+from ecd_models.networks.pair_density.start import BondedAtoms
+
+log = logging.getLogger("ecd_models")
+
+FINE = 0.008  # 1/Å between the rows of the tables of spherical atoms
+SMALL_GRID = (10, 10, 10)  # on which compiled and plain sums are compared
+AGREEMENT = 1e-3  # largest accepted difference, of the largest density; that of tables is a hundred times smaller
+FAINT = 30.0  # exponents beyond which nothing is left of the sharpest Gaussian of free atoms
+
+
+def density_with_atoms(
+    coefficients: Tensor, radial: RadialFunctions, atoms: SuperposedAtoms, crystal: Crystal, shape: Shape
+) -> Floats:
+    """The density in e/Å^3 of superposed atoms, with a pair model or without, and of coefficients [a, b, c].
+
+    Raises UsageError for an element without atoms.
+    """
+    from ecd_models.networks.fourier_density import kernel
+    from ecd_models.networks.fourier_density.spherical_kernel import add_spherical
+
+    atoms.require(crystal)
+    pairs = atoms.pairs if isinstance(atoms, BondedAtoms) else None
+    table = tables(coefficients, radial)
+    if pairs is not None:
+        table += pair_tables(pairs, crystal, radial.longest)
+    half = half_grid(shape)
+    waves = kernel.waves_of(crystal, shape, radial.longest)
+    kernel.sum_waves(waves, shape, table.numpy(), (ROWS - 1) / radial.longest, half.reshape(-1, 2))
+    spherical, farthest = spherical_tables(atoms, pairs, crystal)
+    add_spherical(crystal, shape, spherical, farthest, half)
+    half /= crystal.volume
+    values = fft.irfftn(half.view(np.complex64)[..., 0], s=shape, norm="forward", workers=torch.get_num_threads())
+    return values.astype(np.float64)
+
+
+def pair_tables(pairs: PairDensity, crystal: Crystal, longest: float) -> Tensor:
+    """The tables of a pair model's functions on each atom, for |G| from 0 to `longest` in 1/Å [n, ROWS, 32]."""
+    coefficients = torch.from_numpy(pairs.coefficients(crystal)).float()
+    result = torch.empty(len(crystal), ROWS, SLOTS)
+    for z in np.unique(crystal.numbers):
+        chosen = torch.from_numpy(crystal.numbers == z)
+        result[chosen] = arrange_tables(coefficients[chosen], _pair_basis(pairs.config, int(z), longest))
+    return result
+
+
+@cache
+def _pair_basis(config: PairDensityConfig, element: int, longest: float) -> Tensor:
+    """The pair model's functions of an element at the rows of a table [lmax + 1, ROWS, gaussians]."""
+    x = np.linspace(0, longest, ROWS)[:, None] * radii(np.array([element]))
+    l = np.arange(config.lmax + 1)[:, None, None]
+    values = (x / (2 * config.exponents)) ** l * np.exp(-(x**2) / (4 * config.exponents))
+    values = values / np.sqrt(2 * l + 1)  # of harmonics of norm 2l + 1 to those of norm 1
+    return (torch.from_numpy(values) * degree_signs(config.lmax)[:, None, None]).float()
+
+
+def spherical_tables(atoms: SuperposedAtoms, pairs: PairDensity | None, crystal: Crystal) -> tuple[Floats, float]:
+    """The transforms of the crystal's elements [elements, rows], and the |G| in 1/Å of their last row."""
+    numbers = np.unique(crystal.numbers)
+    exponents, weights = atoms.exponents, atoms.coefficients[numbers]
+    if pairs is not None:
+        exponents = np.concatenate([exponents, pairs.config.spherical_exponents])
+        weights = np.concatenate([weights, pairs.spherical.detach().double().cpu().numpy()[numbers]], axis=1)
+    longest = float(np.sqrt(4 * exponents.max() * FAINT))
+    q = np.linspace(0, longest, int(longest / FINE))
+    return weights @ np.exp(-(q**2) / (4 * exponents[:, None])), longest
+
+
+def can_sum(radial: RadialFunctions, atoms: SuperposedAtoms) -> bool:
+    """Whether there are compiled sums for all functions of a network and its atoms."""
+    lmax = atoms.pairs.config.lmax if isinstance(atoms, BondedAtoms) else 0
+    return has_kernel(max(radial.lmax, lmax))
+
+
+def sums_agree(coefficients: Tensor, radial: RadialFunctions, atoms: SuperposedAtoms, crystal: Crystal) -> bool:
+    """Whether compiled and plain sums give one density on a small grid; a warning is logged if they do not."""
+    position, lattice = (torch.from_numpy(np.array(part)) for part in (crystal.frac_coords, crystal.lattice))
+    plain = sum_plane_waves(coefficients.double(), radial, position, lattice, SMALL_GRID).numpy()
+    expected = plain + atoms(crystal, SMALL_GRID).values
+    difference = np.abs(density_with_atoms(coefficients, radial, atoms, crystal, SMALL_GRID) - expected).max()
+    if difference <= AGREEMENT * np.abs(expected).max():
+        return True
+    if np.isfinite(expected).all():
+        log.warning(
+            "the compiled sums of fourier_density differ from the plain ones by up to %.2g e/Å^3: a formula was"
+            " changed, or they are wrong. The plain ones are used instead, which are slower",
+            difference,
+        )
+    return False
