@@ -1,7 +1,7 @@
-"""Densities at many points on a GPU or another device of torch: neighbours, messages, layers and output stay there.
+"""Densities at many points on a GPU or another device of torch, where neighbours, messages and outputs stay.
 
-The network's own `decode` on a graph built on the device serves every network and device. Where Triton is there (the
-extra `gpu`), kernels of the package's networks take its place: `MAKERS`.
+The network's own `decode`, on a graph that is built on the device, serves every network and device. With Triton (the
+extra `gpu`) the kernels in `MAKERS` replace it for the networks of this package.
 """
 
 from __future__ import annotations
@@ -28,23 +28,30 @@ from ecd_models.graph import Neighbors
 
 log = logging.getLogger("ecd_models")
 
-# The module for each network class. Its class `GpuDecoder` (see `ecd_models.device.chunks.Decoder`) raises ValueError
-# for a network that it cannot serve; the module may import Triton at the top, as it is imported when first needed.
+# The module with the kernels of each network class. Its class `GpuDecoder` is a `ecd_models.device.chunks.Decoder` and
+# raises ValueError for a network that it does not support. The module is imported at its first use, so it may import
+# Triton.
 MAKERS = {
     "ecd_models.networks.charge3net.model.ChargE3Net": "ecd_models.networks.charge3net.gpu_kernel",
     "ecd_models.networks.deepdft.model.DeepDFT": "ecd_models.networks.deepdft.gpu_kernel",
     "ecd_models.networks.invdeepdft.model.InvDeepDFT": "ecd_models.networks.invdeepdft.gpu_kernel",
 }
-PROBED = 64  # points at which kernels are compared with the network before they replace it
-AGREEMENT = 1e-4  # of the largest output there
-REASONS: set[str] = set()  # why kernels were not used: the log has each once
+COMPARED_POINTS = 64  # at which the kernels are compared with the network before they replace it
+AGREEMENT = 1e-4  # largest accepted difference, of the largest output
+REASONS: set[str] = set()  # the warnings on kernels that are not used, each of which is logged once
 
 
 class Device:
-    """A network and one crystal's encoded atoms on a device, for densities at many points.
+    """A network and the encoded atoms of one crystal on a device, for densities at many points.
 
-    encoded: the batch that `features` were encoded from, on the device. Autocast changes nothing here: all numbers have
-    the precision of the weights.
+    All values have the precision of the weights, also under autocast.
+
+    Parameters
+    ----------
+    network : the network.
+    features : what its `encode` returned for the atoms.
+    encoded : the batch of these atoms, on the device.
+    neighbors : the atoms and their images.
     """
 
     def __init__(self, network: Any, features: Any, encoded: ProbeBatch, neighbors: Neighbors):
@@ -58,15 +65,17 @@ class Device:
         self.features = features
 
     def kernels(self, **options: Any) -> Decoder | None:
-        """The kernels in place of the network's `decode`; None where there are none, which is logged once."""
+        """The kernels that replace the network's `decode`; None if there are none, which is logged once."""
         try:
-            found = self.make_kernels(**options)
-            if found is None:
+            kernels = self.make_kernels(**options)
+            if kernels is None:
                 return None
-            question = ("agrees", type(self.network).decode, *sorted(options.items()))
-            return found if remember(self.network, question, lambda: self._agrees(found)) else None
-        except Exception as error:  # of a compiler, a driver or the kernels: any of them leaves the plain path
-            log.debug("why there are no kernels", exc_info=True)
+            key = ("is correct", type(self.network).decode, *sorted(options.items()))
+            return kernels if remember(self.network, key, lambda: self._is_correct(kernels)) else None
+        except (
+            Exception
+        ) as error:  # of a compiler, a driver or the kernels, after which the network's own decode() is used
+            log.debug("the kernels failed", exc_info=True)
             _warn_once(f"the GPU kernels of {type(self.network).__name__} cannot be used here ({_first_line(error)})")
             return None
 
@@ -78,7 +87,10 @@ class Device:
         memory: int | None = None,
         size: int | None = None,
     ) -> Tensor:
-        """The outputs on a grid, on the device [outputs, points]; size: points of a brick."""
+        """The outputs on a grid, on the device [outputs, points].
+
+        advance: is called with numbers of points. memory: bytes of a chunk. size: points of a brick.
+        """
         bricks = GridBricks(shape, self.lattice, size or decoder.brick, self.device, self.real)
         return self._decode(decoder, bricks, advance, memory)
 
@@ -90,7 +102,7 @@ class Device:
         memory: int | None = None,
         size: int | None = None,
     ) -> Tensor:
-        """The outputs at fractional points [n, 3], on the device [outputs, n]; size: points of a brick."""
+        """The outputs at fractional points [n, 3], on the device [outputs, n]; arguments as in `on_grid`."""
         points = torch.as_tensor(fractional, dtype=self.real, device=self.device)
         points = torch.where(self.images.periodic, points - points.floor(), points)
         return self._decode(decoder, PointBricks(points, self.lattice, size or decoder.brick), advance, memory)
@@ -102,7 +114,10 @@ class Device:
             return decode_all(decoder, self.images, bricks, self.outputs, advance, memory)
 
     def make_kernels(self, **options: Any) -> Decoder | None:
-        """The kernels, not yet compared with the network; None where there are none; raises where they cannot serve."""
+        """The kernels, before they are compared with the network; None if there are none for it.
+
+        Raises an error of their compiler, or ValueError if they do not support the network.
+        """
         cls = type(self.network)
         name = MAKERS.get(f"{cls.__module__}.{cls.__qualname__}")
         if name is None or next(self.network.parameters()).dtype != torch.float32:
@@ -116,11 +131,11 @@ class Device:
             return None
         return import_module(name).GpuDecoder(self.network, self.features, **options)
 
-    def _agrees(self, decoder: Decoder) -> bool:
-        """Whether the kernels give what the network gives at a few points."""
-        points = np.random.default_rng(0).random((PROBED, 3))
-        expected, found = (self.at_points(one, points) for one in (self.plain, decoder))
-        difference = float((found - expected).abs().max())
+    def _is_correct(self, decoder: Decoder) -> bool:
+        """Whether kernels and network have equal outputs at a few points."""
+        points = np.random.default_rng(0).random((COMPARED_POINTS, 3))
+        expected, output = (self.at_points(one, points) for one in (self.plain, decoder))
+        difference = float((output - expected).abs().max())
         if difference <= AGREEMENT * float(expected.abs().max()):
             return True
         if bool(torch.isfinite(expected).all()):

@@ -1,4 +1,4 @@
-"""The points of a prediction as bricks: equal numbers of points that lie close together, made on the device.
+"""The points of a prediction in bricks: equal numbers of points that lie close together, computed on the device.
 
 A brick of a grid is a block of it. Other points are ordered along a curve that fills space and cut into bricks.
 """
@@ -13,14 +13,13 @@ from torch import Tensor
 
 from ecd_data.crystal import Floats
 
-BITS = 10  # of the curve along each axis
+BITS = 10  # of the space-filling curve along each axis
 
 
 class Points(NamedTuple):
-    """The points of b bricks of P points: fractional [b, P, 3], and the place of each in the output [b, P].
+    """The points of b bricks of P points: fractional [b, P, 3], and the position of each in the output [b, P].
 
-    Where a brick reaches beyond the points there are, it repeats some of them, and their place is the last one, which
-    nobody reads.
+    A brick that reaches beyond the grid repeats points; the position of these is one behind the output.
     """
 
     fractional: Tensor
@@ -35,13 +34,13 @@ class Bricks(Protocol):
     size: int
 
     def points(self, first: int, last: int) -> Points:
-        """The points of the bricks first..last."""
+        """The points of the bricks first to last - 1."""
 
 
-def block_of(shape: tuple[int, int, int], lattice: Floats, size: int) -> tuple[int, int, int]:
-    """The numbers of grid points along the axes of a block of `size` (a power of two) points, as compact as can be.
+def choose_block(shape: tuple[int, int, int], lattice: Floats, size: int) -> tuple[int, int, int]:
+    """The numbers of grid points along the axes of the most compact block of `size` points, a power of two.
 
-    A block is doubled along its shortest side, and no more often than the grid fills it.
+    A block is doubled along its shortest side, but only along axes where the grid has more points.
     """
     steps = np.linalg.norm(lattice, axis=1) / np.array(shape)
     block = [1, 1, 1]
@@ -53,19 +52,19 @@ def block_of(shape: tuple[int, int, int], lattice: Floats, size: int) -> tuple[i
 
 
 class GridBricks:
-    """The bricks of a whole grid; places in the output are those of the grid in C order."""
+    """The bricks of a whole grid, whose output is in C order."""
 
     def __init__(
         self, shape: tuple[int, int, int], lattice: Floats, size: int, device: torch.device, real: torch.dtype
     ):
         self.shape, self.size, self.count = shape, size, int(np.prod(shape))
-        self.block = block_of(shape, lattice, size)
+        self.block = choose_block(shape, lattice, size)
         self.blocks = [-(-n // b) for n, b in zip(shape, self.block, strict=True)]
         self.number = int(np.prod(self.blocks))
         self.device, self.real = device, real
 
     def points(self, first: int, last: int) -> Points:
-        """The points of the bricks first..last."""
+        """The points of the bricks first to last - 1."""
         brick = torch.arange(first, last, device=self.device)
         inner = torch.arange(self.size, device=self.device)
         place = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -83,24 +82,24 @@ class GridBricks:
 
 
 class PointBricks:
-    """The bricks of any fractional points [n, 3] in the home cell; places in the output are those in the list."""
+    """The bricks of fractional points [n, 3] in the home cell, whose output has the order of the points."""
 
     def __init__(self, points: Tensor, lattice: Floats, size: int):
         self.size, self.count = size, len(points)
         self.number = -(-len(points) // size)
-        self._order = torch.argsort(_along_curve(points, lattice), stable=True)
+        self._order = torch.argsort(_find_curve_positions(points, lattice), stable=True)
         self._points = points
 
     def points(self, first: int, last: int) -> Points:
-        """The points of the bricks first..last."""
+        """The points of the bricks first to last - 1."""
         at = torch.arange(first * self.size, last * self.size, device=self._order.device)
         place = self._order[at.clamp(max=self.count - 1)]
         fractional = self._points[place].view(last - first, self.size, 3)
         return Points(fractional, torch.where(at < self.count, place, self.count).view(last - first, self.size))
 
 
-def _along_curve(points: Tensor, lattice: Floats) -> Tensor:
-    """The places of points along a curve through small cubes that keeps near what is near (Morton's) [n]."""
+def _find_curve_positions(points: Tensor, lattice: Floats) -> Tensor:
+    """The positions of points along Morton's curve, on which points that are near in space are near [n]."""
     lengths = np.linalg.norm(lattice, axis=1)
     low = points.amin(dim=0) if len(points) else points.new_zeros(3)
     steps = torch.tensor(lengths / lengths.max() * (1 << BITS), dtype=points.dtype, device=points.device)

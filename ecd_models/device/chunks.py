@@ -1,4 +1,4 @@
-"""All outputs of a network at many points: chunk by chunk, each as large as the device's memory allows."""
+"""All outputs of a network at many points, in chunks as large as the memory of the device allows."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ import torch
 from torch import Tensor
 
 from ecd_models.device.bricks import Bricks
-from ecd_models.device.near import SEARCHED, Counts, Images, count_near, edge_mask, find_near
+from ecd_models.device.near import MAX_SEARCH_PAIRS, Counts, Images, count_near, edge_mask, find_near
 
-LARGEST = 1 << 18  # points of a chunk: more fill no device better
-SHARE = 0.4  # of the memory that is free, for what a chunk needs at a time
-UNKNOWN = 1 << 30  # bytes for a chunk where a device does not say what is free
-ENTRY = 60  # bytes that the search takes for each point of a brick and each image near it
+MAX_CHUNK = 1 << 18  # points: larger chunks are no faster on any device
+MEMORY_SHARE = 0.4  # of the free memory, for one chunk
+DEFAULT_MEMORY = 1 << 30  # bytes of a chunk on devices that do not report their free memory
+ENTRY_BYTES = 60  # memory of the search for each point of a brick and each image near it
 
 
 class Decoder(Protocol):
     """A network's outputs at the points of some bricks."""
 
-    needs_edges: bool  # whether it gets the number of edges, 0 otherwise
-    brick: int  # points of a brick that suit it best
-    bytes_each: tuple[int, int, int]  # memory for a point, for a pair of a point and an atom, and for an edge, about
+    needs_edges: bool  # whether it needs the number of edges, else 0 is passed
+    brick: int  # the best number of points of a brick
+    bytes_each: tuple[int, int, int]  # approximate memory of a point, of a pair of a point and an atom, of an edge
 
     def __call__(self, near: Any, pairs: int, edges: int) -> Tensor:
-        """The outputs [points] or [points, outputs]; pairs: of a brick and an atom near it."""
+        """The outputs [points] or [points, outputs]; pairs: the number of pairs of a brick and an atom near it."""
 
 
 def free_bytes(device: torch.device) -> int:
-    """The memory that a chunk may take on a device."""
+    """The memory in bytes that a chunk may take on a device."""
     if device.type != "cuda":
-        return UNKNOWN
+        return DEFAULT_MEMORY
     free = torch.cuda.mem_get_info(device)[0]
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(SHARE * (free + unused))
+    return int(MEMORY_SHARE * (free + unused))
 
 
-def chunks_of(
+def split_into_chunks(
     counts: Counts, size: int, images: int, bytes_each: tuple[int, int, int], memory: int
 ) -> list[tuple[int, int]]:
-    """Ranges of bricks of `size` points that take at most `memory` bytes, or are a single brick."""
+    """Ranges of bricks of `size` points that need at most `memory` bytes, or have a single brick."""
     point, pair, edge = bytes_each
-    costs = size * (point + pair * counts.pairs + (edge + ENTRY) * counts.entries)
+    costs = size * (point + pair * counts.pairs + (edge + ENTRY_BYTES) * counts.entries)
     ends = np.cumsum(costs)
-    most = max(1, min(LARGEST // size, SEARCHED // max(1, images)))
+    max_bricks = max(1, min(MAX_CHUNK // size, MAX_SEARCH_PAIRS // max(1, images)))
     ranges, first = [], 0
     while first < len(costs):
         before = ends[first - 1] if first else 0
         last = int(np.searchsorted(ends, before + memory, side="right"))
-        last = min(max(last, first + 1), first + most, len(costs))
+        last = min(max(last, first + 1), first + max_bricks, len(costs))
         ranges.append((first, last))
         first = last
     return ranges
@@ -66,13 +66,13 @@ def decode_all(
 ) -> Tensor:
     """The outputs at all points of the bricks, on the device [outputs, count].
 
-    The host waits for the device while the neighbours are counted, before the first chunk, and no more, unless
-    `advance` wants to hear how many points are done.
+    The host waits for the device while the neighbours are counted, before the first chunk, and later only if `advance`
+    is given.
     """
     device = images.positions.device
     counts = count_near(images, bricks)
     memory = free_bytes(device) if memory is None else memory
-    ranges = chunks_of(counts, bricks.size, len(images.atoms), decoder.bytes_each, memory)
+    ranges = split_into_chunks(counts, bricks.size, len(images.atoms), decoder.bytes_each, memory)
     entries = [int(counts.entries[first:last].sum()) for first, last in ranges]
     edges = _count_edges(images, bricks, ranges, entries) if decoder.needs_edges else [0] * len(ranges)
     result = torch.empty(outputs, bricks.count + 1, dtype=torch.float32, device=device)
@@ -95,7 +95,7 @@ def _count_edges(images: Images, bricks: Bricks, ranges: list[tuple[int, int]], 
 
 
 class _Progress:
-    """Reports how many points are done, two chunks behind what the device was given: it never runs out of work."""
+    """Reports how many points are done, with two more chunks given to the device, so that this never waits for work."""
 
     def __init__(self, bricks: Bricks, device: torch.device, advance: Callable[[int], None] | None):
         self._advance, self._bricks, self._device = advance, bricks, device
@@ -103,7 +103,7 @@ class _Progress:
         self._done = 0
 
     def add(self, first: int, last: int) -> None:
-        """Note that the device was given a chunk."""
+        """Add a chunk that the device was given, and report the chunks before it that are done."""
         if self._advance is None:
             return
         event = torch.cuda.Event() if self._device.type == "cuda" else None

@@ -1,7 +1,7 @@
-"""What the kernels of all networks do with an edge, in Triton: its distance, radial functions and harmonics.
+"""What the Triton kernels of all networks compute of an edge: its distance, radial functions and harmonics.
 
-A program has a tile of P points of one brick times U channels and goes through the images near the brick one by one:
-nothing of an edge leaves the registers.
+A program has a tile of P points of one brick times U channels and takes the images near the brick one by one. All data
+of an edge stay in registers.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ SHORTEST = tl.constexpr(1e-12)  # Å: shorter edges have no direction
 
 
 @triton.jit
-def points_of(points, brick, P: tl.constexpr):
+def load_points(points, brick, P: tl.constexpr):
     """The coordinates of a brick's points [P] of points [b, 3, P]."""
     p = points + brick * 3 * P + tl.arange(0, P)
     return tl.load(p), tl.load(p + P), tl.load(p + 2 * P)
 
 
 @triton.jit
-def edges_to(px, py, pz, images, words, i, P: tl.constexpr):
-    """The edges from image i to the points: whether they are there, x, y, z and the length [P]."""
+def load_edges(px, py, pz, images, words, i, P: tl.constexpr):
+    """The edges from image i to the points: whether they exist, x, y, z and the length [P]."""
     p = tl.arange(0, P)
     x = px - tl.load(images + 3 * i)
     y = py - tl.load(images + 3 * i + 1)
@@ -32,16 +32,16 @@ def edges_to(px, py, pz, images, words, i, P: tl.constexpr):
 
 
 @triton.jit
-def place_in_table(r, scale, intervals):
-    """The interval of each distance [P] and where in it the distance is, from -1/2 to 1/2 [P]."""
+def find_interval(r, scale, intervals):
+    """The interval of each distance [P], and the position of the distance in it, from -1/2 to 1/2 [P]."""
     x = r * scale
     k = tl.minimum(x.to(tl.int32), intervals - 1)
     return k, x - k.to(tl.float32) - 0.5
 
 
 @triton.jit
-def radial_at(rows, t, mask, STEP: tl.constexpr, DEGREE: tl.constexpr):
-    """Polynomials in t [P] whose coefficients lie at rows, rows + STEP, ... [P, U]; zero outside of the mask."""
+def evaluate_polynomials(rows, t, mask, STEP: tl.constexpr, DEGREE: tl.constexpr):
+    """Polynomials in t [P] whose coefficients are at rows, rows + STEP, ... [P, U]; zero outside of the mask."""
     value = tl.load(rows + DEGREE * STEP, mask=mask, other=0.0)
     for d in tl.static_range(DEGREE):
         value = tl.load(rows + (DEGREE - 1 - d) * STEP, mask=mask, other=0.0) + t[:, None] * value
@@ -55,7 +55,7 @@ def add_harmonic(total, y, sent, m: tl.constexpr, U: tl.constexpr):
 
 
 @triton.jit
-def along_harmonics(x, y, z, sent, L: tl.constexpr, U: tl.constexpr):
+def sum_harmonics(x, y, z, sent, L: tl.constexpr, U: tl.constexpr):
     """The sum over m of the harmonics Y_Lm of unit vectors [P] times what the atom sends, sent + m * U [P, U].
 
     L is 1 to 4. Norm and order are those of e3nn's "component": |Y_l|^2 = 2l+1, y is the polar axis.

@@ -1,7 +1,7 @@
-"""Which atom images the points of a brick see, found on the device: a short list for each brick, a bit for each edge.
+"""The atom images near each brick of points, found on the device: a short list for each brick, a bit for each edge.
 
-A first pass counts, for all bricks, so that the host knows how large everything is that follows: then nothing waits
-for the device until the last brick is done.
+A first pass counts them for all bricks, so that the host knows the sizes of all arrays that follow and need not wait
+for the device again.
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ from ecd_data.crystal import Crystal
 from ecd_models.device.bricks import Bricks
 from ecd_models.graph import Neighbors
 
-SEARCHED = 1 << 24  # pairs of a brick and an image that are looked at together
-MARGIN = 1e-3  # Å: of the first, coarse search, in float32
-WORD = 32  # points that one word of edges is of
+MAX_SEARCH_PAIRS = 1 << 24  # pairs of a brick and an image in one search: bounds its memory
+MARGIN = 1e-3  # Å: covers the rounding of the first, coarse search, which is in float32
+WORD = 32  # points whose edges are bits of one word
 
 
 class Images(NamedTuple):
     """The atom images that can reach a point of the home cell, ordered by atom, on a device.
 
-    positions [n, 3] in Å; atoms [n]; last [atoms]: where the images of each atom end; lattice [3, 3]; periodic [3];
-    reach: the largest distance of an edge in Å, the cutoff with a margin for rounding.
+    positions : in Å [n, 3].
+    atoms : the atom of each image [n].
+    last : the position behind the images of each atom [atoms].
+    lattice : in Å [3, 3].
+    periodic : the periodic directions [3].
+    reach : the largest length of an edge in Å, the cutoff with a margin for rounding.
     """
 
     positions: Tensor
@@ -53,23 +57,27 @@ class Images(NamedTuple):
             reach,
         )
 
-    def home(self, fractional: Tensor) -> Tensor:
+    def to_home_cell(self, fractional: Tensor) -> Tensor:
         """Fractional points [..., 3], moved into the home cell along periodic directions, in Å [..., 3]."""
         return torch.where(self.periodic, fractional - fractional.floor(), fractional) @ self.lattice
 
 
 class Counts(NamedTuple):
-    """For every brick [b]: images near it, and atoms among these."""
+    """The number of images near each brick [b], and the number of their atoms [b]."""
 
     entries: NDArray[np.int64]
     pairs: NDArray[np.int64]
 
 
 class Near(NamedTuple):
-    """b bricks of P points with e near images, ordered by brick, then by atom; lengths in Å from a brick's centre.
+    """b bricks of P points with e near images, which are ordered by brick, then by atom.
 
-    points [b, 3, P]; begins [b + 1]: where the images of each brick begin; brick, atoms [e]; images [e, 3];
-    words [e, P / 32]: a bit for each point that is within reach; place [b, P]: in the output, see `Points`.
+    points : positions in Å from the centre of the brick [b, 3, P].
+    begins : the positions of the images of each brick in the list [b + 1].
+    brick, atoms : the brick and the atom of each image [e].
+    images : positions in Å from the centre of the brick [e, 3].
+    words : a bit for each point within reach of an image [e, P / 32].
+    place : the position of each point in the output [b, P], see `Points`.
     """
 
     points: Tensor
@@ -82,21 +90,21 @@ class Near(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Points of a brick."""
+        """The number of points of a brick."""
         return self.points.shape[2]
 
     @property
     def rows(self) -> int:
-        """Points of all bricks."""
+        """The number of points of all bricks."""
         return self.place.numel()
 
 
 def count_near(images: Images, bricks: Bricks) -> Counts:
-    """The counts of all bricks; the host waits for the device here, once."""
+    """The counts of all bricks; the host waits for the device."""
     parts = []
     for first, last in search_ranges(images, bricks.number):
-        points = images.home(bricks.points(first, last).fractional)
-        near = _boxes(points, images)
+        points = images.to_home_cell(bricks.points(first, last).fractional)
+        near = _find_near_boxes(points, images)
         ends = near.cumsum(1, dtype=torch.int32)
         ends = torch.cat([ends.new_zeros(len(ends), 1), ends[:, images.last - 1]], dim=1) if near.shape[1] else ends
         pairs = (ends.diff(dim=1) > 0).sum(1)
@@ -107,19 +115,19 @@ def count_near(images: Images, bricks: Bricks) -> Counts:
 
 def search_ranges(images: Images, number: int) -> list[tuple[int, int]]:
     """Ranges of bricks whose pairs with all images fit one search."""
-    step = max(1, SEARCHED // max(1, len(images.atoms)))
+    step = max(1, MAX_SEARCH_PAIRS // max(1, len(images.atoms)))
     return [(first, min(number, first + step)) for first in range(0, number, step)]
 
 
 def find_near(images: Images, bricks: Bricks, first: int, last: int, entries: int) -> Near:
-    """The near images of the bricks first..last, of which there are `entries`."""
+    """The `entries` images near the bricks first to last - 1."""
     fractional, place = bricks.points(first, last)
-    points = images.home(fractional)
-    near = _boxes(points, images)
+    points = images.to_home_cell(fractional)
+    near = _find_near_boxes(points, images)
     counts = near.sum(1)
     begins = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).int()
-    found = compact(near.flatten(), entries)
-    brick, image = found // max(1, near.shape[1]), found % max(1, near.shape[1])
+    pair = find_true(near.flatten(), entries)
+    brick, image = pair // max(1, near.shape[1]), pair % max(1, near.shape[1])
     centers = (points.amin(1) + points.amax(1)) / 2
     relative = points - centers[:, None]
     shifts = images.positions[image] - centers[brick]
@@ -130,26 +138,26 @@ def find_near(images: Images, bricks: Bricks, first: int, last: int, entries: in
         brick.int(),
         images.atoms[image],
         shifts.float(),
-        _words(square <= images.reach**2),
+        _pack_bits(square <= images.reach**2),
         place,
     )
 
 
-def compact(mask: Tensor, count: int) -> Tensor:
-    """Where a mask [n] is true, in order, for a known `count` of them: the host does not wait [count]."""
+def find_true(mask: Tensor, count: int) -> Tensor:
+    """The indices at which a mask [n] is true [count]; with `count` known beforehand, the host does not wait."""
     to = torch.where(mask, mask.cumsum(0) - 1, count)
-    found = to.new_zeros(count + 1)
-    return found.scatter_(0, to, torch.arange(len(mask), device=mask.device))[:count]
+    indices = to.new_zeros(count + 1)
+    return indices.scatter_(0, to, torch.arange(len(mask), device=mask.device))[:count]
 
 
 def edge_mask(near: Near) -> Tensor:
-    """Which points of its brick are within reach of each image [e, P]."""
+    """Whether each point of the brick is within reach of each image [e, P]."""
     bits = torch.arange(min(WORD, near.size), device=near.words.device, dtype=torch.int32)
     return ((near.words[:, :, None] >> bits) & 1).bool().flatten(1)
 
 
-def _boxes(points: Tensor, images: Images) -> Tensor:
-    """Whether images are near the box around each brick's points [b, P, 3], a little generously [b, n]."""
+def _find_near_boxes(points: Tensor, images: Images) -> Tensor:
+    """Whether each image is near the box around each brick's points [b, P, 3], with MARGIN [b, n]."""
     low, high = points.amin(1).float() - MARGIN, points.amax(1).float() + MARGIN
     square = torch.zeros((), device=points.device)
     for axis in range(3):
@@ -158,8 +166,8 @@ def _boxes(points: Tensor, images: Images) -> Tensor:
     return square <= (images.reach + MARGIN) ** 2
 
 
-def _words(within: Tensor) -> Tensor:
-    """Bits of points [e, P], 32 to a word, the first one lowest [e, P / 32]."""
+def _pack_bits(within: Tensor) -> Tensor:
+    """Booleans [e, P] as bits, 32 in a word, the first one in the lowest bit [e, P / 32]."""
     width = min(WORD, within.shape[1])
     weights = [1 << bit if bit < WORD - 1 else -(1 << bit) for bit in range(width)]
     values = torch.tensor(weights, dtype=torch.int32, device=within.device)

@@ -1,4 +1,4 @@
-"""The network's own `decode` on graphs that are built on the device: for every network and every device."""
+"""The network's own `decode`, on graphs that are built on the device, for every network and device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ecd_models.batch import ProbeBatch
-from ecd_models.device.near import Near, compact, edge_mask
+from ecd_models.device.near import Near, edge_mask, find_true
 
 
 class PlainDecoder:
@@ -16,20 +16,23 @@ class PlainDecoder:
 
     needs_edges = True
     brick = 32
-    bytes_each = 3000, 0, 2500  # memory for a point, for a pair of a point and an atom, and for an edge, about
+    bytes_each = 3000, 0, 2500  # approximate memory of a point, of a pair of a point and an atom, and of an edge
 
     def __init__(self, network: Any, features: Any, encoded: ProbeBatch):
         self._network, self._features, self._encoded = network, features, encoded
 
     def __call__(self, near: Near, pairs: int, edges: int) -> Tensor:
-        """The outputs at the points of some bricks, with as many edges [points] or [points, outputs]."""
-        return self._network.decode(self._features, batch_of(near, self._encoded, edges))
+        """The outputs at the points of some bricks, with this number of edges [points] or [points, outputs]."""
+        return self._network.decode(self._features, build_batch(near, self._encoded, edges))
 
 
-def batch_of(near: Near, encoded: ProbeBatch, edges: int) -> ProbeBatch:
-    """The points of some bricks as probes, with as many edges, ordered by probe, then by atom."""
-    found = compact(edge_mask(near).flatten(), edges)
-    entry, point = found // near.size, found % near.size
+def build_batch(near: Near, encoded: ProbeBatch, edges: int) -> ProbeBatch:
+    """The points of some bricks as probes; their edges are ordered by probe, then by atom.
+
+    edges: the number of edges.
+    """
+    index = find_true(edge_mask(near).flatten(), edges)
+    entry, point = index // near.size, index % near.size
     probe = near.brick[entry].long() * near.size + point
     order = torch.argsort(probe, stable=True)
     entry, point, probe = entry[order], point[order], probe[order]

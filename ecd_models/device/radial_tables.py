@@ -1,8 +1,8 @@
-"""What the kernels of a GPU ask of the tables of radial functions: few coefficients a function.
+"""The tables of radial functions that GPU kernels use, with few coefficients for each function.
 
-Pieces of degree two on 1,024 intervals, of three on 256 or of four on 128 err alike, by 1e-6 of the largest value of
-a published function. Points that lie together use the same few intervals where these are long; then most of a table's
-reads come from the cache next to the processor.
+Polynomials of degree two on 1,024 intervals, three on 256, or four on 128 have about the same error, 1e-6 of the
+largest value of a published function. With long intervals, points that lie close together use the same few of them, and
+most reads of the table come from the first-level cache.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ TOLERANCE, ACCEPTED = 2e-7, 1e-5  # of the largest value of a radial function
 
 
 def require_exact(table: RadialTable) -> RadialTable:
-    """The same table; raises ValueError where the radial functions are too steep for one."""
+    """The table itself; raises ValueError if its radial functions are too steep for a table."""
     if table.error > ACCEPTED:
         raise ValueError(f"its radial functions are too steep for a table, whose error is {table.error:.1g}")
     return table
 
 
-def on_device(values: Any, device: torch.device) -> torch.Tensor:
+def to_float32(values: Any, device: torch.device) -> torch.Tensor:
     """An array as float32 on a device."""
     return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32), device=device)

@@ -9,14 +9,17 @@ from torch import Tensor
 from ecd_data.crystal import Crystal
 from ecd_models.atoms.fitted import FINE, SuperposedAtoms
 
-PLANES = 1 << 24  # numbers of the reciprocal grid that are made at a time
+MAX_NUMBERS = 1 << 24  # of the reciprocal grid that are computed at a time: bounds the memory
 
 
 def superpose(atoms: SuperposedAtoms, crystal: Crystal, shape: tuple[int, int, int], device: torch.device) -> Tensor:
     """The superposed density of a crystal on a grid in e/Å^3, on the device [a, b, c].
 
-    Raises UsageError for an element that was not fitted. A device without float64 has it from the processor, so have
-    all devices that of atoms that know their neighbours.
+    It is computed on the processor for devices without float64, and for atoms that depend on their neighbours.
+
+    Raises
+    ------
+    UsageError : an element has no atoms.
     """
     if device.type == "mps" or atoms.free is not atoms:
         real = np.float32 if device.type == "mps" else np.float64
@@ -33,38 +36,42 @@ def superpose(atoms: SuperposedAtoms, crystal: Crystal, shape: tuple[int, int, i
     functions = torch.exp(-(q[:, None] ** 2) / (4 * torch.as_tensor(atoms.exponents, device=device)))
     species = np.unique(crystal.numbers)
     tables = [functions @ torch.as_tensor(atoms.coefficients[z], device=device) for z in species]
-    phases = [[_phases(crystal, crystal.numbers == z, axis, shape, waves[axis]) for axis in range(3)] for z in species]
+    phases = [
+        [_compute_phases(crystal, crystal.numbers == z, axis, shape, waves[axis]) for axis in range(3)] for z in species
+    ]
     total = torch.empty(shape[0], shape[1], len(waves[2]), dtype=torch.complex128, device=device)
-    step = max(1, PLANES // (shape[1] * len(waves[2])))
+    step = max(1, MAX_NUMBERS // (shape[1] * len(waves[2])))
     for first in range(0, shape[0], step):
         planes = slice(first, min(first + step, shape[0]))
         g = waves[0][planes, None, None, None] * reciprocal[0] + waves[1][:, None, None] * reciprocal[1]
         norm = (g + waves[2][:, None] * reciprocal[2]).norm(dim=3)
         total[planes] = sum(
-            _interpolated(table, norm) * _structure_factor(phase, planes)
+            _interpolate(table, norm) * _compute_structure_factor(phase, planes)
             for table, phase in zip(tables, phases, strict=True)
         )
     return torch.fft.irfftn(total / crystal.volume, s=shape, norm="forward")
 
 
-def _phases(crystal: Crystal, chosen: np.ndarray, axis: int, shape: tuple[int, int, int], waves: Tensor) -> Tensor:
-    """exp(-2 pi i k x) of the chosen atoms along an axis [atoms, waves]."""
+def _compute_phases(
+    crystal: Crystal, chosen: np.ndarray, axis: int, shape: tuple[int, int, int], waves: Tensor
+) -> Tensor:
+    """exp(-2 pi i k x) of the atoms in the mask `chosen` along an axis [atoms, waves]."""
     x = torch.as_tensor(crystal.frac_coords[chosen, axis], device=waves.device)
     angle = -2 * np.pi * x[:, None] * waves
     phases = torch.complex(angle.cos(), angle.sin())
-    if shape[axis] % 2 == 0:  # +n/2 and -n/2 share this coefficient
+    if shape[axis] % 2 == 0:  # the coefficient is that of both +n/2 and -n/2
         phases[:, shape[axis] // 2] = phases[:, shape[axis] // 2].real.to(phases.dtype)
     return phases
 
 
-def _interpolated(table: Tensor, norm: Tensor) -> Tensor:
-    """A function from its values at multiples of FINE, between them linear, at |G| [any shape]."""
+def _interpolate(table: Tensor, norm: Tensor) -> Tensor:
+    """A function at |G| [any shape], by linear interpolation between its values at multiples of FINE."""
     x = norm / FINE
     below = x.long().clamp(max=len(table) - 2)
     low = table[below]
     return low + (x - below) * (table[below + 1] - low)
 
 
-def _structure_factor(phases: list[Tensor], planes: slice) -> Tensor:
+def _compute_structure_factor(phases: list[Tensor], planes: slice) -> Tensor:
     a, b, c = phases
     return ((a[:, planes, None] * b[:, None, :]).flatten(1).T @ c).unflatten(0, (-1, b.shape[1]))

@@ -1,4 +1,4 @@
-"""What is made of a network's weights: made once and remembered while they stay the same, for every crystal."""
+"""A cache of what is computed from a network's weights, which is valid while the weights do not change."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import nn
 
 T = TypeVar("T")
 
-_REMEMBERED: WeakKeyDictionary[nn.Module, tuple[Hashable, dict[Hashable, Any]]] = WeakKeyDictionary()
+_CACHE: WeakKeyDictionary[nn.Module, tuple[Hashable, dict[Hashable, Any]]] = WeakKeyDictionary()
 
 
 def remember(network: nn.Module, name: Hashable, make: Callable[[], T]) -> T:
-    """What `make` gives for a network's weights; it is called again when a weight was changed or replaced."""
+    """The result of make() for a network's weights; it is called again once a weight was changed or replaced."""
     weights = list(network.parameters())
-    if any(w.is_inference() for w in weights):  # nobody counts what is written to them
+    if any(w.is_inference() for w in weights):  # torch does not count their changes
         return make()
     state = tuple((w.data_ptr(), w._version, w.device) for w in weights)
-    if network not in _REMEMBERED or _REMEMBERED[network][0] != state:
-        _REMEMBERED[network] = (state, {})
-    found = _REMEMBERED[network][1]
-    if name not in found:
+    if network not in _CACHE or _CACHE[network][0] != state:
+        _CACHE[network] = (state, {})
+    results = _CACHE[network][1]
+    if name not in results:
         with torch.inference_mode(False), torch.no_grad():
-            found[name] = make()
-    return found[name]
+            results[name] = make()
+    return results[name]

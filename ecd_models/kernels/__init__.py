@@ -23,8 +23,8 @@ from ecd_models.graph import Neighbors
 
 log = logging.getLogger("ecd_models")
 
-# Maps fractional points [n, 3] to the outputs of the network [n]. It is correct for any points, and fast where points
-# that follow each other lie close together.
+# Maps fractional points [n, 3] to the outputs of the network [n]. It is correct for any points, and fast if consecutive
+# points lie close together.
 Decoder = Callable[[Floats], NDArray[np.float32]]
 
 # The module with the kernels of each network class. Its `decoder(network, features, crystal)` returns a Decoder, or
@@ -41,12 +41,12 @@ AGREEMENT = 1e-3  # largest accepted difference, of the largest output; rounding
 
 
 def fast_decoder(network: nn.Module, features: Any, crystal: Crystal) -> Decoder | None:
-    """A function from fractional points to the outputs of a network, or None where no compiled kernel applies.
+    """A function from fractional points to the outputs of a network, or None if no compiled kernel applies.
 
-    No kernel applies to other network classes, devices other than the CPU, weights other than float32, where gradients
-    are needed, and without numba. The kernels implement the formula of the class a second time. So they are compared
-    with the network's `decode` at a few points first; where they differ, because a formula was edited, a warning is
-    logged and None returned. Points are moved into the home cell along the periodic directions.
+    No kernel applies to other network classes, devices other than the CPU, weights other than float32, if gradients are
+    needed, and without numba. The kernels implement the formula of the class a second time. So they are compared with
+    the network's `decode` at a few points first. If they differ, because a formula was edited, a warning is logged and
+    None returned. Points are moved into the home cell along the periodic directions.
 
     Parameters
     ----------
@@ -63,11 +63,11 @@ def fast_decoder(network: nn.Module, features: Any, crystal: Crystal) -> Decoder
     if find_spec("numba") is None or find_spec(module) is None:
         return None
     decoder = import_module(module).decoder(network, features, crystal)
-    return decoder if decoder is None or _agrees(decoder, network, features, crystal) else None
+    return decoder if decoder is None or _is_correct(decoder, network, features, crystal) else None
 
 
 @torch.inference_mode()
-def _agrees(decoder: Decoder, network: Any, features: Any, crystal: Crystal) -> bool:
+def _is_correct(decoder: Decoder, network: Any, features: Any, crystal: Crystal) -> bool:
     """Whether kernels and network have equal outputs at a few points, which are the same in each call."""
     points = np.random.default_rng(0).random((COMPARED_POINTS, 3))
     item = make_item(Neighbors(crystal, network.cutoff), crystal.numbers, points, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Linear maps with biases for compiled functions, with channels padded with zeros to the width of a register."""
+"""Linear maps with biases for compiled functions; channels are padded with zeros to the width of a register."""
 
 from __future__ import annotations
 
@@ -10,57 +10,57 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ecd_models.kernels.dense import COLUMNS, add_product, aligned, round_up
+from ecd_models.kernels.dense import COLUMNS, add_product, make_aligned, round_up
 from ecd_models.kernels.simd import add, div, exp, load, splat, store, sub
 
 Array = NDArray[np.float32]
 
 
 class Channels(NamedTuple):
-    """The layout of arrays whose last axis has one or several groups of `width` channels, each padded to `padded`."""
+    """The layout of arrays whose last axis has groups of `width` channels, each padded to `padded_width`."""
 
     width: int
-    padded: int
+    padded_width: int
 
     @classmethod
     def of(cls, width: int) -> Channels:
         """The layout that pads `width` channels to the next multiple of the width of a register."""
         return cls(width, round_up(width, COLUMNS))
 
-    def fill(self, array: ArrayLike) -> NDArray[Any]:
+    def pad(self, array: ArrayLike) -> NDArray[Any]:
         """The array with its last axis padded."""
         array = np.asarray(array)
         parts = array.reshape(*array.shape[:-1], -1, self.width)
-        parts = np.pad(parts, [(0, 0)] * (parts.ndim - 1) + [(0, self.padded - self.width)])
+        parts = np.pad(parts, [(0, 0)] * (parts.ndim - 1) + [(0, self.padded_width - self.width)])
         return parts.reshape(*array.shape[:-1], -1)
 
     def vectors(self, tensors: Iterable[Tensor]) -> Array:
-        """The numbers of tensors of one shape, one after the other, with their last axes padded."""
-        return flat([self.fill(t.detach().numpy()) for t in tensors])
+        """The values of tensors of one shape, one after the other, with their last axes padded."""
+        return flatten([self.pad(t.detach().numpy()) for t in tensors])
 
     def matrices(self, tensors: Iterable[Tensor]) -> Array:
-        """The numbers of weights [out, in], one after the other, each as [in, out] with both axes padded."""
-        return flat([self.fill(self.fill(t.detach().numpy()).T) for t in tensors])
+        """The values of weights [out, in], one after the other, each as [in, out] with both axes padded."""
+        return flatten([self.pad(self.pad(t.detach().numpy()).T) for t in tensors])
 
     def perceptrons(self, sequences: Sequence[Any]) -> tuple[Array, Array, Array, Array]:
         """Weights and biases of the first, then of the last linear map of each perceptron."""
-        ends = [[sequence[k] for sequence in sequences] for k in (0, -1)]
-        first, last = ((self.matrices(x.weight for x in end), self.vectors(x.bias for x in end)) for end in ends)
+        maps = [[sequence[k] for sequence in sequences] for k in (0, -1)]
+        first, last = ((self.matrices(x.weight for x in each), self.vectors(x.bias for x in each)) for each in maps)
         return *first, *last
 
 
-def flat(arrays: Sequence[NDArray[Any]] | NDArray[Any]) -> Array:
-    """The numbers of arrays of one shape, one after the other, as aligned float32."""
+def flatten(arrays: Sequence[NDArray[Any]] | NDArray[Any]) -> Array:
+    """The values of arrays of one shape, one after the other, as aligned float32."""
     numbers = np.stack(list(arrays)).ravel()
-    result = aligned(numbers.size)
+    result = make_aligned(numbers.size)
     result[:] = numbers
     return result
 
 
-def tiled(array: NDArray[Any], layer: int) -> Array:
-    """The numbers of an array [..., h] in the order [layers, h / 16, ..., 16]; `layer` is the axis of its layers."""
+def split_into_tiles(array: NDArray[Any], layer: int) -> Array:
+    """The values of an array [..., h] in the order [layers, h / 16, ..., 16]; `layer` is the axis of its layers."""
     tiles = np.stack(np.split(array, array.shape[-1] // 16, axis=-1))
-    return flat(np.moveaxis(tiles, layer + 1, 0))
+    return flatten(np.moveaxis(tiles, layer + 1, 0))
 
 
 @njit(nogil=True)

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from ecd_models.kernels.simd import broadcast, fma, load, store
 
-ROWS = 8  # of the left matrix that are processed together: sums of 8 rows by 32 columns fill the registers
+ROWS = 8  # of the left matrix that are processed together: the sums of 8 rows by 32 columns fill the registers
 COLUMNS = 16  # the number of columns is a multiple of this
-INNER = 192  # rows of the right matrix, of 32 columns, that fit the first-level cache
+INNER = 192  # rows of the right matrix that are processed together: with 32 columns they fit the first-level cache
 
 
-def aligned(size: int, dtype: Any = np.float32) -> NDArray[Any]:
+def make_aligned(size: int, dtype: Any = np.float32) -> NDArray[Any]:
     """An array of zeros [size] that begins at a cache line."""
     count = size * np.dtype(dtype).itemsize
     raw = np.zeros(count + 64, np.uint8)
@@ -27,10 +27,10 @@ def aligned(size: int, dtype: Any = np.float32) -> NDArray[Any]:
     return raw[start : start + count].view(dtype)
 
 
-def padded(matrix: NDArray[Any], columns: int | None = None) -> NDArray[np.float32]:
+def pad_columns(matrix: NDArray[Any], columns: int | None = None) -> NDArray[np.float32]:
     """A matrix padded with zeros to `columns` columns or the next multiple of COLUMNS, aligned [rows, columns]."""
     width = columns or round_up(matrix.shape[1], COLUMNS)
-    result = aligned(matrix.shape[0] * width).reshape(matrix.shape[0], width)
+    result = make_aligned(matrix.shape[0] * width).reshape(matrix.shape[0], width)
     result[:, : matrix.shape[1]] = matrix
     return result
 
@@ -41,14 +41,16 @@ def round_up(number: int, multiple: int) -> int:
 
 
 def odd_stride(columns: int) -> int:
-    """A step from row to row of at least `columns`, an odd number of cache lines: rows share no places in it."""
+    """A step from row to row of at least `columns`, an odd number of cache lines, so that rows use different sets."""
     lines = round_up(columns, COLUMNS) // COLUMNS
     return (lines + 1 - lines % 2) * COLUMNS
 
 
-def _tile(width: int) -> Callable[..., Any]:
+def _make_multiplier(width: int) -> Callable[..., Any]:
+    """A compiled function that adds the product of 8 rows and `width` columns to a matrix."""
+
     @njit(nogil=True)
-    def tile(a: Any, i: int, lda: int, b: Any, j: int, ldb: int, c: Any, k: int, ldc: int, inner: int) -> None:
+    def multiply(a: Any, i: int, lda: int, b: Any, j: int, ldb: int, c: Any, k: int, ldc: int, inner: int) -> None:
         c0, c1 = load(c, k, width), load(c, k + ldc, width)
         c2, c3 = load(c, k + 2 * ldc, width), load(c, k + 3 * ldc, width)
         c4, c5 = load(c, k + 4 * ldc, width), load(c, k + 5 * ldc, width)
@@ -72,10 +74,10 @@ def _tile(width: int) -> Callable[..., Any]:
         store(c, k + 6 * ldc, c6)
         store(c, k + 7 * ldc, c7)
 
-    return tile
+    return multiply
 
 
-_wide, _narrow = _tile(32), _tile(16)
+_wide, _narrow = _make_multiplier(32), _make_multiplier(16)
 
 
 @njit(nogil=True)

@@ -1,4 +1,4 @@
-"""Real spherical harmonics up to l = 4 of many directions as one Triton kernel, where torch would start a hundred."""
+"""Real spherical harmonics up to l = 4 of many directions as one Triton kernel in place of a hundred of torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 LMAX = 4
-EDGES = 128  # that one program works on
+EDGES = 128  # of one program
 
 
 @triton.jit

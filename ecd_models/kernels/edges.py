@@ -1,4 +1,4 @@
-"""The edges to a block of points, and where their distances lie in a table of functions."""
+"""The edges to a block of points, and the intervals of a table of functions in which their distances lie."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ecd_models.kernels.images import find_edges, near_images
+from ecd_models.kernels.images import find_edges, find_near_images
 from ecd_models.kernels.simd import fma
 
 DEGREE = 5  # of the polynomials in a table; with a lower one the table would need more intervals and not fit the cache
@@ -15,18 +15,23 @@ SHORTEST = 1e-12  # Å: shorter edges have no direction
 
 
 @njit(nogil=True)
-def block_edges(points: Any, where: Any, intervals: int, scale: np.float32, chosen: Any) -> Any:
+def find_block_edges(points: Any, where: Any, intervals: int, scale: np.float32, chosen: Any) -> Any:
     """All edges to points [p, 3] in Å: point [e], sender [e], direction [3, e], interval [e] and t [e].
 
-    They are ordered by sender. interval and t are their places in a table of `intervals`, `scale` per Å, see
-    `ecd_models.kernels.radial`. where: positions in Å [i, 3], atoms [i] and largest distance in Å of the images;
-    chosen [i] is overwritten.
+    They are ordered by sender.
+
+    Parameters
+    ----------
+    points : positions in Å [p, 3].
+    where : positions in Å [i, 3], atoms [i] and largest distance in Å of the images.
+    intervals, scale : the number of intervals of the table, and intervals per Å, see `ecd_models.kernels.radial`.
+    chosen : working memory [i].
     """
     positions, atoms, reach = where
-    count = near_images(points, 0, len(points), positions, reach, chosen)
-    most = count * len(points)
-    vec = np.empty((3, most), np.float32)
-    point, sender = np.empty(most, np.int32), np.empty(most, np.int32)
+    count = find_near_images(points, 0, len(points), positions, reach, chosen)
+    capacity = count * len(points)
+    vec = np.empty((3, capacity), np.float32)
+    point, sender = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
     _, edges = find_edges(
         points, 0, len(points), positions, atoms, reach, chosen, 0, count, vec, point, sender
     )  # fmt: skip
@@ -42,10 +47,10 @@ def block_edges(points: Any, where: Any, intervals: int, scale: np.float32, chos
 
 
 @njit(nogil=True)
-def by_interval(edges: Any, intervals: int) -> Any:
+def sort_by_interval(edges: Any, intervals: int) -> Any:
     """The edges ordered by interval, so that the coefficients of an interval are loaded once for all its edges.
 
-    In place of the interval of each edge: the intervals that have edges [n], and where these begin and end [n + 1].
+    The interval of each edge is replaced by the intervals that have edges [n] and the positions of these [n + 1].
     """
     point, sender, vec, interval, t = edges
     to = np.zeros(intervals + 1, np.int64)
@@ -53,12 +58,12 @@ def by_interval(edges: Any, intervals: int) -> Any:
         to[k + 1] += 1
     for k in range(intervals):
         to[k + 1] += to[k]
-    used, begins, runs = np.empty(intervals, np.int64), np.empty(intervals + 1, np.int64), 0
+    used, begins, count = np.empty(intervals, np.int64), np.empty(intervals + 1, np.int64), 0
     for k in range(intervals):
         if to[k + 1] > to[k]:
-            used[runs], begins[runs] = k, to[k]
-            runs += 1
-    begins[runs] = len(point)
+            used[count], begins[count] = k, to[k]
+            count += 1
+    begins[count] = len(point)
     new_vec, new_t = np.empty((3, len(point)), np.float32), np.empty_like(t)
     new_point, new_sender = np.empty_like(point), np.empty_like(sender)
     for e in range(len(point)):
@@ -67,7 +72,7 @@ def by_interval(edges: Any, intervals: int) -> Any:
         new_point[k], new_sender[k], new_t[k] = point[e], sender[e], t[e]
         for axis in range(3):
             new_vec[axis, k] = vec[axis, e]
-    return new_point, new_sender, new_vec, used[:runs], begins[: runs + 1], new_t
+    return new_point, new_sender, new_vec, used[:count], begins[: count + 1], new_t
 
 
 @njit(nogil=True)

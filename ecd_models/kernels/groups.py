@@ -1,4 +1,4 @@
-"""Sums of the rows of each group and their adjoint: the two ways between edges and points, without any search."""
+"""Sums of the rows of each group, and the adjoint: the two directions between edges and points."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from torch import Tensor
 
 try:
     import triton
-except ImportError:  # without it sums on a GPU are atomic, and so not the same to the last bit each time
+except ImportError:  # sums on a GPU are then atomic, so their rounding differs from run to run
     triton = None
 
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Which of n groups each of e rows belongs to, and which rows each group has: found once, used in every layer.
+    """The division of e rows into n groups.
 
-    index [e]; starts [n + 1]: where the rows of a group begin among the rows sorted by group; order [e]: these sorted
-    rows, None where all rows are sorted already.
+    index : the group of each row [e].
+    starts : the positions of the groups among the rows sorted by group [n + 1].
+    order : these sorted rows [e], None if the rows are sorted already.
     """
 
     index: Tensor
@@ -35,7 +36,7 @@ class Groups:
         return Groups(self.index.to(device), self.starts.to(device), order)
 
     def sum(self, rows: Tensor) -> Tensor:
-        """The sum of each group's rows [e, ...], in float32 at least; 0 where it has none [n, ...]."""
+        """The sum of each group's rows [e, ...], in float32 at least; 0 for a group without rows [n, ...]."""
         return _Sum.apply(rows, self)
 
     def sum_products(self, rows: Tensor, factors: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ class Groups:
 
     @classmethod
     def of(cls, index: Tensor, count: int) -> Groups:
-        """The groups of rows in any order, of `count` groups."""
+        """The `count` groups of rows in any order, from the group of each row [e]."""
         order = torch.argsort(index, stable=True).to(torch.int32)
         bounds = torch.arange(count + 1, device=index.device, dtype=index.dtype)
         starts = torch.searchsorted(index[order], bounds).to(torch.int32)
@@ -86,46 +87,46 @@ class _SumProducts(torch.autograd.Function):
         rows, factors = rows.contiguous(), factors.contiguous()
         ctx.groups = groups
         ctx.save_for_backward(rows, factors)
-        if not by_triton(rows) or not len(rows):
-            return add_rows(_times(rows, factors), groups)
+        if not uses_triton(rows) or not len(rows):
+            return add_rows(_multiply(rows, factors), groups)
         from ecd_models.kernels.group_products import sum_products
 
-        return sum_products(rows, factors, groups.starts, groups.order, _sum_type(rows))
+        return sum_products(rows, factors, groups.starts, groups.order, _choose_sum_type(rows))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         rows, factors = ctx.saved_tensors
-        if by_triton(rows) and len(rows):
+        if uses_triton(rows) and len(rows):
             from ecd_models.kernels.group_products import spread_products
 
             return *spread_products(gradients[0].contiguous(), ctx.groups.index, rows, factors), None
         spread = gradients[0].to(rows.dtype).index_select(0, ctx.groups.index)
         blocks = (spread * rows).view(len(factors), -1, rows.shape[1]) if len(rows) else factors[:, None]
-        return _times(spread, factors), blocks.sum(1), None
+        return _multiply(spread, factors), blocks.sum(1), None
 
 
-def _times(rows: Tensor, factors: Tensor) -> Tensor:
+def _multiply(rows: Tensor, factors: Tensor) -> Tensor:
     """Each row times its factor [e, w], see `Groups.sum_products`."""
     return (rows.unflatten(0, (len(factors), -1)) * factors[:, None]).flatten(0, 1) if len(rows) else rows
 
 
-def by_triton(rows: Tensor) -> bool:
+def uses_triton(rows: Tensor) -> bool:
     """Whether Triton kernels compute with rows."""
     return triton is not None and rows.is_cuda
 
 
-def _sum_type(rows: Tensor) -> torch.dtype:
+def _choose_sum_type(rows: Tensor) -> torch.dtype:
     """The type of sums of rows."""
     return rows.dtype if rows.dtype == torch.float64 else torch.float32
 
 
 def add_rows(rows: Tensor, groups: Groups) -> Tensor:
     """The sum of each group's rows [n, ...], in float32 at least; no gradient passes through."""
-    dtype = _sum_type(rows)
-    if by_triton(rows):
+    dtype = _choose_sum_type(rows)
+    if uses_triton(rows):
         from ecd_models.kernels.group_sums import sum_groups
 
         return sum_groups(rows.contiguous(), groups.starts, groups.order, dtype)
-    flat = rows.flatten(1).to(dtype)  # torch adds whole rows much faster than blocks
+    flat = rows.flatten(1).to(dtype)  # torch adds flat rows much faster than blocks
     total = flat.new_zeros(len(groups), flat.shape[1]).index_add_(0, groups.index, flat)
     return total.view(len(groups), *rows.shape[1:])

@@ -41,7 +41,7 @@ class Images(NamedTuple):
 
 
 @njit(nogil=True)
-def near_images(points: Any, first: int, last: int, positions: Any, reach: float, chosen: Any) -> int:
+def find_near_images(points: Any, first: int, last: int, positions: Any, reach: float, chosen: Any) -> int:
     """The number of images within reach of the box around points[first:last], which are written to `chosen` [i]."""
     low_x, low_y, low_z = high_x, high_y, high_z = points[first, 0], points[first, 1], points[first, 2]
     for p in range(first + 1, last):

@@ -15,10 +15,10 @@ from ecd_data.crystal import Floats
 from ecd_models.kernels import Decoder
 from ecd_models.kernels.images import Images
 
-PIECE = 2048  # points that a thread processes at a time
+PIECE = 2048  # points that a thread takes at a time: few enough to balance the threads
 
 
-def shared(
+def make_parallel_decoder(
     images: Images, outputs: int, space: Callable[[], Any], work: Callable[[Floats, Any, NDArray[np.float32]], None]
 ) -> Decoder:
     """A Decoder that distributes the points over several threads.
@@ -38,13 +38,13 @@ def shared(
         starts, lock = iter(range(0, len(points), PIECE)), Lock()
 
         def run() -> None:
-            own = space()
+            memory = space()
             while True:
                 with lock:
                     start = next(starts, None)
                 if start is None:
                     return
-                work(points[start : start + PIECE], own, result[start : start + PIECE])
+                work(points[start : start + PIECE], memory, result[start : start + PIECE])
 
         threads = min(torch.get_num_threads(), -(-len(points) // PIECE))
         if threads <= 1:

@@ -12,7 +12,7 @@ from ecd_data.crystal import Floats
 
 DEGREE = 3  # of the polynomials by default
 TOLERANCE = 2e-7  # largest error, of the largest value of each function: about the rounding of float32
-FEWEST, MOST = 64, 8192  # intervals; functions that need more than MOST are not smooth enough for a table
+MIN_INTERVALS, MAX_INTERVALS = 64, 8192  # functions that need more are not smooth enough for a table
 PROBES = 7  # distances in each interval at which the table is compared with the function
 
 
@@ -21,7 +21,7 @@ class RadialTable(NamedTuple):
 
     coefficients [intervals, degree + 1, c]: of 1, t, t^2, ... with t = r * scale - (k + 1/2) on interval
     k = floor(r * scale).
-    error: the largest deviation that was found, relative to the largest value of its function.
+    error: the largest deviation at the compared distances, relative to the largest value of the function.
     """
 
     coefficients: Floats
@@ -53,13 +53,13 @@ def tabulate(
     functions: Callable[[Floats], Floats],
     cutoff: float,
     tolerance: float = TOLERANCE,
-    fewest: int = FEWEST,
+    fewest: int = MIN_INTERVALS,
     degree: int = DEGREE,
 ) -> RadialTable:
     """A table of functions; the number of its intervals is doubled until the error is at most `tolerance`.
 
-    At MOST intervals the table is returned with a larger error. Then the functions are not smooth enough, and the
-    caller should not use the table if its `error` is too large.
+    At MAX_INTERVALS intervals the table is returned with a larger error, since the functions are not smooth enough; the
+    caller decides by its `error` whether to use it.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def tabulate(
     intervals = fewest
     while True:
         table = _fit(functions, cutoff, intervals, degree)
-        if table.error <= tolerance or 2 * intervals > MOST:
+        if table.error <= tolerance or 2 * intervals > MAX_INTERVALS:
             return table
         intervals *= 2
 

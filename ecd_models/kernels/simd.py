@@ -1,8 +1,8 @@
 """Vectors of float32 for functions that numba compiles, whose operations are those of the processor's registers.
 
-A vector has `width` numbers (16 or 32, a literal), in as many registers as the processor needs. Compilers vectorise by
-themselves, but they do not use the full width of the registers, nor keep the right sums in them.
-Arrays are one-dimensional and contiguous, indices count numbers and are not checked.
+A vector has `width` numbers (16 or 32, a literal), in as many registers as the processor needs. Compilers can vectorise
+loops, but they do not use the full width of the registers, nor keep the right sums in them.
+Arrays are one-dimensional and contiguous. Indices count numbers and are not checked.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def probe_blocks(batch: ProbeBatch, rows: int) -> Iterator[Block]:
     return blocks(batch.probe_src, batch.probe_dst, batch.probe_vec, batch.probe_crystal, rows)
 
 
-def element_vectors(embeddings: nn.Module, batch: ProbeBatch | DeviceBatch) -> Tensor:
+def embed_elements(embeddings: nn.Module, batch: ProbeBatch | DeviceBatch) -> Tensor:
     """The vector of each atom's element [n, h]."""
     if not (isinstance(batch, DeviceBatch) and isinstance(embeddings, nn.Embedding)):
         return embeddings(batch.numbers)

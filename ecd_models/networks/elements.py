@@ -37,7 +37,7 @@ def column(name: str) -> Floats:
     return values
 
 
-def require_known(numbers: NDArray[np.int64]) -> None:
+def require_properties(numbers: NDArray[np.int64]) -> None:
     """Raises UsageError for atomic numbers that the table lacks."""
     missing = sorted({SYMBOLS[z] for z in numbers if not np.isfinite(column("electronegativity")[z])})
     if missing:

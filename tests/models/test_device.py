@@ -19,8 +19,8 @@ from ecd_models import predict
 from ecd_models.atoms.fitted import EXPONENTS, MAX_ELEMENT, SuperposedAtoms
 from ecd_models.batch import make_item
 from ecd_models.device import Device
-from ecd_models.device.bricks import GridBricks, block_of
-from ecd_models.device.chunks import chunks_of
+from ecd_models.device.bricks import GridBricks, choose_block
+from ecd_models.device.chunks import split_into_chunks
 from ecd_models.device.near import Counts, count_near, edge_mask, find_near
 from ecd_models.device.superposed_atoms import superpose
 from ecd_models.graph import Neighbors
@@ -136,16 +136,16 @@ def test_an_edge_as_long_as_the_cutoff_counts_and_a_longer_one_does_not():
 
 
 def test_blocks_are_compact_and_no_larger_than_their_grid():
-    assert block_of((96, 96, 96), np.eye(3) * 4.2, 64) == (4, 4, 4)
-    assert block_of((20, 20, 200), np.diag([5, 5, 5.0]), 32) == (2, 1, 16)
-    assert block_of((1, 1, 3), np.eye(3), 16) == (1, 1, 16)  # more than there are: the rest is nobody's
-    assert block_of((2, 40, 40), np.diag([0.1, 4, 4]), 64) == (2, 8, 4)
+    assert choose_block((96, 96, 96), np.eye(3) * 4.2, 64) == (4, 4, 4)
+    assert choose_block((20, 20, 200), np.diag([5, 5, 5.0]), 32) == (2, 1, 16)
+    assert choose_block((1, 1, 3), np.eye(3), 16) == (1, 1, 16)  # more than there are: the rest is nobody's
+    assert choose_block((2, 40, 40), np.diag([0.1, 4, 4]), 64) == (2, 8, 4)
 
 
 def test_chunks_keep_to_the_memory_they_are_given():
     counts = Counts(np.array([5, 5, 50, 5, 5]), np.ones(5, np.int64))
-    assert chunks_of(counts, 32, 100, (0, 0, 0), 32 * 60 * 10) == [(0, 2), (2, 3), (3, 5)]
-    assert chunks_of(counts, 32, 1 << 30, (0, 0, 0), 1 << 40) == [(k, k + 1) for k in range(5)]
+    assert split_into_chunks(counts, 32, 100, (0, 0, 0), 32 * 60 * 10) == [(0, 2), (2, 3), (3, 5)]
+    assert split_into_chunks(counts, 32, 1 << 30, (0, 0, 0), 1 << 40) == [(k, k + 1) for k in range(5)]
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -210,7 +210,7 @@ def test_kernels_in_hard_cells(kernels, name, cell):
 def test_an_edited_formula_is_not_answered_by_the_kernels(kernels, monkeypatch, caplog):
     net, crystal = network("invcharge3net", num_interactions=1), CELLS["nothing near"]()
     before = type(net).decode
-    monkeypatch.setattr("ecd_models.device.PROBED", 8)
+    monkeypatch.setattr("ecd_models.device.COMPARED_POINTS", 8)
     crystal = Crystal(np.eye(3) * 5.0, crystal.numbers, crystal.frac_coords)
     assert device_of(net, crystal).kernels() is not None
     monkeypatch.setattr(type(net), "decode", lambda *args: 1.01 * before(*args))
@@ -274,7 +274,7 @@ def test_autocast_changes_no_number(name, fast, monkeypatch, request):
     if fast:
         request.getfixturevalue("kernels")
     monkeypatch.setattr("ecd_models.prediction.predict._is_on_device", lambda model: True)
-    monkeypatch.setattr("ecd_models.device.PROBED", 4)
+    monkeypatch.setattr("ecd_models.device.COMPARED_POINTS", 4)
     crystal = Crystal(np.eye(3) * 5.0, np.array([8]), np.zeros((1, 3)))
     model = DensityModel(network(name, num_interactions=1).to(ON))
     whole = {"shape": (2, 2, 4), "fast": fast, "refuse": False}
@@ -294,7 +294,7 @@ def test_kernels_that_are_asked_for_and_not_there_are_an_error(monkeypatch):
 @pytest.mark.parametrize("name", ["invcharge3net", "invdeepdft"])
 def test_tables_are_made_once_while_the_weights_stay_the_same(kernels, name, monkeypatch):
     monkeypatch.setattr("ecd_models.prediction.predict._is_on_device", lambda model: True)
-    monkeypatch.setattr("ecd_models.device.PROBED", 8)
+    monkeypatch.setattr("ecd_models.device.COMPARED_POINTS", 8)
     crystal = Crystal(np.eye(3) * 5.0, np.array([8]), np.zeros((1, 3)))
     model = DensityModel(network(name, num_interactions=1).to(ON))
     made: list[int] = []

@@ -16,9 +16,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ecd_models.device.edge_kernels import SHORTEST, along_harmonics, edges_to, place_in_table, points_of, radial_at
+from ecd_models.device.edge_kernels import (
+    SHORTEST,
+    evaluate_polynomials,
+    find_interval,
+    load_edges,
+    load_points,
+    sum_harmonics,
+)
 from ecd_models.device.near import Near
-from ecd_models.device.radial_tables import DEGREE, TOLERANCE, on_device, require_exact
+from ecd_models.device.radial_tables import DEGREE, TOLERANCE, require_exact, to_float32
 from ecd_models.device.weight_cache import remember
 from ecd_models.networks.charge3net.layers import SILU_SCALE
 from ecd_models.networks.charge3net.radial_table import radial_table
@@ -55,19 +62,19 @@ def sum_messages(
     u = tl.arange(0, U)
     column = tl.load(columns + tile * U + u)
     used = column >= 0
-    px, py, pz = points_of(points, brick, P)
+    px, py, pz = load_points(points, brick, P)
     total = tl.zeros([P, U], tl.float32)
     for i in tl.range(tl.load(begins + brick), tl.load(begins + brick + 1), num_stages=STAGES):
-        there, x, y, z, r = edges_to(px, py, pz, images, words, i, P)
-        k, t = place_in_table(r, scale, intervals)
+        there, x, y, z, r = load_edges(px, py, pz, images, words, i, P)
+        k, t = find_interval(r, scale, intervals)
         rows = table + (tile * intervals + k)[:, None] * ((DEGREE + 1) * U) + u[None, :]
-        radial = radial_at(rows, t, there[:, None], U, DEGREE)
+        radial = evaluate_polynomials(rows, t, there[:, None], U, DEGREE)
         sent = field + (tile * n_atoms + tl.load(atoms + i)) * ((2 * L + 1) * U) + u
         if L == 0:
             total += radial * tl.load(sent)[None, :]
         else:
             inverse = 1.0 / tl.maximum(r, SHORTEST)
-            total += radial * along_harmonics(x * inverse, y * inverse, z * inverse, sent, L, U)
+            total += radial * sum_harmonics(x * inverse, y * inverse, z * inverse, sent, L, U)
     row = brick.to(tl.int64) * P + tl.arange(0, P)
     tl.store(sums + row[:, None] * stride + column[None, :], total, mask=used[None, :])
 
@@ -105,7 +112,7 @@ class Weights:
         chosen = np.pad(coefficients[:, :, columns], ((0, 0), (0, 0), padding))
         table = chosen.reshape(len(chosen), -1, tiles, width).transpose(2, 0, 1, 3)
         columns = np.pad(columns, padding, constant_values=-1)
-        return Tiles(on_device(table, device), torch.as_tensor(columns, dtype=torch.int32, device=device))
+        return Tiles(to_float32(table, device), torch.as_tensor(columns, dtype=torch.int32, device=device))
 
 
 class GpuDecoder:

@@ -15,11 +15,11 @@ from torch import Tensor
 from ecd_data.crystal import Crystal, Floats
 from ecd_models.kernels import Decoder
 from ecd_models.kernels.affine import Array
-from ecd_models.kernels.dense import COLUMNS, ROWS, add_product, aligned, odd_stride, padded, round_up
-from ecd_models.kernels.edges import block_edges, by_interval
+from ecd_models.kernels.dense import COLUMNS, ROWS, add_product, make_aligned, odd_stride, pad_columns, round_up
+from ecd_models.kernels.edges import find_block_edges, sort_by_interval
 from ecd_models.kernels.harmonics import LMAX
 from ecd_models.kernels.images import Images
-from ecd_models.kernels.parallel import shared
+from ecd_models.kernels.parallel import make_parallel_decoder
 from ecd_models.kernels.simd import add, div, exp, fma, load, mul, splat, store, sub
 from ecd_models.networks.charge3net.layers import SILU_SCALE
 from ecd_models.networks.charge3net.messages import add_messages, tiles_of
@@ -79,12 +79,12 @@ def decoder(network: ChargE3Net, features: list[Tensor], crystal: Crystal) -> De
 
     def space() -> Space:
         sizes = (len(channels) ** 2 * EDGES, tiles.stride, layers.width, layers.width, layers.width)
-        return Space(*(aligned(POINTS * size) for size in sizes))
+        return Space(*(make_aligned(POINTS * size) for size in sizes))
 
     def decode(points: Floats, space: Space, outputs: Array) -> None:
         _decode(points, images.sources, table.intervals, np.float32(table.scale), tiles, layers, space, outputs)
 
-    return shared(images, network.config.outputs, space, decode)
+    return make_parallel_decoder(images, network.config.outputs, space, decode)
 
 
 def _layers(network: Any, first: NDArray[np.int64]) -> Layers:
@@ -92,15 +92,17 @@ def _layers(network: Any, first: NDArray[np.int64]) -> Layers:
     scalars, total = channels[0], sum(channels)
     columns = round_up(scalars + 1, COLUMNS)
     width = odd_stride(columns)
-    lin2, sc = aligned(len(layers) * total * width), aligned(len(layers) * scalars * width)
+    lin2, sc = make_aligned(len(layers) * total * width), make_aligned(len(layers) * scalars * width)
     for k, layer in enumerate(layers):
         both = np.concatenate([_to_numpy(layer.lin2), 0.1 * _to_numpy(layer.lin3)[:, None]], axis=1) / np.sqrt(total)
-        lin2.reshape(-1, total, width)[k] = padded(both, width)
+        lin2.reshape(-1, total, width)[k] = pad_columns(both, width)
         if layer.sc is not None:
-            sc.reshape(-1, scalars, width)[k] = padded(_to_numpy(layer.sc) * (SILU_SCALE / np.sqrt(scalars)), width)
+            sc.reshape(-1, scalars, width)[k] = pad_columns(
+                _to_numpy(layer.sc) * (SILU_SCALE / np.sqrt(scalars)), width
+            )
     blocks = np.array([[(first[l] + k * n, n) for l, n in enumerate(channels)] for k in range(len(layers))])
     readout = _to_numpy(network.decoder.readout).reshape(scalars, -1) * (SILU_SCALE / np.sqrt(scalars))
-    return Layers(blocks, lin2, sc, padded(readout.T, columns).ravel(), total, scalars, columns, width)
+    return Layers(blocks, lin2, sc, pad_columns(readout.T, columns).ravel(), total, scalars, columns, width)
 
 
 def _to_numpy(weight: Any) -> Floats:
@@ -163,7 +165,7 @@ def _decode(
     for first in range(0, len(points), POINTS):
         block = points[first : first + POINTS]
         space.sums[:] = 0
-        edges = by_interval(block_edges(block, where, intervals, scale, chosen), intervals)
+        edges = sort_by_interval(find_block_edges(block, where, intervals, scale, chosen), intervals)
         add_messages(edges, tiles, space.harmonics, space.sums)
         _dense(len(block), tiles.stride, layers, space)
         _read_out(layers, space, outputs[first : first + POINTS])

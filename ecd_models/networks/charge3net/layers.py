@@ -14,7 +14,7 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from ecd_models.device_batch import ReceivedEdges, SentBlocks
-from ecd_models.kernels.groups import by_triton
+from ecd_models.kernels.groups import uses_triton
 from ecd_models.networks.charge3net.couplings import Couplings, MessageOrder, paths_between
 from ecd_models.networks.charge3net.linear_maps import PLAIN, LinearMaps, fan_in
 
@@ -50,7 +50,7 @@ def gather_sum(messages: Tensor, receivers: Tensor, count: int) -> Tensor:
 def harmonics(vec: Tensor, lmax: int) -> Tensor:
     """Spherical harmonics l = 0..lmax of the directions, |Y_l|^2 = 2l+1, Y_l>0 = 0 at zero length [e, (lmax+1)^2]."""
     degrees = list(range(lmax + 1))
-    if by_triton(vec) and not vec.requires_grad:
+    if uses_triton(vec) and not vec.requires_grad:
         from ecd_models.kernels.device_harmonics import LMAX, device_harmonics
 
         if lmax <= LMAX:

@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ecd_models.kernels.dense import COLUMNS, aligned, odd_stride
+from ecd_models.kernels.dense import COLUMNS, make_aligned, odd_stride
 from ecd_models.kernels.harmonics import LMAX, harmonics
 from ecd_models.kernels.radial import DEGREE, RadialTable
 from ecd_models.kernels.simd import broadcast, fma, load, mul, store
@@ -61,7 +61,7 @@ def tiles_of(channels: Sequence[int], features: list[Tensor], radial: RadialTabl
             sent_tiles.append(field[:, :, column : column + width].ravel())
             table_size, field_size = table_size + tables[-1].size, field_size + sent_tiles[-1].size
             column += width
-    table, field = aligned(table_size), aligned(field_size)
+    table, field = make_aligned(table_size), make_aligned(field_size)
     np.concatenate(tables, out=table)
     np.concatenate(sent_tiles, out=field)
     return Tiles(np.array(where, np.int64), table, field, odd_stride(int(first[-1])))

@@ -14,9 +14,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ecd_models.device.edge_kernels import SHORTEST, edges_to, place_in_table, points_of, radial_at
+from ecd_models.device.edge_kernels import SHORTEST, evaluate_polynomials, find_interval, load_edges, load_points
 from ecd_models.device.near import Near
-from ecd_models.device.radial_tables import DEGREE, TOLERANCE, on_device, require_exact
+from ecd_models.device.radial_tables import DEGREE, TOLERANCE, require_exact, to_float32
 from ecd_models.device.weight_cache import remember
 from ecd_models.networks.deepdft.radial_table import radial_table
 
@@ -51,17 +51,17 @@ def sum_messages(
     brick, tile = tl.program_id(0), tl.program_id(1)
     u = tl.arange(0, U)
     column = tile * U + u
-    px, py, pz = points_of(points, brick, P)
+    px, py, pz = load_points(points, brick, P)
     s = tl.zeros([P, U], tl.float32)
     vx, vy, vz = tl.zeros([P, U], tl.float32), tl.zeros([P, U], tl.float32), tl.zeros([P, U], tl.float32)
     for i in tl.range(tl.load(begins + brick), tl.load(begins + brick + 1), num_stages=STAGES):
-        there, x, y, z, r = edges_to(px, py, pz, images, words, i, P)
-        k, t = place_in_table(r, scale, intervals)
+        there, x, y, z, r = load_edges(px, py, pz, images, words, i, P)
+        k, t = find_interval(r, scale, intervals)
         rows = table + (tile * intervals + k)[:, None] * ((DEGREE + 1) * 3 * U) + u[None, :]
         mask = there[:, None]
-        vector = radial_at(rows, t, mask, 3 * U, DEGREE)
-        along = radial_at(rows + U, t, mask, 3 * U, DEGREE)
-        scalar = radial_at(rows + 2 * U, t, mask, 3 * U, DEGREE)
+        vector = evaluate_polynomials(rows, t, mask, 3 * U, DEGREE)
+        along = evaluate_polynomials(rows + U, t, mask, 3 * U, DEGREE)
+        scalar = evaluate_polynomials(rows + 2 * U, t, mask, 3 * U, DEGREE)
         inverse = 1.0 / tl.maximum(r, SHORTEST)
         of_atom = sent + (tile * n_atoms + tl.load(atoms + i)) * (5 * U) + u
         along *= tl.load(of_atom + 4 * U)[None, :]
@@ -86,7 +86,7 @@ class Tables:
         h, tiles = network.config.hidden_state_size, -(-network.config.hidden_state_size // width)
         blocks = table.coefficients.reshape(table.intervals, degree + 1, -1, 3, h)
         blocks = np.pad(blocks, ((0, 0),) * 4 + ((0, tiles * width - h),)).reshape(*blocks.shape[:4], tiles, width)
-        self.values = on_device(blocks.transpose(2, 4, 0, 1, 3, 5), next(network.parameters()).device)
+        self.values = to_float32(blocks.transpose(2, 4, 0, 1, 3, 5), next(network.parameters()).device)
         self.scale, self.intervals, self.degree = table.scale, table.intervals, degree
 
 

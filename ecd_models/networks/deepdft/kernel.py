@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_models.kernels import Decoder
-from ecd_models.kernels.affine import Array, Channels, affine, flat, read_out, sigmoid, tiled
-from ecd_models.kernels.dense import ROWS, add_product, aligned
-from ecd_models.kernels.edges import DEGREE, block_edges, by_interval, quintic
+from ecd_models.kernels.affine import Array, Channels, affine, flatten, read_out, sigmoid, split_into_tiles
+from ecd_models.kernels.dense import ROWS, add_product, make_aligned
+from ecd_models.kernels.edges import DEGREE, find_block_edges, quintic, sort_by_interval
 from ecd_models.kernels.images import Images
-from ecd_models.kernels.parallel import shared
+from ecd_models.kernels.parallel import make_parallel_decoder
 from ecd_models.kernels.radial import RadialTable
 from ecd_models.kernels.simd import add, broadcast, fma, load, mul, splat, sqrt, store, sub
 from ecd_models.networks.deepdft.model import DeepDFT
@@ -77,7 +77,7 @@ class Space(NamedTuple):
     @classmethod
     def of(cls, h: int) -> Space:
         """Memory for h channels, filled with zeros."""
-        return cls(*(aligned(size * POINTS) for size in (4 * h, 4 * h, 6 * h, h, 2 * h, 2 * h, 3 * h, 4 * 16)))
+        return cls(*(make_aligned(size * POINTS) for size in (4 * h, 4 * h, 6 * h, h, 2 * h, 2 * h, 3 * h, 4 * 16)))
 
 
 def decoder(network: DeepDFT, sent: list[Tensor], crystal: Crystal) -> Decoder | None:
@@ -91,7 +91,7 @@ def decoder(network: DeepDFT, sent: list[Tensor], crystal: Crystal) -> Decoder |
     def decode(points: Floats, space: Space, outputs: Array) -> None:
         _decode(points, images.sources, layers, space, outputs)
 
-    return shared(images, network.config.outputs, lambda: Space.of(layers.channels), decode)
+    return make_parallel_decoder(images, network.config.outputs, lambda: Space.of(layers.channels), decode)
 
 
 def packed(network: DeepDFT, table: RadialTable, sent: list[Tensor]) -> Layers:
@@ -101,17 +101,17 @@ def packed(network: DeepDFT, table: RadialTable, sent: list[Tensor]) -> Layers:
     updates: list[Any] = list(probe.scalar_vector_update)
     return Layers(
         count,
-        channels.padded,
-        tiled(channels.fill(table.coefficients).reshape(table.intervals, DEGREE + 1, count, 3, -1), 2),
+        channels.padded_width,
+        split_into_tiles(channels.pad(table.coefficients).reshape(table.intervals, DEGREE + 1, count, 3, -1), 2),
         np.float32(table.scale),
-        tiled(channels.fill(torch.stack(sent)), 0),
+        split_into_tiles(channels.pad(torch.stack(sent)), 0),
         *channels.perceptrons([layer.update_gate_mlp for layer in probe.message_layers]),
         channels.matrices(torch.cat([update.linearU.weight, update.linearV.weight]) for update in updates),
         *channels.perceptrons([update.combined_mlp for update in updates]),
         channels.matrices([probe.readout_function[0].weight]),
         channels.vectors([probe.readout_function[0].bias]),
         channels.vectors([probe.readout_function[2].weight]),
-        flat([probe.readout_function[2].bias.detach().numpy()]),
+        flatten([probe.readout_function[2].bias.detach().numpy()]),
     )
 
 
@@ -122,7 +122,7 @@ def _decode(points: Any, where: Any, layers: Any, space: Any, outputs: Any) -> N
     intervals = table.shape[1] // (3 * (DEGREE + 1) * h)
     for first in range(0, len(points), POINTS):
         block = points[first : first + POINTS]
-        edges = by_interval(block_edges(block, where, intervals, layers.scale, chosen), intervals)
+        edges = sort_by_interval(find_block_edges(block, where, intervals, layers.scale, chosen), intervals)
         rows = -(-len(block) // ROWS) * ROWS
         space.state[:] = 0
         for k in range(layers.depth):

@@ -24,7 +24,7 @@ from ecd_models.networks.blocks import (
     AtomsThenProbes,
     Block,
     atom_blocks,
-    element_vectors,
+    embed_elements,
     probe_blocks,
     require_outputs,
 )
@@ -234,7 +234,7 @@ class AtomModel(nn.Module):
             around = [PairedNeighborhood.of(batch.atoms, self.config)]
         else:
             around = [Neighborhood.of(block, batch.n_atoms, self.config) for block in atom_blocks(batch, ROWS)]
-        s = element_vectors(self.atom_embeddings, batch)
+        s = embed_elements(self.atom_embeddings, batch)
         v = s.new_zeros(len(s), 3, s.shape[1])
         states = []
         for message, update in zip(self.interactions, self.scalar_vector_update, strict=True):

@@ -17,9 +17,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ecd_models.device.edge_kernels import edges_to, place_in_table, points_of, radial_at
-from ecd_models.device.near import Near, compact
-from ecd_models.device.radial_tables import DEGREE, TOLERANCE, on_device, require_exact
+from ecd_models.device.edge_kernels import evaluate_polynomials, find_interval, load_edges, load_points
+from ecd_models.device.near import Near, find_true
+from ecd_models.device.radial_tables import DEGREE, TOLERANCE, require_exact, to_float32
 from ecd_models.device.weight_cache import remember
 from ecd_models.networks.invdeepdft.radial_table import radial_table
 
@@ -91,15 +91,15 @@ def sum_messages(
     p = tl.arange(0, P)
     column = tile * U + u
     there = (column < h)[None, :]
-    px, py, pz = points_of(points, brick, P)
+    px, py, pz = load_points(points, brick, P)
     total = tl.zeros([P, U], tl.float32)
     for pair in range(tl.load(begins + brick), tl.load(begins + brick + 1)):
         filters = tl.zeros([P, U], tl.float32)
         for i in range(tl.load(firsts + pair), tl.load(firsts + pair + 1)):
-            within, _, _, _, r = edges_to(px, py, pz, images, words, i, P)
-            k, t = place_in_table(r, scale, intervals)
+            within, _, _, _, r = load_edges(px, py, pz, images, words, i, P)
+            k, t = find_interval(r, scale, intervals)
             rows = table + (tile * intervals + k)[:, None] * ((DEGREE + 1) * U) + u[None, :]
-            filters += radial_at(rows, t, within[:, None], U, DEGREE)
+            filters += evaluate_polynomials(rows, t, within[:, None], U, DEGREE)
         if SHARED:
             first = tl.load(atoms + tl.load(firsts + pair))
             total += filters * tl.load(messages + first * h + column, mask=column < h, other=0.0)[None, :]
@@ -119,7 +119,7 @@ class Pairs:
     def __init__(self, near: Near, pairs: int):
         new = torch.ones_like(near.brick, dtype=torch.bool)
         new[1:] = (near.brick[1:] != near.brick[:-1]) | (near.atoms[1:] != near.atoms[:-1])
-        first = compact(new, pairs)
+        first = find_true(new, pairs)
         self.firsts = torch.cat([first, first.new_full((1,), len(new))]).int()
         self.atoms, self.bricks = near.atoms[first], near.brick[first]
         before = torch.cat([first.new_zeros(1), new.cumsum(0)])
@@ -146,7 +146,7 @@ class Tables:
         h, tiles = network.config.hidden_state_size, -(-network.config.hidden_state_size // width)
         blocks = table.coefficients.reshape(table.intervals, degree + 1, -1, h)
         blocks = np.pad(blocks, ((0, 0),) * 3 + ((0, tiles * width - h),)).reshape(*blocks.shape[:3], tiles, width)
-        self.values = on_device(blocks.transpose(2, 3, 0, 1, 4), next(network.parameters()).device)
+        self.values = to_float32(blocks.transpose(2, 3, 0, 1, 4), next(network.parameters()).device)
         self.scale, self.intervals, self.degree = table.scale, table.intervals, degree
 
 

@@ -15,11 +15,11 @@ from numba import njit
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_models.kernels import Decoder
-from ecd_models.kernels.affine import Array, Channels, affine, flat, read_out, sigmoid, tiled
-from ecd_models.kernels.dense import ROWS, add_product, aligned
-from ecd_models.kernels.edges import DEGREE, block_edges, by_interval, quintic
+from ecd_models.kernels.affine import Array, Channels, affine, flatten, read_out, sigmoid, split_into_tiles
+from ecd_models.kernels.dense import ROWS, add_product, make_aligned
+from ecd_models.kernels.edges import DEGREE, find_block_edges, quintic, sort_by_interval
 from ecd_models.kernels.images import Images
-from ecd_models.kernels.parallel import shared
+from ecd_models.kernels.parallel import make_parallel_decoder
 from ecd_models.kernels.radial import RadialTable
 from ecd_models.kernels.simd import add, broadcast, fma, load, mul, splat, store, sub
 from ecd_models.kernels.softplus_vector import shifted_softplus
@@ -82,7 +82,7 @@ class Space(NamedTuple):
     def of(cls, h: int) -> Space:
         """Memory for h channels, filled with zeros."""
         sizes = (POINTS, POINTS, POINTS, POINTS, 2 * POINTS, 2 * PAIRS, PAIRS)
-        return cls(*(aligned(size * h) for size in sizes))
+        return cls(*(make_aligned(size * h) for size in sizes))
 
 
 def decoder(network: InvDeepDFT, sent: list[Sent], crystal: Crystal) -> Decoder | None:
@@ -96,7 +96,7 @@ def decoder(network: InvDeepDFT, sent: list[Sent], crystal: Crystal) -> Decoder 
     def decode(points: Floats, space: Space, outputs: Array) -> None:
         _decode(points, images.sources, layers, space, outputs)
 
-    return shared(images, network.config.outputs, lambda: Space.of(layers.channels), decode)
+    return make_parallel_decoder(images, network.config.outputs, lambda: Space.of(layers.channels), decode)
 
 
 @torch.no_grad()
@@ -110,8 +110,10 @@ def _packed(network: InvDeepDFT, table: RadialTable, sent: list[Sent]) -> Layers
     opened = torch.sigmoid(gates[0](said.new_zeros(width)))
     return Layers(
         config.num_interactions,
-        channels.padded,
-        tiled(channels.fill(table.coefficients).reshape(table.intervals, DEGREE + 1, config.num_interactions, -1), 2),
+        channels.padded_width,
+        split_into_tiles(
+            channels.pad(table.coefficients).reshape(table.intervals, DEGREE + 1, config.num_interactions, -1), 2
+        ),
         np.float32(table.scale),
         channels.vectors([said]),
         channels.vectors(x.state for x in sent),
@@ -124,7 +126,7 @@ def _packed(network: InvDeepDFT, table: RadialTable, sent: list[Sent]) -> Layers
         channels.matrices([probe.readout_function[0].weight]),
         channels.vectors([probe.readout_function[0].bias]),
         channels.vectors([probe.readout_function[2].weight]),
-        flat([probe.readout_function[2].bias.numpy()]),
+        flatten([probe.readout_function[2].bias.numpy()]),
     )
 
 
@@ -135,9 +137,9 @@ def _decode(points: Any, where: Any, layers: Any, space: Any, outputs: Any) -> N
     intervals = table.shape[1] // ((DEGREE + 1) * h)
     for first in range(0, len(points), POINTS):
         block = points[first : first + POINTS]
-        edges = block_edges(block, where, intervals, layers.scale, chosen)
+        edges = find_block_edges(block, where, intervals, layers.scale, chosen)
         pair, pairs = _pairs(edges, len(block))
-        edges = by_interval((pair, *edges[1:]), intervals)
+        edges = sort_by_interval((pair, *edges[1:]), intervals)
         filters = np.empty(pairs[2] * h, np.float32)
         rows = -(-len(block) // ROWS) * ROWS
         for k in range(layers.depth):

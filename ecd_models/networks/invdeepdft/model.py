@@ -24,7 +24,7 @@ from ecd_models.networks.blocks import (
     AtomsThenProbes,
     Block,
     atom_blocks,
-    element_vectors,
+    embed_elements,
     probe_blocks,
     require_outputs,
 )
@@ -248,7 +248,7 @@ class AtomModel(nn.Module):
         else:
             pairs = [Pairs.of(block) for block in atom_blocks(batch, ROWS)]
         around = [(near, ExactFilters(near, self.config)) for near in pairs]
-        states, state = [], element_vectors(self.atom_embeddings, batch)
+        states, state = [], embed_elements(self.atom_embeddings, batch)
         for interaction in self.interactions:
             state = interaction(state, around)
             states.append(state)

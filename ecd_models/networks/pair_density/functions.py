@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import UsageError
 from ecd_models.graph import Neighbors
-from ecd_models.networks.elements import column, in_d_block, require_known, valence
+from ecd_models.networks.elements import column, in_d_block, require_properties, valence
 
 NARROWEST = 0.6  # Å: hydrogen's own radius would make functions sharper than the grids of densities
 NEGLIGIBLE = 12.0  # exponents of Gaussians beyond are left out of sums over images
@@ -112,7 +112,7 @@ class Pairs(NamedTuple):
 
 def pairs_of(crystal: Crystal, reach: float) -> Pairs:
     """The pairs of atoms nearer than `reach` sums of their covalent radii; UsageError for elements without any."""
-    require_known(crystal.numbers)
+    require_properties(crystal.numbers)
     radius = column("covalent_radius")[crystal.numbers]
     edges = Neighbors(crystal, 2 * reach * radius.max(initial=1.0)).atoms()
     scaled = np.linalg.norm(edges.vec, axis=1) / (radius[edges.src] + radius[edges.dst])
