@@ -14,6 +14,7 @@ EXTRAS = {
     "matplotlib": "plot",
     "plotly": "view",
     "baderkit": "bader",
+    "jobflow": "jobflow",
     "ase": "ase",
     "h5py": "hdf5",
     "isal": "fast",

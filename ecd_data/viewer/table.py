@@ -10,6 +10,11 @@ from ecd_data.comparison import Comparison
 from ecd_data.density import Density
 from ecd_data.safe_text import printable
 
+ROUNDING = (
+    "Values in isosurfaces, planes and lines are rounded to 16 bits, by at most about 0.02 % of each value. The table "
+    "and the planar averages are computed from the full grid without rounding."
+)
+
 Rows = list[tuple[str, str]]  # names and values, as plain text
 
 
@@ -29,26 +34,19 @@ def describe_cell(rho: Density) -> Rows:
     ]
 
 
-def describe_grid(full: tuple[int, ...], shape: tuple[int, ...], fields: list[dict[str, Any]]) -> list[str]:
-    """What a reader has to know about the numbers in a page."""
-    notes = []
-    if shape != full:
-        was, now = ("x".join(map(str, points)) for points in (full, shape))
-        peaks = "; ".join(
-            f"{field['name']} {field['page'][0]:.4g} to {field['page'][1]:.4g} instead of "
-            f"{field['full'][0]:.4g} to {field['full'][1]:.4g} e/Å^3"
-            for field in fields
-        )
-        notes.append(
-            f"The grid of {was} points is too large for a page. Isosurfaces, planes and lines show {now} points, made "
-            "by Fourier truncation (Density.resample): the electron count stays, narrow peaks are lower and may have "
-            f"ripples around them. The ranges are: {peaks}."
-        )
-    notes.append(
-        "Values in isosurfaces, planes and lines are rounded to 16 bits, by at most about 0.02 % of each value. "
-        "The table and the planar averages are computed from the full grid without rounding."
+def describe_coarser_grid(full: tuple[int, ...], shape: tuple[int, ...], fields: list[dict[str, Any]]) -> str:
+    """What a reader has to know about a page whose grid [shape] is coarser than the full one."""
+    was, now = ("x".join(map(str, points)) for points in (full, shape))
+    ranges = "; ".join(
+        f"{field['name']} {field['page'][0]:.4g} to {field['page'][1]:.4g} instead of "
+        f"{field['full'][0]:.4g} to {field['full'][1]:.4g} e/Å^3"
+        for field in fields
     )
-    return notes
+    return (
+        f"The grid of {was} points is too large for a page. Isosurfaces, planes and lines show {now} points, made "
+        "by Fourier truncation (Density.resample): the electron count stays, narrow peaks are lower and may have "
+        f"ripples around them. The ranges are: {ranges}."
+    )
 
 
 def describe_density(rho: Density, name: str = "") -> Rows:

@@ -22,7 +22,14 @@ from ecd_data.viewer.fields import (
     refuse_not_finite,
 )
 from ecd_data.viewer.page import describe_crystal, render_page
-from ecd_data.viewer.table import Rows, describe_cell, describe_comparison, describe_density, describe_grid
+from ecd_data.viewer.table import (
+    ROUNDING,
+    Rows,
+    describe_cell,
+    describe_coarser_grid,
+    describe_comparison,
+    describe_density,
+)
 
 HEIGHT = 900  # pixels of the frame in a notebook
 
@@ -35,7 +42,7 @@ class View:
     ----------
     html : the page, complete in itself.
     title : its title.
-    notes : the sentences on the page about what it leaves out or rounds.
+    notes : sentences about the comparison, and about the page's grid where it is coarser than the densities'.
     """
 
     html: str
@@ -119,7 +126,13 @@ def _refuse_arguments(rho: Any, reference: Any, names: Any) -> None:
 def _make_view(rho: Density, fields: list[Field], title: str, rows: Rows, notes: list[str]) -> View:
     shape = choose_shape(rho.shape, sum(field.size_of is None for field in fields))
     encoded = [encode_field(field, rho, shape) for field in fields]
-    notes = [*notes, *describe_grid(rho.shape, shape, encoded)]
-    first = next((k for k, field in enumerate(fields) if field.role == "difference"), 0)  # what a reader came for
-    data = {**describe_crystal(rho), "shape": shape, "fields": encoded, "firstField": first}
-    return View(render_page(title, data, [*describe_cell(rho), *rows], notes), title, tuple(notes))
+    if shape != rho.shape:
+        notes = [*notes, describe_coarser_grid(rho.shape, shape, encoded)]
+    data = {**describe_crystal(rho), "shape": shape, "fields": encoded, "firstField": _choose_first(fields)}
+    return View(render_page(title, data, [*describe_cell(rho), *rows], [*notes, ROUNDING]), title, tuple(notes))
+
+
+def _choose_first(fields: list[Field]) -> int:
+    """The number of the field whose isosurface is drawn first: the difference, else the first that is not zero."""
+    drawn = [k for k, field in enumerate(fields) if field.values.any()] or [0]
+    return next((k for k in drawn if fields[k].role == "difference"), drawn[0])

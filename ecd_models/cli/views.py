@@ -98,6 +98,7 @@ def view(
     rho = find_density(source, store, one)
     if reference is not None:
         names = _name_panels(source, reference)
+        names = names if names[0] != names[1] else (source, f"{source} (second)")
         page = view(rho, find_density(reference, store, two), names=names, title=f"{names[0]} − {names[1]}")
     elif model is not None:
         name = Path(source).name

@@ -78,6 +78,14 @@ def test_a_page_of_two_has_their_difference_and_the_error_map():
     assert "eps_mae" in page.html
 
 
+def test_the_first_isosurface_is_of_a_field_that_has_one():
+    rho = smooth_density(spin=True)
+    only_spin = replace(rho, values=0 * rho.values)
+    assert data_of(view(only_spin).html)["firstField"] == 1
+    assert data_of(view(rho).html)["firstField"] == 0
+    assert data_of(view(rho, rho).html)["firstField"] == 0  # their difference is zero
+
+
 @pytest.mark.parametrize("shape", [(7, 7, 7), (256, 256, 256), (2000, 1, 3), (1, 1, 10**7), (100, 300, 500)])
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_the_grid_of_a_page_is_limited(shape, count):

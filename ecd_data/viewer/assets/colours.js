@@ -25,9 +25,9 @@ function chooseColours(planes, signed, scale) {
       if (value > 0) least = Math.min(least, value);
       sizes.push(size);
     }
-  high = high || 1e-9;
   const typical = sizes.sort((a, b) => a - b)[Math.floor(sizes.length / 2)];
-  const log = scale === "log" || (scale === "auto" && high > 100 * typical);
+  const log = high > 0 && (scale === "log" || (scale === "auto" && high > 100 * typical));
+  high = high || 1; // of planes of zeros
   const clip = (x) => Math.min(1, Math.max(0, x));
   if (signed) {
     const bend = log ? Math.min(Math.max(typical, 1e-9 * high), high / 100) : 0, most = log ? Math.asinh(high / bend) : 1;

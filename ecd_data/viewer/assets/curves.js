@@ -34,7 +34,7 @@ function drawCurves(view) {
     line: right(field) ? { dash: "dot" } : {},
   }));
   const layout = {
-    margin: { l: 65, r: 65, t: 10, b: 45 }, xaxis: { title: { text: title } }, legend: { orientation: "h", y: 1.12 },
+    margin: { l: 65, r: 65, t: 10, b: 45 }, xaxis: { title: { text: title } }, legend: { orientation: "h", yanchor: "bottom", y: 1.02 },
     yaxis: { title: { text: "e/Å³" }, zeroline: true },
     yaxis2: { title: { text: "e/Å³ (dotted)" }, overlaying: "y", side: "right", showgrid: false, tickmode: "auto", zeroline: false, visible: view.fields.some(right) },
   };
