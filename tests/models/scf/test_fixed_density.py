@@ -32,7 +32,7 @@ NO_SPIN = {"density": "converged", "magnetization": None}
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory) -> Bench:
     found = Bench(load_engine(), Job("Si", SI, CHEAP), tmp_path_factory.mktemp("Si"))
-    found.from_atoms()
+    found.run_from_atoms()
     return found
 
 
