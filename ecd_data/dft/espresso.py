@@ -211,6 +211,8 @@ def _electrons(settings: Settings, kind: str) -> dict[str, Any]:
         electrons |= {"mixing_beta": settings.mixing_beta, "mixing_mode": settings.mixing_mode}
     if kind in ("restart", "start"):
         electrons["startingpot"] = "file"
+        if settings.first_threshold is not None:
+            electrons["diago_thr_init"] = settings.first_threshold
     return electrons
 
 

@@ -55,6 +55,8 @@ class Settings:
         The mesh to try if nothing else makes the calculation converge.
     forces
         Compute forces and stress too.
+    first_threshold
+        Of a run from a density: how well its first step solves for orbitals, in Ry; None for pw.x's own 1e-5.
     """
 
     functional: str
@@ -72,6 +74,7 @@ class Settings:
     hubbard_u: tuple[tuple[str, float], ...] = ()
     coarse_kmesh: tuple[int, ...] | None = None
     forces: bool = False
+    first_threshold: float | None = None
 
     @property
     def label(self) -> str:

@@ -26,6 +26,7 @@ from ecd_models.cli import (
     probes,
     report,
     scf,
+    scf_levels,
     splits,
     stores,
     views,
@@ -71,6 +72,10 @@ app.add_typer(engine, name="dft")
 consistency.command()(scf.run)
 consistency.command()(scf.steps)
 consistency.command()(scf.restart)
+consistency.command()(scf_levels.gaps)
+consistency.command()(scf_levels.energies)
+consistency.command()(scf_levels.table)
+consistency.command()(scf_levels.figure)
 app.add_typer(consistency, name="scf")
 
 

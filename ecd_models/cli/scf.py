@@ -111,6 +111,9 @@ def run(
     own_restart: Annotated[
         bool, typer.Option("--own-restart", help="Also pw.x's restart from its own charge-density file.")
     ] = False,
+    own_threshold: Annotated[
+        bool, typer.Option("--own-threshold", help="Also every start with pw.x's own first threshold of orbitals.")
+    ] = False,
     allow_valence_mismatch: Annotated[
         bool, typer.Option("--allow-valence-mismatch", help="Start even from models of other potentials.")
     ] = False,
@@ -143,6 +146,7 @@ def run(
             starts,
             conv_thr=conv_thr,
             own_restart=own_restart,
+            own_threshold=own_threshold,
             pwx=pwx,
             pseudo=pseudo,
             work=work,

@@ -20,11 +20,17 @@ from ecd_data.dft.settings import Job
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats.espresso_density import read_xml
 from ecd_models.scf.charge_density import Waves
-from ecd_models.scf.scf_runs import ScfRun, Start, count_loop_steps
+from ecd_models.scf.scf_runs import ScfRun, Start, count_loop_steps, count_solver_iterations, time_call
+from ecd_models.scf.wave_order import find_grid, order_waves, refuse_other_order
 
 CONV_THR = 1e-8  # Ry, the default convergence threshold
 ATOMS, ORACLE, ENGINE = "atoms", "converged", "pw.x restart"
 MAX_ELECTRON_ERROR = 0.1  # of the electrons: a density further off is of other potentials, or useless
+# Ry, `diago_thr_init` of every run from a density: of pw.x's own 1e-5 and of 1e-2 to 1e-7 the value with the fewest
+# iterations of predictions and converged densities together, on eight crystals of the validation part; pw.x repeats the
+# first step where it is too large
+FIRST_THRESHOLD = 1e-4
+ORDER = "order"  # folder of the run without steps, whose files have superposed atoms in pw.x's order of waves
 MAX_SHIFT = 1e-3  # Å: positions and lattice vectors that differ by more are of another crystal
 NO_SPIN = 1e-3  # electrons: a converged magnetization that integrates to less is noise
 
@@ -35,22 +41,23 @@ class Bench:
     def __init__(self, engine: Espresso, job: Job, folder: Path, conv_thr: float = CONV_THR) -> None:
         self.engine, self.job, self.folder = engine, job, folder
         self.settings = replace(job.settings, conv_thr=conv_thr, forces=False)
-        self._order: tuple[Waves, Density, dict[str, float]] | None = None
+        self._atoms: tuple[Density, dict[str, float]] | None = None
+        self._waves: tuple[Waves, dict[str, float]] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """The FFT grid of pw.x."""
-        return self._find_order()[1].shape
+        """The smallest grid that holds the plane waves of the density."""
+        return find_grid(self._order_waves()[0])
 
     @property
     def superposed_atoms(self) -> Density:
         """The density of pw.x's superposed atoms, with their starting magnetization if the run has spin."""
-        return self._find_order()[1]
+        return self._superpose_atoms()[0]
 
     def run_from_atoms(self) -> ScfRun:
         """The default run, from superposed atoms; raises NotConvergedError if it does not converge."""
         step = Step("density", self.job.id, self.job.crystal, self.settings)
-        self._run(step, self.folder / ATOMS)
+        self.run(step, self.folder / ATOMS)
         spin = "atomic" if self.settings.start_magnetization else None
         channels = {"density": "atomic", "magnetization": spin}
         error = eps_mae(self.superposed_atoms, self.converged_density())
@@ -66,64 +73,101 @@ class Bench:
     def run_from_own_file(self) -> ScfRun:
         """pw.x's own restart, from the density file of its default run."""
         step = Step("start", self.job.id, self.job.crystal, self.settings, (self.folder / ATOMS).absolute())
-        self._run(step, self.folder / "engine")
+        self.run(step, self.folder / "engine")
         spin = "converged" if self.settings.start_magnetization else None
         channels = {"density": "converged", "magnetization": spin}
         return self._read_run(ENGINE, self.folder / "engine", channels, {}, 0.0, 0.0)
 
-    def run_from_density(self, start: Start) -> ScfRun:
+    def run_from_density(self, start: Start, first_threshold: float | None = FIRST_THRESHOLD) -> ScfRun:
         """The run from a density, which is scaled to the electrons of the potentials.
 
-        A run that does not converge has steps None.
+        A run that does not converge has steps None. first_threshold: of the orbitals in the first step, in Ry; None for
+        pw.x's own.
 
         Raises
         ------
         UsageError : the density has another cell or other atoms, too coarse a grid, over 10 % more or fewer electrons,
             is non-collinear, or has a magnetization although the run has no spin.
         """
-        waves, atoms, seconds = self._find_order()
+        folder = self.folder / f"from-{self.name_folder(start)}"
+        source, before = self.write_start(folder / "given", start)
+        settings = replace(self.settings, first_threshold=first_threshold)
+        step = Step("start", self.job.id, self.job.crystal, settings, source.absolute())
         rho, factor, channels = self._fit_density(start)
-        folder = self.folder / ("from-" + re.sub(r"\W+", "-", start.name)[-80:])
-        source = folder / "given"
-        (source / CHARGE_DENSITY).parent.mkdir(parents=True, exist_ok=True)
-        waves.write(source / CHARGE_DENSITY, rho.values, rho.magnetization, start.name)
-        with open(source / CHARGE_DENSITY, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        (source / INPUT).write_text(f"! charge density sha256 {digest}\n")
-        step = Step("start", self.job.id, self.job.crystal, self.settings, source.absolute())
-        before = {"wall": start.wall_seconds + seconds["wall"], "cpu": start.cpu_seconds + seconds["cpu"]}
-        error = eps_mae(rho.resample(atoms.shape), self.converged_density())
+        error = eps_mae(rho.resample(self.superposed_atoms.shape), self.converged_density())
         converged = True
         try:
-            self._run(step, folder)
+            self.run(step, folder)
         except NotConvergedError:
             converged = False
+        self.refuse_wrong_order(folder)
         run = self._read_run(start.name, folder, channels, before, error, 1 / factor - 1)
-        return replace(run, seen=start.seen, steps=run.steps if converged else None)
+        steps = run.steps if converged else None
+        return replace(run, seen=start.seen, doubts=start.doubts, steps=steps, first_threshold=first_threshold)
 
-    def _run(self, step: Step, folder: Path) -> None:
+    def name_folder(self, start: Start) -> str:
+        """The end of the name of a folder for runs from a start."""
+        return re.sub(r"\W+", "-", start.name)[-80:]
+
+    def write_start(self, folder: Path, start: Start) -> tuple[Path, dict[str, float]]:
+        """A folder for pw.x to start from, and the seconds of all that had to happen before.
+
+        It has the density in pw.x's order of waves, and an input with its hash. Raises UsageError as
+        `run_from_density`.
+        """
+        rho, _, channels = self._fit_density(start)
+        waves, seconds = self._order_waves()
+        if channels["magnetization"] == "atomic":  # that comes from a run of pw.x, whose time counts
+            seconds = self._superpose_atoms()[1]
+        (folder / CHARGE_DENSITY).parent.mkdir(parents=True, exist_ok=True)
+        waves.write(folder / CHARGE_DENSITY, rho.values, rho.magnetization, start.name)
+        with open(folder / CHARGE_DENSITY, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        (folder / INPUT).write_text(f"! charge density sha256 {digest}\n")
+        return folder, {"wall": start.wall_seconds + seconds["wall"], "cpu": start.cpu_seconds + seconds["cpu"]}
+
+    def refuse_wrong_order(self, folder: Path) -> None:
+        """Raises EcdError if the run in a folder kept its waves in another order than its start was written in."""
+        refuse_other_order(self._order_waves()[0], folder / CHARGE_DENSITY, self.job.id)
+
+    def run(self, step: Step, folder: Path) -> None:
         """Run a step unless the folder has its finished run."""
         text = self.engine.input_text(step)
         if not self.engine.is_finished(step, text, folder):
             self.engine.run(step, text, folder)
 
-    def _find_order(self) -> tuple[Waves, Density, dict[str, float]]:
-        """pw.x's order of plane waves, its superposed atoms, and the seconds of the run that wrote them."""
-        if self._order is None:
-            folder = self.folder / "order"
-            # the plane waves depend on nothing else of the mesh
-            mesh = (1, 1, 1) if self._keeps_half_of_waves() else (2, 1, 1)
-            settings = replace(self.settings, max_steps=0, kmesh=mesh, qmesh=None)
-            with suppress(NotConvergedError):  # a run without steps never converges
-                self._run(Step("density", self.job.id, self.job.crystal, settings), folder)
-            self._order = self._read_order(folder)
-        return self._order
+    def _order_waves(self) -> tuple[Waves, dict[str, float]]:
+        """pw.x's order of plane waves and the seconds that it took to find it, if need be by a run without steps."""
+        if self._waves is None:
+            half, components = self._keeps_half_of_waves(), 2 if self.settings.start_magnetization else 1
+            ecutrho = 4 * self.settings.ecutwfc
+            waves, seconds = time_call(
+                lambda: order_waves(self.job.crystal, ecutrho, gamma_only=half, components=components)
+            )
+            if waves is not None:
+                self._waves = waves, {"wall": seconds["wall_seconds"], "cpu": seconds["cpu_seconds"]}
+            else:
+                spent = self._superpose_atoms()[1]
+                self._waves = Waves.read(self.folder / ORDER / CHARGE_DENSITY), spent
+        return self._waves
 
     def _keeps_half_of_waves(self) -> bool:
         """Whether pw.x keeps only one of G and -G, which it does with the Gamma point alone; see `pw_input`."""
         return set(self.settings.kmesh) == {1} and not self.settings.qmesh
 
-    def _read_order(self, folder: Path) -> tuple[Waves, Density, dict[str, float]]:
+    def _superpose_atoms(self) -> tuple[Density, dict[str, float]]:
+        """pw.x's superposed atoms, and the seconds of the run without steps that writes them."""
+        if self._atoms is None:
+            folder = self.folder / ORDER
+            # the density of atoms depends on nothing else of the mesh
+            mesh = (1, 1, 1) if self._keeps_half_of_waves() else (2, 1, 1)
+            settings = replace(self.settings, max_steps=0, kmesh=mesh, qmesh=None)
+            with suppress(NotConvergedError):  # a run without steps never converges
+                self.run(Step("density", self.job.id, self.job.crystal, settings), folder)
+            self._atoms = self._read_atoms(folder)
+        return self._atoms
+
+    def _read_atoms(self, folder: Path) -> tuple[Density, dict[str, float]]:
         if not (folder / CHARGE_DENSITY).is_file():
             raise EcdError(
                 f"{self.engine.pwx} writes no charge-density.dat (it was built with HDF5, or failed, see"
@@ -132,7 +176,7 @@ class Bench:
         shape = read_xml(folder / XML)[1]
         values, magnetization = self.engine.density(folder, shape)
         seconds = _read_seconds(read_result(folder, bands_only=True))
-        return Waves.read(folder / CHARGE_DENSITY), Density(self.job.crystal, values, magnetization), seconds
+        return Density(self.job.crystal, values, magnetization), seconds
 
     def _fit_density(self, start: Start) -> tuple[Density, float, dict[str, str | None]]:
         """The density scaled to the electrons of the run, the factor, and the origin of each of its parts."""
@@ -172,7 +216,8 @@ class Bench:
         off: float,
     ) -> ScfRun:
         result = read_result(folder)
-        loops = count_loop_steps(read_output(folder))
+        printed = read_output(folder)
+        loops = count_loop_steps(printed)
         seconds = _read_seconds(result)
         return ScfRun(
             name,
@@ -186,6 +231,7 @@ class Bench:
             error,
             off,
             channels,
+            iterations=count_solver_iterations(printed),
         )
 
 

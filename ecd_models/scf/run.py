@@ -19,7 +19,8 @@ from ecd_data.dft.pseudopotentials import load_pseudopotentials
 from ecd_data.dft.settings import Job, Settings, default_settings
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats import read_run
-from ecd_models.scf.bench import ATOMS, CONV_THR, ENGINE, ORACLE, Bench, Start
+from ecd_models.scf.bench import ATOMS, CONV_THR, ENGINE, FIRST_THRESHOLD, ORACLE, Bench, Start
+from ecd_models.scf.doubts import list_doubts
 from ecd_models.scf.measure import CrystalRuns
 from ecd_models.scf.scf_runs import time_call
 from ecd_models.scf.vasp_restart import find_origin
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 MakeStart = Callable[[Bench], Start]
 ShowProgress = Callable[[int, int, str], None]
+OWN_THRESHOLD = ", own threshold"  # ends the name of a start that was run with pw.x's own first threshold, too
 
 
 @dataclass
@@ -46,6 +48,7 @@ def run_starts(
     *,
     conv_thr: float = CONV_THR,
     own_restart: bool = False,
+    own_threshold: bool = False,
     pwx: str | Path | None = None,
     pseudo: str | Path | None = None,
     work: Path | None = None,
@@ -61,6 +64,7 @@ def run_starts(
     starts : by name, functions that make a start for the bench of a crystal, see `model_start` and `file_start`.
     conv_thr : convergence threshold of pw.x in Ry, of all runs.
     own_restart : run pw.x's restart from its own file as well, which must agree with that of the converged density.
+    own_threshold : run every start with pw.x's own first threshold as well, under its name and `OWN_THRESHOLD`.
     pwx, pseudo : the program pw.x and the folder of its pseudopotentials.
     work : folder that keeps the files of pw.x; finished runs of the same input are read from it and not repeated.
     show : is called with the number of jobs done, of all jobs, and the id.
@@ -74,13 +78,14 @@ def run_starts(
         raise UsageError(f"{reserved[0]!r} is run anyway: give the start another name")
     engine = load_engine("espresso", pwx, pseudo)
     assert isinstance(engine, Espresso)
-    report = ScfReport(settings={"conv_thr_Ry": conv_thr, "engine": f"pw.x {'.'.join(map(str, engine.version))}"})
+    version = f"pw.x {'.'.join(map(str, engine.version))}"
+    report = ScfReport(settings={"conv_thr_Ry": conv_thr, "first_threshold_Ry": FIRST_THRESHOLD, "engine": version})
     try:
         with nullcontext(str(work)) if work else TemporaryDirectory(prefix="ecd-scf-") as folder:
             for number, job in enumerate(jobs, 1):
                 bench = Bench(engine, job, Path(folder) / job.id, conv_thr)
                 try:
-                    report.crystals.append(_run_crystal(bench, starts, own_restart))
+                    report.crystals.append(_run_crystal(bench, starts, own_restart, own_threshold))
                 except EcdError as error:
                     report.failed[job.id] = str(error)
                 if show is not None:
@@ -90,7 +95,7 @@ def run_starts(
     return report
 
 
-def _run_crystal(bench: Bench, starts: Mapping[str, MakeStart], own_restart: bool) -> CrystalRuns:
+def _run_crystal(bench: Bench, starts: Mapping[str, MakeStart], own_restart: bool, own_threshold: bool) -> CrystalRuns:
     runs = {ATOMS: bench.run_from_atoms()}
     if own_restart:
         runs[ENGINE] = bench.run_from_own_file()
@@ -98,7 +103,11 @@ def _run_crystal(bench: Bench, starts: Mapping[str, MakeStart], own_restart: boo
     failed: dict[str, str] = {}
     for name, make in {ORACLE: lambda b: Start(ORACLE, b.converged_density(), channels), **starts}.items():
         try:
-            runs[name] = bench.run_from_density(make(bench))
+            start = make(bench)
+            runs[name] = bench.run_from_density(start)
+            if own_threshold:
+                again = replace(start, name=name + OWN_THRESHOLD)
+                runs[again.name] = bench.run_from_density(again, first_threshold=None)
         except EcdError as error:
             failed[name] = str(error)
     return CrystalRuns(bench.job.id, bench.job.crystal.formula, len(bench.job.crystal), runs, failed)
@@ -134,7 +143,9 @@ def model_start(name: str, model: DensityModel, *, allow: bool = False, symmetry
             rho = replace(rho, magnetization=None)
         spin = "predicted" if rho.magnetization is not None else None
         seen = None if trained_on is None else trained_on.seen(bench.job.id, crystal.formula)
-        return Start(name, rho, {"density": "predicted", "magnetization": spin}, **seconds, seen=seen)
+        spins = bool(bench.settings.start_magnetization)
+        doubts = tuple(list_doubts(rho, spin=spins, seen=seen, network=not hasattr(model.network, "unseen_pairs")))
+        return Start(name, rho, {"density": "predicted", "magnetization": spin}, **seconds, seen=seen, doubts=doubts)
 
     return make
 

@@ -6,9 +6,12 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
 
 from ecd_data.density import Density
+
+T = TypeVar("T")
+SOLVER = re.compile(r"avg # of iterations = *([\d.]+)")
 
 ITERATION, EXCHANGE_LOOP = re.compile(r"iteration #"), "EXX: now go back to refine exchange calculation"
 
@@ -22,6 +25,7 @@ class Start:
     channels : the origin of its "density" and "magnetization", such as "predicted".
     wall_seconds, cpu_seconds : the time that its computation took.
     seen : what of the crystal a model was trained on: "crystal", "composition" or "unseen"; None if not recorded.
+    doubts : reasons not to start from this density, see `list_doubts`.
     """
 
     name: str
@@ -30,6 +34,7 @@ class Start:
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
     seen: str | None = None
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,14 @@ class ScfRun:
     steps : of all loops together, None if the run did not converge.
     loops : steps of each exchange loop of a hybrid functional.
     wall_seconds, cpu_seconds : of pw.x alone.
-    before_wall_seconds, before_cpu_seconds : of the prediction and of the run of pw.x that gives its order of waves.
+    before_wall_seconds, before_cpu_seconds : of the prediction, of finding pw.x's order of waves, and of the run that
+        gives magnetizations of atoms.
     energy_eV : the total energy.
     eps_mae : error of the start relative to the converged density, a fraction.
     electrons_off : error of the number of electrons before scaling, a fraction.
-    channels, seen : as in Start.
+    channels, seen, doubts : as in Start.
+    first_threshold : of the orbitals in the first step in Ry, None for pw.x's own.
+    iterations : of the eigenvalue solver, averaged over k points, of all steps together: the same on every machine.
     """
 
     name: str
@@ -59,6 +67,9 @@ class ScfRun:
     electrons_off: float
     channels: dict[str, str | None] = field(default_factory=dict)
     seen: str | None = None
+    doubts: tuple[str, ...] = ()
+    first_threshold: float | None = None
+    iterations: float | None = None
 
     def seconds(self, clock: str) -> float:
         """All the time that a run with this start costs in s, by a clock "wall" or "cpu"."""
@@ -72,8 +83,13 @@ def count_loop_steps(text: str) -> tuple[int, ...]:
     return tuple(len(ITERATION.findall(part)) for part in text.split(EXCHANGE_LOOP))
 
 
-def time_call(make: Callable[[], Density]) -> tuple[Density, dict[str, Any]]:
-    """The density that `make` returns, and the wall and CPU seconds that it took."""
+def count_solver_iterations(text: str) -> float:
+    """The iterations of the eigenvalue solver in an output of pw.x, averaged over k points, of all steps together."""
+    return round(sum(float(count) for count in SOLVER.findall(text)), 1)
+
+
+def time_call(make: Callable[[], T]) -> tuple[T, dict[str, float]]:
+    """What `make` returns, such as a density, and the wall and CPU seconds that it took."""
     wall, cpu = time.perf_counter(), time.process_time()
-    rho = make()
-    return rho, {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+    made = make()
+    return made, {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}

@@ -102,18 +102,21 @@ class PairDensity(nn.Module):
     def _transform(self, crystal: Crystal, coefficients: Complexes, k: NDArray[np.int64], g: Floats) -> Complexes:
         """The integral of exp(-iG.r) over the added density of one cell, for a block of G [g]."""
         squared, length = (g**2).sum(axis=1), np.linalg.norm(g, axis=1)
-        angular = harmonics(g, self.config.lmax)
+        degrees = self.config.degrees
+        powers = length[:, None] ** np.arange(self.config.lmax + 1)
+        solid = harmonics(g, self.config.lmax) * powers[:, degrees]
         phases = np.exp(-2j * np.pi * (k @ crystal.frac_coords.T))
         own = np.exp(-squared[:, None] / (4 * self.config.spherical_exponents))
         spherical = self.spherical.detach().double().cpu().numpy()
         total = np.zeros(len(g), dtype=np.complex128)
         for z in np.unique(crystal.numbers):
             chosen, radius = crystal.numbers == z, float(radii(np.array([z]))[0])
-            sums = phases[:, chosen] @ coefficients[chosen].reshape(chosen.sum(), -1)
-            sums = sums.reshape(len(g), self.config.gaussians, -1)
-            for n, exponent in enumerate(self.config.exponents):
-                decay = np.exp(-squared * radius**2 / (4 * exponent))
-                rise = (length * radius / (2 * exponent))[:, None] ** self.config.degrees
-                total += decay * (sums[:, n] * angular * rise).sum(axis=1)
+            scales = (radius / (2 * self.config.exponents))[:, None] ** degrees
+            decays = np.exp(-squared[:, None] * radius**2 / (4 * self.config.exponents))
+            functions = (decays[:, :, None] * solid[:, None, :]).reshape(len(g), -1)
+            weights = (coefficients[chosen] * scales).reshape(chosen.sum(), -1).T
+            # two products of real matrices are faster than one of complex ones
+            of_atoms = functions @ weights.real + 1j * (functions @ weights.imag)
+            total += (phases[:, chosen] * of_atoms).sum(axis=1)
             total += phases[:, chosen].sum(axis=1) * (own @ spherical[z])
         return total

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,26 +10,18 @@ import numpy as np
 import pytest
 
 from ecd_data import Density, open_store, write
-from ecd_data.crystal import Crystal
 from ecd_data.dft.engines import load_engine
 from ecd_data.dft.espresso import Espresso
-from ecd_data.dft.pseudopotentials import pseudo_folder
 from ecd_data.dft.settings import Job, Settings
 from ecd_data.errors import EcdError, UsageError
 from ecd_models import load_model
 from ecd_models.cli import _run
-from ecd_models.scf.bench import ATOMS, ENGINE, ORACLE, Bench, Start
+from ecd_models.scf.bench import ATOMS, ENGINE, FIRST_THRESHOLD, ORACLE, Bench, Start
 from ecd_models.scf.jobs import make_scf_jobs
-from ecd_models.scf.run import file_start, model_start, read_settings, run_starts
+from ecd_models.scf.run import OWN_THRESHOLD, file_start, model_start, read_settings, run_starts
 from tests.data.dft_records import SILICON
+from tests.models.scf.engine import LIH, SI, real
 
-engine = [
-    pytest.mark.skipif(shutil.which("pw.x") is None, reason="Quantum ESPRESSO (pw.x) is not installed"),
-    pytest.mark.skipif(not pseudo_folder().is_dir(), reason="no pseudopotentials in the cache: run `ecd dft setup`"),
-]
-real = lambda test: engine[0](engine[1](test))  # noqa: E731
-SI = Crystal(SILICON["lattice"], SILICON["numbers"], SILICON["frac_coords"])
-LIH = Crystal((1 - np.eye(3)) * 2.04, np.array([3, 1]), np.array([[0.0] * 3, [0.5] * 3]))
 CHEAP = Settings("PBE", ecutwfc=20.0, kmesh=(2, 2, 2))
 JOBS = {
     "Si": Job("Si", SI, CHEAP),
@@ -108,10 +99,15 @@ def test_models_and_files_from_the_command_line(work, tmp_path, capsys):
     records = tmp_path / "records.json"
     records.write_text(json.dumps({"Si": {**SILICON, "ecutwfc_Ry": 20.0, "kmesh": [2, 2, 2], "metal": False}}))
     command = ["scf", "run", str(records), "-m", "charge3net-sample", "--density", str(tmp_path / "Si_CHGCAR")]
-    assert _run([*command, "--work", str(work), "--clock", "cpu", "-o", str(output), "-q"]) == 0
+    assert _run([*command, "--work", str(work), "--clock", "cpu", "--own-threshold", "-o", str(output), "-q"]) == 0
     said = json.loads(output.read_text())
     runs = said["crystals"]["Si"]["runs"]
-    assert list(runs) == [ATOMS, ORACLE, "charge3net-sample", str(tmp_path / "Si_CHGCAR")]
+    names = [ORACLE, "charge3net-sample", str(tmp_path / "Si_CHGCAR")]
+    assert list(runs) == [ATOMS, *(name + end for name in names for end in ("", OWN_THRESHOLD))]
+    assert runs["charge3net-sample"]["doubts"][0] == "the network never saw this composition in training"
+    assert runs[ORACLE]["first_threshold"] == FIRST_THRESHOLD
+    assert runs[ORACLE + OWN_THRESHOLD]["first_threshold"] is None
+    assert all(run["iterations"] > run["steps"] for run in runs.values())
     assert runs["charge3net-sample"]["channels"]["density"] == "predicted"
     assert runs["charge3net-sample"]["seen"] == "unseen"
     assert runs["charge3net-sample"]["before_cpu_seconds"] > runs[ORACLE]["before_cpu_seconds"]

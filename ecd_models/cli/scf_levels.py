@@ -1,0 +1,174 @@
+"""Verbs for what a density gives without a self-consistency: gaps, energies and forces; tables of runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ecd_models.cli.dft import Pseudo, Pwx
+from ecd_models.cli.options import Data, Quiet, Sample, writable
+from ecd_models.cli.terminal import print, print_lines
+
+Crystals = Annotated[
+    list[str],
+    typer.Argument(help="Structure files, folders, JSON of records; or one task, configuration or store."),
+]
+Models = Annotated[
+    list[str] | None, typer.Option("--model", "-m", help="Checkpoint or name whose prediction is used; repeatable.")
+]
+Densities = Annotated[list[Path] | None, typer.Option("--density", help="Density file of one crystal; repeatable.")]
+Part = Annotated[str | None, typer.Option(help="Of a task: its part; default test.")]
+Ids = Annotated[list[str] | None, typer.Option("--id", help="Of a task: only this crystal; repeatable.")]
+Limit = Annotated[int | None, typer.Option(help="Only the first crystals.")]
+KSpacing = Annotated[float, typer.Option(help="k spacing in 2 pi / Å of structure files.")]
+Work = Annotated[Path | None, typer.Option(help="Keep the engine's files here; a second call continues.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="JSON file with every value.", callback=writable)]
+Allow = Annotated[
+    bool, typer.Option("--allow-valence-mismatch", help="Use even models of other potentials than the run's.")
+]
+
+
+def gaps(
+    crystals: Crystals,
+    models: Models = None,
+    densities: Densities = None,
+    part: Part = None,
+    ids: Ids = None,
+    data: Data = None,
+    sample: Sample = False,
+    limit: Limit = None,
+    kspacing: KSpacing = 0.04,
+    one_loop: Annotated[
+        bool, typer.Option("--one-loop", help="Also the gap of one exchange loop of HSE06 from each density.")
+    ] = False,
+    every: Annotated[bool, typer.Option("--every", help="Print the gaps of every crystal, too.")] = False,
+    allow_valence_mismatch: Allow = False,
+    output: Output = None,
+    work: Work = None,
+    pwx: Pwx = None,
+    pseudo: Pseudo = None,
+    quiet: Quiet = False,
+) -> None:
+    """Band gaps from predicted densities without a self-consistency, beside PBE, HSE06 and measured ones."""
+    from json import dumps
+
+    from ecd_data.work.progress import show_progress
+    from ecd_models.scf.gap_table import format_gap_table, format_gaps, report_gaps
+    from ecd_models.scf.gaps import run_gaps
+    from ecd_models.scf.measured_gaps import make_gap_jobs
+
+    chosen: Any = {"part": part, "ids": ids, "data_dir": data, "sample": sample, "limit": limit, "kspacing": kspacing}
+    jobs = make_gap_jobs(crystals, **chosen)
+    starts = _make_starts(models, densities, allow_valence_mismatch)
+    with show_progress("crystals", len(jobs), not quiet) as bar:
+        report = run_gaps(
+            jobs,
+            starts,
+            one_loop=one_loop,
+            pwx=pwx,
+            pseudo=pseudo,
+            work=work,
+            show=lambda done, total, id: bar.show(done, id),
+        )
+    _print_failures(report.failed)
+    if report.crystals:
+        print_lines(format_gap_table(report.crystals))
+        if every:
+            print_lines("\n" + format_gaps(report.crystals))
+    if output is not None:
+        output.write_text(dumps(report_gaps(report), indent=1) + "\n")
+        print(f"gaps: {output}")
+    raise typer.Exit(1 if report.failed or any(c.failed for c in report.crystals) else 0)
+
+
+def energies(
+    crystals: Crystals,
+    models: Models = None,
+    densities: Densities = None,
+    part: Part = None,
+    ids: Ids = None,
+    data: Data = None,
+    sample: Sample = False,
+    limit: Limit = None,
+    kspacing: KSpacing = 0.04,
+    allow_valence_mismatch: Allow = False,
+    output: Output = None,
+    work: Work = None,
+    pwx: Pwx = None,
+    pseudo: Pseudo = None,
+    quiet: Quiet = False,
+) -> None:
+    """Errors of energies and forces that a density gives without a self-consistency, beside its eps_mae."""
+    from json import dumps
+
+    from ecd_data.work.progress import show_progress
+    from ecd_models.scf.energies import run_energies
+    from ecd_models.scf.energy_table import format_energy_table, report_energies
+    from ecd_models.scf.jobs import make_scf_jobs
+
+    chosen: Any = {"part": part, "ids": ids, "data_dir": data, "sample": sample, "limit": limit, "kspacing": kspacing}
+    jobs = make_scf_jobs(crystals, **chosen)
+    starts = _make_starts(models, densities, allow_valence_mismatch)
+    with show_progress("crystals", len(jobs), not quiet) as bar:
+        report = run_energies(
+            jobs,
+            starts,
+            pwx=pwx,
+            pseudo=pseudo,
+            work=work,
+            show=lambda done, total, id: bar.show(done, id),
+        )
+    _print_failures(report.failed)
+    if report.crystals:
+        print_lines(format_energy_table(report.crystals))
+    if output is not None:
+        output.write_text(dumps(report_energies(report), indent=1) + "\n")
+        print(f"energies: {output}")
+    raise typer.Exit(1 if report.failed or any(c.failed for c in report.crystals) else 0)
+
+
+def table(
+    files: Annotated[
+        list[Path], typer.Argument(help="JSON files of `ecd scf run`, `gaps` or `energies`; of one kind.")
+    ],
+    clock: Annotated[str, typer.Option(help="Of runs: compare by wall or by cpu time.")] = "wall",
+    apply_doubts: Annotated[
+        bool, typer.Option("--apply-doubts", help="Of runs: take superposed atoms where there are doubts.")
+    ] = False,
+    every: Annotated[bool, typer.Option("--every", help="Print every crystal, too.")] = False,
+) -> None:
+    """Print the tables of earlier runs, gaps or energies as Markdown, from several files together."""
+    from ecd_models.scf.saved_tables import format_files
+
+    print_lines(format_files(files, clock=clock, apply_doubts=apply_doubts, every=every))
+
+
+def figure(
+    files: Annotated[list[Path], typer.Argument(help="JSON files that `ecd scf gaps -o` wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write, .png or .pdf.", callback=writable)],
+    methods: Annotated[
+        list[str] | None, typer.Option("--method", help="Row of the table of gaps to draw; repeatable; default all.")
+    ] = None,
+) -> None:
+    """Draw gaps against measured ones, and the distribution of the times that they took."""
+    from ecd_models.scf.gap_figure import draw_gaps
+    from ecd_models.scf.saved_tables import load_gaps
+
+    draw_gaps(load_gaps(files), output, methods)
+    print(f"picture: {output}")
+
+
+def _make_starts(models: list[str] | None, densities: list[Path] | None, allow: bool) -> dict[str, Any]:
+    from ecd_models import load_model
+    from ecd_models.scf.run import file_start, model_start
+
+    starts: dict[str, Any] = {name: model_start(name, load_model(name), allow=allow) for name in models or []}
+    return starts | {str(path): file_start(path) for path in densities or []}
+
+
+def _print_failures(failed: dict[str, str]) -> None:
+    for id, reason in failed.items():
+        print(f"failed: {id}: {reason}", file=sys.stderr)

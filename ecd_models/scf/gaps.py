@@ -1,0 +1,168 @@
+"""Band gaps from given densities, beside those of the self-consistency, of HSE06 and of experiments: `ecd scf gaps`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from ecd_data.dft.engine import RunError
+from ecd_data.dft.engines import load_engine
+from ecd_data.dft.espresso import Espresso
+from ecd_data.dft.espresso_output import read_result
+from ecd_data.dft.settings import Job
+from ecd_data.errors import EcdError, UsageError
+from ecd_models.scf.bench import ATOMS, Bench
+from ecd_models.scf.fixed_density import find_hybrid_levels, find_levels
+from ecd_models.scf.measured_gaps import find_hse_mesh, read_hse_gaps, read_measured_gaps
+from ecd_models.scf.run import MakeStart, ShowProgress
+
+SCF, HSE = "PBE, self-consistent", "HSE06, of the sample"
+ONE_LOOP = ", one HSE06 loop"  # ends the name of a start whose gap is that of one exchange loop
+METALLIC = 1e-6  # eV: pw.x's gap of crossing bands is 0
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A gap in eV on the k points of the run, and the wall and CPU seconds that it took, prediction included."""
+
+    gap_eV: float
+    wall_seconds: float | None
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class CrystalGaps:
+    """The gaps of a crystal by method, the measured one where there is any, and why a method gave none."""
+
+    id: str
+    formula: str
+    measured_eV: float | None
+    gaps: dict[str, Gap] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return asdict(self)
+
+
+@dataclass
+class GapReport:
+    """The gaps of all crystals, and the reasons by id for those that have none."""
+
+    crystals: list[CrystalGaps] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def run_gaps(
+    jobs: Sequence[Job],
+    starts: Mapping[str, MakeStart],
+    *,
+    one_loop: bool = False,
+    pwx: str | Path | None = None,
+    pseudo: str | Path | None = None,
+    work: Path | None = None,
+    show: ShowProgress | None = None,
+) -> GapReport:
+    """The gap of each job from its self-consistency and, without one, in the potential of each start's density.
+
+    Parameters
+    ----------
+    starts : mapping
+        By name what makes a density for a crystal's bench, such as `model_start` or `file_start`.
+    one_loop : bool
+        Also the gap of one exchange loop of HSE06 from each start, for crystals whose HSE06 mesh the sample has.
+    work : Path, optional
+        Keep the engine's files here; finished runs of the same input are read and not repeated.
+
+    Raises
+    ------
+    UsageError
+        Where a start has the name of another row.
+    MissingDependencyError
+        Without pw.x.
+    """
+    if taken := sorted({SCF, HSE} & set(starts)):
+        raise UsageError(f"{taken[0]!r} is another row of the table: give the start another name")
+    engine = load_engine("espresso", pwx, pseudo)
+    assert isinstance(engine, Espresso)
+    version = f"pw.x {'.'.join(map(str, engine.version))}"
+    report = GapReport(settings={"engine": version, "functional": "PBE", "k_points": "those of the run"})
+    measured, hse = read_measured_gaps(), read_hse_gaps()
+    try:
+        with nullcontext(str(work)) if work else TemporaryDirectory(prefix="ecd-gaps-") as folder:
+            for number, job in enumerate(jobs, 1):
+                bench = Bench(engine, job, Path(folder) / job.id)
+                try:
+                    report.crystals.append(_find_gaps(bench, starts, one_loop, measured.get(job.id), hse))
+                except EcdError as error:
+                    report.failed[job.id] = str(error)
+                if show is not None:
+                    show(number, len(jobs), job.id)
+    finally:
+        engine.stop()  # pw.x does not hear an interrupt
+    return report
+
+
+def _find_gaps(
+    bench: Bench,
+    starts: Mapping[str, MakeStart],
+    one_loop: bool,
+    measured: float | None,
+    hse: Mapping[str, tuple[float, float]],
+) -> CrystalGaps:
+    job = bench.job
+    refuse_odd_electrons(bench)
+    found = CrystalGaps(job.id, job.crystal.formula, measured)
+    found.gaps[SCF] = find_converged_gap(bench)
+    if found.gaps[SCF].gap_eV < METALLIC and measured is None:
+        raise UsageError(f"{job.id} is a metal with PBE and has no measured gap: leave it out of a list of gaps")
+    if job.id in hse:
+        found.gaps[HSE] = Gap(hse[job.id][0], None, hse[job.id][1])
+    mesh = find_hse_mesh(job.id) if one_loop else None
+    for name, make in starts.items():
+        try:
+            start = make(bench)
+            levels = find_levels(bench, start)
+            found.gaps[name] = Gap(levels.gap_eV, levels.seconds("wall"), levels.seconds("cpu"))
+            if mesh is not None:
+                levels = find_hybrid_levels(bench, start, mesh)
+                found.gaps[name + ONE_LOOP] = Gap(levels.gap_eV, levels.seconds("wall"), levels.seconds("cpu"))
+        except EcdError as error:
+            found.failed[name] = str(error)
+    return found
+
+
+def refuse_odd_electrons(bench: Bench) -> None:
+    """Raises UsageError where a cell without spin has an odd number of electrons, and so no gap."""
+    electrons = bench.engine.nelect(bench.job.crystal)
+    if not bench.settings.start_magnetization and round(electrons) % 2:
+        raise UsageError(
+            f"{bench.job.id} has {electrons:g} valence electrons, an odd number, so its bands are partly filled: it is"
+            " a metal and has no gap; leave it out"
+        )
+
+
+def find_converged_gap(bench: Bench) -> Gap:
+    """The gap of the self-consistency from superposed atoms; raises RunError where that does not converge."""
+    run = bench.run_from_atoms()
+    if run.steps is None:
+        raise RunError(f"{bench.job.id}: the self-consistency did not converge, so there is no gap to compare with")
+    properties = read_result(bench.folder / ATOMS, bands_only=True).properties
+    return Gap(float(properties["gap_eV"]), run.wall_seconds, run.cpu_seconds)
+
+
+def measure_error(crystals: Sequence[CrystalGaps], method: str) -> float:
+    """The mean absolute difference in eV of a method's gaps from measured ones; raises UsageError without any."""
+    errors = [
+        abs(c.gaps[method].gap_eV - c.measured_eV) for c in crystals if method in c.gaps and c.measured_eV is not None
+    ]
+    if not errors:
+        raise UsageError(f"{method} has no crystal with a measured gap: there is nothing to compare")
+    return float(np.mean(errors))

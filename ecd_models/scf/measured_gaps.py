@@ -1,0 +1,66 @@
+"""The crystals of the task `exp`: their measured gaps, those of HSE06 in the sample, and the jobs to run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ecd_data.dft.settings import Job
+from ecd_data.errors import UsageError
+from ecd_models.scf.jobs import make_scf_jobs
+from ecd_models.scf.run import read_settings
+
+TASK = "exp"
+
+
+def read_measured_gaps() -> dict[str, float]:
+    """The measured gaps in eV, by the sample's id and by the JARVIS id of the list `splits/exp/gaps.csv`."""
+    from ecd_data.release.split_files import read_gaps
+
+    rows = read_gaps()
+    return {row[key]: float(row["gap_exp_eV"]) for row in rows for key in ("id", "sample_id") if row[key]}
+
+
+def make_gap_jobs(crystals: Sequence[str], *, ids: Sequence[str] | None = None, **options: Any) -> list[Job]:
+    """The jobs of `make_scf_jobs`; of the task "exp" in the sample those of all its stores.
+
+    The sample has the compounds of the list in two stores, since some of them are test crystals of unseen pairs and
+    types. Raises UsageError where an id is in neither, and as `make_scf_jobs`.
+    """
+    if list(crystals) != [TASK] or options.get("data_dir"):
+        return make_scf_jobs(crystals, ids=ids, **options)
+    limit = options.pop("limit", None)
+    stored = _stored_jobs()
+    if unknown := [id for id in ids or [] if id not in stored]:
+        raise UsageError(f"{unknown[0]!r} is no crystal of the sample with a measured gap: `ecd split exp` lists them")
+    return [stored[id] for id in ids or stored][:limit]
+
+
+def _stored_jobs() -> dict[str, Job]:
+    from ecd_data import open_store
+
+    measured = read_measured_gaps()
+    found = {}
+    for name in ("pbe", "ood"):
+        store = open_store(name)
+        for id in store.ids:
+            if id in measured:
+                rho = store[id]
+                found[id] = Job(id, rho.crystal, read_settings(rho))
+    return found
+
+
+def read_hse_gaps() -> dict[str, tuple[float, float]]:
+    """The gap in eV and the CPU seconds of HSE06 by id, as the sample has them."""
+    from ecd_data import open_store
+
+    index = open_store("hse").index
+    return {row.id: (float(row.gap_eV), float(row.cpu_seconds)) for row in index.itertuples()}
+
+
+def find_hse_mesh(id: str) -> tuple[int, ...] | None:
+    """The k and q mesh of a crystal's HSE06 density in the sample; None where it has none."""
+    from ecd_data import open_store
+
+    store = open_store("hse")
+    return tuple(store[id].meta["settings"]["qmesh"]) if id in store else None

@@ -1,0 +1,75 @@
+"""What starts save, as Markdown, with the rule when not to start from a prediction applied where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ecd_models.scf.bench import ATOMS
+from ecd_models.scf.gap_table import format_row
+from ecd_models.scf.measure import CrystalRuns, Gain, list_starts, measure_gains
+from ecd_models.scf.scf_runs import ScfRun
+
+HEAD = [
+    "start",
+    "n",
+    "achieved ratio",
+    "time saved",
+    "of all time",
+    "slowed",
+    "of the oracle's gain in time",
+    "in steps",
+]
+
+
+def format_gain_table(crystals: Sequence[CrystalRuns], clock: str) -> str:
+    """The gains of each start, as Markdown."""
+    gains = list(measure_gains(crystals, clock))
+    lines = [f"optimal ratio {gains[0].optimal}", ""] if gains else []
+    return "\n".join([*lines, format_row(HEAD), format_row(["---"] * len(HEAD)), *(_gain_row(g) for g in gains)])
+
+
+def format_run_table(crystals: Sequence[CrystalRuns], clock: str) -> str:
+    """Steps and seconds of every run and eps_mae of every start, as Markdown."""
+    names = [ATOMS, *list_starts(crystals)]
+    head = ["steps (seconds; eps_mae in %)", *names]
+    rows = [[c.id, *(_run_cell(c.runs.get(name), clock) for name in names)] for c in crystals]
+    return "\n".join([format_row(head), format_row(["---"] * len(head)), *map(format_row, rows)])
+
+
+def replace_doubtful(crystals: Sequence[CrystalRuns]) -> list[CrystalRuns]:
+    """The same runs, where a start with doubts is not used: its run is that from superposed atoms.
+
+    The time of the prediction stays in it, as the doubts are known with the prediction.
+    """
+    return [
+        replace(c, runs={name: _follow_doubts(run, c.runs[ATOMS]) for name, run in c.runs.items()}) for c in crystals
+    ]
+
+
+def _follow_doubts(run: ScfRun, atoms: ScfRun) -> ScfRun:
+    if not run.doubts:
+        return run
+    return replace(
+        run,
+        steps=atoms.steps,
+        wall_seconds=atoms.wall_seconds,
+        cpu_seconds=atoms.cpu_seconds,
+        iterations=atoms.iterations,
+        energy_eV=atoms.energy_eV,
+    )
+
+
+def _gain_row(gain: Gain) -> str:
+    shares = [str(share) if share is not None else "-" for share in (gain.oracle_share, gain.oracle_steps)]
+    achieved = f"{gain.achieved.mean:.3f} ± {gain.achieved.std:.3f}"
+    cells = [gain.name, str(len(gain.ids)), achieved, str(gain.time_saved), f"{gain.total_time_saved:.3f}"]
+    return format_row([*cells, f"{gain.slowed:.2f}", *shares])
+
+
+def _run_cell(run: ScfRun | None, clock: str) -> str:
+    if run is None:
+        return "-"
+    steps = "none" if run.steps is None else str(run.steps)
+    error = "" if run.eps_mae is None else f"; {100 * run.eps_mae:.2f}"
+    return f"{steps} ({run.seconds(clock):.1f}{error})"

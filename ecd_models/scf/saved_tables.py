@@ -1,0 +1,83 @@
+"""Tables of what `ecd scf run`, `gaps` and `energies` wrote as JSON, by what the files are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ecd_data.errors import FormatError
+from ecd_models.scf.energies import CrystalEnergies
+from ecd_models.scf.energy_table import format_energies, format_energy_table, read_energy_report
+from ecd_models.scf.gap_table import format_gap_table, format_gaps, read_gap_report
+from ecd_models.scf.gaps import CrystalGaps
+from ecd_models.scf.run_files import read_runs
+from ecd_models.scf.run_tables import format_gain_table, format_run_table, replace_doubtful
+
+T = TypeVar("T")
+GAPS, ENERGIES = "gaps", "errors"  # what a crystal has in the JSON of gaps and of energies
+
+
+def format_files(paths: Sequence[Path], *, clock: str = "wall", apply_doubts: bool = False, every: bool = False) -> str:
+    """The table of some files of one kind, as Markdown.
+
+    clock: of runs, "wall" or "cpu"; apply_doubts: of runs, see `replace_doubtful`; every: add every crystal. Raises
+    FormatError where a file is of another kind than the first, or was written by none of these verbs.
+    """
+    kind = _find_kind(paths[0])
+    if kind == GAPS:
+        gaps = load_gaps(paths)
+        return "\n\n".join([format_gap_table(gaps), *([format_gaps(gaps)] if every else [])])
+    if kind == ENERGIES:
+        energies = load_energies(paths)
+        starts = dict.fromkeys(name for c in energies for name in c.errors)
+        lists = [f"{name}:\n\n{format_energies(energies, name)}" for name in starts] if every else []
+        return "\n\n".join([format_energy_table(energies), *lists])
+    runs = read_runs(paths)
+    if apply_doubts:
+        runs = replace_doubtful(runs)
+    return "\n\n".join([format_gain_table(runs, clock), *([format_run_table(runs, clock)] if every else [])])
+
+
+def load_gaps(paths: Sequence[Path]) -> list[CrystalGaps]:
+    """The gaps of crystals in files of `ecd scf gaps -o`, each crystal once with the gaps of all files.
+
+    Of a method in two files the gap of the first is taken. Raises FormatError for another file.
+    """
+    found: dict[str, CrystalGaps] = {}
+    for c in _read_all(paths, read_gap_report, "gaps"):
+        found[c.id] = replace(c, gaps={**c.gaps, **found[c.id].gaps}) if c.id in found else c
+    return list(found.values())
+
+
+def load_energies(paths: Sequence[Path]) -> list[CrystalEnergies]:
+    """The energies of crystals in files of `ecd scf energies -o`, each crystal once with the starts of all files.
+
+    Of a start in two files the errors of the first are taken. Raises FormatError for another file.
+    """
+    found: dict[str, CrystalEnergies] = {}
+    for c in _read_all(paths, read_energy_report, "energies"):
+        found[c.id] = replace(c, errors={**c.errors, **found[c.id].errors}) if c.id in found else c
+    return list(found.values())
+
+
+def _read_all(paths: Sequence[Path], read: Callable[[dict[str, Any]], list[T]], verb: str) -> list[T]:
+    crystals: list[T] = []
+    for path in paths:
+        try:
+            crystals += read(json.loads(path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FormatError(f"{path} is no file that `ecd scf {verb} -o` wrote ({error}): run it again") from error
+    return crystals
+
+
+def _find_kind(path: Path) -> str:
+    """Whether a file has gaps or energies of crystals; else it should be one of runs."""
+    try:
+        crystals = json.loads(path.read_text())["crystals"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path} was written by none of `ecd scf run`, `gaps`, `energies` ({error})") from error
+    first = crystals[0] if isinstance(crystals, list) and crystals else {}
+    return next((kind for kind in (GAPS, ENERGIES) if kind in first), "runs")

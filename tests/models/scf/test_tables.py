@@ -1,0 +1,116 @@
+"""Tables of gaps and of runs from known values, read back from their JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from ecd_data.errors import FormatError, UsageError
+from ecd_models.cli import _run
+from ecd_models.scf.bench import ATOMS
+from ecd_models.scf.gap_table import REPORTED, format_gap_table, format_gaps, read_gap_report, report_gaps
+from ecd_models.scf.gaps import HSE, SCF, CrystalGaps, Gap, GapReport, measure_error
+from ecd_models.scf.measure import report
+from ecd_models.scf.measured_gaps import make_gap_jobs, read_measured_gaps
+from ecd_models.scf.run_files import read_runs
+from ecd_models.scf.run_tables import format_gain_table, format_run_table, replace_doubtful
+from tests.models.scf.test_measure import crystal
+
+SILICON = CrystalGaps("Si", "Si2", 1.2, {SCF: Gap(0.6, 2.0, 2.0), "model": Gap(0.7, 1.0, 1.0), HSE: Gap(1.1, None, 9)})
+GERMANIUM = CrystalGaps("Ge", "Ge2", 0.7, {SCF: Gap(0.0, 2.0, 2.0), "model": Gap(0.1, 1.0, 1.0)}, {"other": "why"})
+
+
+def test_errors_are_mean_absolute_differences():
+    assert measure_error([SILICON, GERMANIUM], SCF) == pytest.approx(0.65)
+    assert measure_error([SILICON, GERMANIUM], HSE) == pytest.approx(0.1)
+    with pytest.raises(UsageError, match="nothing to compare"):
+        measure_error([GERMANIUM], HSE)
+
+
+def test_the_table_has_own_and_common_crystals_and_what_the_paper_reports():
+    table = format_gap_table([SILICON, GERMANIUM])
+    assert f"| {SCF} | 2 | 0.65 | 0.60 | - | 2.0 |" in table
+    assert "| model | 2 | 0.55 | 0.50 | 0.100 | 1.0 |" in table
+    assert f"| {HSE} | 1 | 0.10 | 0.10 | - | 9.0 |" in table
+    assert "Without a gap in PBE, counted as 0: Ge." in table
+    assert "Ge: no gap from other: why" in table
+    assert all(name in table for name, _, _ in REPORTED)
+    assert "| Ge | 0.70 | 0.00 | 0.10 |  |" in format_gaps([SILICON, GERMANIUM])
+
+
+def test_gaps_come_back_from_their_json():
+    data = json.loads(json.dumps(report_gaps(GapReport([SILICON, GERMANIUM]))))
+    assert read_gap_report(data) == [SILICON, GERMANIUM]
+    assert data["mae_eV"][SCF] == pytest.approx(0.65)
+
+
+def test_the_verb_prints_gaps_of_several_files_and_draws_them(tmp_path, capsys):
+    for name, crystals in {"one": [SILICON], "two": [GERMANIUM, SILICON]}.items():
+        (tmp_path / name).write_text(json.dumps(report_gaps(GapReport(crystals))))
+    files = [str(tmp_path / name) for name in ("one", "two")]
+    assert _run(["scf", "table", *files, "--every"]) == 0
+    printed = capsys.readouterr().out
+    assert f"| {SCF} | 2 | 0.65 |" in printed
+    assert "| Ge | 0.70 |" in printed
+    assert _run(["scf", "figure", *files, "-o", str(tmp_path / "gaps.png"), "--method", SCF, "--method", HSE]) == 0
+    assert (tmp_path / "gaps.png").stat().st_size > 5000
+    (tmp_path / "none").write_text("[]")
+    for command in (
+        ["table", str(tmp_path / "none")],
+        ["figure", str(tmp_path / "none"), "-o", str(tmp_path / "x.png")],
+    ):
+        assert _run(["scf", *command]) == 1
+        assert "none" in capsys.readouterr().err
+
+
+def test_the_task_has_the_compounds_of_all_stores():
+    jobs = make_gap_jobs(["exp"])
+    assert len(jobs) == len({job.id for job in jobs}) == 54
+    assert all(job.id in read_measured_gaps() for job in jobs)
+    assert [job.id for job in make_gap_jobs(["exp"], ids=["ZnSe_zb", "MgO_rs"])] == ["ZnSe_zb", "MgO_rs"]
+    with pytest.raises(UsageError, match="no crystal of the sample with a measured gap"):
+        make_gap_jobs(["exp"], ids=["Al_fcc"])
+
+
+def test_runs_of_several_files_are_put_together(tmp_path, capsys):
+    first, second = crystal("a", 5, 5.0), crystal("b", 7, 7.0)
+    other = replace(first, runs={ATOMS: first.runs[ATOMS], "other": replace(first.runs["model"], name="other")})
+    for name, crystals in {"one": [first], "two": [second, other]}.items():
+        (tmp_path / name).write_text(json.dumps(report(crystals, {"conv_thr_Ry": 1e-8})))
+    found = read_runs([tmp_path / "one", tmp_path / "two"])
+    assert [c.id for c in found] == ["a", "b"]
+    assert set(found[0].runs) == {ATOMS, "converged", "model", "other"}
+    assert _run(["scf", "table", str(tmp_path / "one"), str(tmp_path / "two"), "--every"]) == 0
+    printed = capsys.readouterr().out
+    assert "| model | 2 |" in printed
+    assert "| a | 10 (10.0; 1.00) |" in printed
+
+
+def test_runs_that_cannot_be_compared_are_refused(tmp_path):
+    (tmp_path / "one").write_text(json.dumps(report([crystal("a", 5, 5.0)], {"conv_thr_Ry": 1e-8})))
+    (tmp_path / "two").write_text(json.dumps(report([crystal("b", 5, 5.0)], {"conv_thr_Ry": 1e-6})))
+    again = crystal("a", 5, 5.0)
+    again = replace(again, runs={**again.runs, ATOMS: replace(again.runs[ATOMS], cpu_seconds=1.0)})
+    (tmp_path / "three").write_text(json.dumps(report([again], {"conv_thr_Ry": 1e-8})))
+    (tmp_path / "none").write_text("{}")
+    for name, error, words in [
+        ("two", UsageError, "other settings"),
+        ("three", UsageError, "another run of a from"),
+        ("none", FormatError, "no file that"),
+        ("missing", FormatError, "no file that"),
+    ]:
+        with pytest.raises(error, match=words):
+            read_runs([tmp_path / "one", tmp_path / name])
+
+
+def test_a_prediction_with_doubts_is_not_used_and_its_time_still_counts():
+    sure, doubtful = crystal("a", 5, 5.0, 1.0), crystal("b", 20, 20.0, 1.0)
+    runs = {**doubtful.runs, "model": replace(doubtful.runs["model"], doubts=("why",))}
+    kept, replaced = replace_doubtful([sure, replace(doubtful, runs=runs)])
+    assert kept == sure
+    assert replaced.runs["model"].steps == replaced.runs[ATOMS].steps
+    assert replaced.runs["model"].seconds("wall") == 11.0
+    assert "| model | 2 | 0.750 ± 0.250" in format_gain_table([kept, replaced], "wall")
+    assert "| b | 10 (10.0; 1.00)" in format_run_table([kept, replaced], "wall")
