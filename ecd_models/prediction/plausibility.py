@@ -76,7 +76,8 @@ def find_unseen_elements(model: DensityModel, crystal: Crystal) -> list[str]:
 
 def find_unseen_pairs(model: DensityModel, crystal: Crystal) -> list[str]:
     """The pairs of neighbours, as "Cu-Te", that the training crystals lack, if the model records pairs."""
-    return model.network.unseen_pairs(crystal) if hasattr(model.network, "unseen_pairs") else []
+    fitted = model.network if hasattr(model.network, "unseen_pairs") else getattr(model.atoms, "pairs", None)
+    return [] if fitted is None else fitted.unseen_pairs(crystal)
 
 
 def warn_once(model: DensityModel, sentence: str) -> None:

@@ -22,7 +22,7 @@ EVEN, SLOTS, LMAX = 16, 32, 4  # places of even components in a row of a table, 
 def density_on_grid(coefficients: Tensor, radial: RadialFunctions, crystal: Crystal, shape: Shape) -> Tensor:
     """The density in e/Å^3 of coefficients [n, functions, (lmax + 1)^2] [a, b, c], with derivatives in them."""
     if coefficients.device.type == "cpu" and coefficients.dtype == torch.float32 and has_kernel(radial.lmax):
-        table = tables(coefficients, radial) / crystal.volume
+        table = tables(coefficients, radial, radial.longest) / crystal.volume
         half = _Sum.apply(table, crystal, shape, radial.longest)
         return torch.fft.irfftn(half, s=shape, norm="forward")
     frac = torch.as_tensor(np.array(crystal.frac_coords), device=coefficients.device)
@@ -35,9 +35,9 @@ def has_kernel(lmax: int) -> bool:
     return lmax <= LMAX and find_spec("numba") is not None
 
 
-def tables(coefficients: Tensor, radial: RadialFunctions) -> Tensor:
-    """The tables of |G| from 0 to radial.longest of each atom, as the kernels want them [n, ROWS, 32]."""
-    return arrange_tables(coefficients, _basis(radial))
+def tables(coefficients: Tensor, radial: RadialFunctions, longest: float) -> Tensor:
+    """The tables of |G| from 0 to `longest` of each atom, as the kernels want them [n, ROWS, 32]."""
+    return arrange_tables(coefficients, _basis(radial, longest))
 
 
 def arrange_tables(coefficients: Tensor, basis: Tensor) -> Tensor:
@@ -60,9 +60,9 @@ def arrange_tables(coefficients: Tensor, basis: Tensor) -> Tensor:
 
 
 @cache
-def _basis(radial: RadialFunctions) -> Tensor:
+def _basis(radial: RadialFunctions, longest: float) -> Tensor:
     """Values of the functions at the rows of a table, with the sign of (-i)^l [lmax + 1, ROWS, functions], float32."""
-    values = radial.transform(torch.linspace(0, radial.longest, ROWS, dtype=torch.float64))
+    values = radial.transform(torch.linspace(0, longest, ROWS, dtype=torch.float64))
     norm = np.sqrt(4 * np.pi)  # of harmonics of norm 2l + 1 to orthonormal ones
     return (values * degree_signs(radial.lmax)[:, None] / norm).transpose(0, 1).contiguous().float()
 

@@ -22,8 +22,8 @@ from ecd_models.networks.fourier_density.assembly import (
     tables,
 )
 from ecd_models.networks.fourier_density.plane_waves import Shape, sum_plane_waves
-from ecd_models.networks.fourier_density.radial import RadialFunctions
-from ecd_models.networks.pair_density.functions import PairDensityConfig, radii
+from ecd_models.networks.fourier_density.radial import NEGLIGIBLE, RadialFunctions
+from ecd_models.networks.pair_density.functions import NARROWEST, PairDensityConfig, radii
 from ecd_models.networks.pair_density.model import PairDensity
 from ecd_models.networks.pair_density.start import BondedAtoms
 
@@ -47,13 +47,14 @@ def density_with_atoms(
 
     atoms.require(crystal)
     pairs = atoms.pairs if isinstance(atoms, BondedAtoms) else None
-    table = tables(coefficients, radial)
+    longest = radial.longest if pairs is None else max(radial.longest, _longest_of_pairs(pairs.config))
+    table = tables(coefficients, radial, longest)
     if pairs is not None:
-        table += pair_tables(pairs, crystal, radial.longest)
+        table += pair_tables(pairs, crystal, longest)
     half = half_grid(shape)
-    waves = kernel.waves_of(crystal, shape, radial.longest)
-    kernel.sum_waves(waves, shape, table.numpy(), (ROWS - 1) / radial.longest, half.reshape(-1, 2))
-    spherical, farthest = spherical_tables(atoms, pairs, crystal)
+    waves = kernel.waves_of(crystal, shape, longest)
+    kernel.sum_waves(waves, shape, table.numpy(), (ROWS - 1) / longest, half.reshape(-1, 2))
+    spherical, farthest = spherical_tables(atoms, crystal)
     add_spherical(crystal, shape, spherical, farthest, half)
     half /= crystal.volume
     values = fft.irfftn(half.view(np.complex64)[..., 0], s=shape, norm="forward", workers=torch.get_num_threads())
@@ -67,7 +68,21 @@ def pair_tables(pairs: PairDensity, crystal: Crystal, longest: float) -> Tensor:
     for z in np.unique(crystal.numbers):
         chosen = torch.from_numpy(crystal.numbers == z)
         result[chosen] = arrange_tables(coefficients[chosen], _pair_basis(pairs.config, int(z), longest))
+        result[chosen, :, 0] += _own_gaussians(pairs.config, longest) @ pairs.spherical[int(z)].detach().float().cpu()
     return result
+
+
+def _longest_of_pairs(config: PairDensityConfig) -> float:
+    """The |G| in 1/Å beyond which nothing is left of a pair model's functions."""
+    sharpest = max(config.sharpest / NARROWEST**2, config.spherical_exponents[-1])
+    return float(np.sqrt(4 * NEGLIGIBLE * sharpest))
+
+
+@cache
+def _own_gaussians(config: PairDensityConfig, longest: float) -> Tensor:
+    """The Gaussians of elements of the pair model at the rows of a table [ROWS, spherical]."""
+    q = np.linspace(0, longest, ROWS)[:, None]
+    return torch.from_numpy(np.exp(-(q**2) / (4 * config.spherical_exponents))).float()
 
 
 @cache
@@ -80,16 +95,11 @@ def _pair_basis(config: PairDensityConfig, element: int, longest: float) -> Tens
     return (torch.from_numpy(values) * degree_signs(config.lmax)[:, None, None]).float()
 
 
-def spherical_tables(atoms: SuperposedAtoms, pairs: PairDensity | None, crystal: Crystal) -> tuple[Floats, float]:
-    """The transforms of the crystal's elements [elements, rows], and the |G| in 1/Å of their last row."""
-    numbers = np.unique(crystal.numbers)
-    exponents, weights = atoms.exponents, atoms.coefficients[numbers]
-    if pairs is not None:
-        exponents = np.concatenate([exponents, pairs.config.spherical_exponents])
-        weights = np.concatenate([weights, pairs.spherical.detach().double().cpu().numpy()[numbers]], axis=1)
-    longest = float(np.sqrt(4 * exponents.max() * FAINT))
+def spherical_tables(atoms: SuperposedAtoms, crystal: Crystal) -> tuple[Floats, float]:
+    """The transforms of the crystal's free atoms [elements, rows], and the |G| in 1/Å of their last row."""
+    longest = float(np.sqrt(4 * atoms.exponents.max() * FAINT))
     q = np.linspace(0, longest, int(longest / FINE))
-    return weights @ np.exp(-(q**2) / (4 * exponents[:, None])), longest
+    return atoms.coefficients[np.unique(crystal.numbers)] @ np.exp(-(q**2) / (4 * atoms.exponents[:, None])), longest
 
 
 def can_sum(radial: RadialFunctions, atoms: SuperposedAtoms) -> bool:
