@@ -39,7 +39,7 @@ def draw_time_figure(results: Sequence[Results]) -> Drawing:
         values = [float(np.median(speeds[name])) for name in names]
         ax.barh(names, values, color=[colours[name] for name in names], height=0.6)
         for y, value in enumerate(values):
-            ax.annotate(f" {value:,.0f}", (value, y), va="center", fontsize=8)
+            ax.annotate(f"{value:,.0f}", (value, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8)
         ax.set(xlabel="grid points / s", xlim=(0, 1.18 * max(values)))
 
     caption = "Medians over crystals, reading excluded, each on the machine of the table of time and memory."
@@ -53,7 +53,6 @@ def draw_curves(curves: Sequence[Curve]) -> Drawing:
         for k, curve in enumerate(curves):
             ax.plot(curve.steps, curve.validation, color=COLOURS[k % len(COLOURS)], lw=1.5, label=curve.name)
         ax.set(yscale="log", xlabel="step", ylabel="validation eps_mae (%)")
-        ax.legend()
 
     return draw("Learning curves", "The error on validation crystals during training.", [plot], width=7)
 
@@ -75,7 +74,6 @@ def draw_share_figure(results: Sequence[Results]) -> Drawing:
         for k, (name, points) in enumerate(ours.items()):
             ax.plot(*zip(*sorted(points), strict=True), "o-", color=COLOURS[k % len(COLOURS)], label=name)
         ax.set(xlabel="HSE06 training data (%)", ylabel="eps_mae (%)", title="error")
-        ax.legend()
 
     def plot_ratio(ax: Axes) -> None:
         ax.errorbar(
@@ -168,12 +166,11 @@ def draw_composition_figure(sets: Mapping[str, Composition]) -> Drawing:
             ax.bar(x, shares, width, color=COLOURS[k], label=f"{name} ({found.named:,} named)")
         ax.set(xlabel="different elements", ylabel="% of the named crystals", title="components")
         ax.set_xticks(sorted({n for found in sets.values() for n in found.components}))
-        ax.legend()
 
     def plot_sizes(ax: Axes) -> None:
         top = 80
         edges: Any = np.arange(0.5, top + 1)
-        for k, (name, found) in enumerate(sets.items()):
+        for k, found in enumerate(sets.values()):
             values = np.repeat(list(found.sizes), list(found.sizes.values()))
             weights = np.full(len(values), 100 / len(values))
             ax.hist(
@@ -182,10 +179,8 @@ def draw_composition_figure(sets: Mapping[str, Composition]) -> Drawing:
                 weights=weights,
                 color=COLOURS[k],
                 alpha=0.6,
-                label=name,
             )
         ax.set(xlabel=f"atoms in the cell ({top}: {top} and more)", ylabel="% of the named crystals", title="sizes")
-        ax.legend()
 
     caption = "From the formulas in the names of the official lists, as the paper's Figures 3 and 6."
     return draw("Composition of the release", caption, [plot_components, plot_sizes])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#2364aa", "#d1495b", "#2a9d8f", "#e09f3e", "#6a4c93", "#7f7f7f", "#8c564b", "#17becf")  # of models
 REPORTED = "#9aa5b1"  # of numbers from the paper
+PIXELS_PER_INCH = 118  # of a figure on the page, at most
 STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Inter", "Helvetica Neue", "Arial", "DejaVu Sans"],
@@ -51,7 +52,9 @@ class Drawing:
 def draw(
     title: str, caption: str, panels: Sequence[Callable[[Axes], None]], width: float = 4.6, height: float = 3.1
 ) -> Drawing:
-    """A Drawing of panels side by side, each drawn by a function of its axes; width and height in inches of a panel.
+    """A Drawing of panels side by side, each drawn by a function of its axes, with one legend for all below them.
+
+    width, height : of a panel in inches.
 
     Raises
     ------
@@ -67,15 +70,33 @@ def draw(
     with rc_context(settings):
         figure = Figure(figsize=(width * len(panels), height), layout="constrained")
         FigureCanvasAgg(figure)
-        for panel, ax in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for panel, ax in zip(panels, axes, strict=True):
             panel(ax)
+            _write_plain_numbers(ax)
+        named = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        if named:
+            figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(len(named), 5))
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    return Drawing(title, caption, _strip(stream.getvalue(), title))
+    return Drawing(title, caption, _strip(stream.getvalue(), title, round(PIXELS_PER_INCH * width * len(panels))))
 
 
-def _strip(svg: str, title: str) -> str:
-    """The SVG element alone, named for readers of the page that do not see it."""
+def _write_plain_numbers(ax: Axes) -> None:
+    """Write 0.1 and 10 at the ticks of logarithmic axes, since formulas would need fonts."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for axis, scale in ((ax.xaxis, ax.get_xscale()), (ax.yaxis, ax.get_yscale())):
+        if scale == "log":
+            low, high = sorted(axis.get_view_interval())
+            if high < 300 * low:  # over more decades the ticks would be too close
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+            axis.set_minor_formatter(NullFormatter())
+
+
+def _strip(svg: str, title: str, width: int) -> str:
+    """The SVG element alone, at most `width` pixels wide, and named for readers of the page that do not see it."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
@@ -84,7 +105,7 @@ def _strip(svg: str, title: str) -> str:
     svg = re.sub(r' id="(figure|axes|patch|line2d|matplotlib\.axis|xtick|ytick|text|legend)_\d+"', "", svg)
     svg = re.sub(r"(\d+\.\d{2})\d+", r"\1", svg)  # hundredths of a point are far below a pixel
     name = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{name}" ', 1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{name}" style="max-width:{width}px" ', 1)
 
 
 def colour_models(models: Sequence[str]) -> dict[str, str]:

@@ -88,7 +88,6 @@ def _plot_distribution(name: str, members: Sequence[Results], colours: Mapping[s
         shares = np.arange(1, len(errors) + 1) / len(errors)
         ax.step(errors, 100 * shares, where="post", color=colours[one.model], lw=1.6, label=one.model)
     ax.set(xscale="log", xlabel="eps_mae (%)", ylabel="crystals (%)", ylim=(0, 101), title=name)
-    ax.legend(loc="lower right", fontsize=7)
 
 
 def _plot_regions(
@@ -105,8 +104,6 @@ def _plot_regions(
         ax.bar(np.arange(len(heights)) + (k + 0.5) * width - 0.4, heights, width, color=colours[model], label=model)
     ax.set_xticks(range(len(REGION_NAMES)), list(REGION_NAMES.values()))
     ax.set(ylabel="% of the error" if share else "eps_mae (%)", title="share of the error" if share else "error")
-    if share:
-        ax.legend()
 
 
 def _scatter(
@@ -124,7 +121,6 @@ def _scatter(
     ax.set(yscale="log", xlabel=label, ylabel="eps_mae (%)")
     if logarithmic:
         ax.set_xscale("log")
-    ax.legend(fontsize=7)
 
 
 def _plot_bars(
@@ -140,8 +136,7 @@ def _plot_bars(
         ax.bar(np.arange(len(groups)) + (k + 0.5) * width - 0.4, heights, width, color=colours[model], label=model)
     small = 7 if len(groups) > 5 else 8
     ax.set_xticks(range(len(groups)), [f"{group}\n({counts[group]})" for group in groups], fontsize=small)
-    ax.set(yscale="log", ylabel="mean eps_mae (%)", xlabel=name)
-    ax.legend(fontsize=7)
+    ax.set(ylabel="mean eps_mae (%)", xlabel=name)
 
 
 def _order(group: str) -> tuple[int, str]:

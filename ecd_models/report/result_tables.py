@@ -48,6 +48,7 @@ def make_error_table(name: str, results: Sequence[Results]) -> Table:
     rows: list[Sequence[Cell]] = [*main]
     for one in results:
         rows += _detail_rows(one)
+    rows += _atom_rows(results)
     notes = [_describe_data(results[0])]
     notes += [f"{one.model}: {caution}" for one in results if (caution := one.seen_in_training.get("caution"))]
     for one in results:
@@ -69,9 +70,20 @@ def _detail_rows(one: Results) -> list[list[Cell]]:
         group = one.seen_in_training.get(name) or {}
         if group.get("summary") and group["count"] < one.crystals_judged:
             rows.append(_error_row(f"{one.model}: {words}", Summary(**group["summary"]), "detail"))
-    if one.superposed_atoms is not None:
-        rows.append(_error_row(f"{one.model}: its superposed atoms alone", one.superposed_atoms.summary, "detail"))
     return rows
+
+
+def _atom_rows(results: Sequence[Results]) -> list[list[Cell]]:
+    """A row for each kind of superposed atoms, with the models that add to them."""
+    kinds: list[tuple[Summary, list[str]]] = []
+    for one in results:
+        if one.superposed_atoms is not None:
+            models = next((names for summary, names in kinds if summary == one.superposed_atoms.summary), None)
+            if models is None:
+                kinds.append((one.superposed_atoms.summary, [one.model]))
+            else:
+                models.append(one.model)
+    return [_error_row(f"superposed atoms alone, of {', '.join(names)}", summary, "detail") for summary, names in kinds]
 
 
 def _describe_data(one: Results) -> str:

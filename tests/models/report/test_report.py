@@ -1,0 +1,220 @@
+"""The report: one safe HTML file that Chromium opens without errors, whose tables sort and whose figures draw."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ecd_data.errors import FormatError, MissingDependencyError, UsageError
+from ecd_data.release.composition import count_compositions
+from ecd_models import cli, evaluate, load_model
+from ecd_models.evaluation.results import Results, write_results
+from ecd_models.report import chromium
+from ecd_models.report.inputs import Inputs, ScfGain, read_inputs
+from ecd_models.report.paper import read_paper
+from ecd_models.report.periodic_table import place_element
+from ecd_models.report.report import make_report
+
+SCRIPT = "<script>alert(1)</script>"
+needs_chromium = pytest.mark.skipif(chromium.find_chromium() is None, reason="Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def results(small_root) -> list[Results]:
+    names = ("invdeepdft-sample", "deepdft-sample")
+    return [evaluate(load_model(n), "pbe", part="train", data_dir=str(small_root)).rename(n).results for n in names]
+
+
+@pytest.fixture(scope="module")
+def page(results, tmp_path_factory) -> Path:
+    """A report in which a model and a crystal have names that are HTML."""
+    hostile = results[0].crystals[0].model_copy(update={"id": SCRIPT})
+    changed = results[1].model_copy(update={"model": SCRIPT, "crystals": [hostile, *results[1].crystals[1:]]})
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(make_report(Inputs([results[0], changed]), title=f"A title with {SCRIPT}"), encoding="utf-8")
+    return path
+
+
+def test_names_are_shown_and_not_run(page):
+    text = page.read_text()
+    assert SCRIPT not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert text.count("<script") == 1
+    assert "default-src 'none'" in text
+
+
+def test_the_page_needs_no_network(page):
+    text = page.read_text()
+    found = re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?((?:https?:)?//[^"\')\s]+)', text)
+    assert [link for link in found if "www.w3.org" not in link] == []
+    assert len(text) < 3_000_000
+
+
+def test_every_table_of_the_paper_is_there(page):
+    text = page.read_text()
+    for number in range(1, 6):
+        assert f"Table {number}" in text
+        assert read_paper()[f"table{number}"]["source"].startswith(f"Table {number}")
+    for value in ("0.685 ± 0.03", "1.085 ± 0.03", "0.061 ± 0.016", "2.057 ± 0.07", "228.1 min", "64,024"):
+        assert value in text
+
+
+def test_the_composition_of_the_lists_is_that_of_the_release():
+    found = count_compositions("hse")
+    assert (found.crystals, found.named, len(found.elements)) == (7147, 7147, 94)
+    assert found.components == {1: 398, 2: 2735, 3: 4014}
+    assert max(found.sizes) == 20
+    pbe = count_compositions("pbe")
+    assert pbe.crystals - pbe.named == 64024
+    assert count_compositions("ood").named == 0
+
+
+PLACES = {
+    1: (1, 1),
+    2: (1, 18),
+    5: (2, 13),
+    26: (4, 8),
+    57: (9, 3),
+    72: (6, 4),
+    86: (6, 18),
+    103: (10, 17),
+    104: (7, 4),
+}
+
+
+@pytest.mark.parametrize(("number", "place"), PLACES.items())
+def test_elements_have_their_places(number, place):
+    assert place_element(number) == place
+
+
+def test_no_two_elements_share_a_place():
+    places = [place_element(number) for number in range(1, 119)]
+    assert len(set(places)) == 118
+
+
+def test_a_report_without_results_has_the_paper_and_the_data():
+    text = make_report(Inputs([]))
+    assert "No results are given" in text
+    assert "Table 5" in text
+
+
+def test_files_are_told_apart_by_their_content(results, tmp_path):
+    write_results(results[0], tmp_path / "a.json")
+    gain = {"name": "mine", "ids": ["a", "b"], "achieved": {"mean": 0.7, "std": 0.1}}
+    (tmp_path / "scf.json").write_text(json.dumps({"settings": {}, "crystals": {}, "gains": {"wall": [gain]}}))
+    log = tmp_path / "log.csv"
+    log.write_text(
+        "step,lr,train_loss,train_error_percent,validation_error_percent,seconds\n10,1,1,5,4.5,1\n20,1,1,4,3.5,2\n"
+    )
+    found = read_inputs([tmp_path / "a.json", tmp_path / "scf.json", log])
+    assert [one.model for one in found.results] == [results[0].model]
+    assert found.gains == [ScfGain("2 of scf", "mine", 0.7, 0.1)]
+    assert found.curves[0].validation == [4.5, 3.5]
+    text = make_report(found, pictures=False)
+    assert "Learning curves" in text
+    assert "2 of scf: mine" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "message"),
+    [
+        ("x.json", "{", FormatError, "no JSON"),
+        ("x.json", '{"gains": {"wall": [{}]}}', FormatError, "no JSON of `ecd scf run`"),
+        ("x.json", '{"gains": []}', FormatError, "no JSON of `ecd scf run`"),
+        ("x.csv", "a,b\n1,2\n", FormatError, "no log of a training"),
+        ("x.csv", "", FormatError, "no log of a training"),
+        ("x.json", None, UsageError, "does not exist"),
+        ("x.csv", None, UsageError, "does not exist"),
+    ],
+)
+def test_other_files_are_named(name, content, error, message, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(error, match=message):
+        read_inputs([tmp_path / name])
+
+
+def test_the_same_model_twice_is_refused(results, tmp_path):
+    for name in "ab":
+        write_results(results[0], tmp_path / f"{name}.json")
+    with pytest.raises(UsageError, match="of one model"):
+        read_inputs([tmp_path / "a.json", tmp_path / "b.json"])
+
+
+def test_the_command_writes_a_page(results, tmp_path, capsys):
+    write_results(results[0], tmp_path / "a.json")
+    page = tmp_path / "r.html"
+    assert cli._run(["report", str(tmp_path / "a.json"), "-o", str(page), "--no-pictures"]) == 0
+    assert page.read_text().startswith("<!doctype html>")
+    assert "report:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "x.docx"], "tells no format of a page"),
+        (["nothing.json", "-o", "x.html"], "does not exist"),
+        (["a.json", "--results", "r", "-o", "x.html"], "--results is for the shipped models"),
+        (["-o", "nowhere/x.html"], "does not exist"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli._run(["report", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_pdf_without_chromium_says_what_is_missing(results, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(chromium, "PROGRAMS", ("no-such-browser",))
+    write_results(results[0], tmp_path / "a.json")
+    with pytest.raises(MissingDependencyError, match="need Chromium"):
+        chromium.print_page(tmp_path / "a.html", tmp_path / "a.pdf")
+    assert cli._run(["report", str(tmp_path / "a.json"), "-o", str(tmp_path / "a.pdf")]) == 1
+    assert "apt install chromium" in capsys.readouterr().err
+
+
+def run_chromium(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [str(chromium.find_chromium()), *chromium.OPTIONS, *options, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@needs_chromium
+def test_the_page_opens_in_chromium_without_errors_and_draws(page, tmp_path):
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    done = run_chromium(page, profile, "--enable-logging=stderr", "--v=0", "--dump-dom")
+    assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert done.stdout.count("<svg") >= 8
+    assert "A title with &lt;script&gt;" in done.stdout
+
+
+@needs_chromium
+def test_tables_sort_in_chromium(page, tmp_path):
+    """The page's own script, in a copy that may run a second one, which clicks and writes down what it sees."""
+    probe = """<script>
+      const table = document.querySelector("table"), button = table.querySelectorAll("th button")[2];
+      const see = () => Array.from(table.tBodies[0].rows).map((row) => row.cells[2].dataset.value).join(" ");
+      button.click(); const up = see(); button.click(); const down = see();
+      const drawn = (svg) => svg.getBoundingClientRect().height > 50;
+      const figures = Array.from(document.querySelectorAll("svg")).every(drawn);
+      document.body.dataset.seen = JSON.stringify({up, down, figures});
+    </script></body>"""
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text()).replace("</body>", probe)
+    copy = tmp_path / "copy.html"
+    copy.write_text(text)
+    done = run_chromium(copy, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom")
+    seen = json.loads(re.search(r'data-seen="([^"]*)"', done.stdout)[1].replace("&quot;", '"'))
+    up, down = ([float(value) for value in seen[way].split()] for way in ("up", "down"))
+    assert up == sorted(up)
+    assert down == sorted(up, reverse=True)
+    assert len(set(up)) > 1
+    assert seen["figures"]
+
+
+@needs_chromium
+def test_the_page_is_printed(page, tmp_path):
+    chromium.print_page(page, tmp_path / "r.pdf")
+    assert (tmp_path / "r.pdf").read_bytes().startswith(b"%PDF")
