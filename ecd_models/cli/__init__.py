@@ -15,7 +15,21 @@ import typer
 from ecd_data import __version__
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.optional_packages import missing_extra
-from ecd_models.cli import data, dft, fetch, models, predict, probes, report, scf, splits, stores, views, weights
+from ecd_models.cli import (
+    data,
+    dft,
+    fetch,
+    leaderboard,
+    models,
+    predict,
+    probes,
+    report,
+    scf,
+    splits,
+    stores,
+    views,
+    weights,
+)
 from ecd_models.cli.options import INTERRUPTED
 from ecd_models.cli.terminal import print, show_log
 
@@ -39,8 +53,9 @@ VERBS: list[Callable[..., None]] = [
     splits.similar,
 ]
 VERBS += [stores.subset, stores.merge, stores.reencode, stores.verify]
-VERBS += [models.train, predict.predict, models.evaluate, weights.models, report.report]
+VERBS += [models.train, predict.predict, models.evaluate, weights.models]
 VERBS += [views.plot, views.view, views.compare]
+VERBS += [report.report, leaderboard.submit, leaderboard.leaderboard]
 for verb in VERBS:
     app.command()(verb)
 app.command("probes")(probes.extract)

@@ -6,8 +6,10 @@ statistics are computed again from its crystals when it is read, so that a chang
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -114,11 +116,17 @@ def compute_statistics(crystals: Sequence[CrystalResult]) -> dict[str, Any]:
 
 
 def write_results(results: Results, path: str | Path) -> None:
-    """Write results to a JSON file with the hash of their content; the file appears whole or not at all."""
+    """Write results to a JSON file with the hash of their content; the file appears whole or not at all.
+
+    A name that ends in .gz gives a compressed file, which depends on the results alone.
+    """
     record = results.model_dump(mode="json")
     record[HASH] = hash_content(record)
+    content = (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
+    if Path(path).suffix == ".gz":
+        content = gzip.compress(content, 9, mtime=0)
     with write_whole(path) as aside:
-        aside.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        aside.write_bytes(content)
 
 
 def hash_content(record: Mapping[str, Any]) -> str:
@@ -163,18 +171,28 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST:
             raise FormatError(f"{path} is larger than results can be ({LARGEST:,} bytes): give a results file")
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(_read_text(path))
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist: make it with `ecd evaluate TASK -m MODEL -o {path}`") from None
     except IsADirectoryError:
         raise UsageError(f"{path} is a folder: name the results files in it") from None
-    except (ValueError, RecursionError) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, ValueError, RecursionError) as error:
         raise FormatError(f"{path} is no JSON file ({error}): {REMEDY}") from None
     if not isinstance(record, dict):
         raise FormatError(f"{path} is no results file: {REMEDY}")
     if record.get("format") != FORMAT:
         raise FormatError(f"{path} is no results file of the format {FORMAT}: {REMEDY}")
     return record
+
+
+def _read_text(path: Path) -> str:
+    if path.suffix != ".gz":
+        return path.read_text(encoding="utf-8")
+    with gzip.open(path) as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"it unpacks to more than {LARGEST:,} bytes")
+    return content.decode()
 
 
 def _find_inconsistency(results: Results) -> str:

@@ -85,9 +85,9 @@ def _restarts(gains: Sequence[ScfGain]) -> Table:
     columns = ("start", "code", "optimal ratio, paper", "optimal ratio, recounted", "achieved ratio")
     notes = [
         "Recounted: from the steps of the release's 19 default runs. The paper's achieved ratios need VASP "
-        "and are not repeated. Ratios of two codes do not compare. Those of Quantum ESPRESSO are from "
+        "and are not repeated. Ratios of two codes are not comparable. Those of Quantum ESPRESSO are from "
         f"{read_measured()['scf']['source'].partition(':')[0]}.",
-        "11 of the release's 19 HSE06 runs kept their density fixed (ICHARG 11): their steps are no self-consistency's.",
+        "11 of the release's 19 HSE06 runs kept their density fixed (ICHARG 11), so their steps converge nothing.",
     ]
     return Table("Table 3: steps saved", columns, rows, notes)
 

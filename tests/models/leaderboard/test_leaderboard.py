@@ -1,0 +1,211 @@
+"""The leaderboard: each entry of the package is checked, faults of an entry are named, the page is safe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ecd_data.errors import EcdError, FormatError, UsageError
+from ecd_models import cli, evaluate, load_model
+from ecd_models.checkpoint import PRETRAINED
+from ecd_models.evaluation.model_card import hash_file
+from ecd_models.evaluation.results import read_results, write_results
+from ecd_models.leaderboard import entry as schema
+from ecd_models.leaderboard.board import ENTRIES, make_tables, read_board, render_board, render_board_as_markdown
+from ecd_models.leaderboard.checks import check_entry, read_checked
+from ecd_models.leaderboard.entry import read_entry
+from ecd_models.report.paper import read_paper
+
+PATHS = sorted(ENTRIES.glob("*.yaml"))
+MODEL = "invdeepdft-sample"
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_each_entry_of_the_package_passes(path):
+    entry, results = read_checked(path)
+    assert (entry.kind == "measured") == bool(results)
+    if entry.kind == "measured" and (PRETRAINED / entry.checkpoint.name).exists():
+        assert hash_file(PRETRAINED / entry.checkpoint.name) == entry.checkpoint.sha256
+
+
+def test_every_results_file_of_the_package_belongs_to_an_entry():
+    named = {one.file for path in PATHS for one in read_entry(path).results}
+    assert named == {path.name for path in (ENTRIES.parent / "results").iterdir()}
+
+
+def test_the_paper_s_numbers_are_entries():
+    reported = {(one.task, one.eps_mae_percent) for path in PATHS for one in read_entry(path).reported}
+    for _, task, _, error, *_ in read_paper()["table2"]["rows"]:
+        assert (task or None, error) in reported
+
+
+def test_the_board_is_ranked_and_marks_what_is_reported():
+    rows = read_board()
+    for origin in ("release", "sample", "other"):
+        for table in make_tables(rows, origin):
+            means = [row[1].value for row in table.rows if row[1].value is not None]
+            assert means == sorted(means)
+    text = render_board_as_markdown(rows)
+    assert "| ChargE3Net (ECD paper) | 0.685 ± 0.03 |" in text
+    assert "reported: ECD paper, Table 2" in text
+
+
+@pytest.fixture
+def mine(small_root, tmp_path, monkeypatch) -> Path:
+    """A valid entry with its results, as the commands make it; the data count as the sample."""
+    result = evaluate(load_model(MODEL), "pbe", part="validation", data_dir=str(small_root)).results
+    write_results(result.model_copy(update={"data_origin": "sample"}), tmp_path / "r.json")
+    monkeypatch.chdir(tmp_path)
+    checkpoint = str(PRETRAINED / f"{MODEL}.safetensors")
+    assert cli._run(["submit", "r.json", "-o", "mine.yaml", "--checkpoint", checkpoint]) == 0
+    return tmp_path / "mine.yaml"
+
+
+def fill_in(path: Path, **changes: object) -> None:
+    record = yaml.safe_load(path.read_text())
+    record["idea"], record["authors"] = "an idea", [{"name": "somebody"}]
+    record["code"]["licence"] = record["checkpoint"]["licence"] = "MIT"
+    record["hardware"]["training"] = "one core"
+    for key, value in changes.items():
+        part, _, name = key.rpartition("__")
+        target = record[part] if part else record
+        target[name] = value
+    path.write_text(yaml.safe_dump(record))
+
+
+def test_a_new_entry_is_refused_until_it_is_filled_in(mine, capsys):
+    assert cli._run(["submit", "mine.yaml"]) == 1
+    assert "idea" in capsys.readouterr().err
+    fill_in(mine)
+    assert cli._run(["submit", "mine.yaml"]) == 0
+    assert "is ready" in capsys.readouterr().out
+    text = render_board(read_board(mine.parent))
+    assert "an idea" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": ""}, "model"),
+        ({"extra": 1}, "extra"),
+        ({"kind": "reported"}, "reported"),
+        ({"code__url": "javascript:alert(1)"}, "code.url"),
+        ({"hardware__memory_GB": None}, "memory_GB"),
+        ({"checkpoint": None}, "checkpoint"),
+        ({"results": [{"file": "../../etc/passwd", "sha256": "0" * 64, "size": 3}]}, "results.0.file"),
+        ({"weights": "many"}, "weights"),
+    ],
+)
+def test_what_the_schema_refuses_is_named(changes, message, mine):
+    fill_in(mine, **changes)
+    with pytest.raises(FormatError, match=message):
+        read_entry(mine)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"checkpoint__sha256": "0" * 64}, "its model card has another SHA-256"),
+        ({"hardware__memory_GB": 0.001}, "state at least that"),
+        ({"hardware__points_per_second": 1e12}, "state that"),
+        ({"results": [{"file": "r.json", "sha256": "0" * 64, "size": 7}]}, "bytes, the entry says 7"),
+        ({"results": [{"file": "none.json", "sha256": "0" * 64, "size": 7}]}, "is neither beside"),
+    ],
+)
+def test_what_the_results_contradict_is_named(changes, message, mine, capsys):
+    fill_in(mine, **changes)
+    assert cli._run(["submit", "mine.yaml"]) == 1
+    assert message in capsys.readouterr().out
+    with pytest.raises(EcdError, match=message):
+        read_checked(mine)
+
+
+def test_a_results_file_that_was_edited_is_named(mine):
+    fill_in(mine)
+    record = json.loads(Path("r.json").read_text())
+    record["summary"]["mean_percent"] = 0.001
+    text = json.dumps(record, indent=1)
+    Path("r.json").write_text(text)
+    fill_in(mine, results=[{"file": "r.json", "sha256": hash_file(Path("r.json")), "size": len(text.encode())}])
+    faults = [check for check in check_entry(mine)[2] if check.fault]
+    assert "was changed after it was written" in faults[0].fault
+
+
+def test_crystals_that_trained_the_model_are_named(small_root, tmp_path, mine):
+    result = evaluate(load_model(MODEL), "pbe", part="train", data_dir=str(small_root)).results
+    write_results(result.model_copy(update={"data_origin": "sample"}), "r.json")
+    size = Path("r.json").stat().st_size
+    fill_in(mine, results=[{"file": "r.json", "sha256": hash_file(Path("r.json")), "size": size}])
+    assert any("trained it: test it on others" in check.fault for check in check_entry(mine)[2])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &x [1]\nb: *x\n", "aliases"),
+        ("[1, 2", "no YAML"),
+        ("just text", "no entry"),
+        ("!!python/object/apply:os.system ['true']", "no YAML"),
+        ("a" * 300_000, "larger than an entry"),
+        ("\x00", "no YAML"),
+    ],
+)
+def test_other_files_are_no_entries(text, message, tmp_path):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(FormatError, match=message):
+        read_entry(tmp_path / "x.yaml")
+
+
+def test_a_name_of_an_entry_is_shown_and_not_run(mine):
+    fill_in(mine, model="<script>alert(1)</script>", idea="<img src=x onerror=alert(1)>")
+    rows = read_board(mine.parent)
+    text = render_board(rows)
+    assert "<script>alert" not in text
+    assert "<img" not in text
+    assert "<script>" not in render_board_as_markdown(rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["submit", "none.yaml"], 2, "does not exist"),
+        (["submit", "a.json"], 2, "name one entry"),
+        (["submit", "a.yaml", "-o", "b.yaml"], 2, "is an entry"),
+        (["submit", "a.json", "-o", "b.txt"], 2, "end in .yaml"),
+        (["leaderboard", "-o", "x.pdf"], 2, "tells no format"),
+        (["leaderboard", "--entries", ".", "-o", "x.md"], 2, "has no entries"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, code, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli._run(arguments) == code
+    assert message in capsys.readouterr().err
+
+
+def test_the_page_of_the_package_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("x.html", "x.md"):
+        assert cli._run(["leaderboard", "-o", name]) == 0
+        assert "ChargE3Net (ECD paper)" in Path(name).read_text()
+    with pytest.raises(UsageError, match="has no entries"):
+        read_board(tmp_path)
+
+
+def test_the_schema_is_printed(capsys):
+    schema.main()
+    printed = json.loads(capsys.readouterr().out)
+    assert {"code", "checkpoint", "hardware", "training"} <= set(printed["required"])
+
+
+def test_compressed_results_read_back(mine, tmp_path):
+    results = read_results("r.json")
+    for name in ("a.json.gz", "b.json.gz"):
+        write_results(results, tmp_path / name)
+    assert (tmp_path / "a.json.gz").read_bytes() == (tmp_path / "b.json.gz").read_bytes()
+    assert read_results(tmp_path / "a.json.gz") == results
+    (tmp_path / "a.json.gz").write_bytes((tmp_path / "b.json.gz").read_bytes()[:-40])
+    with pytest.raises(FormatError, match="no JSON"):
+        read_results(tmp_path / "a.json.gz")
