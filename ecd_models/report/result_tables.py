@@ -78,11 +78,12 @@ def _atom_rows(results: Sequence[Results]) -> list[list[Cell]]:
     kinds: list[tuple[Summary, list[str]]] = []
     for one in results:
         if one.superposed_atoms is not None:
-            models = next((names for summary, names in kinds if summary == one.superposed_atoms.summary), None)
-            if models is None:
-                kinds.append((one.superposed_atoms.summary, [one.model]))
+            found = one.superposed_atoms.summary
+            same = [names for summary, names in kinds if str(summary) == str(found)]  # to the digits that are shown
+            if same:
+                same[0].append(one.model)
             else:
-                models.append(one.model)
+                kinds.append((found, [one.model]))
     return [_error_row(f"superposed atoms alone, of {', '.join(names)}", summary, "detail") for summary, names in kinds]
 
 
