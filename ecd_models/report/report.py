@@ -17,6 +17,13 @@ from ecd_models.report.data_figures import (
     draw_share_figure,
     draw_time_figure,
 )
+from ecd_models.report.detail_tables import (
+    make_cost_table,
+    make_electron_table,
+    make_group_table,
+    make_model_table,
+    make_region_table,
+)
 from ecd_models.report.drawing import Drawing
 from ecd_models.report.error_figures import draw_error_figures
 from ecd_models.report.failures import make_failure_section
@@ -25,16 +32,7 @@ from ecd_models.report.paper import read_paper
 from ecd_models.report.paper_tables import make_list_table, make_paper_tables
 from ecd_models.report.periodic_table import PeriodicTable, make_count_table_of_elements
 from ecd_models.report.render import Card, Section, render_page
-from ecd_models.report.result_tables import (
-    group_by_data,
-    make_cost_table,
-    make_difference_table,
-    make_electron_table,
-    make_error_table,
-    make_group_table,
-    make_model_table,
-    make_region_table,
-)
+from ecd_models.report.result_tables import group_by_data, make_difference_table, make_error_table
 from ecd_models.report.sample_data import SampleData, read_sample_data
 from ecd_models.report.table import Table
 
