@@ -229,3 +229,13 @@ def test_the_leaderboard_opens_in_chromium_without_errors(tmp_path):
     done = run_chromium(page, f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--dump-dom")
     assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert "ChargE3Net (ECD paper)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["\x00\x1b[31m\x07", "x" * 5000, "$\\frac{1}{0}$", "<!-- -->", "\u202eabc", '"><svg onload=x>']
+)
+def test_any_name_of_a_model_is_shown(name, results):
+    text = make_report(Inputs([results[0].model_copy(update={"model": name})]), pictures=False)
+    assert name not in text or name.startswith("$")
+    assert "\x1b" not in text
+    assert "<svg onload" not in text
