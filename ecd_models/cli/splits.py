@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ecd_data.errors import UsageError
 from ecd_models.cli.options import Data, Quiet, Sample, writable
 from ecd_models.cli.terminal import print, print_lines
+
+if TYPE_CHECKING:
+    from ecd_data.release.similarity import Overlap
+    from ecd_models.task_data import TaskData
 
 MAKE = "make"
 
@@ -165,26 +169,30 @@ def similar(
     """
     from functools import partial
 
-    from ecd_data.release.similarity import TOLERANCES, Crystals, find_overlap, hash_twin, make_strict_twin
+    from ecd_data.release.similarity import Crystals, find_overlap
     from ecd_data.work.progress import show_progress
 
-    rules = list(dict.fromkeys(by or ["id", "formula", "structure"]))
     trained, tested = _find_compared_data(train, test, split_file, data, sample)
     ours = Crystals(trained.store, trained.ids("train"))
     theirs = Crystals(tested.store, tested.ids("test" if tested.parts.get("test") else "all"))
     overlaps = []
-    for rule in rules:
+    for rule in dict.fromkeys(by or ["id", "formula", "structure"]):
         with show_progress(
             f"comparing by {rule}", None, wanted=not quiet and rule in ("prototype", "structure")
         ) as bar:
             overlaps.append(find_overlap(ours, theirs, rule, workers, partial(bar.advance, "")))
         print(overlaps[-1])
-    if output is None:
-        return
-    from ecd_data.release.own_splits import write_split
+    if output is not None:
+        _write_twin(output, overlaps, trained, tested)
 
-    parts = {part: trained.parts.get(part, []) for part in ("train", "validation", "test")}
+
+def _write_twin(output: Path, overlaps: list[Overlap], trained: TaskData, tested: TaskData) -> None:
+    from ecd_data.release.own_splits import PARTS, write_split
+    from ecd_data.release.similarity import TOLERANCES, hash_twin, make_strict_twin
+
+    parts = {part: trained.parts.get(part, []) for part in PARTS}
     twin, dropped = make_strict_twin(parts, overlaps)
+    rules = [overlap.rule for overlap in overlaps]
     about = {
         "rules": rules,
         "tolerances": TOLERANCES if "structure" in rules else None,
@@ -197,12 +205,12 @@ def similar(
 
 def _find_compared_data(
     train: str, test: str | None, split_file: Path | None, data: str | None, sample: bool
-) -> tuple[Any, Any]:
+) -> tuple[TaskData, TaskData]:
     """The data with the training crystals and those with the test crystals, of the tasks or stores that are named."""
     from ecd_data.release.tasks import find_task
     from ecd_models.task_data import evaluation_data, looks_like_store
 
-    def find(name: str, split: Path | None = None) -> Any:
+    def find(name: str, split: Path | None = None) -> TaskData:
         own = looks_like_store(name)
         return evaluation_data(name, split, None if own else data, sample and not own)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import ValidationError
 from scipy import fft
 
 from ecd_data.crystal import Floats
@@ -18,6 +19,7 @@ from ecd_data.release.formula import reduce_formula
 from ecd_data.store.reader import Store
 from ecd_models.evaluation.machine import read_peak_memory, reset_peak_memory
 from ecd_models.evaluation.regions import RegionError, count_atom_electrons, has_radii, split_error
+from ecd_models.evaluation.strict import Strict
 from ecd_models.metrics import eps_mae
 from ecd_models.model import DensityModel
 from ecd_models.prediction.predict import predict
@@ -29,13 +31,11 @@ SYSTEMS = {2: "triclinic", 15: "monoclinic", 74: "orthorhombic", 142: "tetragona
 LONGEST_REASON = 300  # characters of a reason for a failure
 
 
-class AtomElectrons(BaseModel):
+class AtomElectrons(Strict):
     """The electrons in the spheres of an element's atoms: those of the density by atom, and the prediction's error.
 
     error: the mean over the atoms of |predicted - true|; largest_error: the largest, with its sign.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     atoms: int
     electrons: float
@@ -43,13 +43,11 @@ class AtomElectrons(BaseModel):
     largest_error: float
 
 
-class Seconds(BaseModel):
+class Seconds(Strict):
     """Seconds: reading the density (io), finding neighbours (graph), the rest of the prediction (network), errors.
 
     Compiled kernels find the neighbours of grid points while they compute, which counts as network.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     io: float
     graph: float
@@ -57,14 +55,12 @@ class Seconds(BaseModel):
     errors: float
 
 
-class CrystalResult(BaseModel):
+class CrystalResult(Strict):
     """The error of a model on one crystal; errors in percent, electrons, eV, seconds and MB.
 
     regions, atom_electrons: None where an element has no covalent radius. potential_error_eV: the root mean square of
     the electrostatic potential of the difference of the densities, both scaled to mean zero.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     id: str
     formula: str
@@ -93,7 +89,8 @@ def evaluate_crystal(model: DensityModel, store: Store, id: str) -> CrystalResul
 
     Raises
     ------
-    EcdError : the density cannot be read, or the model gives no density: its output has a wrong shape or is not finite.
+    EcdError : the density cannot be read or is zero, or the model gives no density: its output has a wrong shape, is
+        not finite, or so large that its errors are not.
     """
     reset_peak_memory(model.device)
     with measure_steps() as seconds:
@@ -101,24 +98,33 @@ def evaluate_crystal(model: DensityModel, store: Store, id: str) -> CrystalResul
             rho = store[id]
         with step("prediction"):
             guess = _predict(model, rho)
-        start = time.perf_counter()
-        measured = _measure(model, rho, guess)
     memory, device_memory = read_peak_memory(model.device)
-    trained_on = _read_record(model.metadata.get(KEY))
-    return CrystalResult(
-        id=id,
-        **_describe(store, id, rho),
-        seen=None if trained_on is None else trained_on.seen(id, rho.crystal.formula),
-        **measured,
-        seconds=Seconds(
-            io=seconds["io"],
-            graph=min(seconds.get("graph", 0.0), seconds["prediction"]),
-            network=max(seconds["prediction"] - seconds.get("graph", 0.0), 0.0),
-            errors=time.perf_counter() - start,
-        ),
-        peak_memory_MB=memory,
-        peak_device_memory_MB=device_memory,
-    )
+    record = _read_record(model.metadata.get(KEY))
+    start = time.perf_counter()
+    try:
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            measured = _measure(model, rho, guess)
+        return CrystalResult(
+            id=id,
+            **_describe(store, id, rho),
+            seen=None if record is None else record.seen(id, rho.crystal.formula),
+            **measured,
+            seconds=_divide_seconds(seconds, time.perf_counter() - start),
+            peak_memory_MB=memory,
+            peak_device_memory_MB=device_memory,
+        )
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise EcdError(
+            f"the {fault['loc'][0]} of {id} cannot be measured ({fault['msg']}): its density is zero, or the "
+            "prediction is too large"
+        ) from None
+
+
+def _divide_seconds(seconds: Mapping[str, float], errors: float) -> Seconds:
+    prediction, finding = seconds["prediction"], seconds.get("graph", 0.0)
+    network = max(prediction - finding, 0.0)
+    return Seconds(io=seconds["io"], graph=min(finding, prediction), network=network, errors=errors)
 
 
 @lru_cache(maxsize=1)

@@ -220,21 +220,35 @@ def evaluate_ids(
 ) -> Evaluation:
     """The errors of a model on the given materials of some data, whose part is called `part`; see `evaluate`."""
     card = make_model_card(model)
-    identity = {
-        "task": data.task,
-        "part": part,
-        **data.origin.to_dict(),
-        "weights_sha256": card.weights_sha256,
-        "version": __version__,
-    }
-    kept = PartialResults(None if partial is None else Path(partial), identity)
+    identity = {"task": data.task, "part": part, **data.origin.to_dict(), "weights_sha256": card.weights_sha256}
+    with closing(
+        PartialResults(None if partial is None else Path(partial), identity | {"version": __version__})
+    ) as kept:
+        failures = _evaluate_missing(model, data.store, ids, kept, workers, report)
+    crystals = tuple(kept.crystals[id] for id in ids if id in kept.crystals)
+    if not crystals:
+        raise EcdError(f"{model.name} has no result for any of the {len(ids)} crystals: {failures[ids[0]]}")
+    listed = data.listed.get(part) or len(data.ids(part))
+    machine = describe_machine(model.device, workers)
+    record = TrainedOn.from_metadata(model.metadata)
+    return Evaluation(data.task, part, model.name, crystals, data.origin, listed, card, machine, record, failures)
+
+
+def _evaluate_missing(
+    model: DensityModel,
+    store: Store,
+    ids: Sequence[str],
+    kept: PartialResults,
+    workers: int,
+    report: ReportCrystal | None,
+) -> dict[str, str]:
+    """By id why crystals have no result, after the crystals that are not yet kept were evaluated and kept."""
     failures: dict[str, str] = {}
     missing = [id for id in ids if id not in kept.crystals]
     done = len(ids) - len(missing)
     with (
-        closing(kept),
         stop_between_steps() as stopped,
-        closing(evaluate_crystals(model, data.store, missing, workers, stopped)) as results,
+        closing(evaluate_crystals(model, store, missing, workers, stopped)) as results,
     ):
         for id, result in results:
             if isinstance(result, str):
@@ -246,10 +260,4 @@ def evaluate_ids(
                 report(done, len(ids), id, float("nan") if isinstance(result, str) else result.eps_mae_percent / 100)
     if done < len(ids):
         raise KeyboardInterrupt
-    crystals = tuple(kept.crystals[id] for id in ids if id in kept.crystals)
-    if not crystals:
-        raise EcdError(f"{model.name} has no result for any of the {len(ids)} crystals: {failures[ids[0]]}")
-    listed = data.listed.get(part) or len(data.ids(part))
-    machine = describe_machine(model.device, workers)
-    record = TrainedOn.from_metadata(model.metadata)
-    return Evaluation(data.task, part, model.name, crystals, data.origin, listed, card, machine, record, failures)
+    return failures

@@ -9,18 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict
 
 import ecd_data
+from ecd_models.evaluation.strict import Strict
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"  # Linux: the peak of the memory of this process starts again from its present value
 
 
-class Machine(BaseModel):
+class Machine(Strict):
     """Processor, accelerator, memory and versions of the machine that an evaluation ran on."""
-
-    model_config = ConfigDict(extra="forbid")
 
     processor: str
     cores: int

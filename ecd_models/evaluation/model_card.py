@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ecd_models.checkpoint import PRETRAINED
-from ecd_models.evaluation.statistics import Strict
+from ecd_models.evaluation.strict import Strict
 from ecd_models.model import DensityModel
 from ecd_models.training.trained_on import TrainedOn
 

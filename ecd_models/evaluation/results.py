@@ -26,13 +26,13 @@ from ecd_models.evaluation.statistics import (
     ElectronSummary,
     Groups,
     RegionSummary,
-    Strict,
     group_crystals,
     summarize_cost,
     summarize_crystals,
     summarize_electrons,
     summarize_regions,
 )
+from ecd_models.evaluation.strict import Strict
 from ecd_models.metrics import Summary, summarize
 
 FORMAT = "ecd-results-1"

@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from ecd_models.evaluation.crystal_result import CrystalResult
 from ecd_models.evaluation.regions import REGIONS, RegionError
+from ecd_models.evaluation.strict import Strict
 from ecd_models.metrics import Summary, summarize
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)  # atoms in the smallest crystal of each group
 UNKNOWN = "unknown"
-
-
-class Strict(BaseModel):
-    """A part of a results file: a key that the schema does not have is an error."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class Groups(Strict):

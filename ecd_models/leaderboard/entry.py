@@ -16,7 +16,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from ecd_data.errors import FormatError, UsageError
 from ecd_models.evaluation.results import explain
-from ecd_models.evaluation.statistics import Strict
+from ecd_models.evaluation.strict import Strict
 
 LARGEST = 200_000  # bytes of an entry: some thirty lines
 Words = Annotated[str, StringConstraints(min_length=1, max_length=300, strip_whitespace=True)]

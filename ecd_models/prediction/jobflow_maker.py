@@ -9,7 +9,7 @@ from typing import Any
 
 from ecd_data.errors import MissingDependencyError, UsageError
 from ecd_data.formats import read_run, write
-from ecd_data.formats.vasp.augmentation import with_augmentation
+from ecd_data.formats.vasp.augmentation import copy_augmentation
 from ecd_models.checkpoint import load_model
 from ecd_models.prediction.crystal_input import as_crystal
 from ecd_models.prediction.density_files import GridRule
@@ -72,7 +72,7 @@ class PredictDensityMaker(Maker):
         if self.augmentation is not None:
             reference = read_run(self.augmentation)
             compare_with_density(network, reference, str(self.augmentation))
-            rho = with_augmentation(rho, reference)
+            rho = copy_augmentation(rho, reference)
         write(self.file, rho)
         return {
             "file": str(Path(self.file).resolve()),

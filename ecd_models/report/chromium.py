@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -16,8 +17,8 @@ OPTIONS = (
     "--no-first-run",
     "--disable-extensions",
     "--hide-scrollbars",
-    "--no-sandbox",
 )
+ROOT_OPTIONS = ("--no-sandbox",)  # Chromium refuses to start for root with its sandbox, as in a container
 TIMEOUT = 180  # seconds for a page of some megabytes on a busy machine
 WIDTH, HEIGHT = 1280, 12_000  # pixels of a PNG: below what Chromium draws in one picture
 
@@ -25,6 +26,12 @@ WIDTH, HEIGHT = 1280, 12_000  # pixels of a PNG: below what Chromium draws in on
 def find_chromium() -> str | None:
     """The path of Chromium or Chrome; None where it is not installed."""
     return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+
+
+def list_options() -> tuple[str, ...]:
+    """The options for Chromium without a window, for whoever runs it."""
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    return (*OPTIONS, *ROOT_OPTIONS) if root else OPTIONS
 
 
 def print_page(html: Path, output: Path) -> None:
@@ -46,7 +53,7 @@ def print_page(html: Path, output: Path) -> None:
     if not pdf:
         how = [f"--screenshot={output.absolute()}", f"--window-size={WIDTH},{HEIGHT}"]
     with tempfile.TemporaryDirectory() as profile:
-        command = [program, *OPTIONS, f"--user-data-dir={profile}", *how, html.absolute().as_uri()]
+        command = [program, *list_options(), f"--user-data-dir={profile}", *how, html.absolute().as_uri()]
         try:
             subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:

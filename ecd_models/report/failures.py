@@ -112,4 +112,4 @@ def _list_worst(worst: Sequence[tuple[Results, CrystalResult]]) -> Table:
         "potential eV",
         "training",
     )
-    return Table(f"The {len(rows)} largest errors", columns, rows)
+    return Table(f"The {len(rows)} largest errors, one crystal of each compound", columns, rows)

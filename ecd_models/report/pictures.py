@@ -24,8 +24,13 @@ SAME = 1e-3  # relative difference of an error that is measured again on another
 
 
 def find_worst(results: Sequence[Results], count: int = WORST) -> list[tuple[Results, CrystalResult]]:
-    """The crystals with the largest errors over the results of one model, each crystal of a store once."""
-    found = {(one.store_hash, c.id): (one, c) for one in results for c in one.crystals}
+    """The crystals with the largest errors over the results of one model, one of each compound."""
+    found: dict[str, tuple[Results, CrystalResult]] = {}
+    for one in results:
+        for crystal in one.crystals:
+            known = found.get(crystal.compound)
+            if known is None or crystal.eps_mae_percent > known[1].eps_mae_percent:
+                found[crystal.compound] = (one, crystal)
     return sorted(found.values(), key=lambda pair: -pair[1].eps_mae_percent)[:count]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ecd_data import __version__
 from ecd_data.release.composition import Composition, count_compositions
 from ecd_data.release.data_origin import RELEASE, SAMPLE
+from ecd_data.safe_text import printable
 from ecd_models.evaluation.results import Results
 from ecd_models.report.data_figures import (
     draw_composition_figure,
@@ -17,6 +19,13 @@ from ecd_models.report.data_figures import (
     draw_share_figure,
     draw_time_figure,
 )
+from ecd_models.report.detail_tables import (
+    make_cost_table,
+    make_electron_table,
+    make_group_table,
+    make_model_table,
+    make_region_table,
+)
 from ecd_models.report.drawing import Drawing
 from ecd_models.report.error_figures import draw_error_figures
 from ecd_models.report.failures import make_failure_section
@@ -25,19 +34,11 @@ from ecd_models.report.paper import read_paper
 from ecd_models.report.paper_tables import make_list_table, make_paper_tables
 from ecd_models.report.periodic_table import PeriodicTable, make_count_table_of_elements
 from ecd_models.report.render import Card, Section, render_page
-from ecd_models.report.result_tables import (
-    group_by_data,
-    make_cost_table,
-    make_difference_table,
-    make_electron_table,
-    make_error_table,
-    make_group_table,
-    make_model_table,
-    make_region_table,
-)
+from ecd_models.report.result_tables import group_by_data, make_difference_table, make_error_table
 from ecd_models.report.sample_data import SampleData, read_sample_data
 from ecd_models.report.table import Table
 
+LONGEST = 60  # characters of a model's name in tables and legends
 GROUPS = ("atoms", "crystal_system", "functional")
 LISTS = {"HSE06": "hse", "PBE": "pbe", "Materials Project": "mp", "GNoME": "ood"}
 MEASURES = (
@@ -55,19 +56,25 @@ def make_report(inputs: Inputs, pictures: bool = True, title: str = "How well do
     pictures : whether the worst predictions are predicted again and drawn, where model and data are at hand.
     title : the title of the page.
     """
-    results, sample = inputs.results, read_sample_data()
+    results, sample = [_shorten_name(one) for one in inputs.results], read_sample_data()
     lists = {name: count_compositions(set_name) for name, set_name in LISTS.items()}
     sections = [
         Section(
             "Results", "results", MEASURES if results else ("No results are given.",), _make_result_tables(results)
         ),
         Section("Beside the paper", "paper", _introduce_paper(), make_paper_tables(results, inputs.gains, sample)),
-        Section("Figures", "figures", (), _make_figures(inputs, sample)),
+        Section("Figures", "figures", (), _make_figures(replace(inputs, results=results), sample)),
         Section("The data", "data", (), _make_data_blocks(lists)),
         make_failure_section(results, pictures),
         Section("Models and machines", "models", (), _make_model_tables(results)),
     ]
     return render_page(title, _make_lead(results), _make_cards(results), sections, _make_footer(results))
+
+
+def _shorten_name(one: Results) -> Results:
+    """The results with a model's name that a table can show: without control characters, cut after LONGEST of them."""
+    name = printable(one.model)
+    return one.model_copy(update={"model": name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"})
 
 
 def _make_lead(results: Sequence[Results]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tables of given results: errors, seen and unseen crystals, regions, electrons, groups, costs, differences."""
+"""Tables of given results: errors of models on a part, of seen and unseen crystals, and paired differences."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from ecd_models.evaluation.results import Results
-from ecd_models.evaluation.statistics import Groups
 from ecd_models.metrics import Summary, compare_errors
 from ecd_models.report.table import Cell, Table, mark_least, number, over_compounds, over_crystals, text
 
@@ -15,12 +14,6 @@ SEEN = {
     "seen_crystals": "crystals that trained it",
     "seen_compositions": "other crystals of compounds that trained it",
     "unseen": "crystals of unseen compounds",
-}
-GROUP_NAMES = {
-    "atoms": "Number of atoms",
-    "crystal_system": "Crystal system",
-    "functional": "Functional",
-    "element": "Element",
 }
 
 
@@ -78,11 +71,12 @@ def _atom_rows(results: Sequence[Results]) -> list[list[Cell]]:
     kinds: list[tuple[Summary, list[str]]] = []
     for one in results:
         if one.superposed_atoms is not None:
-            models = next((names for summary, names in kinds if summary == one.superposed_atoms.summary), None)
-            if models is None:
-                kinds.append((one.superposed_atoms.summary, [one.model]))
+            found = one.superposed_atoms.summary
+            same = [names for summary, names in kinds if str(summary) == str(found)]  # to the digits that are shown
+            if same:
+                same[0].append(one.model)
             else:
-                models.append(one.model)
+                kinds.append((found, [one.model]))
     return [_error_row(f"superposed atoms alone, of {', '.join(names)}", summary, "detail") for summary, names in kinds]
 
 
@@ -119,162 +113,3 @@ def make_difference_table(name: str, results: Sequence[Results]) -> Table | None
 
 def _signed(mean: float, low: float, high: float) -> Cell:
     return Cell(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]", mean, "", "number")
-
-
-def make_region_table(results: Sequence[Results]) -> Table | None:
-    """The errors by region of all results; None where no crystal has regions."""
-    rows = []
-    for one in results:
-        if one.regions:
-            parts = list(one.regions.values())
-            cells = [number(region.median_percent, 2) for region in parts]
-            cells += [number(region.error_share_percent, 0) for region in parts]
-            rows.append([text(one.model), text(name_part(one)), *cells])
-    names = [REGION_NAMES[name] for name in REGION_NAMES]
-    columns = ("model", "part", *(f"{n}: eps %" for n in names), *(f"{n}: % of the error" for n in names))
-    notes = [
-        "Median over crystals of the error among the electrons of the region, and the mean share of the whole error. "
-        "Near the cores: up to 0.5 covalent radii from a nucleus; bonds: up to 1.25; interstices: beyond."
-    ]
-    return Table("Where in the cell the errors are", columns, rows, notes) if rows else None
-
-
-def make_electron_table(results: Sequence[Results]) -> Table:
-    """The errors of electron counts and of the electrostatic potential."""
-    rows = []
-    for one in results:
-        found = one.electrons
-        atoms = [(e.error, symbol, e) for symbol, e in found.by_element.items()]
-        worst = max(atoms, key=lambda item: item[0], default=None)
-        rows.append(
-            [
-                text(one.model),
-                text(name_part(one)),
-                number(found.count_error, 4),
-                Cell(
-                    f"{found.largest_count_error:+.4f} in {found.largest_in}",
-                    abs(found.largest_count_error),
-                    "",
-                    "number",
-                ),
-                number(found.potential_error_eV, 3),
-                text("–") if worst is None else Cell(f"{worst[1]}: {worst[0]:.3f}", worst[0], "", "number"),
-                text("–")
-                if worst is None
-                else Cell(
-                    f"{worst[2].largest_error:+.3f} in {worst[2].largest_in}", abs(worst[2].largest_error), "", "number"
-                ),
-            ]
-        )
-    columns = (
-        "model",
-        "part",
-        "electron count, mean |error|",
-        "largest",
-        "potential, rms eV",
-        "worst element",
-        "its largest error",
-    )
-    notes = [
-        "Electrons of an atom are those within its covalent radius; the worst element has the largest mean error by "
-        "atom. The paper's failure case (Figure 8, GNoME ebfc3a7854) is one of such electrons, of Be and Ce."
-    ]
-    return Table("Electrons and potential", columns, rows, notes)
-
-
-def make_cost_table(results: Sequence[Results]) -> Table:
-    """What the predictions took, and on which machine."""
-    rows = []
-    for one in results:
-        cost, machine = one.cost, one.machine
-        memory = cost.peak_memory_MB
-        rows.append(
-            [
-                text(one.model),
-                text(name_part(one)),
-                number(cost.median_points_per_second, 0),
-                number(cost.median_seconds_per_crystal, 2),
-                number(cost.io_seconds, 1),
-                number(cost.graph_seconds, 1),
-                number(cost.network_seconds, 1),
-                number(memory, 0),
-                number(cost.peak_device_memory_MB, 0),
-                text(
-                    f"{machine.processor}, {machine.threads} threads x {machine.workers}",
-                    hint=f"{machine.memory_GB} GB",
-                ),
-                text(machine.device),
-            ]
-        )
-    columns = (
-        "model",
-        "part",
-        "points / s",
-        "s / crystal",
-        "reading s",
-        "graph s",
-        "network s",
-        "memory MB",
-        "device memory MB",
-        "processor",
-        "device",
-    )
-    notes = [
-        "Points a second and seconds a crystal are medians, the others totals; compiled kernels find neighbours while "
-        "they compute, which counts as network. Clocks of a machine that does other work as well differ by much."
-    ]
-    return Table("Time and memory", columns, rows, notes)
-
-
-def make_group_table(kind: str, results: Sequence[Results]) -> Table:
-    """The mean errors by a property of the crystals, a column for each model and part."""
-    names: dict[str, None] = {}
-    for one in results:
-        names.update(dict.fromkeys(_group(one.groups, kind)))
-    rows = []
-    for name in names:
-        cells = []
-        for one in results:
-            summary = _group(one.groups, kind).get(name)
-            hint = "" if summary is None else f"{summary.count} crystals, {summary.compounds} compounds"
-            cells.append(number(None if summary is None else summary.mean_percent, 2, hint=hint))
-        rows.append([text(name), *cells])
-    columns = (GROUP_NAMES[kind], *(one.model for one in results))
-    return Table(f"Mean error in % by {GROUP_NAMES[kind].lower()}", columns, rows, ())
-
-
-def _group(groups: Groups, kind: str) -> dict[str, Summary]:
-    found: dict[str, Summary] = getattr(groups, kind)
-    return found
-
-
-def make_model_table(results: Sequence[Results]) -> Table:
-    """The cards of the models, with the hashes of their checkpoints."""
-    rows = []
-    for name, one in {one.model: one for one in results}.items():
-        card = one.model_card
-        trained = card.trained_on or {}
-        rows.append(
-            [
-                text(name),
-                text(card.network),
-                number(card.weights, 0),
-                text(card.made_by or "not recorded"),
-                text(f"{trained['crystals']:,} crystals of {trained['data_origin']}" if trained else "not recorded"),
-                text("yes" if card.superposed_atoms else "no"),
-                text(
-                    (card.checkpoint_sha256 or card.weights_sha256)[:16],
-                    hint=card.checkpoint_sha256 or card.weights_sha256,
-                ),
-            ]
-        )
-    columns = (
-        "model",
-        "network",
-        "weights",
-        "learned densities of",
-        "trained on",
-        "adds to superposed atoms",
-        "SHA-256",
-    )
-    return Table("Models", columns, rows, ())

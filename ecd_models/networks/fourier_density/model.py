@@ -25,7 +25,7 @@ from ecd_models.batch import ProbeBatch, make_item
 from ecd_models.graph import Neighbors
 from ecd_models.grid_batch import GridBatch
 from ecd_models.networks.charge3net.layers import gather_sum
-from ecd_models.networks.elements import column, require_known
+from ecd_models.networks.elements import column, require_properties
 from ecd_models.networks.fourier_density.assembly import density_on_grid
 from ecd_models.networks.fourier_density.encoder import AtomEncoder, ByDegree, perceptron
 from ecd_models.networks.fourier_density.plane_waves import Shape, degrees, harmonics
@@ -137,7 +137,7 @@ class FourierDensity(nn.Module):
     @torch.no_grad()
     def coefficients(self, crystal: Crystal) -> Tensor:
         """The coefficients of the functions of each atom of a crystal [n, functions, (lmax + 1)^2]."""
-        require_known(crystal.numbers)
+        require_properties(crystal.numbers)
         weight = next(self.parameters())
         item = make_item(
             Neighbors(crystal, self.config.neighbors), crystal.numbers, np.zeros((0, 3)), dtype=weight.dtype

@@ -178,7 +178,7 @@ def test_pdf_without_chromium_says_what_is_missing(results, tmp_path, monkeypatc
 
 
 def run_chromium(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [str(chromium.find_chromium()), *chromium.OPTIONS, *options, page.as_uri()]
+    command = [str(chromium.find_chromium()), *chromium.list_options(), *options, page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
@@ -218,3 +218,24 @@ def test_tables_sort_in_chromium(page, tmp_path):
 def test_the_page_is_printed(page, tmp_path):
     chromium.print_page(page, tmp_path / "r.pdf")
     assert (tmp_path / "r.pdf").read_bytes().startswith(b"%PDF")
+
+
+@needs_chromium
+def test_the_leaderboard_opens_in_chromium_without_errors(tmp_path):
+    from ecd_models.leaderboard.board import read_board, render_board
+
+    page = tmp_path / "board.html"
+    page.write_text(render_board(read_board()), encoding="utf-8")
+    done = run_chromium(page, f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--dump-dom")
+    assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert "ChargE3Net (ECD paper)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["\x00\x1b[31m\x07", "x" * 5000, "$\\frac{1}{0}$", "<!-- -->", "\u202eabc", '"><svg onload=x>']
+)
+def test_any_name_of_a_model_is_shown(name, results):
+    text = make_report(Inputs([results[0].model_copy(update={"model": name})]), pictures=False)
+    assert name not in text or name.startswith("$")
+    assert "\x1b" not in text
+    assert "<svg onload" not in text
