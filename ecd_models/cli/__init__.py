@@ -20,6 +20,7 @@ from ecd_models.cli import (
     dft,
     fetch,
     fit,
+    installation,
     leaderboard,
     models,
     predict,
@@ -32,14 +33,15 @@ from ecd_models.cli import (
     views,
     weights,
 )
-from ecd_models.cli.options import INTERRUPTED
+from ecd_models.cli.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_USAGE, list_exit_codes
+from ecd_models.cli.shared_options import LEVELS, Offline, Quiet, Verbose, add_verb, keep_settings
 from ecd_models.cli.terminal import print, show_log
 
 app = typer.Typer(
     name="ecd",
     help="Electron densities of crystals: files, stores, splits and models.",
     no_args_is_help=True,
-    add_completion=False,
+    epilog=f"{list_exit_codes()} `ecd VERB --help` explains a verb; docs/cli.md explains what all have in common.",
     pretty_exceptions_enable=False,
 )
 engine = typer.Typer(help="Compute densities with Quantum ESPRESSO or GPAW.", no_args_is_help=True)
@@ -57,25 +59,17 @@ VERBS: list[Callable[..., None]] = [
 VERBS += [stores.subset, stores.merge, stores.reencode, stores.verify]
 VERBS += [models.train, predict.predict, models.evaluate, weights.models]
 VERBS += [views.plot, views.view, views.compare, report.report, leaderboard.submit, leaderboard.leaderboard]
-VERBS += [fit.fit]
+VERBS += [fit.fit, installation.doctor]
 for verb in VERBS:
-    app.command()(verb)
-app.command("probes")(probes.extract)
-app.command()(probes.export_hub)
-engine.command()(dft.setup)
-engine.command()(dft.relax)
-engine.command()(dft.run)
-engine.command()(dft.select)
-engine.command()(dft.formation)
-engine.command()(dft.vasp_inputs)
+    add_verb(app, verb)
+add_verb(app, probes.extract, "probes")
+add_verb(app, probes.export_hub)
+for verb in (dft.setup, dft.relax, dft.run, dft.select, dft.formation, dft.vasp_inputs):
+    add_verb(engine, verb, group="dft")
+SCF = (scf.run, scf.steps, scf.restart, scf_levels.gaps, scf_levels.energies, scf_levels.table, scf_levels.figure)
+for verb in SCF:
+    add_verb(consistency, verb, group="scf")
 app.add_typer(engine, name="dft")
-consistency.command()(scf.run)
-consistency.command()(scf.steps)
-consistency.command()(scf.restart)
-consistency.command()(scf_levels.gaps)
-consistency.command()(scf_levels.energies)
-consistency.command()(scf_levels.table)
-consistency.command()(scf_levels.figure)
 app.add_typer(consistency, name="scf")
 
 
@@ -88,6 +82,9 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _read_options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_print_version)] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    offline: Offline = False,
 ) -> None:
     pass
 
@@ -109,12 +106,17 @@ STOPPED_BETWEEN_FILES = "the density files that exist are complete: the same com
 def main() -> None:
     """Run the command line and exit: 0 done, 1 bad data or a failed run, 2 wrong usage, 130 interrupted."""
     show_log()
-    logging.getLogger("ecd_data").setLevel(logging.INFO)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it would print a line for each retry
+    for name, level in LEVELS.items():
+        logging.getLogger(name).setLevel(level)
     sys.exit(_run(sys.argv[1:]))
 
 
 def _run(arguments: list[str]) -> int:
+    with keep_settings():
+        return _run_verb(arguments)
+
+
+def _run_verb(arguments: list[str]) -> int:
     try:
         return _end_verb(app(arguments, standalone_mode=False), arguments)
     except typer.Exit as leave:
@@ -124,29 +126,29 @@ def _run(arguments: list[str]) -> int:
     except CommandLineError as error:
         command = error.ctx.command_path if getattr(error, "ctx", None) else "ecd"
         what = error.format_message().rstrip(".")
-        return _print_error(f"{what or 'a verb is missing'}; see `{command} --help`", 2)
+        return _print_error(f"{what or 'a verb is missing'}; see `{command} --help`", WRONG_USAGE)
     except UsageError as error:
-        return _print_error(str(error), 2)
+        return _print_error(str(error), WRONG_USAGE)
     except EcdError as error:
-        return _print_error(str(error), 1)
+        return _print_error(str(error), FAILED)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of the output left; Python would print an error while flushing
-        return 1
+        return FAILED
     except OSError as error:
         remedy = DISK_REMEDIES.get(error.errno or 0, "")
         # Arrow's reasons are long and unclear
         reason = os.strerror(error.errno or 0) if remedy else error.strerror or error
-        return _print_error(f"{error.filename or _find_output(arguments)}: {reason}{remedy}", 1)
+        return _print_error(f"{error.filename or _find_output(arguments)}: {reason}{remedy}", FAILED)
     except MemoryError as error:
-        return _print_error(f"not enough memory ({error}): take a coarser grid or another machine", 1)
+        return _print_error(f"not enough memory ({error}): take a coarser grid or another machine", FAILED)
     except Exception as error:
         if isinstance(error, ImportError) and (missing := missing_extra(error)):
-            return _print_error(str(missing), 1)
+            return _print_error(str(missing), FAILED)
         if os.environ.get("ECD_DEBUG"):
             raise
         what = " ".join(str(error).split())[:300]
         return _print_error(
-            f"{type(error).__name__}: {what}; this is an error of ecd: report it with what ECD_DEBUG=1 prints", 1
+            f"{type(error).__name__}: {what}; this is an error of ecd: report it with what --verbose prints", FAILED
         )
 
 
@@ -157,11 +159,12 @@ def _find_output(arguments: list[str]) -> str:
 
 
 def _end_verb(code: object, arguments: list[str]) -> int:
+    verb = next((word for word in arguments if not word.startswith("-")), "")
     if code == INTERRUPTED:  # typer turns Ctrl-C into this code and prints nothing
-        resumed = arguments and arguments[0] in RESUMABLE
-        if arguments and arguments[0] == "evaluate":
+        resumed = verb in RESUMABLE
+        if verb == "evaluate":
             resumed = not {"-o", "--output"}.isdisjoint(arguments)  # it keeps finished crystals beside its output
-        between = arguments and arguments[0] == "predict"
+        between = verb == "predict"
         remedy = (
             "the same command continues where it stopped"
             if resumed
@@ -170,7 +173,7 @@ def _end_verb(code: object, arguments: list[str]) -> int:
             else STOPPED_IN_FILE
         )
         return _print_error(f"interrupted; {remedy}", INTERRUPTED)
-    return code if isinstance(code, int) else 0
+    return code if isinstance(code, int) else DONE
 
 
 def _print_error(message: str, code: int) -> int:

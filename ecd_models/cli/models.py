@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ecd_models.cli.options import Data, Quiet, Sample, writable
+from ecd_models.cli.completion import complete_data, complete_models
+from ecd_models.cli.options import Data, Json, Quiet, Sample, writable
 from ecd_models.cli.terminal import print, print_lines
 
 
@@ -57,11 +59,19 @@ def train(
 
 
 def evaluate(
-    task: Annotated[str, typer.Argument(help="Task or configuration, such as pbe; or the path of a store.")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="Task or configuration, such as pbe; or the path of a store.", autocompletion=complete_data
+        ),
+    ],
     models: Annotated[
         list[str],
         typer.Option(
-            "--model", "-m", help="Checkpoint or name of a model; repeatable, with a row of the table for each."
+            "--model",
+            "-m",
+            help="Checkpoint or name of a model; repeatable, with a row of the table for each.",
+            autocompletion=complete_models,
         ),
     ],
     part: Annotated[
@@ -92,6 +102,7 @@ def evaluate(
     ] = None,
     workers: Annotated[int, typer.Option(help="Number of processes that predict at the same time.")] = 1,
     device: Annotated[str, typer.Option(help="Device of the networks: cpu, cuda, ...")] = "cpu",
+    json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure the errors of models on full grids, separately for crystals that trained them and other crystals.
@@ -114,6 +125,7 @@ def evaluate(
     files = name_files(models, output)
     loaded = {name: on_device(load_model(name), device) for name in models}
     failed = False
+    printed = []
     for name in parts:
         results = []
         for label, model in loaded.items():
@@ -127,10 +139,15 @@ def evaluate(
             if file is not None and partial is not None:
                 results[-1].save(file)
                 remove_partial(partial)
+        failed = failed or any(result.failures for result in results)
+        if json:
+            printed += [result.results.model_dump(mode="json") for result in results]
+            continue
         print_lines(format_table(results))
         for file in files.values():
             print(f"errors: {file}")
-        failed = failed or any(result.failures for result in results)
+    if json:
+        print_lines(dumps(printed, indent=1))
     if failed:
         raise typer.Exit(1)
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from ecd_data.errors import UsageError
+from ecd_models.cli.shared_options import Quiet as Quiet
 
 MAX_POINTS = 1 << 31  # of a grid on the command line: a larger one is a typing error, and would take 17 GB
-INTERRUPTED = 130  # the exit code of Ctrl-C
 PICTURES = (".png", ".pdf", ".svg")
 PAGES = (".html", ".htm")
 
@@ -67,7 +67,7 @@ Unit = Annotated[
     str | None,
     typer.Option("--unit", help="Unit of the values in cube and XSF files, which do not state it: e/A^3 or e/bohr^3."),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print a JSON object instead of lines.")]
 Grid = Annotated[
     tuple[int, int, int] | None, typer.Option(help="Number of grid points along a, b and c.", callback=check_grid)
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.options import INTERRUPTED, Grid, Quiet, Unit, density_file
+from ecd_models.cli.completion import complete_models
+from ecd_models.cli.exit_codes import INTERRUPTED
+from ecd_models.cli.options import Grid, Quiet, Unit, density_file
 from ecd_models.cli.terminal import print
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ def predict(
             help="Structure files (CIF, POSCAR, CHGCAR or others that pymatgen or ASE reads), or folders of them."
         ),
     ],
-    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint or name of a model.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Checkpoint or name of a model.", autocompletion=complete_models)
+    ],
     output: Annotated[
         Path,
         typer.Option(

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ecd_data.errors import UsageError
+from ecd_models.cli.completion import complete_models
 from ecd_models.cli.dft import Pseudo, Pwx
 from ecd_models.cli.options import Data, Grid, Quiet, Sample, writable
 from ecd_models.cli.terminal import print, print_lines
@@ -49,7 +50,8 @@ def restart(
     start: Annotated[Path, typer.Argument(help="A structure file, with -m; else a density file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, without CHGCAR, INCAR or POSCAR.")],
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Checkpoint or name; predicts the density.")
+        str | None,
+        typer.Option("--model", "-m", help="Checkpoint or name; predicts the density.", autocompletion=complete_models),
     ] = None,
     reference: Annotated[
         Path | None,
@@ -92,7 +94,10 @@ def run(
         typer.Argument(help="Structure files, folders, JSON of records; or one task, configuration or store."),
     ],
     models: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Checkpoint or name to start from; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", help="Checkpoint or name to start from; repeatable.", autocompletion=complete_models
+        ),
     ] = None,
     densities: Annotated[
         list[Path] | None, typer.Option("--density", help="Density file to start from, of one crystal; repeatable.")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.options import Data, Quiet, Sample, writable
+from ecd_models.cli.completion import complete_data, complete_tasks
+from ecd_models.cli.options import Data, Json, Quiet, Sample, writable
 from ecd_models.cli.terminal import print, print_lines
 
 if TYPE_CHECKING:
@@ -19,7 +21,12 @@ MAKE = "make"
 
 
 def split(
-    task: Annotated[str, typer.Argument(help="Task, such as ecd_hse; or the word `make`, to split a store.")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="Task, such as ecd_hse; or the word `make`, to split a store.", autocompletion=complete_tasks
+        ),
+    ],
     store: Annotated[str | None, typer.Argument(help="With make: store to split.")] = None,
     part: Annotated[str | None, typer.Option(help="With a task: print the ids of this part.")] = None,
     output: Annotated[
@@ -41,6 +48,7 @@ def split(
         int | None, typer.Option(help="With make: random seed; the same seed gives the same split; default: 0.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="With make: replace an existing file.")] = False,
+    json: Json = False,
     more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> None:
     """Print how a task splits its crystals, list the ids of a part, or split your own store."""
@@ -50,6 +58,8 @@ def split(
         if part is not None:
             raise UsageError("--part prints a part of a task: leave it out with make")
         path, shares = _parse_shares(words, fractions)
+        if json:
+            raise UsageError("--json prints the split of a task: leave it out with make, whose file is JSON")
         _make_split(path, output, rule or "composition", shares, seed or 0, force)
     elif unused := [name for name, value in options.items() if value is not None]:
         one, belong = ("it", "belongs") if len(unused) == 1 else ("them", "belong")
@@ -60,7 +70,7 @@ def split(
     elif store is not None:
         raise UsageError(f"`ecd split {task}` takes no store; to split one: ecd split make STORE -o FILE")
     else:
-        _print_split(task, part)
+        _print_split(task, part, json)
 
 
 def _parse_shares(words: list[str], fractions: str | None) -> tuple[str | None, tuple[float, ...]]:
@@ -110,26 +120,31 @@ def _make_split(
     print(f"split: {output}")
 
 
-def _print_split(task: str, part: str | None) -> None:
+def _print_split(task: str, part: str | None, json: bool) -> None:
     from ecd_data.release.tasks import SAMPLE_SPLITS, load_split, summarize_split
 
     parts = load_split(task)
-    if part is None:
-        if task in SAMPLE_SPLITS:
-            print_lines("\n".join(f"{name}: {len(ids)}" for name, ids in parts.items()))
-        else:
-            print_lines(summarize_split(task))
-        return
-    if part not in parts:
+    if part is not None and part not in parts:
         raise UsageError(f"{task} has no part {part!r}; it has {', '.join(parts)}")
-    print_lines("\n".join(parts[part]))
+    if json:
+        print_lines(dumps(parts if part is None else {part: parts[part]}, indent=1))
+    elif part is not None:
+        print_lines("\n".join(parts[part]))
+    elif task in SAMPLE_SPLITS:
+        print_lines("\n".join(f"{name}: {len(ids)}" for name, ids in parts.items()))
+    else:
+        print_lines(summarize_split(task))
 
 
-def leakage(task: Annotated[str, typer.Argument(help="Task, such as ecd_pbe_hse.")]) -> None:
+def leakage(
+    task: Annotated[str, typer.Argument(help="Task, such as ecd_pbe_hse.", autocompletion=complete_tasks)],
+    json: Json = False,
+) -> None:
     """Print how many test crystals of a task its model has seen in training."""
     from ecd_data.release.tasks import count_leakage
 
-    print_lines(count_leakage(task))
+    found = count_leakage(task)
+    print_lines(dumps(vars(found), indent=1) if json else found)
 
 
 def similar(

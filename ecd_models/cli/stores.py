@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from json import dumps
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.options import Quiet, Unit
-from ecd_models.cli.terminal import print
+from ecd_models.cli.options import Json, Quiet, Unit
+from ecd_models.cli.terminal import print, print_lines
 
 if TYPE_CHECKING:
     from ecd_data.store.copy import CopyReport
@@ -136,12 +137,16 @@ def reencode(
 def verify(
     store: Annotated[str, typer.Argument(help="Store to read: a path or URL, pbe or hse.")],
     workers: Workers = 1,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Read a whole store: hash each byte, decode each density, compare the index; exit code 1 if anything is bad."""
     from ecd_data import verify
 
     report = verify(store, workers=workers, progress=not quiet)
+    if json:
+        print_lines(dumps({"ok": report.ok, **vars(report)}, indent=1))
+        raise typer.Exit(0 if report.ok else 1)
     for id, reason in {**report.bad, **report.bad_parts}.items():
         print(f"bad: {id}: {reason}")
     for note in report.notes:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.options import Unit, check_page, check_picture, density_file
+from ecd_models.cli.completion import complete_ids, complete_models
+from ecd_models.cli.options import Json, Unit, check_page, check_picture, density_file
 from ecd_models.cli.sources import find_density
 from ecd_models.cli.terminal import print, print_lines
 
@@ -23,7 +24,10 @@ StoreOfIds = Annotated[str | None, typer.Option("--store", help="Store that hold
 
 
 def plot(
-    source: Annotated[str, typer.Argument(help="A density file, an id of the store, or STORE::ID.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="A density file, an id of the store, or STORE::ID.", autocompletion=complete_ids),
+    ],
     output: Annotated[
         Path,
         typer.Option(
@@ -34,7 +38,13 @@ def plot(
         str | None, typer.Argument(help="A second density, which is subtracted from the first.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Checkpoint or name of a model; its prediction is drawn too.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Checkpoint or name of a model; its prediction is drawn too.",
+            autocompletion=complete_models,
+        ),
     ] = None,
     store: StoreOfIds = None,
     plane: Annotated[str, typer.Option(help="Cell axis that the plane cuts: a, b or c.")] = "c",
@@ -142,7 +152,10 @@ def _name_panels(*sources: str) -> tuple[str, str]:
 
 
 def compare(
-    source: Annotated[str, typer.Argument(help="A density file, an id of the store, or STORE::ID.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="A density file, an id of the store, or STORE::ID.", autocompletion=complete_ids),
+    ],
     reference: Annotated[str, typer.Argument(help="The density that it is compared with, named in the same way.")],
     store: StoreOfIds = None,
     output: Annotated[
@@ -161,7 +174,7 @@ def compare(
             help="All-electron density whose Bader basins are taken; give AECCAR0 and AECCAR2, which are added."
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON object instead of lines.")] = False,
+    json: Json = False,
     unit: Unit = None,
 ) -> None:
     """Compare a density with a reference of the same crystal: eps_mae, electrons, the largest difference."""

@@ -1,0 +1,35 @@
+"""The examples at the end of each verb's help; a test holds them to the verbs and options that exist."""
+
+from __future__ import annotations
+
+EXAMPLES: dict[str, list[str]] = {
+    "info": ["ecd info CHGCAR", "ecd info pbe MgO_rs --json"],
+    "check": ["ecd check runs/ --bad", "ecd check hse --pair pbe --json"],
+    "convert": ["ecd convert runs/ my.ecd --workers 4"],
+    "fetch": ["ecd fetch ecd_hse hse.ecd --part test --dry-run"],
+    "export": ["ecd export MgO_rs MgO_CHGCAR --grid 48 48 48"],
+    "split": ["ecd split ecd_hse --part test", "ecd split make my.ecd -o split.json --seed 1"],
+    "leakage": ["ecd leakage ecd_pbe_hse"],
+    "subset": ["ecd subset pbe oxides.ecd --elements O --natoms :20"],
+    "merge": ["ecd merge one.ecd two.ecd all.ecd --duplicates first"],
+    "reencode": ["ecd reencode my.ecd small.ecd --bound 1e-4"],
+    "verify": ["ecd verify my.ecd --workers 4"],
+    "train": ["ecd train examples/chargE3net_sample.toml --set steps=500 --out runs/short"],
+    "predict": ["ecd predict POSCAR --encut 520 -m charge3net-sample -o predicted_CHGCAR"],
+    "evaluate": ["ecd evaluate pbe -m charge3net-sample --part test_geometries -o errors.json"],
+    "models": ["ecd models --json"],
+    "plot": ["ecd plot MgO_rs -m charge3net-sample -o MgO.png"],
+    "compare": ["ecd compare MgO_CHGCAR predicted_CHGCAR --json"],
+    "doctor": ["ecd doctor", "ecd doctor --json"],
+    "probes": ["ecd probes my.ecd --per-crystal 4096"],
+    "export-hub": ["ecd export-hub hub --store my.ecd --license cc-by-4.0"],
+    "dft setup": ["ecd dft setup"],
+    "dft relax": ["ecd dft relax Si.cif relaxed.json --kspacing 0.04"],
+    "dft run": ["ecd dft run cells/ my.ecd --functional pbe --processes 2"],
+    "dft select": ["ecd dft select cells/ --max-elements 4 -o chosen.json"],
+    "dft formation": ["ecd dft formation my.ecd --references elements.ecd -o energies.csv"],
+    "dft vasp-inputs": ["ecd dft vasp-inputs cells/ vasp --step static"],
+    "scf run": ["ecd scf run pbe --sample --part test -m charge3net-sample --limit 2"],
+    "scf steps": ["ecd scf steps run1/OUTCAR run2/OUTCAR --json"],
+    "scf restart": ["ecd scf restart POSCAR -m ecd-pbe --potcar POTCAR --encut 520 -o restart"],
+}
