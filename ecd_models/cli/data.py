@@ -41,7 +41,7 @@ def info(
     if json:
         print_lines(dumps(facts.to_dict(), indent=1))
     else:
-        print_lines(facts)
+        print(*facts.lines(), sep="\n")
 
 
 def _find_facts(source: str, id: str | None, unit: str | None) -> DensityFacts | StoreFacts | RunFacts:

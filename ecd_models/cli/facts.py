@@ -29,8 +29,9 @@ class RunFacts:
     name: str
     values: dict[str, Any]
 
-    def __str__(self) -> str:
-        return "\n".join(f"{key}: {json.dumps(value)}" for key, value in self.values.items())
+    def lines(self) -> list[str]:
+        """What is printed."""
+        return [f"{key}: {json.dumps(value)}" for key, value in self.values.items()]
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON."""
@@ -52,14 +53,15 @@ class DensityFacts:
 
         return DensityFacts(name, density, check(density))
 
-    def __str__(self) -> str:
+    def lines(self) -> list[str]:
+        """What is printed; a name may hold any character."""
         rho = self.density
         lines = [f"{self.name}: {rho!r}"]
         lines += ["lattice (Å): " + "; ".join(" ".join(f"{x:.4f}" for x in row) for row in rho.lattice)]
         lines += [f"electrons {rho.nelect:.6f}, density {rho.values.min():.4g} to {rho.values.max():.4g} e/Å^3"]
         lines += [] if rho.moment is None else [f"moment {rho.moment} Bohr magnetons"]
         lines += [f"{key}: {json.dumps(value)}" for key, value in rho.meta.items()]
-        return "\n".join([*lines, f"check: {format_report(self.report)}"])
+        return [*lines, f"check: {format_report(self.report)}"]
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON; lengths in Å, densities in e/Å^3, moments in Bohr magnetons."""
@@ -100,17 +102,18 @@ class StoreFacts:
         points = [prod(shape) for shape in index["shape"]]
         return StoreFacts(str(store.root), store.ids, sum(index["length"]), functionals, pipelines, points)
 
-    def __str__(self) -> str:
+    def lines(self) -> list[str]:
+        """What is printed."""
         size = f"{self.bytes / 1e6:.2f} MB" if self.bytes >= 1e5 else f"{self.bytes / 1e3:.1f} kB"
         lines = [f"{self.root}: {len(self.ids)} crystals, {size}"]
         if not self.ids:
-            return lines[0]
+            return lines
         for name, counts in (("functional", self.functionals), ("pipeline", self.pipelines)):
             lines += [f"{name}: " + ", ".join(f"{key} {count}" for key, count in Counter(counts).most_common())]
         points = self.points
         lines += [f"grid points: {min(points):,} to {max(points):,} a crystal, {sum(points):,} in all"]
         more = ", ..." if len(self.ids) > IDS_IN_LINE else ""
-        return "\n".join([*lines, "ids: " + ", ".join(self.ids[:IDS_IN_LINE]) + more])
+        return [*lines, "ids: " + ", ".join(self.ids[:IDS_IN_LINE]) + more]
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON, with all ids."""
