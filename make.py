@@ -1,4 +1,4 @@
-"""Set-up and checks in one word each: python3 make.py train|test|slow|lint|setup. It makes .venv itself."""
+"""Set-up and checks in one word each: python3 make.py train|test|slow|lint|docs|setup. It makes .venv itself."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ TASKS = {
     "train": [["python", "examples/train_chargE3net.py"]],
     "test": [["python", "-m", "pytest", "-m", "not slow"]],
     "slow": [["python", "-m", "pytest", "-m", "slow"]],
+    "docs": [["mkdocs", "build", "--strict", "--quiet", "--config-file", ".ci/mkdocs.yml"]],
     "lint": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
 }
 
