@@ -89,6 +89,8 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, page, content=text))
     for page, source in _notebook_pages().items():
         files.append(File.generated(config, page, content=show_notebook(json.loads((ROOT / source).read_text()))))
+    search = Path(__file__).with_name("search_from_disk.js").read_text(encoding="utf-8")
+    files.append(File.generated(config, "assets/iframe-worker.js", content=search))
     for package in FURTHER_MODULES:
         files.append(File.generated(config, f"api/{package}.md", content=make_api_page(package)))
     return files
