@@ -12,7 +12,7 @@ ON_ONE_LINE = re.compile(r"^(\*{0,2}\w[\w, .*\[\]]*?) : (.+)$")
 
 
 def put_sentences_below(text: str) -> str:
-    """The docstring with `name : sentence` as `name` and an indented line; griffe would take the sentence for a type."""
+    """The docstring with `name : sentence` as `name` and an indented line; griffe takes such a sentence for a type."""
     return SECTION.sub(lambda match: match[0].replace(match[2], _split_lines(match[2])), text)
 
 

@@ -125,7 +125,7 @@ def read_exports(package: str) -> dict[str, str]:
 
 
 def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> str:
-    """The text of a page with its links adapted to the site, and a blank line before each list, as GitHub needs none."""
+    """The text of a page with its links adapted to the site, and a blank line before lists, which GitHub needs not."""
     source = find_source(page.file.src_uri)
     pages = {path: name for name, path in {**FROM_OUTSIDE, **_notebook_pages()}.items()}
     parts, end = [], 0
