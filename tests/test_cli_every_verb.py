@@ -73,6 +73,20 @@ def test_quiet_stands_before_or_after_the_verb(small_store, tmp_path, capsys):
         assert (shown == "") == ("-q" in words)
 
 
+def test_quiet_hides_the_progress_of_works_that_know_no_quiet(monkeypatch, capsys):
+    """As `ecd dft run`, whose function always shows its progress."""
+    from ecd_data.work.progress import show_progress
+
+    def work(*arguments: object) -> None:
+        with show_progress("working", 1) as progress:
+            progress.advance("one")
+
+    monkeypatch.setattr("ecd_data.dft.setup", work)
+    for words, lines in ((["dft", "setup", "-q"], 0), (["dft", "setup"], 2)):
+        assert run(*words) == 0
+        assert len(capsys.readouterr().err.splitlines()) == lines
+
+
 def test_quiet_and_verbose_contradict_each_other(capsys):
     assert run("-q", "models", "-v") == 2
     assert capsys.readouterr().err == "ecd: --quiet and --verbose contradict each other: give one of them\n"

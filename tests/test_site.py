@@ -1,4 +1,4 @@
-"""The documentation site: links, pages made from other files, docstrings, and a build that needs no network to be read."""
+"""The documentation site: links, pages made from other files, docstrings, a build that loads nothing from afar."""
 
 from __future__ import annotations
 

@@ -84,6 +84,15 @@ class _Bar(Progress):
         self._bar.update(self._task, completed=self.done, total=self.total, note=printable(note))
 
 
+_hidden = False  # whether the process shows no progress at all
+
+
+def hide_progress(hidden: bool = True) -> None:
+    """Let the works of this process show no progress, whatever they want; with False, let them again."""
+    global _hidden
+    _hidden = hidden
+
+
 @contextmanager
 def show_progress(what: str, total: int | None, wanted: bool = True) -> Iterator[Progress]:
     """The Progress of a work, shown on stderr.
@@ -92,9 +101,9 @@ def show_progress(what: str, total: int | None, wanted: bool = True) -> Iterator
     ----------
     what : what is done, as in "verifying".
     total : the number of items; None while it is unknown.
-    wanted : whether anything is shown.
+    wanted : whether anything is shown; after `hide_progress` nothing is.
     """
-    if not wanted:
+    if not wanted or _hidden:
         yield Progress(what, total)
         return
     if not sys.stderr.isatty():

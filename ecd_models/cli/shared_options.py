@@ -15,6 +15,7 @@ import typer
 from ecd_data.errors import UsageError
 from ecd_data.io.network import OFFLINE
 from ecd_data.safe_text import PrintableFormatter
+from ecd_data.work.progress import hide_progress
 from ecd_models.cli.examples import EXAMPLES
 
 PANEL = "Options of every verb"
@@ -37,6 +38,7 @@ def keep_settings() -> Iterator[None]:
     try:
         yield
     finally:
+        hide_progress(False)
         for name, value in environment.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -50,6 +52,7 @@ def set_quiet(value: bool) -> bool:
     """Whether the command is quiet: by this option, or by `ecd --quiet`."""
     if value:
         _choose("quiet", "verbose")
+        hide_progress()
         for name in PACKAGES:
             logging.getLogger(name).setLevel(logging.WARNING)
     return value or "quiet" in _wanted
