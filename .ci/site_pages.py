@@ -89,11 +89,20 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, page, content=text))
     for page, source in _notebook_pages().items():
         files.append(File.generated(config, page, content=show_notebook(json.loads((ROOT / source).read_text()))))
+    move_away_from_pages(files)
     search = Path(__file__).with_name("search_from_disk.js").read_text(encoding="utf-8")
     files.append(File.generated(config, "assets/iframe-worker.js", content=search))
     for package in FURTHER_MODULES:
         files.append(File.generated(config, f"api/{package}.md", content=make_api_page(package)))
     return files
+
+
+def move_away_from_pages(files: Files) -> None:
+    """Give an HTML file of docs/ another place where a page of its name is built, as report.html of report.md."""
+    pages = {file.dest_uri for file in files.documentation_pages()}
+    for file in files:
+        if not file.is_documentation_page() and file.dest_uri in pages:
+            file.dest_uri = f"files/{file.src_uri}"
 
 
 def show_notebook(notebook: dict[str, Any]) -> str:

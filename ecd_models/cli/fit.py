@@ -8,13 +8,17 @@ from typing import Annotated
 
 import typer
 
-from ecd_models.cli.options import Unit, density_file
+from ecd_models.cli.completion import complete_ids, complete_models
+from ecd_models.cli.options import Json, Unit, density_file
 from ecd_models.cli.sources import find_density
 from ecd_models.cli.terminal import print, print_lines
 
 
 def fit(
-    source: Annotated[str, typer.Argument(help="A density file, an id of the store, or STORE::ID.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="A density file, an id of the store, or STORE::ID.", autocompletion=complete_ids),
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File for the fitted density, such as fit_CHGCAR.", callback=density_file),
@@ -31,12 +35,13 @@ def fit(
             "-m",
             help="Checkpoint or name of a model whose superposed atoms the functions are added to; default: atoms"
             " fitted to this density.",
+            autocompletion=complete_models,
         ),
     ] = None,
     store: Annotated[
         str | None, typer.Option("--store", help="Store that holds the id: a path, a URL, pbe or hse.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON object instead of lines.")] = False,
+    json: Json = False,
     unit: Unit = None,
 ) -> None:
     """Fit superposed atoms and functions on them to a density, and print the error that is left."""

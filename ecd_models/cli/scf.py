@@ -11,13 +11,13 @@ import typer
 from ecd_data.errors import UsageError
 from ecd_models.cli.completion import complete_models
 from ecd_models.cli.dft import Pseudo, Pwx
-from ecd_models.cli.options import Data, Grid, Quiet, Sample, writable
+from ecd_models.cli.options import Data, Grid, Json, Quiet, Sample, writable
 from ecd_models.cli.terminal import print, print_lines
 
 
 def steps(
     outcars: Annotated[list[Path], typer.Argument(help="OUTCARs of finished runs of one geometry, plain or .gz.")],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Count the electronic steps of VASP runs; 1/steps is the ratio that a perfect starting density could reach."""
     from json import dumps

@@ -96,9 +96,8 @@ def add_verb(app: typer.Typer, verb: Callable[..., None], name: str | None = Non
     """Add a verb to an app, with its examples and the options of every verb."""
     name = name or verb.__name__.replace("_", "-")
     lines = EXAMPLES.get(f"{group} {name}".strip(), [])
-    app.command(name, epilog="\n\n".join(["Examples:" if len(lines) > 1 else "Example:", *lines]))(
-        _add_shared_options(verb)
-    )
+    heading = [] if not lines else ["Example:"] if len(lines) == 1 else ["Examples:"]
+    app.command(name, epilog="\n\n".join([*heading, *lines]))(_add_shared_options(verb))
 
 
 def _add_shared_options(verb: Callable[..., None]) -> Callable[..., None]:

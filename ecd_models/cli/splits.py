@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.completion import complete_data, complete_tasks
+from ecd_models.cli.completion import complete_tasks
 from ecd_models.cli.options import Data, Json, Quiet, Sample, writable
 from ecd_models.cli.terminal import print, print_lines
 

@@ -81,7 +81,10 @@ def plot(
 
 
 def view(
-    source: Annotated[str, typer.Argument(help="A density file, an id of the store, or STORE::ID.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="A density file, an id of the store, or STORE::ID.", autocompletion=complete_ids),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Page to write, a file that ends in .html.", callback=check_page)
     ],
@@ -91,7 +94,10 @@ def view(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", help="Checkpoint or name of a model, whose prediction is compared with the density."
+            "--model",
+            "-m",
+            help="Checkpoint or name of a model, whose prediction is compared with the density.",
+            autocompletion=complete_models,
         ),
     ] = None,
     store: StoreOfIds = None,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
+from ecd_models.cli.options import Json
 from ecd_models.cli.terminal import print, print_lines
 
 
-def models(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def models(json: Json = False) -> None:
     """List the models that are known by name: source, licence, training data, and whether they are on this machine."""
     from ecd_models.model_list import list_models, models_json
 

@@ -19,6 +19,7 @@ from ecd_models.installation.finding import Finding
 DISTRIBUTION = "ecd-data"
 GIVES = {  # what each extra of pyproject.toml is good for
     "ase": "ASE atoms, and structure files that only ASE reads",
+    "bader": "Bader charges; it needs pandas below 3, so an environment of its own",
     "cluster": "conversion and DFT on a Dask cluster",
     "dft": "the charge filter of `ecd dft select`",
     "fast": "compiled kernels for predictions, fast reading of .gz",
@@ -28,6 +29,7 @@ GIVES = {  # what each extra of pyproject.toml is good for
     "plot": "pictures: `ecd plot`",
     "s3": "stores at s3:// addresses",
     "tensorboard": "TensorBoard logs of trainings",
+    "view": "pages that show a density in a browser: `ecd view`",
 }
 FOR_DEVELOPERS = ("all", "bench", "dev", "docs")  # extras that a user does not miss
 
