@@ -89,7 +89,8 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, page, content=text))
     for page, source in _notebook_pages().items():
         files.append(File.generated(config, page, content=show_notebook(json.loads((ROOT / source).read_text()))))
-    move_away_from_pages(files)
+    for page, source in find_html_files().items():
+        files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
     search = Path(__file__).with_name("search_from_disk.js").read_text(encoding="utf-8")
     files.append(File.generated(config, "assets/iframe-worker.js", content=search))
     for package in FURTHER_MODULES:
@@ -97,12 +98,9 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def move_away_from_pages(files: Files) -> None:
-    """Give an HTML file of docs/ another place where a page of its name is built, as report.html of report.md."""
-    pages = {file.dest_uri for file in files.documentation_pages()}
-    for file in files:
-        if not file.is_documentation_page() and file.dest_uri in pages:
-            file.dest_uri = f"files/{file.src_uri}"
+def find_html_files() -> dict[str, str]:
+    """Where the HTML files of docs/ stand on the site: apart, since report.md is built to report.html too."""
+    return {f"files/{path.name}": f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.html"))}
 
 
 def show_notebook(notebook: dict[str, Any]) -> str:
@@ -136,7 +134,8 @@ def read_exports(package: str) -> dict[str, str]:
 def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> str:
     """The text of a page with its links adapted to the site, and a blank line before lists, which GitHub needs not."""
     source = find_source(page.file.src_uri)
-    pages = {path: name for name, path in {**FROM_OUTSIDE, **_notebook_pages()}.items()}
+    made = {**FROM_OUTSIDE, **_notebook_pages(), **find_html_files()}
+    pages = {path: name for name, path in made.items()}
     parts, end = [], 0
     for fence in FENCE.finditer(markdown):
         parts += [adapt(markdown[end : fence.start()], source, page.file.src_uri, pages), fence[0]]

@@ -36,6 +36,10 @@ EXAMPLES: dict[str, list[str]] = {
     "dft formation": ["ecd dft formation my.ecd --references elements.ecd -o energies.csv"],
     "dft vasp-inputs": ["ecd dft vasp-inputs cells/ vasp --step static"],
     "scf run": ["ecd scf run pbe --sample --part test -m charge3net-sample --limit 2"],
+    "scf gaps": ["ecd scf gaps pbe --id Si_diamond -m charge3net-sample"],
+    "scf energies": ["ecd scf energies pbe --id Si_diamond -m charge3net-sample"],
+    "scf table": ["ecd scf table runs.json --clock cpu"],
+    "scf figure": ["ecd scf figure gaps.json -o gaps.png"],
     "scf steps": ["ecd scf steps run1/OUTCAR run2/OUTCAR --json"],
     "scf restart": ["ecd scf restart POSCAR -m ecd-pbe --potcar POTCAR --encut 520 -o restart"],
 }

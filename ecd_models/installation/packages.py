@@ -25,6 +25,7 @@ GIVES = {  # what each extra of pyproject.toml is good for
     "fast": "compiled kernels for predictions, fast reading of .gz",
     "gpu": "Triton kernels for predictions on a GPU",
     "hdf5": "VASP's vaspwave.h5 and other HDF5 files",
+    "jobflow": "a job that predicts a density in workflows",
     "models": "networks: train, predict, evaluate",
     "plot": "pictures: `ecd plot`",
     "s3": "stores at s3:// addresses",
