@@ -42,8 +42,7 @@ def require_properties(numbers: NDArray[np.int64]) -> None:
     missing = sorted({SYMBOLS[z] for z in numbers if not np.isfinite(column("electronegativity")[z])})
     if missing:
         raise UsageError(
-            f"the properties of {', '.join(missing)}, which the model needs, are not known: "
-            "they are for hydrogen to curium"
+            f"no properties of {', '.join(missing)} are known, which the model needs: it works for hydrogen to curium"
         )
 
 
