@@ -32,7 +32,7 @@ from ecd_data.work.process_pool import LostJob, run_jobs
 from tests import soak_hostile
 from tests.conftest import smooth_density
 from tests.data.bad_server import bad_server
-from tests.data.test_fetch import chgcar, packed
+from tests.data.download.conftest import chgcar, packed
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE, CRYSTALS, FETCHED = (12, 10, 15), 12, 6

@@ -161,11 +161,8 @@ def run(
     passes = _plan_passes(wanted, Path(store), Path(work) if work is not None else Path(f"{store}.work"), restart)
     if not isinstance(crystals, Mapping | str | Path):
         crystals = list(crystals)
-    report, jobs_by_pass = RunReport(), []
-    for one in passes:  # all arguments are checked before an engine is looked for
-        jobs, failed = make_usable_jobs(crystals, one.functional, kspacing)
-        jobs_by_pass.append([apply_choices(job, **options) for job in jobs])
-    report.failures |= print_failures(failed)
+    jobs_by_pass, failures = _make_pass_jobs(crystals, passes, kspacing, options)  # before an engine is looked for
+    report = RunReport(failures=print_failures(failures))
     engine = load_engine(engine, pwx, pseudo)
     if "hse" in wanted and not getattr(engine, "hybrids", True):
         raise UsageError(f"HSE06 is not computed with {engine.name} here: take static alone, or Quantum ESPRESSO")
@@ -178,6 +175,17 @@ def run(
     if work is None:
         _remove_work_files(passes, report)
     return report
+
+
+def _make_pass_jobs(
+    crystals: Any, passes: Sequence[FunctionalPass], kspacing: float, options: dict[str, Any]
+) -> tuple[list[list[Job]], dict[str, str]]:
+    """The jobs of each pass with the user's choices, and the reason for each crystal that cannot be computed."""
+    jobs_by_pass, failures = [], dict[str, str]()
+    for one in passes:
+        jobs, failures = make_usable_jobs(crystals, one.functional, kspacing)
+        jobs_by_pass.append([apply_choices(job, **options) for job in jobs])
+    return jobs_by_pass, failures
 
 
 def print_failures(failed: dict[str, str]) -> dict[str, str]:

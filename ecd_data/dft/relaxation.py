@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from concurrent.futures import CancelledError, as_completed
+from concurrent.futures import CancelledError, Future, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from ecd_data.dft.steps import RelaxedJob, relax_job
 from ecd_data.dft.vasp_inputs import DENSE
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.io.atomic_write import write_whole
-from ecd_data.work.progress import show_progress
+from ecd_data.work.progress import Progress, show_progress
 
 if TYPE_CHECKING:
     from ecd_data.work.process_pool import Cluster
@@ -81,30 +81,42 @@ def relax(
     jobs = [apply_choices(job, spin=spin, smearing=smearing, hubbard_u=hubbard_u) for job in jobs]
     report = RelaxReport(present=[job.id for job in jobs if job.id in records], failures=print_failures(failed))
     engine = load_engine(engine, pwx, pseudo)
-    wanted = [job for job in jobs if job.id not in records]
+    new_jobs = [job for job in jobs if job.id not in records]
     with (
         exit_on_sigterm(),
-        show_progress("cells", len(wanted)) as progress,
+        show_progress("cells", len(new_jobs)) as progress,
         open_pool(engine, processes, cluster) as pool,
     ):
-        futures = {pool.submit(relax_job, engine, job, (folder / job.id).absolute()): job.id for job in wanted}
+        futures = {pool.submit(relax_job, engine, job, (folder / job.id).absolute()): job.id for job in new_jobs}
         for future in as_completed(futures):
             id = futures[future]
-            try:
-                records[id] = _make_record(future.result())
-            except (EcdError, CancelledError) as error:
-                report.failures[id] = str(error) or f"{id}: its worker was lost; run again"
-                reason = report.failures[id].removeprefix(f"{id}: ")
-                progress.say(f"left out: {id}: {reason}")
-            else:
-                _save(records, file)
-                report.done.append(id)
-                if work is None:
-                    shutil.rmtree(folder / id, ignore_errors=True)
+            if _save_result(future, id, records, file, report, progress) and work is None:
+                shutil.rmtree(folder / id, ignore_errors=True)
             progress.advance(id)
     if work is None and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
     return report
+
+
+def _save_result(
+    future: Future[RelaxedJob],
+    id: str,
+    records: dict[str, Any],
+    file: Path,
+    report: RelaxReport,
+    progress: Progress,
+) -> bool:
+    """Write the record of a relaxed crystal and report it, or report why there is none; whether there is one."""
+    try:
+        records[id] = _make_record(future.result())
+    except (EcdError, CancelledError) as error:
+        report.failures[id] = str(error) or f"{id}: its worker was lost; run again"
+        reason = report.failures[id].removeprefix(f"{id}: ")
+        progress.say(f"left out: {id}: {reason}")
+        return False
+    _save(records, file)
+    report.done.append(id)
+    return True
 
 
 def _make_record(done: RelaxedJob) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Images(NamedTuple):
 
     @property
     def sources(self) -> tuple[Floats, NDArray[np.int32], float]:
-        """The argument `where` of `ecd_models.kernels.edges.block_edges`."""
+        """The argument `where` of `ecd_models.kernels.edges.find_block_edges`."""
         return self.positions, self.atoms, self.reach
 
     def points(self, frac_points: Floats) -> Floats:

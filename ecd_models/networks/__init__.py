@@ -16,32 +16,42 @@ from ecd_models.networks.fourier_density.model import FourierDensity
 from ecd_models.networks.invdeepdft.model import InvDeepDFT
 from ecd_models.networks.pair_density.model import PairDensity
 
-# A model class has `configurations`, a dict from each of its names to a frozen dataclass of hyperparameters; takes such
-# an object; keeps it as `.config`; has `.cutoff` in Å; maps a ProbeBatch to densities [p].
-# One in closed form has `on_grid(crystal, shape)` for whole grids; without `encode` a training fits it at once.
+# A model class has `configurations`, a dict from each of its names to a frozen dataclass of hyperparameters. Its
+# constructor takes such an object and keeps it as `.config`. It has `.cutoff` in Å and maps a ProbeBatch to densities
+# [p]. One in closed form has `on_grid(crystal, shape)` for whole grids; without `encode` a training fits it at once.
 CLASSES = (ChargE3Net, DeepDFT, InvDeepDFT, PairDensity, FourierDensity)
 MODELS: dict[str, Any] = {name: cls for cls in CLASSES for name in cls.configurations}
 
 
 def model_class(name: str) -> Any:
-    """The class of a registered model, in this package or behind an entry point."""
+    """The class of a registered model, of this package or of an entry point; raises UsageError for other names."""
     if name in MODELS:
         return MODELS[name]
     others = {point.name: point for point in entry_points(group="ecd.models")}
     if name in others:
         return others[name].load()
-    known = [*MODELS, *others]
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    names = [*MODELS, *others]
+    similar = get_close_matches(name, names, n=1)
+    hint = f"did you mean {similar[0]!r}?" if similar else f"there are {', '.join(names)}"
     raise UsageError(f"no model is called {name!r}: {hint}")
 
 
 def build_model(name: str, **options: Any) -> nn.Module:
-    """A new model with random weights: the named configuration with some hyperparameters changed."""
+    """A new model with random weights.
+
+    Parameters
+    ----------
+    name : of a configuration.
+    options : hyperparameters that replace those of the configuration.
+
+    Raises
+    ------
+    UsageError : there is no model or no hyperparameter of this name.
+    """
     cls = model_class(name)
     config = cls.configurations[name]
-    known = [field.name for field in fields(config)]
-    unknown = sorted(set(options) - set(known))
+    hyperparameters = [field.name for field in fields(config)]
+    unknown = sorted(set(options) - set(hyperparameters))
     if unknown:
-        raise UsageError(f"model {name!r} has no option {unknown[0]!r}: it has {', '.join(known)}")
+        raise UsageError(f"model {name!r} has no option {unknown[0]!r}: it has {', '.join(hyperparameters)}")
     return cls(replace(config, **options))

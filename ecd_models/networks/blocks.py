@@ -1,4 +1,4 @@
-"""Networks that work on blocks of receivers of messages, so that what they keep for each edge stays small."""
+"""Networks that process blocks of receivers of messages, which bounds the memory of what they store for each edge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ecd_models.device_batch import DeviceBatch
 
 
 def require_outputs(outputs: int) -> None:
-    """Raise UsageError unless a network is to give the density, or density and magnetization."""
+    """Raises UsageError unless `outputs` is 1 or 2: the density, or density and magnetization."""
     if outputs not in (1, 2):
         raise UsageError(f"outputs is 1 (density) or 2 (density and magnetization), not {outputs}")
 
@@ -32,9 +32,10 @@ class Block(NamedTuple):
 
 
 def blocks(src: Tensor, dst: Tensor, vec: Tensor, crystal: Tensor, rows: int) -> Iterator[Block]:
-    """All receivers in their order, at most `rows` in a block; crystal [receivers]: where each belongs.
+    """Blocks of at most `rows` receivers, in their order; there is at least one.
 
-    There is at least one block. Edges may come in any order; those ordered by receiver need no sorting.
+    crystal: the crystal of each receiver [receivers]. Edges may have any order; those ordered by receiver need no
+    sorting.
     """
     if (dst[1:] < dst[:-1]).any():
         order = torch.argsort(dst, stable=True)
@@ -52,12 +53,12 @@ def blocks(src: Tensor, dst: Tensor, vec: Tensor, crystal: Tensor, rows: int) ->
 
 
 def atom_blocks(batch: ProbeBatch, rows: int) -> Iterator[Block]:
-    """The atoms of a batch as receivers."""
+    """The blocks of the atoms of a batch as receivers."""
     return blocks(batch.atom_src, batch.atom_dst, batch.atom_vec, batch.atom_crystal, rows)
 
 
 def probe_blocks(batch: ProbeBatch, rows: int) -> Iterator[Block]:
-    """The probes of a batch as receivers."""
+    """The blocks of the probes of a batch as receivers."""
     return blocks(batch.probe_src, batch.probe_dst, batch.probe_vec, batch.probe_crystal, rows)
 
 
@@ -69,10 +70,11 @@ def embed_elements(embeddings: nn.Module, batch: ProbeBatch | DeviceBatch) -> Te
 
 
 class AtomsThenProbes(nn.Module):
-    """A network of two parts: encode the atoms of a batch once, decode any number of probes.
+    """A network that encodes the atoms of a batch once and decodes any number of probes.
 
-    The atom model gives the atoms' states, layer by layer. Of these the probe model's `sent` makes what atoms send to
-    any probe; called with that and a batch it gives the densities [p], or with the magnetizations [p, 2].
+    The atom model returns the states of the atoms after each layer. The probe model's `project_senders` computes from
+    them what atoms send to each probe. Called with that and a batch, it returns the densities [p], or with the
+    magnetizations [p, 2].
     """
 
     def __init__(self, config: Any, atom_model: nn.Module, probe_model: nn.Module):
@@ -87,8 +89,8 @@ class AtomsThenProbes(nn.Module):
         return float(self.config.cutoff)
 
     def encode(self, batch: ProbeBatch | DeviceBatch) -> Any:
-        """What the atoms send to any probe, layer by layer."""
-        return self.probe_model.sent(self.atom_model(batch))
+        """What the atoms send to each probe, layer by layer."""
+        return self.probe_model.project_senders(self.atom_model(batch))
 
     def decode(self, sent: Any, batch: ProbeBatch | DeviceBatch) -> Tensor:
         """Densities in e/Å^3 at the probes of a batch [p] whose atoms are those that were encoded, see the class."""

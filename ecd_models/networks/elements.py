@@ -1,6 +1,6 @@
-"""What models are told of an element: a table of atomic properties, so that a rare element is not a blank one.
+"""Atomic properties of the elements, by which models can treat a rare element like similar ones.
 
-`elements.csv` beside this has, for hydrogen to curium:
+`elements.csv` in this folder has, for hydrogen to curium:
 
 - electronegativity: Pauling's scale (W. M. Haynes, CRC Handbook of Chemistry and Physics); of He, Ne and Ar, which have
   none, Allen's (J. Am. Chem. Soc. 111, 9003, 1989), which is scaled to Pauling's;
@@ -23,7 +23,7 @@ from ecd_data.crystal import SYMBOLS, Floats
 from ecd_data.errors import UsageError
 
 TABLE = Path(__file__).with_name("elements.csv")
-D_VALENCE = 2.5  # what a d or f element counts for among the valences of others: their states are many
+D_VALENCE = 2.5  # of all d and f elements, since these have several valences
 
 
 @cache
@@ -38,12 +38,11 @@ def column(name: str) -> Floats:
 
 
 def require_properties(numbers: NDArray[np.int64]) -> None:
-    """Raises UsageError for atomic numbers that the table lacks."""
+    """Raises UsageError if the table lacks one of the atomic numbers [n]."""
     missing = sorted({SYMBOLS[z] for z in numbers if not np.isfinite(column("electronegativity")[z])})
     if missing:
         raise UsageError(
-            f"no properties of {', '.join(missing)} are known, by which the model tells elements apart: "
-            "it knows hydrogen to curium"
+            f"no properties of {', '.join(missing)} are known, which the model needs: it works for hydrogen to curium"
         )
 
 

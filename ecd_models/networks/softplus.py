@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-LARGE = 80.0  # above, the exponential nears overflow and the function is linear
+LARGE = 80.0  # above, the exponential could overflow, and the function is linear
 
 
 class _ShiftedSoftplus(torch.autograd.Function):
@@ -33,7 +33,7 @@ def _with_branch(x: Tensor) -> Tensor:
 
 
 def _without_branch(x: Tensor) -> Tensor:
-    """The function where nothing may wait for the values, as on a GPU [any shape]."""
+    """The function without a decision that waits for the values, for GPUs [any shape]."""
     y = x.clamp(max=LARGE).expm1_().mul_(0.5).log1p_()
     return torch.maximum(y, x - math.log(2), out=y)  # the second is larger beyond LARGE only
 

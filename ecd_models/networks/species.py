@@ -1,7 +1,7 @@
-"""How a network tells elements apart: a vector of its own for each, or one computed from the element's properties.
+"""The vectors by which a network distinguishes elements: trained for each, or computed from its properties.
 
-With vectors of their own an element, or a pair of them, that trains little stays nearly blank. With descriptors similar
-elements begin alike, and what is learned of one holds for the other (numbers in docs/models.md).
+The trained vector of an element that is rare in the training data hardly changes. With descriptors similar elements
+have similar vectors, so that training on one improves the other (numbers in docs/models.md).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ HIDDEN = 64  # width of the perceptron from descriptors
 
 
 def require_species(species: str) -> None:
-    """Raise UsageError unless the name is one of the two ways."""
+    """Raises UsageError unless `species` is ONE_HOT or DESCRIPTORS."""
     if species not in (ONE_HOT, DESCRIPTORS):
         raise UsageError(f"species is {ONE_HOT!r} or {DESCRIPTORS!r}, not {species!r}")
 
 
 @cache
 def descriptors() -> Tensor:
-    """14 properties of each element, standardised over hydrogen to curium; NaN for those beyond [119, 14].
+    """14 properties of each element, standardised over hydrogen to curium; NaN for elements beyond [119, 14].
 
-    Row 0, no element, is 0: it stands for the atoms that fill up a batch, whose gradients must be numbers.
+    Row 0, no element, is 0: the padding of a batch has it, and its gradients must be finite.
     """
     group = column("group")
     columns: list[Any] = [column(name) for name in ("electronegativity", "covalent_radius", "ionization_energy")]
@@ -44,7 +44,7 @@ def descriptors() -> Tensor:
 
 
 class DescriptorEmbedding(nn.Module):
-    """A perceptron from the properties of an element to its vector; the place of `nn.Embedding`."""
+    """A perceptron from the properties of an element to its vector, in place of `nn.Embedding`."""
 
     table: Tensor
 
@@ -54,10 +54,10 @@ class DescriptorEmbedding(nn.Module):
         self.layers = nn.Sequential(nn.Linear(self.table.shape[1], HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, width))
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """The vectors of atomic numbers [n] [n, width]; not numbers for an element whose properties are not known."""
+        """The vectors of atomic numbers [n] [n, width]; NaN for an element without properties."""
         return self.layers(nn.functional.embedding(numbers, self.table))
 
 
 def embedding(species: str, width: int) -> nn.Module:
-    """The vectors of elements by atomic number, of their own or from descriptors."""
+    """A module that maps atomic numbers to vectors, trained for each element or computed from descriptors."""
     return DescriptorEmbedding(width) if species == DESCRIPTORS else nn.Embedding(SPECIES, width)

@@ -25,7 +25,7 @@ from ecd_data.density import Density
 from ecd_data.errors import UsageError
 from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.graph import Neighbors
-from ecd_models.networks.pair_density.functions import PairDensityConfig, pairs_of
+from ecd_models.networks.pair_density.functions import PairDensityConfig, find_pairs
 from ecd_models.networks.pair_density.model import PairDensity
 from ecd_models.networks.pair_density.unknowns import Unknowns
 from ecd_models.training.probe_batches import generator
@@ -156,7 +156,7 @@ class PairFit:
     def _make_designs(self) -> Iterator[tuple[str, Design]]:
         for id in self.formulas:
             rho = self.load(id)
-            pairs = pairs_of(rho.crystal, self.config.reach)
+            pairs = find_pairs(rho.crystal, self.config.reach)
             numbers = rho.numbers[pairs.atom], rho.numbers[pairs.neighbour]
             self._seen[numbers] = self._seen[numbers[::-1]] = True
             flat, weights = draw_points(rho, self.points, generator(self.seed, 0, id))

@@ -18,7 +18,7 @@ from ecd_data.store import StoreWriter
 from ecd_data.store.copy import ReadRequest
 from ecd_data.store.index import Index, save_index
 from tests.conftest import smooth_density
-from tests.data.test_store import Handler
+from tests.data.store.conftest import Handler
 
 
 def made(path: Path, ids: str, seed: int = 0, bound: float = 1e-5, **options: object) -> Path:

@@ -17,7 +17,7 @@ from ecd_models.checkpoint import load_published
 from ecd_models.graph import Neighbors
 from ecd_models.networks import MODELS, build_model
 from ecd_models.networks.charge3net.layers import RadialBasis
-from ecd_models.networks.charge3net.model import ChargE3Net, ChargE3NetConfig, live_irreps
+from ecd_models.networks.charge3net.model import ChargE3Net, ChargE3NetConfig, list_live_irreps
 from ecd_models.networks.charge3net.published import published_shapes
 from ecd_models.networks.charge3net.reference import compute_density
 
@@ -145,10 +145,10 @@ def test_every_weight_of_the_published_sizes_is_alive() -> None:
 
 
 def test_the_deepest_layers_keep_what_reaches_the_probes() -> None:
-    three, four = live_irreps(ChargE3NetConfig()), live_irreps(ChargE3NetConfig(num_interactions=4))
+    three, four = list_live_irreps(ChargE3NetConfig()), list_live_irreps(ChargE3NetConfig(num_interactions=4))
     assert str(three[-1]) == "100x0e+33x1o+20x2e+14x3o+11x4e"
     assert str(four[2]) == str(three[1])  # 0o would reach unnatural parities only, which the last layer drops
-    five = live_irreps(ChargE3NetConfig(num_interactions=5))
+    five = list_live_irreps(ChargE3NetConfig(num_interactions=5))
     assert "100x0o" in str(five[2])
 
 

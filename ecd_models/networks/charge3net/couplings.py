@@ -1,4 +1,4 @@
-"""How the irreps of senders, harmonics and receivers couple: paths, their matrices, and the order of messages."""
+"""The couplings of the irreps of senders, harmonics and receivers: paths, their matrices, the order of messages."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Path(NamedTuple):
     l2s: tuple[int, ...]
 
 
-def coupled_l2(sender: o3.Irrep, receiver: o3.Irrep, lmax: int) -> tuple[int, ...]:
+def find_coupled_l2(sender: o3.Irrep, receiver: o3.Irrep, lmax: int) -> tuple[int, ...]:
     """The l2 <= lmax whose harmonics, of parity (-1)^l2, couple sender to receiver."""
     triangle = range(abs(sender.l - receiver.l), min(sender.l + receiver.l, lmax) + 1)
     return tuple(l2 for l2 in triangle if sender.p * (-1) ** l2 == receiver.p)
 
 
-def paths_between(senders: o3.Irreps, receivers: o3.Irreps, lmax: int) -> list[Path]:
+def list_paths(senders: o3.Irreps, receivers: o3.Irreps, lmax: int) -> list[Path]:
     """The paths of a convolution, receiver by receiver."""
-    all_pairs = [Path(str(s), str(r), mul, coupled_l2(s, r, lmax)) for _, r in receivers for mul, s in senders]
+    all_pairs = [Path(str(s), str(r), mul, find_coupled_l2(s, r, lmax)) for _, r in receivers for mul, s in senders]
     return [path for path in all_pairs if path.l2s]
 
 
@@ -50,18 +50,18 @@ class Couplings:
 
     def __init__(self, y: Tensor):
         self._y = y
-        self._known: dict[tuple[int, int, tuple[int, ...]], Tensor] = {}
+        self._matrices: dict[tuple[int, int, tuple[int, ...]], Tensor] = {}
 
     def __call__(self, l1: int, l3: int, l2s: tuple[int, ...]) -> Tensor:
         """From 2l1+1 to 2l3+1 components through each of the l2 [e, len(l2s) * (2l3+1), 2l1+1]."""
         key = (l1, l3, l2s)
-        if key not in self._known:
+        if key not in self._matrices:
             matrix = coupling_matrix(l1, l3, l2s, self._y.dtype, self._y.device)
             product = self._y[:, : len(matrix)] @ matrix.flatten(1)
-            self._known[key] = product.view(len(product), len(l2s) * (2 * l3 + 1), 2 * l1 + 1)
-        return self._known[key]
+            self._matrices[key] = product.view(len(product), len(l2s) * (2 * l3 + 1), 2 * l1 + 1)
+        return self._matrices[key]
 
-    def together(self, l1: int, targets: tuple[tuple[int, tuple[int, ...]], ...]) -> Tensor:
+    def join_targets(self, l1: int, targets: tuple[tuple[int, tuple[int, ...]], ...]) -> Tensor:
         """From 2l1+1 components to those of all targets, each an l3 with its l2, one after the other
         [e, sum of len(l2s) * (2l3+1), 2l1+1].
         """
@@ -79,8 +79,8 @@ def coupling_matrices(
     return torch.cat([nn.functional.pad(p, (0, 0, 0, 0, 0, count - len(p))) for p in parts], dim=1).to(device)
 
 
-class _Reordered(torch.autograd.Function):
-    """The columns in another order."""
+class _Reorder(torch.autograd.Function):
+    """Puts columns into another order."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, order: Tensor, back: Tensor) -> Tensor:
@@ -92,8 +92,8 @@ class _Reordered(torch.autograd.Function):
         return gradients[0].index_select(1, ctx.back), None, None
 
 
-class _Sending(NamedTuple):
-    """All paths from one irrep: where they lead, as an l3 with its l2, and how many parts their messages have."""
+class _SenderPaths(NamedTuple):
+    """All paths from one irrep: their targets, each an l3 with its l2, and the number of parts of their messages."""
 
     sender: str
     targets: tuple[tuple[int, tuple[int, ...]], ...]
@@ -101,9 +101,9 @@ class _Sending(NamedTuple):
 
 
 class MessageOrder(nn.Module):
-    """Where the parts of messages lie when all paths from a sender's irrep are computed together.
+    """The order of the parts of messages when all paths from a sender's irrep are computed together.
 
-    A message's parts come sender by sender, in each path by path, l2, component of the receiver, channel.
+    The parts of a message are ordered by sender, path, l2, component of the receiver, and channel.
     """
 
     _index: Tensor
@@ -116,22 +116,22 @@ class MessageOrder(nn.Module):
         super().__init__()
         widths = [path.mul * len(path.l2s) for path in paths]
         starts = torch.tensor([0, *widths]).cumsum(0).tolist()
-        self.sending: list[_Sending] = []
-        columns, components, places = [], [], []
+        self.sender_paths: list[_SenderPaths] = []
+        columns, components, targets_of_parts = [], [], []
         for sender in senders:
             chosen = [(path, start) for path, start in zip(paths, starts, strict=False) if path.sender == sender]
             targets = tuple((int(path.receiver[:-1]), path.l2s) for path, _ in chosen)
             if targets:
                 parts = sum(path.mul * len(path.l2s) * (2 * int(path.receiver[:-1]) + 1) for path, _ in chosen)
-                self.sending.append(_Sending(sender, targets, parts))
+                self.sender_paths.append(_SenderPaths(sender, targets, parts))
             for path, start in chosen:
                 shape = len(path.l2s), 2 * int(path.receiver[:-1]) + 1, path.mul
                 channels = torch.arange(shape[0] * shape[2]).view(shape[0], 1, shape[2])
                 columns.append((start + channels).expand(shape).flatten())
                 components.append(torch.arange(shape[1]).view(1, -1, 1).expand(shape).flatten())
-                places.append(torch.full_like(columns[-1], receivers.index(path.receiver)))
+                targets_of_parts.append(torch.full_like(columns[-1], receivers.index(path.receiver)))
         expanded = Groups.of(torch.cat(columns), starts[-1])
-        order = np.lexsort([torch.cat(keys).numpy() for keys in (columns, components, places)])
+        order = np.lexsort([torch.cat(keys).numpy() for keys in (columns, components, targets_of_parts)])
         buffers = (
             expanded.index,
             expanded.starts,
@@ -147,8 +147,8 @@ class MessageOrder(nn.Module):
         [HIDDEN, parts].
         """
         rows = Groups(self._index, self._starts, self._rows).spread(last.T.contiguous())
-        return tuple(part.T for part in rows.split([sent.parts for sent in self.sending]))
+        return tuple(part.T for part in rows.split([sent.parts for sent in self.sender_paths]))
 
-    def by_receiver(self, sums: list[Tensor]) -> Tensor:
+    def sort_by_receiver(self, sums: list[Tensor]) -> Tensor:
         """Summed messages [n, parts] by receiver, component, path, l2, channel [n, all parts]."""
-        return _Reordered.apply(torch.cat(sums, dim=1), self._order, self._back)
+        return _Reorder.apply(torch.cat(sums, dim=1), self._order, self._back)

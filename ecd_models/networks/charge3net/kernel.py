@@ -22,7 +22,7 @@ from ecd_models.kernels.images import Images
 from ecd_models.kernels.parallel import make_parallel_decoder
 from ecd_models.kernels.simd import add, div, exp, fma, load, mul, splat, store, sub
 from ecd_models.networks.charge3net.layers import SILU_SCALE
-from ecd_models.networks.charge3net.messages import add_messages, tiles_of
+from ecd_models.networks.charge3net.messages import add_messages, split_into_tiles
 from ecd_models.networks.charge3net.model import ChargE3Net
 from ecd_models.networks.charge3net.radial_table import radial_table
 
@@ -74,7 +74,7 @@ def decoder(network: ChargE3Net, features: list[Tensor], crystal: Crystal) -> De
         return None
     channels = network.config.channels
     first = np.cumsum([0, *(round_up(mul * len(features), COLUMNS) for mul in channels)])
-    tiles, layers = tiles_of(channels, features, table, first), _layers(network, first)
+    tiles, layers = split_into_tiles(channels, features, table, first), _layers(network, first)
     images = Images.of(crystal, network.cutoff)
 
     def space() -> Space:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ecd_models.device_batch import ReceivedEdges, SentBlocks
 from ecd_models.kernels.groups import uses_triton
-from ecd_models.networks.charge3net.couplings import Couplings, MessageOrder, paths_between
+from ecd_models.networks.charge3net.couplings import Couplings, MessageOrder, list_paths
 from ecd_models.networks.charge3net.linear_maps import PLAIN, LinearMaps, fan_in
 
 Features = dict[str, Tensor]
@@ -25,8 +25,8 @@ SILU_SCALE = 1.6791767923989418
 TANH_SCALE = 1.5937334472592695
 SIGMOID_SCALE = 1.8467055342154763
 HIDDEN = 100  # width of the radial perceptrons
-FARTHEST = 80.0  # exponents beyond give denormal numbers, which take many times as long
-PIECE = 2048  # edges whose messages a processor makes at a time: more would leave its cache
+MAX_EXPONENT = 80.0  # larger ones give denormal numbers, with which processors are many times slower
+PIECE = 2048  # edges whose messages a processor computes at a time: more would leave its cache
 
 
 def weight(*shape: int) -> nn.Parameter:
@@ -40,9 +40,9 @@ def scaled_silu(x: Tensor) -> Tensor:
 
 
 def gather_sum(messages: Tensor, receivers: Tensor, count: int) -> Tensor:
-    """Sum of the messages [e, ...] that each of `count` receivers gets; 0 where it gets none [count, ...]."""
-    rows = messages.flatten(1)  # torch sums whole rows much faster than blocks
-    if rows.dtype in (torch.float16, torch.bfloat16):  # under autocast products are short, sums are not
+    """The sum of the messages [e, ...] of each of `count` receivers, 0 without messages [count, ...]."""
+    rows = messages.flatten(1)  # torch adds flat rows much faster than blocks
+    if rows.dtype in (torch.float16, torch.bfloat16):  # under autocast products have short types, and sums must not
         rows = rows.float()
     return rows.new_zeros(count, rows.shape[1]).index_add(0, receivers, rows).view(count, *messages.shape[1:])
 
@@ -57,7 +57,7 @@ def harmonics(vec: Tensor, lmax: int) -> Tensor:
             return device_harmonics(vec, lmax)
     if not vec.is_cuda:
         return o3.spherical_harmonics(degrees, vec, normalize=True, normalization="component")
-    with torch.jit.optimized_execution(False):  # without, kernels are compiled in the middle of a training
+    with torch.jit.optimized_execution(False):  # otherwise kernels are compiled in the middle of a training
         return o3.spherical_harmonics(degrees, vec, normalize=True, normalization="component")
 
 
@@ -77,7 +77,7 @@ class RadialBasis(nn.Module):
     def _gaussians(self, r: Tensor) -> Tensor:
         centers = torch.linspace(0, self.cutoff, self.number, dtype=r.dtype, device=r.device)
         width = self.cutoff / (self.number - 1)
-        exponents = ((r[:, None] - centers) / width).square().clamp(max=FARTHEST)
+        exponents = ((r[:, None] - centers) / width).square().clamp(max=MAX_EXPONENT)
         return torch.exp(-exponents) / 1.12
 
     def forward(self, r: Tensor) -> Tensor:
@@ -111,17 +111,21 @@ class RadialWeights(nn.Module):
         return maps.weight(self.layer1, self._scale1)
 
     def factors(self) -> dict[nn.Parameter, float]:
-        """What each weight is multiplied by."""
+        """The factor of each weight."""
         return {self.layer0: self._scale0, self.layer1: self._scale1}
 
 
 class SenderBlocks:
-    """Edges ordered by sender and cut into blocks of `size` edges of one sender, the last one filled up with nothing.
+    """Edges ordered by sender, in blocks of `size` edges of one sender, of which the last one is padded.
 
-    Within a block the contraction with the sender's features is one matrix product, which is several times faster
-    than one small product an edge. e = size * number of blocks; the edges that only fill up have y = 0.
-    sender [blocks]; receiver [e]; y: harmonics [e, (lmax+1)^2]; basis: radial basis [e, number]. In arranged blocks
-    the edges that fill up have harmonics and go to probes that are not there.
+    Within a block the contraction with the sender's features is one matrix product, which is several times faster than
+    one small product for each edge. e = size * number of blocks. Padding has y = 0; in the blocks of a DeviceBatch it
+    goes to dummy probes instead.
+
+    sender : the sender of each block [blocks].
+    receiver : the receiver of each edge [e].
+    y : harmonics [e, (lmax+1)^2].
+    basis : radial basis [e, number].
     """
 
     def __init__(self, size: int, sender: Tensor, receiver: Tensor, y: Tensor, basis: Tensor):
@@ -129,7 +133,7 @@ class SenderBlocks:
 
     @classmethod
     def of(cls, src: Tensor, dst: Tensor, vec: Tensor, atoms: int, basis: RadialBasis, lmax: int) -> SenderBlocks:
-        """The edges from `atoms` senders; a block has about an eighth of what a sender sends, 4 to 128 edges."""
+        """The edges from `atoms` senders; a block has about an eighth of the edges of a sender, 4 to 128."""
         size = 1 << min(max(len(src) // (8 * max(atoms, 1)), 4).bit_length() - 1, 7)
         order = torch.argsort(src, stable=True)
         senders, degrees = torch.unique_consecutive(src[order], return_counts=True)
@@ -145,20 +149,20 @@ class SenderBlocks:
 
     @classmethod
     def of_device_batch(cls, blocks: SentBlocks, basis: RadialBasis, lmax: int) -> SenderBlocks:
-        """Blocks that were cut before."""
+        """The blocks of a DeviceBatch."""
         senders, receivers = blocks.senders, blocks.receivers
         edges = cls(
             blocks.size, senders.index, receivers.index, harmonics(blocks.vec, lmax), basis(blocks.vec.norm(dim=1))
         )
-        edges.of_senders = senders.spread  # type: ignore[method-assign]
+        edges.take_senders = senders.spread  # type: ignore[method-assign]
         return edges
 
-    def of_senders(self, values: Tensor) -> Tensor:
+    def take_senders(self, values: Tensor) -> Tensor:
         """The row of each block's sender [blocks, ...]."""
         return values[self.sender]
 
-    def pieces(self) -> Iterator[SenderBlocks]:
-        """The same blocks, some after the other, so that what is made of them stays in a processor's cache."""
+    def split(self) -> Iterator[SenderBlocks]:
+        """The blocks in parts whose messages fit the cache of a processor; all in one part on other devices."""
         step = max(1, PIECE // self.size) if self.y.device.type == "cpu" else max(1, len(self.sender))
         for k in range(0, len(self.sender), step):
             e = slice(k * self.size, (k + step) * self.size)
@@ -172,7 +176,7 @@ class SenderBlocks:
 
 
 class AtomEdges:
-    """Edges between atoms in the order of their receivers, all at once; y, basis: as those of `SenderBlocks`."""
+    """Edges between atoms ordered by receiver; y and basis are those of `SenderBlocks`."""
 
     def __init__(self, edges: ReceivedEdges, basis: RadialBasis, lmax: int):
         self.senders, self.receivers = edges.senders, edges.receivers
@@ -189,7 +193,7 @@ class AtomConvolution(nn.Module):
     def __init__(self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, lmax: int, num_basis: int, num_neighbors: float):
         super().__init__()
         self.irreps_in, self.irreps_out = irreps_in, irreps_out
-        self.paths = paths_between(irreps_in, irreps_out, lmax)
+        self.paths = list_paths(irreps_in, irreps_out, lmax)
         muls_in = {str(ir): mul for mul, ir in irreps_in}
         fans = {str(r): sum(p.mul * len(p.l2s) for p in self.paths if p.receiver == str(r)) for _, r in irreps_out}
         self.lin1 = nn.ParameterDict({ir: weight(mul, mul) for ir, mul in muls_in.items()})
@@ -201,7 +205,7 @@ class AtomConvolution(nn.Module):
         self.order = MessageOrder(self.paths, list(self.lin1), list(self.lin2))
 
     def factors(self) -> dict[nn.Parameter, float]:
-        """What each weight is multiplied by."""
+        """The factor of each weight."""
         weights = [*self.lin1.values(), *self.lin2.values(), *self.sc.values(), self.lin3]
         return {w: fan_in(w) for w in weights} | self.radial.factors()
 
@@ -210,19 +214,19 @@ class AtomConvolution(nn.Module):
     ) -> Features:
         """The gate's input from the atoms' features."""
         if isinstance(edges, AtomEdges):
-            sums = self._received_together(x, edges, couplings, maps)
+            sums = self._sum_messages_at_once(x, edges, couplings, maps)
         else:
-            sums = self._received(x, edges, couplings)
+            sums = self._sum_messages(x, edges, couplings)
         angle = 0.1 * maps(sums["0e"], self.lin3, len(self.lin3))[..., None]
         cos, sin = torch.cos(angle), torch.sin(angle)
         out = {}
         for ir, lin2 in self.lin2.items():
             out[ir] = maps(sums[ir], lin2, len(lin2))
-            if ir in self.sc:  # what has no counterpart in x is not rotated
+            if ir in self.sc:  # an irrep without counterpart in x is not rotated
                 out[ir] = cos * maps(x[ir], self.sc[ir], len(self.sc[ir])) + sin * out[ir]
         return out
 
-    def _received(self, x: Features, edges: SenderBlocks, couplings: Couplings) -> Features:
+    def _sum_messages(self, x: Features, edges: SenderBlocks, couplings: Couplings) -> Features:
         """Per receiver irrep the summed messages [n, 2l+1, path * l2 * channel]."""
         count = len(x["0e"])
         sent = {ir: (x[ir] @ w / math.sqrt(len(w)))[edges.sender] for ir, w in self.lin1.items()}
@@ -238,16 +242,16 @@ class AtomConvolution(nn.Module):
             parts[path.receiver].append(total.transpose(1, 2).flatten(2))
         return {ir: torch.cat(blocks, dim=2) for ir, blocks in parts.items()}
 
-    def _received_together(self, x: Features, edges: AtomEdges, couplings: Couplings, maps: LinearMaps) -> Features:
+    def _sum_messages_at_once(self, x: Features, edges: AtomEdges, couplings: Couplings, maps: LinearMaps) -> Features:
         """The same with all paths from a sender's irrep in one product, which suits a GPU."""
         hidden, sums = self.radial.hidden(edges.basis, maps), []
-        for sending, weights in zip(self.order.sending, self.order.weights(self.radial.last(maps)), strict=True):
-            ir = sending.sender
+        for paths, weights in zip(self.order.sender_paths, self.order.weights(self.radial.last(maps)), strict=True):
+            ir = paths.sender
             sent = edges.senders.spread(maps(x[ir], self.lin1[ir], len(self.lin1[ir])))
-            messages = torch.bmm(couplings.together(int(ir[:-1]), sending.targets), sent).flatten(1)
+            messages = torch.bmm(couplings.join_targets(int(ir[:-1]), paths.targets), sent).flatten(1)
             sums.append(edges.receivers.sum_products(messages, hidden @ weights))
         widths = [(2 * int(ir[:-1]) + 1) * len(w) for ir, w in self.lin2.items()]
-        parts = self.order.by_receiver(sums).split(widths, dim=1)
+        parts = self.order.sort_by_receiver(sums).split(widths, dim=1)
         return {ir: part.unflatten(1, (-1, len(w))) for part, (ir, w) in zip(parts, self.lin2.items(), strict=True)}
 
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 
 def fan_in(w: Tensor, components: int = 1) -> float:
-    """What a map [inputs, outputs] is multiplied by; components: of the harmonics that are summed as well."""
+    """The factor of a map [inputs, outputs]; components: the number of harmonics that are summed as well."""
     return 1 / math.sqrt(len(w) * components)
 
 
 class LinearMaps:
-    """Linear maps that divide what they give, which on a processor costs nothing."""
+    """Linear maps whose results are divided, which costs nothing on a processor."""
 
     def __call__(self, x: Tensor, w: nn.Parameter, inputs: int) -> Tensor:
         """x [..., i] times w [i, o] over the root of `inputs` [..., o]."""
@@ -31,14 +31,14 @@ PLAIN = LinearMaps()
 
 
 class ScaledMaps(LinearMaps):
-    """The same with all weights multiplied by their factors at once: a GPU starts one kernel in place of two a map."""
+    """Linear maps whose weights are all scaled at once, so that a GPU starts one kernel instead of two for each map."""
 
     def __init__(self, factors: Mapping[nn.Parameter, float]):
-        weights = _Scaled.apply(list(factors.values()), *factors)
+        weights = _ScaleAll.apply(list(factors.values()), *factors)
         self._weights = dict(zip(factors, weights, strict=True))
 
     def __call__(self, x: Tensor, w: nn.Parameter, inputs: int) -> Tensor:
-        """x [..., i] times w [i, o] over the root of `inputs`, of which the weight's factor tells [..., o]."""
+        """x [..., i] times w [i, o] over the root of `inputs`, which is part of the weight's factor [..., o]."""
         return x @ self._weights[w]
 
     def weight(self, w: nn.Parameter, factor: float) -> Tensor:
@@ -46,7 +46,7 @@ class ScaledMaps(LinearMaps):
         return self._weights[w]
 
 
-class _Scaled(torch.autograd.Function):
+class _ScaleAll(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, factors: list[float], *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.factors = factors

@@ -35,7 +35,9 @@ class Tiles(NamedTuple):
     stride: int
 
 
-def tiles_of(channels: Sequence[int], features: list[Tensor], radial: RadialTable, first: NDArray[np.int64]) -> Tiles:
+def split_into_tiles(
+    channels: Sequence[int], features: list[Tensor], radial: RadialTable, first: NDArray[np.int64]
+) -> Tiles:
     """The tiles of what atoms send, layer by layer.
 
     channels: the number of channels of each l; first: the first column in the sums for each l.

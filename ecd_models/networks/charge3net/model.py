@@ -1,8 +1,8 @@
 """ChargE3Net (Koker et al., npj Comput. Mater. 2024): an E(3)-equivariant network for the electron density.
 
 Atoms exchange equivariant messages; probe points then receive messages from the atoms, layer by layer, and send none.
-The density is read from the invariant (0e) state of a probe, and a probe layer passes on its state irrep by irrep: so
-only 0e channels of the probes, and what leads to them, are built here. The output is that of the published network.
+The density is read from the invariant (0e) state of a probe, and a probe layer maps each irrep of its state to itself.
+So only the 0e channels of the probes, and what leads to them, exist here. The output is that of the published network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ecd_models.batch import ProbeBatch
 from ecd_models.device_batch import BLOCKS, DeviceBatch
 from ecd_models.kernels.groups import Groups
 from ecd_models.networks.blocks import require_outputs
-from ecd_models.networks.charge3net.couplings import Couplings, coupled_l2
+from ecd_models.networks.charge3net.couplings import Couplings, find_coupled_l2
 from ecd_models.networks.charge3net.layers import (
     AtomConvolution,
     AtomEdges,
@@ -71,40 +71,42 @@ class ChargE3NetConfig:
         return tuple(round(self.mul / (self.lmax + 1) / (2 * l + 1)) for l in range(self.lmax + 1))
 
 
-def published_irreps(config: ChargE3NetConfig) -> list[o3.Irreps]:
+def list_published_irreps(config: ChargE3NetConfig) -> list[o3.Irreps]:
     """The irreps after each atom layer that messages can reach [num_interactions]."""
     hidden = [(mul, o3.Irrep(l, p)) for l, mul in enumerate(config.channels) for p in (-1, 1)]
     layers, senders = [], o3.Irreps(f"{SPECIES}x0e")
     for _ in range(config.num_interactions):
-        senders = o3.Irreps([(m, ir) for m, ir in hidden if any(coupled_l2(s, ir, config.lmax) for _, s in senders)])
+        senders = o3.Irreps(
+            [(m, ir) for m, ir in hidden if any(find_coupled_l2(s, ir, config.lmax) for _, s in senders)]
+        )
         layers.append(senders)
     return layers
 
 
-def live_irreps(config: ChargE3NetConfig) -> list[o3.Irreps]:
-    """Those irreps after each atom layer that can influence the density [num_interactions].
+def list_live_irreps(config: ChargE3NetConfig) -> list[o3.Irreps]:
+    """The irreps after each atom layer that can influence the density [num_interactions].
 
-    Probes take up what couples with harmonics to 0e, that is parity (-1)^l; an atom layer takes up what leads to a
-    live irrep of its own.
+    Probes use irreps that couple with harmonics to 0e, that is with parity (-1)^l; an atom layer uses those that lead
+    to one of its own irreps that can influence the density.
     """
     live: list[o3.Irreps] = []
-    for irreps in reversed(published_irreps(config)):
+    for irreps in reversed(list_published_irreps(config)):
         later = live[0] if live else o3.Irreps()
         kept = [
             (mul, ir)
             for mul, ir in irreps
-            if ir.p == (-1) ** ir.l or any(ir == r or coupled_l2(ir, r, config.lmax) for _, r in later)
+            if ir.p == (-1) ** ir.l or any(ir == r or find_coupled_l2(ir, r, config.lmax) for _, r in later)
         ]
         live.insert(0, o3.Irreps(kept))
     return live
 
 
 class AtomEncoder(nn.Module):
-    """Equivariant message passing between atoms, starting from what elements they are."""
+    """Equivariant message passing between atoms, starting from their elements."""
 
     def __init__(self, config: ChargE3NetConfig):
         super().__init__()
-        irreps = live_irreps(config)
+        irreps = list_live_irreps(config)
         self.lmax = config.lmax
         self.species = DescriptorEmbedding(SPECIES) if config.species == DESCRIPTORS else None
         self.gates = nn.ModuleList(Gate(out) for out in irreps)
@@ -114,7 +116,7 @@ class AtomEncoder(nn.Module):
         )
 
     def factors(self) -> dict[nn.Parameter, float]:
-        """What each weight is multiplied by."""
+        """The factor of each weight."""
         return {w: f for each in cast(Iterable[AtomConvolution], self.convolutions) for w, f in each.factors().items()}
 
     def forward(self, batch: ProbeBatch | DeviceBatch, basis: RadialBasis, maps: LinearMaps = PLAIN) -> list[Features]:
@@ -153,11 +155,11 @@ class ProbeLayer(nn.Module):
         self.sc = None if first else weight(scalars, scalars)  # the first state is zero
 
     def sender_factors(self) -> dict[nn.Parameter, float]:
-        """What each weight of the senders is multiplied by."""
+        """The factor of each weight of the senders."""
         return {w: fan_in(w, 2 * l + 1) for l, w in enumerate(self.lin1)}
 
     def factors(self) -> dict[nn.Parameter, float]:
-        """What each weight of the probes is multiplied by."""
+        """The factor of each weight of the probes."""
         own = {self.lin2: fan_in(self.lin2), self.lin3: fan_in(self.lin2)}
         return own | ({} if self.sc is None else {self.sc: fan_in(self.sc)}) | self.radial.factors()
 
@@ -176,13 +178,13 @@ class ProbeLayer(nn.Module):
         return torch.cat(blocks, dim=1)
 
     def messages(self, field: Tensor, edges: SenderBlocks) -> Tensor:
-        """What each edge carries [e, c]."""
+        """The message of each edge [e, c]."""
         weights = self.radial(edges.basis)
-        return edges.contract(edges.y[:, None], edges.of_senders(field)).squeeze(1) * weights
+        return edges.contract(edges.y[:, None], edges.take_senders(field)).squeeze(1) * weights
 
     def sums(self, field: Tensor, edges: SenderBlocks, receivers: Groups, maps: LinearMaps) -> Tensor:
-        """The summed messages of the probes [p, c], all at once, which suits a GPU."""
-        weights, sent = self.radial(edges.basis, maps), edges.of_senders(field)
+        """The summed messages of the probes [p, c], all at once, for GPUs."""
+        weights, sent = self.radial(edges.basis, maps), edges.take_senders(field)
         if sent.shape[1] == 1:  # the one harmonic is 1 everywhere
             return receivers.sum_products(weights, sent.squeeze(1))
         return receivers.sum_products(edges.contract(edges.y[:, None], sent).squeeze(1), weights)
@@ -211,11 +213,11 @@ class ProbeDecoder(nn.Module):
         self.readout = weight(config.channels[0], *([2] if config.outputs == 2 else []))
 
     def sender_factors(self) -> dict[nn.Parameter, float]:
-        """What each weight of the senders is multiplied by."""
+        """The factor of each weight of the senders."""
         return {w: f for layer in cast(Iterable[ProbeLayer], self.layers) for w, f in layer.sender_factors().items()}
 
     def factors(self) -> dict[nn.Parameter, float]:
-        """What each weight of the probes is multiplied by."""
+        """The factor of each weight of the probes."""
         own = {self.readout: fan_in(self.readout)}
         return own | {w: f for layer in cast(Iterable[ProbeLayer], self.layers) for w, f in layer.factors().items()}
 
@@ -244,7 +246,7 @@ class ProbeDecoder(nn.Module):
         edges = SenderBlocks.of(batch.probe_src, batch.probe_dst, batch.probe_vec, batch.n_atoms, basis, self.lmax)
         layers = cast(list[ProbeLayer], list(self.layers))
         totals = [self.readout.new_zeros(batch.n_probes, len(layer.lin2)) for layer in layers]
-        for piece in edges.pieces():
+        for piece in edges.split():
             for layer, field, total in zip(layers, fields, totals, strict=True):
                 total.index_add_(0, piece.receiver, layer.messages(field, piece).to(total.dtype))
         return totals

@@ -1,4 +1,4 @@
-"""Weights of the published ChargE3Net, rearranged: the flat arrays of e3nn into blocks, without the dead ones.
+"""Conversion of the published ChargE3Net's weights: flat arrays of e3nn to blocks, without those of no influence.
 
 e3nn stores a linear map as its blocks (one for each sender slot) one after the other, and the weights of a tensor
 product by sender slot, l2, receiver; the product's outputs, not merged, are then sorted stably by irrep.
@@ -15,7 +15,7 @@ from e3nn import o3
 from torch import Tensor
 
 from ecd_models.networks.charge3net.layers import HIDDEN, Gate
-from ecd_models.networks.charge3net.model import SPECIES, ChargE3NetConfig, live_irreps, published_irreps
+from ecd_models.networks.charge3net.model import SPECIES, ChargE3NetConfig, list_live_irreps, list_published_irreps
 
 Weights = dict[str, Tensor]
 Slots = list[tuple[int, o3.Irrep]]
@@ -51,7 +51,7 @@ class Convolution(NamedTuple):
 
 def convolutions(config: ChargE3NetConfig) -> tuple[list[Convolution], list[Convolution]]:
     """The published atom and probe convolutions."""
-    outs = published_irreps(config)
+    outs = list_published_irreps(config)
     gates = [Gate(out) for out in outs]
     species = o3.Irreps(f"{SPECIES}x0e")
     atoms = [
@@ -65,7 +65,7 @@ def convolutions(config: ChargE3NetConfig) -> tuple[list[Convolution], list[Conv
     return atoms, probes
 
 
-def linear_size(senders: Slots | o3.Irreps, receivers: o3.Irreps) -> int:
+def count_linear_weights(senders: Slots | o3.Irreps, receivers: o3.Irreps) -> int:
     """Number of weights of a published linear map."""
     return sum(mul * receivers.count(ir) for mul, ir in senders)
 
@@ -78,10 +78,10 @@ def published_shapes(config: ChargE3NetConfig) -> dict[str, tuple[int, ...]]:
     for conv in [c for side in convolutions(config) for c in side]:
         product, out = conv.product_slots(config.lmax), conv.gate.irreps_in
         sizes: dict[str, tuple[int, ...]] = {
-            "sc": (linear_size(conv.state, out),),
-            "lin1": (linear_size(conv.senders, conv.senders),),
-            "lin2": (linear_size(product, out),),
-            "lin3": (linear_size(product, SCALAR),),
+            "sc": (count_linear_weights(conv.state, out),),
+            "lin1": (count_linear_weights(conv.senders, conv.senders),),
+            "lin2": (count_linear_weights(product, out),),
+            "lin3": (count_linear_weights(product, SCALAR),),
             "fc.layer0": (config.num_basis, HIDDEN),
             "fc.layer1": (HIDDEN, sum(mul for mul, _ in product)),
         }
@@ -116,14 +116,14 @@ def find_misfits(weights: Weights, config: ChargE3NetConfig) -> list[str]:
 
 
 def concatenate_blocks(blocks: list[tuple[str, Tensor]], dim: int) -> Weights:
-    """The blocks of each irrep side by side."""
+    """The blocks of each irrep, concatenated along `dim`."""
     parts: dict[str, list[Tensor]] = {}
     for ir, block in blocks:
         parts.setdefault(ir, []).append(block)
     return {ir: torch.cat(rows, dim=dim) for ir, rows in parts.items()}
 
 
-def linear(flat: Tensor, senders: Slots | o3.Irreps, receivers: o3.Irreps) -> Weights:
+def split_linear(flat: Tensor, senders: Slots | o3.Irreps, receivers: o3.Irreps) -> Weights:
     """The matrix of a published linear map for each irrep, senders' slots one below the other [mul_in, mul_out]."""
     met = [(str(ir), mul, receivers.count(ir)) for mul, ir in senders if receivers.count(ir)]
     parts = flat.split([rows * columns for _, rows, columns in met])
@@ -131,8 +131,8 @@ def linear(flat: Tensor, senders: Slots | o3.Irreps, receivers: o3.Irreps) -> We
     return concatenate_blocks(blocks, dim=0)
 
 
-def live_columns(gate: Gate, live: Gate) -> Tensor:
-    """Which 0e inputs of a published gate the live one has: all scalars, the gates of its own channels."""
+def find_live_columns(gate: Gate, live: Gate) -> Tensor:
+    """The 0e inputs of a published gate that the gate here has: all scalars, and the gates of its channels."""
     kept, start = list(range(gate.scalars["0e"])), gate.scalars["0e"]
     for ir, mul in gate.gated.items():
         kept += range(start, start + mul) if ir in live.gated else ()
@@ -140,7 +140,7 @@ def live_columns(gate: Gate, live: Gate) -> Tensor:
     return torch.tensor(kept)
 
 
-def atom_weights(conv: Convolution, live_in: o3.Irreps, live: Gate, weights: Weights, lmax: int) -> Weights:
+def import_atom_weights(conv: Convolution, live_in: o3.Irreps, live: Gate, weights: Weights, lmax: int) -> Weights:
     """The weights of an `AtomConvolution`."""
     slots, out = conv.product_slots(lmax), conv.gate.irreps_in
     flat = {name: weights[f"{conv.prefix}.{name}.weight"] for name in ("sc", "lin1", "lin2", "lin3")}
@@ -148,24 +148,24 @@ def atom_weights(conv: Convolution, live_in: o3.Irreps, live: Gate, weights: Wei
     columns = weights[f"{conv.prefix}.fc.layer1.weight"].split([mul for mul, _ in slots], dim=1)
     radial = concatenate_blocks([(str(ir), part) for (_, ir), part in zip(slots, columns, strict=True)], dim=1)
     receivers = [str(ir) for _, ir in live.irreps_in]
-    maps = {"sc": linear(flat["sc"], conv.state, out), "lin2": linear(flat["lin2"], ordered, out)}
+    maps = {"sc": split_linear(flat["sc"], conv.state, out), "lin2": split_linear(flat["lin2"], ordered, out)}
     for blocks in maps.values():
         if "0e" in blocks:
-            blocks["0e"] = blocks["0e"][:, live_columns(conv.gate, live)]
-    lin1 = linear(flat["lin1"], conv.senders, conv.senders)
+            blocks["0e"] = blocks["0e"][:, find_live_columns(conv.gate, live)]
+    lin1 = split_linear(flat["lin1"], conv.senders, conv.senders)
     found = {f"lin1.{ir}": lin1[str(ir)] for _, ir in live_in}
     found |= {f"{name}.{ir}": blocks[ir] for name, blocks in maps.items() for ir in receivers if ir in blocks}
-    found["lin3"] = linear(flat["lin3"], ordered, SCALAR)["0e"][:, 0]
+    found["lin3"] = split_linear(flat["lin3"], ordered, SCALAR)["0e"][:, 0]
     found["radial.layer0"] = weights[f"{conv.prefix}.fc.layer0.weight"]
     found["radial.layer1"] = torch.cat([radial[ir] for ir in receivers], dim=1)
     return found
 
 
-def probe_weights(conv: Convolution, weights: Weights, config: ChargE3NetConfig) -> Weights:
-    """The weights of a `ProbeLayer`: what leads to the scalars among the 0e channels."""
+def import_probe_weights(conv: Convolution, weights: Weights, config: ChargE3NetConfig) -> Weights:
+    """The weights of a `ProbeLayer`: those that lead to the scalars among the 0e channels."""
     natural = o3.Irreps([(mul, (l, (-1) ** l)) for l, mul in enumerate(config.channels)])
     live = Gate(o3.Irreps(f"{config.channels[0]}x0e"))
-    found = atom_weights(conv, natural, live, weights, config.lmax)
+    found = import_atom_weights(conv, natural, live, weights, config.lmax)
     for l, (_, ir) in enumerate(natural):
         found[f"lin1.{l}"] = found.pop(f"lin1.{ir}")
     for name in ("sc", "lin2"):
@@ -179,15 +179,15 @@ def probe_weights(conv: Convolution, weights: Weights, config: ChargE3NetConfig)
 def import_weights(weights: Weights, config: ChargE3NetConfig) -> Weights:
     """The state of the `ChargE3Net` that computes the same densities as these published weights."""
     atoms, probes = convolutions(config)
-    irreps = live_irreps(config)
+    irreps = list_live_irreps(config)
     found = {f"basis.{name}": weights[f"probe_model.basis.{name}"] for name in ("mean", "inv_std")}
     found["decoder.readout"] = weights["probe_model.readout.weight"]
     befores = [atoms[0].senders, *irreps[:-1]]
     for k, (conv, before, out) in enumerate(zip(atoms, befores, irreps, strict=True)):
-        part = atom_weights(conv, before, Gate(out), weights, config.lmax)
+        part = import_atom_weights(conv, before, Gate(out), weights, config.lmax)
         found |= {f"encoder.convolutions.{k}.{name}": value for name, value in part.items()}
     for k, conv in enumerate(probes):
-        part = probe_weights(conv, weights, config)
+        part = import_probe_weights(conv, weights, config)
         found |= {f"decoder.layers.{k}.{name}": value for name, value in part.items()}
     return {name: value.detach().clone() for name, value in found.items()}
 
@@ -206,23 +206,23 @@ def export_weights(live: Mapping[str, Tensor], config: ChargE3NetConfig) -> Weig
         flat[place.flatten()] = live[name].detach().cpu().flatten()
     found = {name: flat[place].view(shapes[name]) for name, place in places.items()}
     found |= {f"atom_model.basis.{name}": found[f"probe_model.basis.{name}"].clone() for name in ("mean", "inv_std")}
-    return found | published_constants(config)
+    return found | make_constants(config)
 
 
-def published_constants(config: ChargE3NetConfig) -> Weights:
-    """What e3nn keeps in a state dict besides weights: couplings, which outputs a map has, weights of size zero."""
+def make_constants(config: ChargE3NetConfig) -> Weights:
+    """What e3nn stores in a state dict besides weights: couplings, masks of the outputs, weights of size zero."""
     found: Weights = {"probe_model.readout.bias": torch.zeros(0), "probe_model.readout.output_mask": torch.ones(1)}
     atoms, probes = convolutions(config)
     for conv in atoms + probes:
         slots, out = conv.product_slots(config.lmax), conv.gate.irreps_in
         product = {ir for _, ir in slots}
         found |= {
-            f"{conv.prefix}.sc.output_mask": mask(out, {ir for _, ir in conv.state}),
+            f"{conv.prefix}.sc.output_mask": make_mask(out, {ir for _, ir in conv.state}),
             f"{conv.prefix}.lin1.output_mask": torch.ones(conv.senders.dim),
             f"{conv.prefix}.tp.weight": torch.zeros(0),
             f"{conv.prefix}.tp.output_mask": torch.ones(sum(mul * ir.dim for mul, ir in slots)),
-            f"{conv.prefix}.lin2.output_mask": mask(out, product),
-            f"{conv.prefix}.lin3.output_mask": mask(SCALAR, product),
+            f"{conv.prefix}.lin2.output_mask": make_mask(out, product),
+            f"{conv.prefix}.lin3.output_mask": make_mask(SCALAR, product),
         }
         for l1, l2, l3 in conv.couplings(config.lmax):
             name = f"{conv.prefix}.tp._compiled_main_left_right._w3j_{l1}_{l2}_{l3}"
@@ -233,6 +233,6 @@ def published_constants(config: ChargE3NetConfig) -> Weights:
     return found
 
 
-def mask(irreps: o3.Irreps, reached: set[o3.Irrep]) -> Tensor:
+def make_mask(irreps: o3.Irreps, reached: set[o3.Irrep]) -> Tensor:
     """One for each component of the irreps that are reached, else zero [dimension]."""
     return torch.cat([torch.full((mul * ir.dim,), float(ir in reached)) for mul, ir in irreps])

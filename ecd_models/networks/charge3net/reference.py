@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ecd_models.batch import ProbeBatch
 from ecd_models.networks.charge3net.layers import RadialBasis, harmonics
-from ecd_models.networks.charge3net.model import SPECIES, ChargE3NetConfig, published_irreps
+from ecd_models.networks.charge3net.model import SPECIES, ChargE3NetConfig, list_published_irreps
 
 Weights = Mapping[str, Tensor]
 
@@ -61,7 +61,7 @@ def compute_density(weights: Weights, config: ChargE3NetConfig, batch: ProbeBatc
     )
     atoms = torch.nn.functional.one_hot(batch.numbers, SPECIES).double()
     probes, before, state = atoms.new_zeros(batch.n_probes, 1), o3.Irreps(f"{SPECIES}x0e"), o3.Irreps("0e")
-    for layer, after in enumerate(published_irreps(config)):
+    for layer, after in enumerate(list_published_irreps(config)):
         gate = _make_gate(after)
         scale = 1 / math.sqrt(config.num_neighbors)
         convolution = Convolution(weights, f"atom_model.convolutions.{layer}", before, before, gate.irreps_in, scale)

@@ -145,7 +145,7 @@ class GpuDecoder:
         """The outputs [points] or [points, outputs]."""
         state, updates = None, list(self._probe.scalar_vector_update)
         for k, (layer, update) in enumerate(zip(self._probe.message_layers, updates, strict=True)):
-            state = layer.taken_up(*self.messages(near, k), state)
+            state = layer.take_up(*self.messages(near, k), state)
             if update is not updates[-1]:
                 state = update(*state)
         assert state is not None

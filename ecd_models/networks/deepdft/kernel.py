@@ -85,7 +85,7 @@ def decoder(network: DeepDFT, sent: list[Tensor], crystal: Crystal) -> Decoder |
     table = radial_table(network, degree=DEGREE)
     if table.error > INEXACT:
         return None
-    layers = packed(network, table, sent)
+    layers = pack_layers(network, table, sent)
     images = Images.of(crystal, network.cutoff)
 
     def decode(points: Floats, space: Space, outputs: Array) -> None:
@@ -94,7 +94,7 @@ def decoder(network: DeepDFT, sent: list[Tensor], crystal: Crystal) -> Decoder |
     return make_parallel_decoder(images, network.config.outputs, lambda: Space.of(layers.channels), decode)
 
 
-def packed(network: DeepDFT, table: RadialTable, sent: list[Tensor]) -> Layers:
+def pack_layers(network: DeepDFT, table: RadialTable, sent: list[Tensor]) -> Layers:
     """The weights of the probe model and what the atoms send to it."""
     probe, count = network.probe_model, network.config.num_interactions
     channels = Channels.of(network.config.hidden_state_size)

@@ -77,7 +77,7 @@ def directed_functions(vec: Tensor, config: DeepDFTConfig) -> Tensor:
 
 
 class Neighborhood(NamedTuple):
-    """What p receivers see: b radial functions of m atoms, summed over the edges from each of them.
+    """The surroundings of p receivers: b radial functions of m atoms, summed over the edges from each atom.
 
     atoms [m]; even [p, m * b]; odd [p * 3, m * b]: the functions times the direction to the receiver.
     """
@@ -100,7 +100,7 @@ class Neighborhood(NamedTuple):
         odd = sums[:, :, 1:].transpose(1, 2).flatten(2).flatten(0, 1)
         return cls(atoms, even, odd)
 
-    def received(self, sent: Tensor, filters: Tensor) -> tuple[Tensor, Tensor]:
+    def sum_messages(self, sent: Tensor, filters: Tensor) -> tuple[Tensor, Tensor]:
         """Summed scalar [p, h] and vector messages [p, 3, h].
 
         sent [n, 5, h]: what an atom gives to scalars, to x, y, z, and along the direction to the receiver;
@@ -115,7 +115,7 @@ class Neighborhood(NamedTuple):
 
 
 class PairedNeighborhood(NamedTuple):
-    """What all receivers see: b radial functions, summed over the edges of each of q pairs.
+    """The surroundings of all receivers: b radial functions, summed over the edges of each of q pairs.
 
     even [q, b]; odd [q * 3, b]: the functions times the direction to the receiver.
     """
@@ -130,7 +130,7 @@ class PairedNeighborhood(NamedTuple):
         sums = edges.pair.sum(directed_functions(edges.vec, config)).unflatten(1, (4, -1))
         return cls(edges, sums[:, 0].contiguous(), sums[:, 1:].flatten(0, 1))
 
-    def received(self, sent: Tensor, filters: Tensor) -> tuple[Tensor, Tensor]:
+    def sum_messages(self, sent: Tensor, filters: Tensor) -> tuple[Tensor, Tensor]:
         """Summed scalar [p, h] and vector messages [p, 3, h], see `Neighborhood.received`."""
         width = sent.shape[2]
         vector, along, scalar = filters.split(width, dim=1)
@@ -149,7 +149,7 @@ def perceptron(before: int, hidden: int, after: int) -> nn.Sequential:
 
 
 class Message(nn.Module):
-    """What atoms send, and how it depends on the distance."""
+    """The messages that atoms send, and their dependence on the distance."""
 
     def __init__(self, config: DeepDFTConfig):
         super().__init__()
@@ -157,7 +157,7 @@ class Message(nn.Module):
         self.filter_layer = nn.Linear(config.distance_embedding_size, 3 * width)
         self.scalar_message_mlp = perceptron(width, width, 3 * width)
 
-    def sent(self, s: Tensor, v: Tensor) -> Tensor:
+    def project_senders(self, s: Tensor, v: Tensor) -> Tensor:
         """What atoms in these states send, see `Neighborhood.received` [n, 5, h]."""
         vector, along, scalar = self.scalar_message_mlp(s).chunk(3, dim=1)
         return torch.cat([(s * scalar)[:, None], v * vector[:, None], along[:, None]], dim=1)
@@ -168,15 +168,15 @@ class Message(nn.Module):
 
 
 class GatedMessage(Message):
-    """A message to probes, of which a gate lets them take up a part."""
+    """A message to probes, whose gate decides how much of it changes their states."""
 
     def __init__(self, config: DeepDFTConfig):
         super().__init__(config)
         width = config.hidden_state_size
         self.update_gate_mlp = perceptron(width, 2 * width, 2 * width)
 
-    def taken_up(self, s: Tensor, v: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """New states from the summed messages and the old states; None are zero."""
+    def take_up(self, s: Tensor, v: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """The new states from the summed messages and the old states, which are zero if None."""
         gates = torch.sigmoid(self.update_gate_mlp(s)).to(s.dtype)  # under autocast products are short, states are not
         gate_s, gate_v = gates.chunk(2, dim=1)
         if state is None:
@@ -186,7 +186,7 @@ class GatedMessage(Message):
 
 
 class Update(nn.Module):
-    """Scalars and vectors of one point act on each other."""
+    """The update of the scalars and the vectors of a point by each other."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -195,7 +195,7 @@ class Update(nn.Module):
         self.combined_mlp: Any = perceptron(2 * width, width, 3 * width)
 
     def _products(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Uv [p, 3, h], the products Uv.Vv [p, h] and what the last linear map takes [p, h]."""
+        """Uv [p, 3, h], the products Uv.Vv [p, h] and the input of the last linear map [p, h]."""
         u, w = (v @ torch.cat([self.linearU.weight, self.linearV.weight]).T).chunk(2, dim=2)
         length = (w * w).sum(1).clamp(min=torch.finfo(w.dtype).tiny).sqrt()  # with gradient 0 for a zero vector
         first, silu, _ = self.combined_mlp
@@ -208,7 +208,7 @@ class Update(nn.Module):
         return torch.addcmul(s + plain, scale, product), torch.addcmul(v, stretch[:, None], u)
 
     def scalars(self, s: Tensor, v: Tensor) -> Tensor:
-        """The scalars after the update, where nothing asks for the vectors any more."""
+        """The scalars after the update, for the last layer, where the vectors are not needed."""
         _, product, hidden = self._products(s, v)
         last, used = self.combined_mlp[2], 2 * s.shape[1]
         plain, scale = nn.functional.linear(hidden, last.weight[:used], last.bias[:used]).chunk(2, dim=1)
@@ -238,8 +238,8 @@ class AtomModel(nn.Module):
         v = s.new_zeros(len(s), 3, s.shape[1])
         states = []
         for message, update in zip(self.interactions, self.scalar_vector_update, strict=True):
-            sent, filters = message.sent(s, v), message.filters()
-            sums = [neighborhood.received(sent, filters) for neighborhood in around]
+            sent, filters = message.project_senders(s, v), message.filters()
+            sums = [neighborhood.sum_messages(sent, filters) for neighborhood in around]
             s, v = update(s + torch.cat([s for s, _ in sums]), v + torch.cat([v for _, v in sums]))
             states.append((s, v))
         return states
@@ -256,9 +256,9 @@ class ProbeModel(nn.Module):
         self.scalar_vector_update: Any = nn.ModuleList(Update(width) for _ in range(config.num_interactions))
         self.readout_function = perceptron(width, width, config.outputs)
 
-    def sent(self, states: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    def project_senders(self, states: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
         """What atoms in these states send to any probe, layer by layer [n, 5, h]."""
-        return [message.sent(*state) for message, state in zip(self.message_layers, states, strict=True)]
+        return [message.project_senders(*state) for message, state in zip(self.message_layers, states, strict=True)]
 
     def forward(self, sent: list[Tensor], batch: ProbeBatch | DeviceBatch) -> Tensor:
         """The densities at the probes of a batch [p], or with the magnetizations [p, 2]."""
@@ -270,7 +270,7 @@ class ProbeModel(nn.Module):
     def _at(self, sent: list[Tensor], around: Neighborhood | PairedNeighborhood) -> Tensor:
         state, updates = None, list(self.scalar_vector_update)
         for message, update, x in zip(self.message_layers, updates, sent, strict=True):
-            state = message.taken_up(*around.received(x, message.filters()), state)
+            state = message.take_up(*around.sum_messages(x, message.filters()), state)
             if update is not updates[-1]:
                 state = update(*state)
         assert state is not None
@@ -278,7 +278,7 @@ class ProbeModel(nn.Module):
 
 
 class DeepDFT(AtomsThenProbes):
-    """The network, of the published sizes unless told otherwise."""
+    """The network, by default with the published sizes."""
 
     Config = DeepDFTConfig
     configurations: ClassVar[dict[str, DeepDFTConfig]] = {"deepdft": DeepDFTConfig()}

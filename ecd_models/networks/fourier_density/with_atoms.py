@@ -23,7 +23,7 @@ from ecd_models.networks.fourier_density.assembly import (
 )
 from ecd_models.networks.fourier_density.plane_waves import Shape, sum_plane_waves
 from ecd_models.networks.fourier_density.radial import NEGLIGIBLE, RadialFunctions
-from ecd_models.networks.pair_density.functions import NARROWEST, PairDensityConfig, radii
+from ecd_models.networks.pair_density.functions import MIN_RADIUS, PairDensityConfig, radii
 from ecd_models.networks.pair_density.model import PairDensity
 from ecd_models.networks.pair_density.start import BondedAtoms
 
@@ -74,7 +74,7 @@ def pair_tables(pairs: PairDensity, crystal: Crystal, longest: float) -> Tensor:
 
 def _longest_of_pairs(config: PairDensityConfig) -> float:
     """The |G| in 1/Å beyond which nothing is left of a pair model's functions."""
-    sharpest = max(config.sharpest / NARROWEST**2, config.spherical_exponents[-1])
+    sharpest = max(config.sharpest / MIN_RADIUS**2, config.spherical_exponents[-1])
     return float(np.sqrt(4 * NEGLIGIBLE * sharpest))
 
 

@@ -49,15 +49,17 @@ def set_softplus(x, count, N: tl.constexpr):
 
 
 @triton.jit
-def pair_hidden(sent, heard, atoms, bricks, hidden, h, P: tl.constexpr, U: tl.constexpr):
-    """Set the shifted softplus of sent [atoms, h] + heard [b * P, h] for pairs of an atom and a brick [pairs, P, h]."""
+def pair_hidden(sent, received_state, atoms, bricks, hidden, h, P: tl.constexpr, U: tl.constexpr):
+    """Set the shifted softplus of sent [atoms, h] + received_state [b * P, h] for pairs of an atom and a brick
+    [pairs, P, h].
+    """
     pair, tile = tl.program_id(0), tl.program_id(1)
     u = tile * U + tl.arange(0, U)
     p = tl.arange(0, P)
     there = (u < h)[None, :]
     of_atom = tl.load(sent + tl.load(atoms + pair) * h + u, mask=u < h, other=0.0)
     row = tl.load(bricks + pair).to(tl.int64) * P + p
-    x = tl.load(heard + row[:, None] * h + u[None, :], mask=there, other=0.0) + of_atom[None, :]
+    x = tl.load(received_state + row[:, None] * h + u[None, :], mask=there, other=0.0) + of_atom[None, :]
     to = (pair.to(tl.int64) * P + p)[:, None] * h + u[None, :]
     tl.store(hidden + to, shifted_softplus(x), mask=there)
 
@@ -178,13 +180,21 @@ class GpuDecoder:
         sent, last = self._sent[k], self._nodes[k][2]
         if state is None:
             return last(apply_softplus(sent.clone()))
-        heard = state @ self._nodes[k][0].weight[:, self._h :].T
+        received_state = state @ self._nodes[k][0].weight[:, self._h :].T
         width = sent.shape[1]
-        hidden = heard.new_empty(len(around.atoms) * near.size, width)
+        hidden = received_state.new_empty(len(around.atoms) * near.size, width)
         block = min(256, triton.next_power_of_2(width))
         if len(around.atoms):
             pair_hidden[(len(around.atoms), triton.cdiv(width, block))](
-                sent, heard, around.atoms, around.bricks, hidden, width, P=near.size, U=block, num_warps=self._warps
+                sent,
+                received_state,
+                around.atoms,
+                around.bricks,
+                hidden,
+                width,
+                P=near.size,
+                U=block,
+                num_warps=self._warps,
             )
         return last(hidden)
 

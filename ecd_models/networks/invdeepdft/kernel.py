@@ -34,21 +34,24 @@ INEXACT = 1e-5  # largest error of a table that is used, of the largest value of
 class Layers(NamedTuple):
     """The weights of the probe model of k layers with h channels, in flat arrays; names in _b are biases.
 
-    table [k, h / 16, intervals, 6, 16], `scale` intervals per Å: filters; said [atoms, h]: messages of the first layer
-    without their filters; sent [k, atoms, 2h], heard [k, h, 2h], speech [k, 2h, h]: the parts of these messages later;
-    gate, gates and change, changes [k, h, h]: perceptrons of the old states and of the sums; opened [h]: gates of the
-    first layer; readout [h, h], last [outputs, h].
+    table, scale : the filters [k, h / 16, intervals, 6, 16], and the intervals per Å.
+    first_messages : the messages of the first layer without their filters [atoms, h].
+    sent, receiver_weights, message_weights : the parts of the later messages: of atoms [k, atoms, 2h], the map of the
+        points' states [k, h, 2h], and the last map [k, 2h, h].
+    gate, gates, change, changes : the perceptrons of the old states and of the sums [k, h, h].
+    first_gates : the gates of the first layer [h].
+    readout, last : the perceptron of the output [h, h] and [outputs, h].
     """
 
     depth: int
     channels: int
     table: Array
     scale: np.float32
-    said: Array
+    first_messages: Array
     sent: Array
-    heard: Array
-    speech: Array
-    speech_b: Array
+    receiver_weights: Array
+    message_weights: Array
+    message_weights_b: Array
     gate: Array
     gate_b: Array
     gates: Array
@@ -57,7 +60,7 @@ class Layers(NamedTuple):
     change_b: Array
     changes: Array
     changes_b: Array
-    opened: Array
+    first_gates: Array
     readout: Array
     readout_b: Array
     last: Array
@@ -67,15 +70,15 @@ class Layers(NamedTuple):
 class Space(NamedTuple):
     """The working memory for a block of p points, with q pairs at a time.
 
-    state, sums, hidden, new [p, h]; heard [p, 2h]; spoken [q, 2h]; messages [q, h].
+    state, sums, hidden, new [p, h]; receiver_part [p, 2h]; pair_hidden [q, 2h]; messages [q, h].
     """
 
     state: Array
     sums: Array
     hidden: Array
     new: Array
-    heard: Array
-    spoken: Array
+    receiver_part: Array
+    pair_hidden: Array
     messages: Array
 
     @classmethod
@@ -90,7 +93,7 @@ def decoder(network: InvDeepDFT, sent: list[Sent], crystal: Crystal) -> Decoder 
     table = radial_table(network, degree=DEGREE)
     if table.error > INEXACT:
         return None
-    layers = _packed(network, table, sent)
+    layers = _pack_layers(network, table, sent)
     images = Images.of(crystal, network.cutoff)
 
     def decode(points: Floats, space: Space, outputs: Array) -> None:
@@ -100,14 +103,14 @@ def decoder(network: InvDeepDFT, sent: list[Sent], crystal: Crystal) -> Decoder 
 
 
 @torch.no_grad()
-def _packed(network: InvDeepDFT, table: RadialTable, sent: list[Sent]) -> Layers:
+def _pack_layers(network: InvDeepDFT, table: RadialTable, sent: list[Sent]) -> Layers:
     """The weights of the probe model and what the atoms send to it."""
     probe, config = network.probe_model, network.config
     width, channels = config.hidden_state_size, Channels.of(config.hidden_state_size)
     nodes: list[Any] = [message.msg_function_node for message in probe.messages]
     gates: list[Any] = list(probe.probe_state_gate_functions)
-    said = nodes[0][2](nodes[0][1](sent[0].state))
-    opened = torch.sigmoid(gates[0](said.new_zeros(width)))
+    messages = nodes[0][2](nodes[0][1](sent[0].state))
+    first_gates = torch.sigmoid(gates[0](messages.new_zeros(width)))
     return Layers(
         config.num_interactions,
         channels.padded_width,
@@ -115,14 +118,14 @@ def _packed(network: InvDeepDFT, table: RadialTable, sent: list[Sent]) -> Layers
             channels.pad(table.coefficients).reshape(table.intervals, DEGREE + 1, config.num_interactions, -1), 2
         ),
         np.float32(table.scale),
-        channels.vectors([said]),
+        channels.vectors([messages]),
         channels.vectors(x.state for x in sent),
         channels.matrices(node[0].weight[:, width:] for node in nodes),
         channels.matrices(node[2].weight for node in nodes),
         channels.vectors(node[2].bias for node in nodes),
         *channels.perceptrons(gates),
         *channels.perceptrons(list(probe.probe_state_transition_functions)),
-        channels.vectors([opened]),
+        channels.vectors([first_gates]),
         channels.matrices([probe.readout_function[0].weight]),
         channels.vectors([probe.readout_function[0].bias]),
         channels.vectors([probe.readout_function[2].weight]),
@@ -201,7 +204,7 @@ def _receive_first(pairs: Any, filters: Any, w: Any, x: Any, h: int) -> None:
     for q in range(count):
         p, a = points[q] * h, atoms[q] * h
         for c in range(0, h, 16):
-            message = mul(load(filters, c * count + q * 16, 16), load(w.said, a + c, 16))
+            message = mul(load(filters, c * count + q * 16, 16), load(w.first_messages, a + c, 16))
             store(x.sums, p + c, add(load(x.sums, p + c, 16), message))
 
 
@@ -209,17 +212,17 @@ def _receive_first(pairs: Any, filters: Any, w: Any, x: Any, h: int) -> None:
 def _receive(pairs: Any, filters: Any, sent: Any, w: Any, layer: int, x: Any, rows: int, h: int) -> None:
     """Add the messages of a layer after the first."""
     points, atoms, count = pairs
-    x.heard[:] = 0
-    add_product(x.state, 0, h, w.heard, layer * 2 * h * h, 2 * h, x.heard, 0, 2 * h, rows, h, 2 * h)
+    x.receiver_part[:] = 0
+    add_product(x.state, 0, h, w.receiver_weights, layer * 2 * h * h, 2 * h, x.receiver_part, 0, 2 * h, rows, h, 2 * h)
     for first in range(0, count, PAIRS):
         last = min(first + PAIRS, count)
         for q in range(first, last):
             i, a, p = (q - first) * 2 * h, atoms[q] * 2 * h, points[q] * 2 * h
             for c in range(0, 2 * h, 16):
-                both = add(load(sent, a + c, 16), load(x.heard, p + c, 16))
-                store(x.spoken, i + c, shifted_softplus(both))
-        padded = -(-(last - first) // ROWS) * ROWS
-        affine(x.spoken, w.speech, w.speech_b, layer, x.messages, padded, 2 * h, h)
+                both = add(load(sent, a + c, 16), load(x.receiver_part, p + c, 16))
+                store(x.pair_hidden, i + c, shifted_softplus(both))
+        rounded = -(-(last - first) // ROWS) * ROWS
+        affine(x.pair_hidden, w.message_weights, w.message_weights_b, layer, x.messages, rounded, 2 * h, h)
         for q in range(first, last):
             i, p = (q - first) * h, points[q] * h
             for c in range(0, h, 16):
@@ -243,7 +246,7 @@ def _change(w: Any, layer: int, x: Any, rows: int, h: int) -> None:
         for row in range(0, rows * h, h):
             for c in range(0, h, 16):
                 new = load(x.new, row + c, 16)
-                store(x.state, row + c, fma(load(w.opened, c, 16), sub(splat(np.float32(0), 16), new), new))
+                store(x.state, row + c, fma(load(w.first_gates, c, 16), sub(splat(np.float32(0), 16), new), new))
         return
     affine(x.state, w.gate, w.gate_b, layer, x.hidden, rows, h, h)
     _softplus(x.hidden, rows * h)

@@ -107,11 +107,11 @@ class Pairs(NamedTuple):
         """Sums over the pairs of each receiver [receivers, ...]."""
         return gather_sum(rows, self.dst, self.receivers)
 
-    def of_senders(self, values: Tensor) -> Tensor:
+    def take_senders(self, values: Tensor) -> Tensor:
         """Each pair's row of its sender [q, ...]."""
         return values.index_select(0, self.src)
 
-    def of_receivers(self, values: Tensor) -> Tensor:
+    def take_receivers(self, values: Tensor) -> Tensor:
         """Each pair's row of its receiver [q, ...]."""
         return values.index_select(0, self.dst)
 
@@ -122,7 +122,7 @@ class ArrangedPairs:
     def __init__(self, edges: PairedEdges):
         self.r, self.receivers = edges.vec.norm(dim=1), len(edges.receivers)
         self.sum_edges, self.sum_pairs = edges.pair.sum, edges.receivers.sum
-        self.of_senders, self.of_receivers = edges.senders.spread, edges.receivers.spread
+        self.take_senders, self.take_receivers = edges.senders.spread, edges.receivers.spread
 
 
 class Sent(NamedTuple):
@@ -185,7 +185,7 @@ class Message(nn.Module):
         self.msg_function_edge: Any = perceptron(config.num_basis, width, width)
         self.msg_function_node: Any = perceptron(2 * width, 2 * width, width)
 
-    def sent(self, state: Tensor, tabulated: bool = False) -> Sent:
+    def project_senders(self, state: Tensor, tabulated: bool = False) -> Sent:
         """What atoms in these states [n, h] send."""
         first = self.msg_function_node[0]
         part = nn.functional.linear(state, first.weight[:, : state.shape[1]], first.bias)
@@ -197,7 +197,7 @@ class Message(nn.Module):
         gaussians, envelope = radial_functions(nodes * (config.cutoff / config.intervals), config)
         return self.msg_function_edge(gaussians) * envelope
 
-    def received(
+    def sum_messages(
         self,
         sent: Sent,
         state: Tensor | None,
@@ -207,11 +207,11 @@ class Message(nn.Module):
         """Summed messages to receivers in these states [p, h]; None is zero, and then a sender says the same to all."""
         first, softplus, last = self.msg_function_node
         if state is None:
-            said = pairs.of_senders(last(softplus(sent.state)))
+            messages = pairs.take_senders(last(softplus(sent.state)))
         else:
-            heard = nn.functional.linear(state, first.weight[:, state.shape[1] :])
-            said = last(softplus(pairs.of_senders(sent.state) + pairs.of_receivers(heard)))
-        return pairs.sum_pairs(said * filters(self, sent))
+            received_state = nn.functional.linear(state, first.weight[:, state.shape[1] :])
+            messages = last(softplus(pairs.take_senders(sent.state) + pairs.take_receivers(received_state)))
+        return pairs.sum_pairs(messages * filters(self, sent))
 
 
 class Interaction(nn.Module):
@@ -226,8 +226,8 @@ class Interaction(nn.Module):
     def forward(self, state: Tensor, around: list[tuple[Pairs | ArrangedPairs, ExactFilters]]) -> Tensor:
         """The new states of the atoms [n, h]; the pairs' receivers are the atoms in their order."""
         message = self.message_sum_module["message_function"]
-        sent, parts = message.sent(state), state.split([pairs.receivers for pairs, _ in around])
-        sums = [message.received(sent, part, *near) for part, near in zip(parts, around, strict=True)]
+        sent, parts = message.project_senders(state), state.split([pairs.receivers for pairs, _ in around])
+        sums = [message.sum_messages(sent, part, *near) for part, near in zip(parts, around, strict=True)]
         return state + self.state_transition_function(torch.cat(sums))
 
 
@@ -274,10 +274,10 @@ class ProbeModel(nn.Module):
         """What the probes receive, layer by layer."""
         return [layer["message_function"] for layer in self.messagesum_layers]
 
-    def sent(self, states: list[Tensor]) -> list[Sent]:
+    def project_senders(self, states: list[Tensor]) -> list[Sent]:
         """What atoms in these states send to any probe, layer by layer."""
         tabulated = not torch.is_grad_enabled() and states[0].dtype == torch.float32
-        return [message.sent(state, tabulated) for message, state in zip(self.messages, states, strict=True)]
+        return [message.project_senders(state, tabulated) for message, state in zip(self.messages, states, strict=True)]
 
     def forward(self, sent: list[Sent], batch: ProbeBatch | DeviceBatch) -> Tensor:
         """The densities at the probes of a batch [p], or with the magnetizations [p, 2]."""
@@ -292,14 +292,14 @@ class ProbeModel(nn.Module):
         state, old = None, pairs.r.new_zeros(1, self.config.hidden_state_size)
         changes = zip(self.probe_state_gate_functions, self.probe_state_transition_functions, strict=True)
         for message, (gate, transition), x in zip(self.messages, changes, sent, strict=True):
-            new = transition(message.received(x, state, pairs, filters))
+            new = transition(message.sum_messages(x, state, pairs, filters))
             kept = torch.sigmoid(gate(old)).to(old.dtype)  # under autocast products are short, states are not
             state = old = torch.lerp(new.to(old.dtype), old, kept)
         return self.readout_function(old).squeeze(1)
 
 
 class InvDeepDFT(AtomsThenProbes):
-    """The network, of the published sizes unless told otherwise."""
+    """The network, by default with the published sizes."""
 
     Config = InvDeepDFTConfig
     configurations: ClassVar[dict[str, InvDeepDFTConfig]] = {"invdeepdft": InvDeepDFTConfig()}

@@ -1,4 +1,4 @@
-"""What the pair model is linear in: Gaussians on atoms, windows of distances, descriptors of pairs of elements."""
+"""The functions in which the pair model is linear: Gaussians on atoms, windows of distances, descriptors of pairs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ecd_data.errors import UsageError
 from ecd_models.graph import Neighbors
 from ecd_models.networks.elements import column, in_d_block, require_properties, valence
 
-NARROWEST = 0.6  # Å: hydrogen's own radius would make functions sharper than the grids of densities
-NEGLIGIBLE = 12.0  # exponents of Gaussians beyond are left out of sums over images
+MIN_RADIUS = 0.6  # Å: with hydrogen's radius the functions would be sharper than the grids of densities resolve
+MAX_EXPONENT = 12.0  # sums over images leave out Gaussians below e^-12, which are negligible
 PAIR_DESCRIPTORS = 12
-# Combinations of the descriptors that change their sign when the two atoms change places: charge that one atom of a
-# pair gains by them, the other loses [12, 6].
+# Combinations of the descriptors that change their sign when the two atoms are exchanged: the charge that they add to
+# one atom of a pair, they take from the other [12, 6].
 ANTISYMMETRIC = np.zeros((PAIR_DESCRIPTORS, 6))
 ANTISYMMETRIC[[1, 3, 5], [0, 1, 2]] = 1
 ANTISYMMETRIC[[6, 8, 10], [3, 4, 5]] = 1
@@ -29,13 +29,20 @@ ANTISYMMETRIC[[7, 9, 11], [3, 4, 5]] = -1
 
 @dataclass(frozen=True)
 class PairDensityConfig:
-    """Sizes of the model.
+    """The sizes of the model.
 
-    gaussians: radial functions of an atom, whose exponents grow geometrically from `widest` to `sharpest`, in units of
-    1 / (covalent radius)^2; lmax: highest angular momentum. windows: functions of the distance of two atoms, in units
-    of the sum of their radii, around first_window, first_window + window_step, ..., window_width wide; reach: where
-    pairs end. spherical: Gaussians by which atoms of an element differ from free ones, with exponents from 0.15 to 20
-    / Å^2.
+    gaussians, widest, sharpest : the number of radial functions of an atom, whose exponents grow geometrically from
+        `widest` to `sharpest`, in units of 1 / (covalent radius)^2.
+    lmax : the highest angular momentum.
+    windows, first_window, window_step, window_width : the number of functions of the distance of two atoms, which are
+        centred at first_window, first_window + window_step, ..., in units of the sum of the covalent radii.
+    reach : the largest distance of a pair in these units.
+    spherical : the number of Gaussians by which atoms of an element differ from free ones, with exponents from 0.15 to
+        20 / Å^2.
+
+    Raises
+    ------
+    UsageError : a size is too small, or widths are not positive.
     """
 
     gaussians: int = 6
@@ -67,42 +74,43 @@ class PairDensityConfig:
 
     @property
     def degrees(self) -> NDArray[np.int64]:
-        """l of every component (l, m) [(lmax + 1)^2]."""
+        """The l of each component (l, m) [(lmax + 1)^2]."""
         return np.repeat(np.arange(self.lmax + 1), 2 * np.arange(self.lmax + 1) + 1)
 
 
 def radii(numbers: NDArray[np.int64]) -> Floats:
-    """The lengths in Å in which the functions of atoms are scaled [n]."""
-    return np.maximum(column("covalent_radius")[numbers], NARROWEST)
+    """The unit of length of the functions of each atom in Å [n]."""
+    return np.maximum(column("covalent_radius")[numbers], MIN_RADIUS)
 
 
 def harmonics(vectors: Floats, lmax: int) -> Floats:
-    """Real spherical harmonics of directions, the sum of whose squares over m is 1 for each l [e, (lmax + 1)^2].
+    """Real spherical harmonics of the directions of vectors [e, (lmax + 1)^2].
 
-    Those of l > 0 are 0 for a vector of length 0.
+    The sum of their squares over m is 1 for each l; those of l > 0 are 0 for a vector of length 0.
     """
-    found = o3.spherical_harmonics(
+    values = o3.spherical_harmonics(
         list(range(lmax + 1)), torch.from_numpy(np.ascontiguousarray(vectors)), normalize=True, normalization="norm"
     )
-    return found.numpy()
+    return values.numpy()
 
 
 def pair_descriptors(first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
-    """What a pair of elements is told apart by, from atomic numbers [e] of the two [e, 12].
+    """The descriptors of pairs of elements, from the atomic numbers [e] of the two [e, 12].
 
-    1; difference of electronegativities with its powers; their mean from 2 and its product with the difference;
-    valences from 4, whether they are d elements, and log radii from 1.3 Å, of each.
+    They are 1; the difference of the electronegativities, its absolute value and their product; the mean of the
+    electronegativities minus 2 and its product with the difference; and of each element valence / 4 - 1, whether it is
+    in the d block, and log(radius / 1.3 Å).
     """
     chi, radius = column("electronegativity"), column("covalent_radius")
     difference, mean = chi[second] - chi[first], (chi[first] + chi[second]) / 2 - 2
     columns = [np.ones(len(first)), difference, abs(difference), difference * abs(difference), mean, mean * difference]
-    for of_each in (valence() / 4 - 1, in_d_block(), np.log(radius / 1.3)):
-        columns += [of_each[first], of_each[second]]
+    for values in (valence() / 4 - 1, in_d_block(), np.log(radius / 1.3)):
+        columns += [values[first], values[second]]
     return np.stack(columns, axis=1)
 
 
 class Pairs(NamedTuple):
-    """Neighbours b of atoms a: their indices [e], the vectors from a to b in Å [e, 3], scaled distances [e]."""
+    """Pairs of an atom a and a neighbour b: indices [e], vectors from a to b in Å [e, 3], scaled distances [e]."""
 
     atom: NDArray[np.int64]
     neighbour: NDArray[np.int64]
@@ -110,8 +118,13 @@ class Pairs(NamedTuple):
     distances: Floats
 
 
-def pairs_of(crystal: Crystal, reach: float) -> Pairs:
-    """The pairs of atoms nearer than `reach` sums of their covalent radii; UsageError for elements without any."""
+def find_pairs(crystal: Crystal, reach: float) -> Pairs:
+    """The pairs of atoms nearer than `reach` times the sum of their covalent radii.
+
+    Raises
+    ------
+    UsageError : an element has no covalent radius in the table.
+    """
     require_properties(crystal.numbers)
     radius = column("covalent_radius")[crystal.numbers]
     edges = Neighbors(crystal, 2 * reach * radius.max(initial=1.0)).atoms()
@@ -120,21 +133,21 @@ def pairs_of(crystal: Crystal, reach: float) -> Pairs:
     return Pairs(edges.dst[near], edges.src[near], -edges.vec[near], scaled[near])
 
 
-def surroundings(crystal: Crystal, config: PairDensityConfig) -> Floats:
-    """What the neighbours of each atom are: sum_b w_j(d_ab) D_p(a, b) Y_lm(b - a) [n, (lmax + 1)^2, windows * 12]."""
-    pairs = pairs_of(crystal, config.reach)
+def describe_surroundings(crystal: Crystal, config: PairDensityConfig) -> Floats:
+    """The surroundings of each atom: sum_b w_j(d_ab) D_p(a, b) Y_lm(b - a) [n, (lmax + 1)^2, windows * 12]."""
+    pairs = find_pairs(crystal, config.reach)
     centers = config.first_window + config.window_step * np.arange(config.windows)
-    end = (1 - (pairs.distances / config.reach) ** 2) ** 2  # so that neighbours come and go smoothly
+    end = (1 - (pairs.distances / config.reach) ** 2) ** 2  # a neighbour that passes the reach changes nothing abruptly
     windows = np.exp(-(((pairs.distances[:, None] - centers) / config.window_width) ** 2)) * end[:, None]
-    described = pair_descriptors(crystal.numbers[pairs.atom], crystal.numbers[pairs.neighbour])
-    terms = (windows[:, :, None] * described[:, None, :]).reshape(len(windows), config.windows * PAIR_DESCRIPTORS)
-    directed = harmonics(pairs.vectors, config.lmax)[:, :, None] * terms[:, None, :]
+    descriptors = pair_descriptors(crystal.numbers[pairs.atom], crystal.numbers[pairs.neighbour])
+    terms = (windows[:, :, None] * descriptors[:, None, :]).reshape(len(windows), config.windows * PAIR_DESCRIPTORS)
+    products = harmonics(pairs.vectors, config.lmax)[:, :, None] * terms[:, None, :]
     width = config.windows * PAIR_DESCRIPTORS
-    flat = directed.reshape(len(terms), len(config.degrees) * width)
-    return _summed(pairs.atom, flat, len(crystal)).reshape(len(crystal), len(config.degrees), width)
+    flat = products.reshape(len(terms), len(config.degrees) * width)
+    return _sum_rows(pairs.atom, flat, len(crystal)).reshape(len(crystal), len(config.degrees), width)
 
 
-def functions_at(crystal: Crystal, config: PairDensityConfig, points: Floats) -> Floats:
+def evaluate_functions(crystal: Crystal, config: PairDensityConfig, points: Floats) -> Floats:
     """The functions of all atoms, with their images, at fractional points [gaussians, p, n, (lmax + 1)^2] in 1/Å^3.
 
     S_nlm(r) = (alpha_n / pi)^(3/2) / R^3 exp(-alpha_n x^2) x^l Y_lm(r), x = |r| / R, R the radius of the atom: those of
@@ -142,30 +155,32 @@ def functions_at(crystal: Crystal, config: PairDensityConfig, points: Floats) ->
     """
     size, count = len(crystal), len(points)
     radius = radii(crystal.numbers)
-    reach = float(np.sqrt(NEGLIGIBLE / config.widest) * radius.max())
+    reach = float(np.sqrt(MAX_EXPONENT / config.widest) * radius.max())
     edges = Neighbors(crystal, reach).probes(points)
     x = np.linalg.norm(edges.vec, axis=1) / radius[edges.src]
     solid = harmonics(edges.vec, config.lmax) * x[:, None] ** config.degrees / radius[edges.src][:, None] ** 3
-    place = edges.dst * size + edges.src
+    row = edges.dst * size + edges.src
     result = np.empty((config.gaussians, count, size, len(config.degrees)))
     for n, exponent in enumerate(config.exponents):
-        near = exponent * x**2 < NEGLIGIBLE
+        near = exponent * x**2 < MAX_EXPONENT
         values = (exponent / np.pi) ** 1.5 * np.exp(-exponent * x[near] ** 2)[:, None] * solid[near]
-        result[n] = _summed(place[near], values, count * size).reshape(count, size, -1)
+        result[n] = _sum_rows(row[near], values, count * size).reshape(count, size, -1)
     return result
 
 
-def own_functions_at(crystal: Crystal, config: PairDensityConfig, points: Floats) -> dict[int, Floats]:
-    """For each element, the summed Gaussians of its atoms at fractional points, of one electron each [p, spherical]."""
+def evaluate_own_functions(crystal: Crystal, config: PairDensityConfig, points: Floats) -> dict[int, Floats]:
+    """For each element, the sums of its Gaussians, of one electron each, at fractional points [p, spherical]."""
     exponents = config.spherical_exponents
-    edges = Neighbors(crystal, float(np.sqrt(NEGLIGIBLE / exponents[0]))).probes(points)
+    edges = Neighbors(crystal, float(np.sqrt(MAX_EXPONENT / exponents[0]))).probes(points)
     squared = (edges.vec**2).sum(axis=1)
     values = (exponents / np.pi) ** 1.5 * np.exp(-squared[:, None] * exponents)
     kinds = crystal.numbers[edges.src]
-    return {int(z): _summed(edges.dst[kinds == z], values[kinds == z], len(points)) for z in np.unique(crystal.numbers)}
+    return {
+        int(z): _sum_rows(edges.dst[kinds == z], values[kinds == z], len(points)) for z in np.unique(crystal.numbers)
+    }
 
 
-def _summed(places: NDArray[np.int64], rows: Floats, count: int) -> Floats:
-    """The sums of the rows [e, c] that belong to each of `count` places [count, c]."""
-    chosen = csr_matrix((np.ones(len(places)), (places, np.arange(len(places)))), shape=(count, len(places)))
-    return np.asarray(chosen @ rows)
+def _sum_rows(index: NDArray[np.int64], rows: Floats, count: int) -> Floats:
+    """The sums of the rows [e, c] with each index [count, c]."""
+    indicator = csr_matrix((np.ones(len(index)), (index, np.arange(len(index)))), shape=(count, len(index)))
+    return np.asarray(indicator @ rows)

@@ -1,13 +1,13 @@
-"""The linear pair model: a density that is linear in what pairs of neighbours are, and closed form in Fourier space.
+"""The linear pair model: a density that is linear in descriptors of neighbours, in closed form in Fourier space.
 
 rho(r) = sum_a f_Za(|r - a|)                                                                   free atoms
        + sum_a sum_k spherical[Za, k] g_k(|r - a|)                                             atoms of the element
        + sum_a sum_b sum_nljp pair[n, l, j, p] w_j(d_ab) D_p(Za, Zb) sum_m S_nlm(r - a) Y_lm(b - a)   its neighbours
 
-with Gaussians g_k of one electron and the functions of `functions.py`. The free atoms are the model's superposed atoms
-and no part of this module. The coefficients of l = 0 hold no electrons in sum, neither over `spherical` nor over the
-pairs: what one atom of a pair gains the other loses. So a density has the electrons of its free atoms, whatever the
-crystal, and a lone atom is a free atom of its element.
+with Gaussians g_k of one electron and the functions of `functions.py`. The free atoms are the superposed atoms of the
+DensityModel and not part of this module. The coefficients of l = 0 add no electrons in total, neither `spherical` nor
+those of pairs: the charge that one atom of a pair gains, the other loses. So each density has the electrons of its free
+atoms.
 """
 
 from __future__ import annotations
@@ -27,21 +27,23 @@ from ecd_data.fourier import Complexes
 from ecd_models.networks.pair_density.functions import (
     PAIR_DESCRIPTORS,
     PairDensityConfig,
+    describe_surroundings,
+    find_pairs,
     harmonics,
-    pairs_of,
     radii,
-    surroundings,
 )
 
 Shape = tuple[int, int, int]
 BLOCK = 4096  # G vectors whose terms are in memory at once
-FARTHEST = 30.0  # exponents of the sharpest function beyond which nothing is left of it in Fourier space
+MAX_EXPONENT = 30.0  # the Fourier transform of the sharpest function is cut where it is below e^-30
 
 
 class PairDensity(nn.Module):
-    """What is added to free atoms; weights [gaussians, lmax + 1, windows, 12] and [119, spherical], seen [119, 119].
+    """The density that is added to free atoms.
 
-    seen: pairs of elements that were neighbours in the crystals of the fit.
+    pair : weights [gaussians, lmax + 1, windows, 12].
+    spherical : weights of the elements [119, spherical].
+    seen : whether two elements were neighbours in the crystals of the fit [119, 119].
     """
 
     Config = PairDensityConfig
@@ -57,41 +59,43 @@ class PairDensity(nn.Module):
         self.register_buffer("seen", torch.zeros(len(SYMBOLS), len(SYMBOLS), dtype=torch.bool))
 
     def forward(self, batch: object) -> Tensor:
-        """Refused: the model is fitted at once, and asked for whole grids."""
-        raise UsageError("pair_density takes no steps of training: it is fitted at once, by `ecd train` as well")
+        """Raises UsageError: the model is fitted in closed form and computes whole grids."""
+        raise UsageError(
+            "pair_density has no values at probes: it is fitted in closed form (`ecd train`) and predicts whole grids"
+        )
 
     def coefficients(self, crystal: Crystal) -> Floats:
         """The electrons of each function of each atom [n, gaussians, (lmax + 1)^2]."""
-        around = surroundings(crystal, self.config)
+        surroundings = describe_surroundings(crystal, self.config)
         weights = self.pair.detach().double().cpu().numpy().reshape(*self.pair.shape[:2], -1)
-        return np.einsum("amk,nmk->anm", around, weights[:, self.config.degrees], optimize=True)
+        return np.einsum("amk,nmk->anm", surroundings, weights[:, self.config.degrees], optimize=True)
 
     def on_grid(self, crystal: Crystal, shape: Shape) -> Floats:
-        """What is added to the density of free atoms in e/Å^3, by one inverse FFT [a, b, c].
+        """The density to add to that of free atoms in e/Å^3, by one inverse FFT [a, b, c].
 
         (1/V) sum_a exp(-iG.a) sum_nlm c[a, n, l, m] (-i)^l (|G| R / 2 alpha_n)^l exp(-G^2 R^2 / 4 alpha_n) Y_lm(G) for
-        each G that the grid resolves; those at half the sampling rate, where G and -G are one, are left out.
+        each G that the grid resolves, without those at half the sampling rate, where G and -G coincide.
         """
         coefficients = self.coefficients(crystal) * np.array([1, -1j, -1, 1j])[self.config.degrees % 4]
         half = np.zeros((shape[0], shape[1], shape[2] // 2 + 1), dtype=np.complex128)
-        for k, g in self._waves(crystal, shape):
+        for k, g in self._iterate_waves(crystal, shape):
             half[tuple(k.T)] = self._transform(crystal, coefficients, k, g) / crystal.volume
         return fft.irfftn(half, s=shape, norm="forward")
 
     def unseen_pairs(self, crystal: Crystal) -> list[str]:
-        """Pairs of elements that are neighbours in a crystal and were in none of the fit, as "Cu-Te"."""
-        pairs = pairs_of(crystal, self.config.reach)
+        """The pairs of elements, as "Cu-Te", that are neighbours in a crystal and were in no crystal of the fit."""
+        pairs = find_pairs(crystal, self.config.reach)
         numbers = np.sort(np.stack([crystal.numbers[pairs.atom], crystal.numbers[pairs.neighbour]]), axis=0)
-        new = ~self.seen.cpu().numpy()[numbers[0], numbers[1]]
-        return sorted({"-".join(sorted((SYMBOLS[a], SYMBOLS[b]))) for a, b in numbers[:, new].T})
+        unseen = ~self.seen.cpu().numpy()[numbers[0], numbers[1]]
+        return sorted({"-".join(sorted((SYMBOLS[a], SYMBOLS[b]))) for a, b in numbers[:, unseen].T})
 
-    def _waves(self, crystal: Crystal, shape: Shape) -> Iterator[tuple[NDArray[np.int64], Floats]]:
-        """Integers k [g, 3] of the half grid and their G in 1/Å [g, 3], block by block, as far as functions reach."""
+    def _iterate_waves(self, crystal: Crystal, shape: Shape) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+        """Blocks of the integers k [g, 3] of the half grid and their G in 1/Å [g, 3], up to the largest |G|."""
         axes = [np.rint(fft.fftfreq(n, 1 / n)).astype(np.int64) for n in shape[:2]] + [np.arange(shape[2] // 2 + 1)]
         axes = [axis[2 * abs(axis) < n] for axis, n in zip(axes, shape, strict=True)]
         reciprocal = 2 * np.pi * np.linalg.inv(crystal.lattice).T
-        widest = np.sqrt(4 * self.config.sharpest * FARTHEST) / radii(crystal.numbers).min()
-        limit = max(widest, np.sqrt(4 * self.config.spherical_exponents[-1] * FARTHEST))
+        widest = np.sqrt(4 * self.config.sharpest * MAX_EXPONENT) / radii(crystal.numbers).min()
+        limit = max(widest, np.sqrt(4 * self.config.spherical_exponents[-1] * MAX_EXPONENT))
         k = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
         for start in range(0, len(k), BLOCK):
             g = k[start : start + BLOCK] @ reciprocal

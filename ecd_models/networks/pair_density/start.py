@@ -1,4 +1,4 @@
-"""Superposed atoms that know their neighbours: a fitted pair model as what a network learns the difference to."""
+"""A fitted pair model as superposed atoms, to which a network learns the difference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ecd_models.networks.pair_density.model import PairDensity
 
 @dataclass(frozen=True, eq=False)
 class BondedAtoms(SuperposedAtoms):
-    """Free atoms and what a fitted pair model adds to them."""
+    """Free atoms with the density that a fitted pair model adds to them."""
 
     pairs: PairDensity = field(kw_only=True)
 
@@ -28,6 +28,6 @@ class BondedAtoms(SuperposedAtoms):
 
     @property
     def key(self) -> bytes:
-        """All numbers that the densities follow from."""
+        """The bytes of all numbers that determine the densities."""
         weights = (self.pairs.pair, self.pairs.spherical)
         return self.free.key + b"".join(weight.detach().numpy().tobytes() for weight in weights)

@@ -1,7 +1,7 @@
-"""The unknowns of the pair model's regression: its weights, less those that charge conservation forbids.
+"""The unknowns of the pair model's regression: its weights without those that charge conservation forbids.
 
-Of l = 0, a Gaussian alone would add electrons. Allowed are differences of two Gaussians, and one Gaussian with what is
-antisymmetric in the two elements of a pair: then the neighbour loses what the atom gains.
+A Gaussian of l = 0 alone would add electrons. Allowed are differences of two Gaussians, and one Gaussian with a
+descriptor that is antisymmetric in the two elements of a pair, so that the neighbour loses what the atom gains.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ecd_models.networks.pair_density.functions import (
     ANTISYMMETRIC,
     PAIR_DESCRIPTORS,
     PairDensityConfig,
-    functions_at,
-    own_functions_at,
-    surroundings,
+    describe_surroundings,
+    evaluate_functions,
+    evaluate_own_functions,
 )
 
 CARRIER = 1  # the Gaussian that carries charge between atoms
@@ -26,46 +26,46 @@ CARRIER = 1  # the Gaussian that carries charge between atoms
 
 @dataclass(frozen=True)
 class Unknowns:
-    """What the regression solves for, for the sizes of a model: its columns at points, and the weights of a solution.
+    """The columns of the regression at points, and the weights of the model from a solution.
 
-    The columns of an element are its own Gaussians; those of pairs are shared by all elements.
+    Each element has columns of its own, its Gaussians; those of pairs are shared by all elements.
     """
 
     config: PairDensityConfig
 
     @property
     def own(self) -> int:
-        """Columns of an element."""
+        """The number of columns of an element."""
         return self.config.spherical - 1
 
     @property
     def shared(self) -> int:
-        """Columns of pairs."""
+        """The number of columns of pairs."""
         windows = self.config.windows
         return windows * (self._neutral.shape[1] + self.config.gaussians * self.config.lmax * PAIR_DESCRIPTORS)
 
     @cached_property
     def _neutral(self) -> Floats:
-        """From the unknowns of l = 0 in a window to its weights [gaussians * 12, unknowns]."""
+        """The map from the unknowns of l = 0 in a window to its weights [gaussians * 12, unknowns]."""
         differences = _differences(self.config.gaussians, CARRIER)
-        carried = np.eye(self.config.gaussians)[:, [CARRIER]]
-        return np.concatenate([np.kron(carried, ANTISYMMETRIC), np.kron(differences, np.eye(PAIR_DESCRIPTORS))], axis=1)
+        carrier = np.eye(self.config.gaussians)[:, [CARRIER]]
+        return np.concatenate([np.kron(carrier, ANTISYMMETRIC), np.kron(differences, np.eye(PAIR_DESCRIPTORS))], axis=1)
 
     @cached_property
     def _spherical(self) -> Floats:
-        """From an element's unknowns to its coefficients [spherical, own]."""
+        """The map from an element's unknowns to its coefficients [spherical, own]."""
         return _differences(self.config.spherical, self.config.spherical // 3)
 
     def shared_at(self, crystal: Crystal, points: Floats) -> Floats:
         """The columns of pairs at fractional points, in 1/Å^3 [p, shared]."""
         config, count = self.config, len(points)
-        around, functions = surroundings(crystal, config), functions_at(crystal, config, points)
+        surroundings, functions = describe_surroundings(crystal, config), evaluate_functions(crystal, config, points)
         sizes = config.gaussians, config.windows, PAIR_DESCRIPTORS
         by_degree = []
         for l in range(config.lmax + 1):
-            of_l = config.degrees == l
-            chosen = around[:, of_l].reshape(-1, around.shape[2])
-            terms = np.stack([f[:, :, of_l].reshape(count, -1) @ chosen for f in functions], axis=1)
+            components = config.degrees == l
+            chosen = surroundings[:, components].reshape(-1, surroundings.shape[2])
+            terms = np.stack([f[:, :, components].reshape(count, -1) @ chosen for f in functions], axis=1)
             terms = terms.reshape(count, *sizes)
             if l == 0:
                 terms = terms.transpose(0, 2, 1, 3).reshape(count, config.windows, -1) @ self._neutral
@@ -74,7 +74,7 @@ class Unknowns:
 
     def own_at(self, crystal: Crystal, points: Floats) -> dict[int, Floats]:
         """The columns of each element at fractional points, in 1/Å^3 [p, own]."""
-        return {z: f @ self._spherical for z, f in own_functions_at(crystal, self.config, points).items()}
+        return {z: f @ self._spherical for z, f in evaluate_own_functions(crystal, self.config, points).items()}
 
     def pair_weights(self, solution: Floats) -> Floats:
         """The weights of pairs from the unknowns of their columns [gaussians, lmax + 1, windows, 12]."""
@@ -91,7 +91,7 @@ class Unknowns:
 
 
 def _differences(count: int, reference: int) -> Floats:
-    """Each function but one less that one [count, count - 1]."""
+    """The differences of all other functions to the reference [count, count - 1]."""
     result = np.delete(np.eye(count), reference, axis=1)
     result[reference] = -1
     return result

@@ -1,6 +1,6 @@
 """Five hundred files from a server of which every fifth answer is wrong, with kill -9 in between: nothing is lost.
 
-`pytest -m slow -s tests/data/test_fetch_long.py` prints the figures.
+`pytest -m slow -s tests/data/download/test_fetch_long.py` prints the figures.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ecd_data import Store, open_store
 from ecd_data.download.journal import fetch_status
 from ecd_data.download.plan import plan_fetch
 from tests.data.bad_server import FAULTS, BadServer, bad_server
-from tests.data.test_fetch import REAL, chgcar, packed
+from tests.data.download.conftest import REAL, chgcar, packed
 
 FILES, SHARE, KILLS = 500, 0.2, 3
 

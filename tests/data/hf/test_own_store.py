@@ -1,4 +1,4 @@
-"""`load_dataset` of a store of one's own."""
+"""`load_dataset` of your own store."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ from ecd_data import load_dataset, open_store
 from ecd_data.errors import UsageError
 from ecd_data.release.own_splits import make_split, write_split
 from tests.conftest import SMALL_STORE_IDS
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def test_a_store_alone_is_one_part_with_its_densities(small_store) -> None:

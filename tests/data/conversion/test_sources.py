@@ -1,0 +1,81 @@
+"""The files that a conversion finds: in folders, lists and archives."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecd_data import Store, convert, write
+from ecd_data.conversion.sources import find_sources
+from ecd_data.errors import UsageError
+from tests.conftest import smooth_density
+from tests.data.conversion.conftest import IDS
+
+
+def test_a_folder_is_searched_by_name_and_content(tmp_path, shared):
+    runs = tmp_path / "runs"
+    rho = smooth_density((6, 5, 4))
+    for name in ("a/CHGCAR", "a/CHG", "a/AECCAR0_CHGCAR_not", "a/x.CHG", "b/CHG.gz", "c.cube"):
+        (runs / name).parent.mkdir(parents=True, exist_ok=True)
+        write(runs / name, rho, format=None if "cube" in name else "chgcar")
+    (runs / "a" / "AECCAR0_CHGCAR_not").rename(runs / "a" / "AECCAR0")
+    shutil.copy(runs / "c.cube", runs / "unnamed")
+    for name in ("a/OUTCAR", "a/POSCAR", "a/notes.json", "a/._CHGCAR", "a/LOCPOT", "readme.txt"):
+        (runs / name).write_text('{"a": 1}')
+    shutil.copy(shared / "real" / "Si_AECCAR2.AECCAR2.gz", runs / "Si_AECCAR2.gz")
+    found = {source.id: Path(source.path).name for source in find_sources(runs)}
+    assert found == {"a": "CHGCAR", "x": "x.CHG", "b": "CHG.gz", "c": "c.cube", "unnamed": "unnamed"}
+    report = convert(runs, tmp_path / "a.ecd")
+    assert report.failed == {}
+    assert sorted(report.added) == sorted(found)
+
+
+def test_lists_of_paths_with_and_without_ids(files, tmp_path, monkeypatch):
+    (tmp_path / "list").write_text(f"# runs\n{files}/MgO/CHGCAR\n\n{files}/CHGCAR_mp-1.vasp\tthe first\n")
+    report = convert(f"@{tmp_path}/list", tmp_path / "a.ecd")
+    assert report.added == ["MgO", "the first"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{files}/mp-2.CHGCAR.xz\n"))
+    assert convert("@-", tmp_path / "a.ecd").added == ["mp-2"]
+    for bad in (f"@{tmp_path}/nothing", f"@{tmp_path}"):
+        with pytest.raises(UsageError, match="cannot be read"):
+            convert(bad, tmp_path / "b.ecd")
+    (tmp_path / "list").write_text("nowhere/CHGCAR\n")
+    with pytest.raises(UsageError, match="nowhere/CHGCAR does not exist"):
+        convert(f"@{tmp_path}/list", tmp_path / "b.ecd")
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz", "tar.xz", "tgz"])
+def test_members_of_archives(files, tmp_path, ending):
+    (files / "MgO" / "CHG").write_bytes((files / "MgO" / "CHGCAR").read_bytes())
+    archive = tmp_path / f"runs.{ending}"
+    with tarfile.open(archive, f"w:{ending.removeprefix('tar').lstrip('.').replace('tgz', 'gz')}") as tar:
+        tar.add(files, arcname="runs")
+        tar.add(files / "MgO" / "CHGCAR", arcname="CHGCAR")
+    report = convert(archive, tmp_path / "a.ecd")
+    assert sorted(report.added) == sorted([*IDS, "runs"])
+    convert(files, tmp_path / "b.ecd")
+    for id in IDS:
+        np.testing.assert_array_equal(Store(tmp_path / "a.ecd")[id].values, Store(tmp_path / "b.ecd")[id].values)
+    assert Store(tmp_path / "a.ecd")["MgO"].meta["source"] == f"runs.{ending}::runs/MgO/CHGCAR"
+    assert convert([archive, files], tmp_path / "a.ecd").failed == {}
+    assert convert(f"{archive}::runs/MgO/CHGCAR", tmp_path / "c.ecd").added == ["MgO"]
+    report = convert(f"{archive}::runs/KCl/CHGCAR", tmp_path / "c.ecd")
+    assert "has no file 'runs/KCl/CHGCAR'" in next(iter(report.failed.values()))
+    archive.write_bytes(archive.read_bytes()[:-900] if ending != "tar" else archive.read_bytes()[:3000])
+    report = convert(archive, tmp_path / "d.ecd")
+    assert all("\n" not in reason for reason in report.failed.values())
+    assert report.failed
+
+
+def test_an_archive_without_densities(tmp_path):
+    (tmp_path / "notes").write_text("nothing")
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "notes")
+    report = convert(tmp_path / "x.tar.gz", tmp_path / "a.ecd")
+    assert "holds no density" in report.failed[str(tmp_path / "x.tar.gz")]
