@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from ecd_data.release.formula import NAME, TERM, reduce_formula
 from ecd_data.release.tasks import set_of
@@ -38,6 +39,7 @@ class Composition:
     compounds: int
 
 
+@cache
 def count_compositions(name: str) -> Composition:
     """The Composition of a set of the release: "pbe", "hse", "mp" or "ood".
 

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,13 +57,17 @@ class Crystals:
 
     def structures(self, ids: Iterable[str]) -> dict[str, Crystal]:
         """The crystals with these ids, from the index of the store."""
-        columns = self.store.columns("id", "lattice", "numbers", "frac_coords")
-        wanted, found = set(ids), {}
-        for number, id in enumerate(columns["id"].to_pylist()):
-            if id in wanted:
-                lattice, numbers, coords = (columns[name][number].as_py() for name in columns.column_names[1:])
-                found[id] = Crystal(np.array(lattice), np.array(numbers), np.array(coords).reshape(-1, 3))
+        columns = self.store.columns("lattice", "numbers", "frac_coords")
+        found = {}
+        for id in ids:
+            lattice, numbers, coords = (columns[name][self._rows[id]].as_py() for name in columns.column_names)
+            found[id] = Crystal(np.array(lattice), np.array(numbers), np.array(coords).reshape(-1, 3))
         return found
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        """The row of each crystal in the index."""
+        return {id: row for row, id in enumerate(self.store.columns("id")["id"].to_pylist())}
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def report(
         list[Path] | None,
         typer.Argument(
             help="Results of `ecd evaluate -o`, JSON of `ecd scf run -o`, log.csv of trainings; without them the"
-            " shipped models are evaluated on the embedded sample, which takes some minutes."
+            " results of the shipped models on the embedded sample."
         ),
     ] = None,
     output: Annotated[
@@ -36,7 +36,10 @@ def report(
     ] = Path("report.html"),
     results: Annotated[
         Path | None,
-        typer.Option(help="Folder for the results of the shipped models; default: OUTPUT_results beside the page."),
+        typer.Option(
+            help="Evaluate the shipped models here, which takes some minutes, and keep their results in this folder;"
+            " default: take the results that come with the package."
+        ),
     ] = None,
     title: Annotated[str, typer.Option(help="Title of the page.")] = "How well do the densities fit?",
     pictures: Annotated[bool, typer.Option(help="Predict the worst crystals again and draw them.")] = True,
@@ -44,6 +47,8 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write one HTML page that opens without a network: our tables beside the paper's, figures, worst predictions."""
+    from functools import partial
+
     from ecd_data.io.atomic_write import write_whole
     from ecd_models.report.chromium import find_chromium, print_page
     from ecd_models.report.inputs import read_inputs
@@ -59,8 +64,9 @@ def report(
             print_page(Path(folder), output)  # says what is missing before minutes of work
     if not files:
         folder_of_results = results or output.with_name(f"{output.stem}_results")
-        files = list(evaluate_shipped(folder_of_results, workers, lambda name: evaluation_progress(not quiet, name)))
-        print(f"results: {folder_of_results}")
+        progress = partial(evaluation_progress, not quiet)
+        files = list(evaluate_shipped(folder_of_results, workers, progress, stored=results is None))
+        print(f"results: {', '.join(sorted({str(file.parent) for file in files}))}")
     html = make_report(read_inputs(files), pictures, title)
     if printed:
         with tempfile.TemporaryDirectory() as folder:

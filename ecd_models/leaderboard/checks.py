@@ -108,7 +108,12 @@ def _check_results(entry: Entry, found: Results, name: str) -> list[Check]:
             f"{found.crystals_judged} of {found.crystals_in_part} crystals have one: evaluate the whole part",
         ),
         _check(
-            f"no test crystal of {name} trained the model",
+            f"what trained the model of {name} is known",
+            bool(found.seen_in_training.get("known")) or entry.notes is not None,
+            "its checkpoint does not say: write into `notes` what is known, and that test crystals may be among it",
+        ),
+        _check(
+            f"no test crystal of {name} is known to have trained the model",
             trained == 0,
             f"{trained} crystals of {found.task} {found.part} trained it: test it on others",
         ),

@@ -46,7 +46,10 @@ def make_failure_section(results: Sequence[Results], pictures: bool) -> Section:
     drawn: list[Picture] = []
     if pictures:
         try:
-            drawn = draw_worst(find_model(mine[0].model_card), worst, _find_stores(mine))
+            stores = _find_stores(mine)
+            drawn = draw_worst(find_model(mine[0].model_card), worst, stores)
+            if lacking := sum(one.store_hash not in stores for one, _ in worst):
+                note += f" (The data of {lacking} of them are not at hand, so they have no pictures.)"
         except EcdError as error:
             log.warning("the report has no pictures of %s: %s", best, error)
             note += f" (There are no pictures: {error}.)"

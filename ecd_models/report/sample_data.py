@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -32,6 +33,7 @@ class SampleData:
     seconds: Mapping[str, float]
 
 
+@cache
 def read_sample_data() -> SampleData:
     """The SampleData of the embedded sample."""
     import pandas as pd

@@ -18,6 +18,8 @@ from ecd_models.task_data import task_data
 
 PARTS = {"test_geometries": "pbe", "test_compositions": "pbe", "test_pairs": "ood", "test_types": "ood"}
 
+STORED = Path(__file__).parents[1] / "leaderboard" / "results"  # of the package
+
 Show = Callable[[str], AbstractContextManager[ReportCrystal | None]]
 
 
@@ -26,26 +28,36 @@ def list_shipped() -> list[str]:
     return [file.stem for file in sorted(PRETRAINED.glob("*.safetensors"))]
 
 
-def evaluate_shipped(folder: Path, workers: int = 1, show: Show | None = None) -> Iterator[Path]:
-    """The results files of the shipped models on the sample, in a folder; those that are there already are kept.
+def evaluate_shipped(folder: Path, workers: int = 1, show: Show | None = None, stored: bool = False) -> Iterator[Path]:
+    """The results files of the shipped models on the sample.
 
-    A file of other weights, data or another version is written again. show(name) makes a context whose value is called
-    after each crystal, as `report` of `evaluate`.
+    Files of other weights, data or another version than those at hand are never taken.
+
+    Parameters
+    ----------
+    folder : where results are kept; those that are there already are not evaluated again.
+    workers : the number of processes that predict at the same time.
+    show : show(name) makes a context whose value is called after each crystal, as `report` of `evaluate`.
+    stored : take the results that come with the package, those of the leaderboard, where it has them.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for name in list_shipped():
         model = load_model(name)
         for part, task in PARTS.items():
+            places = [STORED / f"{name}_{part}.json.gz"] if stored else []
             file = folder / f"{name}_{part}.json"
-            if not _is_current(file, model, task, part):
-                partial = folder / (file.name + ENDING)
-                with show(f"{name} {part}") if show else nullcontext() as report:
-                    found = evaluate(
-                        model, task, part=part, sample=True, workers=workers, partial=partial, report=report
-                    )
-                found.rename(name).save(file)
-                remove_partial(partial)
-            yield file
+            current = next((place for place in [*places, file] if _is_current(place, model, task, part)), None)
+            if current is None:
+                _evaluate_into(file, model, name, part, workers, show)
+            yield current or file
+
+
+def _evaluate_into(file: Path, model: DensityModel, name: str, part: str, workers: int, show: Show | None) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(file.name + ENDING)
+    with show(f"{name} {part}") if show else nullcontext() as report:
+        found = evaluate(model, PARTS[part], part=part, sample=True, workers=workers, partial=partial, report=report)
+    found.rename(name).save(file)
+    remove_partial(partial)
 
 
 def _is_current(file: Path, model: DensityModel, task: str, part: str) -> bool:

@@ -12,12 +12,16 @@ import pytest
 from ecd_data.errors import FormatError, MissingDependencyError, UsageError
 from ecd_data.release.composition import count_compositions
 from ecd_models import cli, evaluate, load_model
-from ecd_models.evaluation.results import Results, write_results
+from ecd_models.evaluation.results import Results, read_results, write_results
 from ecd_models.report import chromium
+from ecd_models.report.failures import make_failure_section
 from ecd_models.report.inputs import Inputs, ScfGain, read_inputs
 from ecd_models.report.paper import read_paper
 from ecd_models.report.periodic_table import place_element
+from ecd_models.report.pictures import find_worst
+from ecd_models.report.render import Picture
 from ecd_models.report.report import make_report
+from ecd_models.report.shipped import STORED, evaluate_shipped, list_shipped
 
 SCRIPT = "<script>alert(1)</script>"
 needs_chromium = pytest.mark.skipif(chromium.find_chromium() is None, reason="Chromium is not installed")
@@ -231,11 +235,46 @@ def test_the_leaderboard_opens_in_chromium_without_errors(tmp_path):
     assert "ChargE3Net (ECD paper)" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "name", ["\x00\x1b[31m\x07", "x" * 5000, "$\\frac{1}{0}$", "<!-- -->", "\u202eabc", '"><svg onload=x>']
-)
-def test_any_name_of_a_model_is_shown(name, results):
-    text = make_report(Inputs([results[0].model_copy(update={"model": name})]), pictures=False)
-    assert name not in text or name.startswith("$")
+def test_any_name_of_a_model_is_shown(results):
+    names = ["\x00\x1b[31m\x07", "x" * 5000, "$\\frac{1}{0}$", "<!-- -->", "\u202eabc", '"><svg onload=x>']
+    text = make_report(Inputs([results[0].model_copy(update={"model": name}) for name in names]), pictures=False)
+    assert not [name for name in names if name in text and not name.startswith("$")]
     assert "\x1b" not in text
     assert "<svg onload" not in text
+
+
+def test_the_worst_crystals_are_drawn_once_for_each_compound(monkeypatch):
+    """With results that come with the package: the model and the sample are at hand, so their pictures are drawn."""
+    one = read_results(STORED / "invdeepdft-sample_test_geometries.json.gz")
+    monkeypatch.setattr("ecd_models.report.pictures.WIDTH", 200)
+    smallest = sorted(one.crystals, key=lambda c: c.points)[:2]
+    section = make_failure_section([one.model_copy(update={"crystals": smallest})], pictures=True)
+    pictures = [block for block in section.blocks if isinstance(block, Picture)]
+    assert len(pictures) == len({c.compound for c in smallest})
+    assert all(picture.source.startswith("data:image/webp;base64,") for picture in pictures)
+    compounds = [crystal.compound for _, crystal in find_worst([one])]
+    assert len(set(compounds)) == len(compounds)
+
+
+def test_pictures_that_cannot_be_drawn_are_missed_in_words(results):
+    """The data of these results are not under any root that is known here; then results of other weights."""
+    section = make_failure_section(results, pictures=True)
+    assert "are not at hand" in section.text[0]
+    card = results[0].model_card.model_copy(update={"weights_sha256": "0" * 64})
+    changed = [results[0].model_copy(update={"model_card": card})]
+    assert "other weights than those of the results" in make_failure_section(changed, pictures=True).text[0]
+
+
+def test_an_error_that_is_another_now_is_not_drawn():
+    one = read_results(STORED / "invdeepdft-sample_test_geometries.json.gz")
+    crystal = min(one.crystals, key=lambda c: c.points)
+    changed = crystal.model_copy(update={"eps_mae_percent": crystal.eps_mae_percent + 1})
+    section = make_failure_section([one.model_copy(update={"crystals": [changed]})], pictures=True)
+    assert "evaluate it again with the model as it is" in section.text[0]
+
+
+def test_stored_results_of_the_shipped_models_are_current(tmp_path):
+    files = list(evaluate_shipped(tmp_path / "none", stored=True))
+    assert {file.parent for file in files} == {STORED}
+    assert len(files) == 4 * len(list_shipped())
+    assert not (tmp_path / "none").exists()
