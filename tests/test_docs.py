@@ -25,7 +25,7 @@ BLOCK = re.compile(r"(?P<mark><!--[^\n]*-->\n+)?^```(?P<language>\w*)\n(?P<code>
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>\S.{4,}\S) -->")
 CODE = ("python", "bash")
 FROM_NOTHING = ("README.md", "docs/start.md", "docs/own_data.md")  # these pages make the files that they use
-ENGINE = re.compile(r"^ecd (dft (setup|run|relax)|scf run)", re.MULTILINE)
+ENGINE = re.compile(r"^ecd (dft (setup|run|relax)|scf (run|gaps|energies))", re.MULTILINE)
 CHECKPOINT = "runs/chargE3net_sample/best.safetensors"
 ENVIRONMENT = {
     **os.environ,

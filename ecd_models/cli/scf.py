@@ -116,6 +116,9 @@ def run(
     own_restart: Annotated[
         bool, typer.Option("--own-restart", help="Also pw.x's restart from its own charge-density file.")
     ] = False,
+    first_threshold: Annotated[
+        float, typer.Option(help="How well the first step from a density solves for orbitals, in Ry.")
+    ] = 1e-4,
     own_threshold: Annotated[
         bool, typer.Option("--own-threshold", help="Also every start with pw.x's own first threshold of orbitals.")
     ] = False,
@@ -151,6 +154,7 @@ def run(
             starts,
             conv_thr=conv_thr,
             own_restart=own_restart,
+            first_threshold=first_threshold,
             own_threshold=own_threshold,
             pwx=pwx,
             pseudo=pseudo,

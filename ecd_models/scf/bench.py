@@ -26,9 +26,8 @@ from ecd_models.scf.wave_order import find_grid, order_waves, refuse_other_order
 CONV_THR = 1e-8  # Ry, the default convergence threshold
 ATOMS, ORACLE, ENGINE = "atoms", "converged", "pw.x restart"
 MAX_ELECTRON_ERROR = 0.1  # of the electrons: a density further off is of other potentials, or useless
-# Ry, `diago_thr_init` of every run from a density: of pw.x's own 1e-5 and of 1e-2 to 1e-7 the value with the fewest
-# iterations of predictions and converged densities together, on eight crystals of the validation part; pw.x repeats the
-# first step where it is too large
+# Ry, `diago_thr_init` of every run from a density: the value with which predictions and converged densities together
+# took the fewest iterations on crystals of the validation part (docs/scf.md); pw.x repeats a step where it is too large
 FIRST_THRESHOLD = 1e-4
 ORDER = "order"  # folder of the run without steps, whose files have superposed atoms in pw.x's order of waves
 MAX_SHIFT = 1e-3  # Å: positions and lattice vectors that differ by more are of another crystal

@@ -48,6 +48,7 @@ def run_starts(
     *,
     conv_thr: float = CONV_THR,
     own_restart: bool = False,
+    first_threshold: float = FIRST_THRESHOLD,
     own_threshold: bool = False,
     pwx: str | Path | None = None,
     pseudo: str | Path | None = None,
@@ -64,6 +65,7 @@ def run_starts(
     starts : by name, functions that make a start for the bench of a crystal, see `model_start` and `file_start`.
     conv_thr : convergence threshold of pw.x in Ry, of all runs.
     own_restart : run pw.x's restart from its own file as well, which must agree with that of the converged density.
+    first_threshold : of the orbitals in the first step of a run from a density, in Ry.
     own_threshold : run every start with pw.x's own first threshold as well, under its name and `OWN_THRESHOLD`.
     pwx, pseudo : the program pw.x and the folder of its pseudopotentials.
     work : folder that keeps the files of pw.x; finished runs of the same input are read from it and not repeated.
@@ -79,13 +81,14 @@ def run_starts(
     engine = load_engine("espresso", pwx, pseudo)
     assert isinstance(engine, Espresso)
     version = f"pw.x {'.'.join(map(str, engine.version))}"
-    report = ScfReport(settings={"conv_thr_Ry": conv_thr, "first_threshold_Ry": FIRST_THRESHOLD, "engine": version})
+    report = ScfReport(settings={"conv_thr_Ry": conv_thr, "first_threshold_Ry": first_threshold, "engine": version})
+    thresholds = {"": first_threshold} | ({OWN_THRESHOLD: None} if own_threshold else {})
     try:
         with nullcontext(str(work)) if work else TemporaryDirectory(prefix="ecd-scf-") as folder:
             for number, job in enumerate(jobs, 1):
                 bench = Bench(engine, job, Path(folder) / job.id, conv_thr)
                 try:
-                    report.crystals.append(_run_crystal(bench, starts, own_restart, own_threshold))
+                    report.crystals.append(_run_crystal(bench, starts, own_restart, thresholds))
                 except EcdError as error:
                     report.failed[job.id] = str(error)
                 if show is not None:
@@ -95,7 +98,10 @@ def run_starts(
     return report
 
 
-def _run_crystal(bench: Bench, starts: Mapping[str, MakeStart], own_restart: bool, own_threshold: bool) -> CrystalRuns:
+def _run_crystal(
+    bench: Bench, starts: Mapping[str, MakeStart], own_restart: bool, thresholds: Mapping[str, float | None]
+) -> CrystalRuns:
+    """The runs of a crystal; thresholds: those of the first step, by what ends the name of a start."""
     runs = {ATOMS: bench.run_from_atoms()}
     if own_restart:
         runs[ENGINE] = bench.run_from_own_file()
@@ -104,10 +110,8 @@ def _run_crystal(bench: Bench, starts: Mapping[str, MakeStart], own_restart: boo
     for name, make in {ORACLE: lambda b: Start(ORACLE, b.converged_density(), channels), **starts}.items():
         try:
             start = make(bench)
-            runs[name] = bench.run_from_density(start)
-            if own_threshold:
-                again = replace(start, name=name + OWN_THRESHOLD)
-                runs[again.name] = bench.run_from_density(again, first_threshold=None)
+            for end, threshold in thresholds.items():
+                runs[name + end] = bench.run_from_density(replace(start, name=name + end), threshold)
         except EcdError as error:
             failed[name] = str(error)
     return CrystalRuns(bench.job.id, bench.job.crystal.formula, len(bench.job.crystal), runs, failed)
