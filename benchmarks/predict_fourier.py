@@ -4,7 +4,7 @@
 
 Wall time of `predict` with everything (neighbours, network, superposed atoms, pairs, FFT, checks), the best of the
 repeats, in a process of its own, whose memory beyond the output array is given; "a core" and all milliseconds are
-those of the processor, which a busy machine changes less; "of the floor" is the time of the transform alone, from
+those of the processor, which a busy machine changes less; "floor" is the transform alone, from
 single precision waves to a double precision grid. "plain" is the same without compiled sums.
 """
 

@@ -15,6 +15,7 @@ from ecd_data.crystal import Crystal
 from ecd_models.networks.fourier_density.plane_waves import Shape, sum_plane_waves
 from ecd_models.networks.fourier_density.radial import RadialFunctions
 
+SMALLEST = 1e-20  # of the values of radial functions
 ROWS = 2048  # of a table of |G|: linear values between them are off by 1e-4 of the largest at most
 EVEN, SLOTS, LMAX = 16, 32, 4  # places of even components in a row of a table, all places, highest l of the kernels
 
@@ -36,12 +37,12 @@ def has_kernel(lmax: int) -> bool:
 
 
 def tables(coefficients: Tensor, radial: RadialFunctions, longest: float) -> Tensor:
-    """The tables of |G| from 0 to `longest` of each atom, as the kernels want them [n, ROWS, 32]."""
+    """The tables of |G| from 0 to `longest` of each atom, as the kernels want them [ROWS, n, 32]."""
     return arrange_tables(coefficients, _basis(radial, longest))
 
 
 def arrange_tables(coefficients: Tensor, basis: Tensor) -> Tensor:
-    """The tables of atoms with coefficients [n, functions, (lmax + 1)^2] [n, ROWS, 32].
+    """The tables of atoms with coefficients [n, functions, (lmax + 1)^2] [ROWS, n, 32].
 
     basis [lmax + 1, ROWS, functions]: radial functions at the rows, with the sign of (-i)^l, for harmonics of norm
     2l + 1.
@@ -56,7 +57,7 @@ def arrange_tables(coefficients: Tensor, basis: Tensor) -> Tensor:
             used += 2 * l + 1
         return [*found, coefficients.new_zeros(ROWS, count, places - used)]
 
-    return torch.cat([*of_degrees(0, EVEN), *of_degrees(1, SLOTS - EVEN)], 2).transpose(0, 1).contiguous()
+    return torch.cat([*of_degrees(0, EVEN), *of_degrees(1, SLOTS - EVEN)], 2)
 
 
 @cache
@@ -64,7 +65,12 @@ def _basis(radial: RadialFunctions, longest: float) -> Tensor:
     """Values of the functions at the rows of a table, with the sign of (-i)^l [lmax + 1, ROWS, functions], float32."""
     values = radial.transform(torch.linspace(0, longest, ROWS, dtype=torch.float64))
     norm = np.sqrt(4 * np.pi)  # of harmonics of norm 2l + 1 to orthonormal ones
-    return (values * degree_signs(radial.lmax)[:, None] / norm).transpose(0, 1).contiguous().float()
+    return single_precision(values * degree_signs(radial.lmax)[:, None] / norm).transpose(0, 1).contiguous()
+
+
+def single_precision(values: Tensor) -> Tensor:
+    """The values in float32, those near its smallest numbers as 0: processors take long for products of these."""
+    return torch.where(values.abs() < SMALLEST, 0.0, values).float()
 
 
 def degree_signs(lmax: int) -> Tensor:
@@ -78,7 +84,7 @@ def half_grid(shape: Shape) -> NDArray[np.float32]:
 
 
 class _Sum(torch.autograd.Function):
-    """The plane waves of atoms with tables [n, ROWS, 32], complex [a, b, c // 2 + 1]."""
+    """The plane waves of atoms with tables [ROWS, n, 32], complex [a, b, c // 2 + 1]."""
 
     @staticmethod
     def forward(ctx: Any, table: Tensor, crystal: Crystal, shape: Shape, longest: float) -> Tensor:

@@ -1,8 +1,9 @@
 """Compiled sums over atoms for the plane waves of a grid, and their gradients, for processors.
 
 Each atom has a table of 32 functions of |G|: 16 places for components of even l, 16 for odd l, of which 15 and 10 are
-used, with all signs and factors in them. Between the rows of a table values are linear. Waves are taken along rows of
-the half grid [a, b, c // 2 + 1], which threads share; the phase of an atom is a product of three tables.
+used, with all signs and factors in them. Between the rows of a table values are linear; a row has all atoms, so that
+it is in the cache as a whole. Waves are taken along rows of the half grid [a, b, c // 2 + 1], which threads share;
+the phase of an atom is a product of three tables.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from numpy.typing import NDArray
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_models.kernels.harmonics import harmonics
-from ecd_models.kernels.simd import fma, load, mul, splat, store, sub
+from ecd_models.kernels.simd import add, fma, load, mul, splat, store, sub
 from ecd_models.networks.fourier_density.plane_waves import Shape
 
 LMAX = 4
 SLOTS = 32  # functions of an atom, the even ones first
 BLOCK = 64  # waves whose harmonics are in the cache at once
+# Added to harmonics and to values of tables: products of numbers that symmetry makes nearly 0 would be denormal, and a
+# processor takes ten times as long for them. Both are far below rounding.
+TINY_HARMONIC, TINY_VALUE = np.float32(1e-9), np.float32(1e-14)
 Array = NDArray[np.float32]
 
 
@@ -62,14 +66,20 @@ def _row(
     first, count = -1, 0
     if 2 * abs(ka) == full[0] or 2 * abs(kb) == full[1]:
         return first, count
-    for kc in range(start, shape[2]):
-        x = ka * reciprocal[0, 0] + kb * reciprocal[1, 0] + kc * reciprocal[2, 0]
-        y = ka * reciprocal[0, 1] + kb * reciprocal[1, 1] + kc * reciprocal[2, 1]
-        z = ka * reciprocal[0, 2] + kb * reciprocal[1, 2] + kc * reciprocal[2, 2]
+    # |g + kc h| < longest for the vectors g at the start of the row and h along it: a range of kc around -g.h / h.h
+    gx = ka * reciprocal[0, 0] + kb * reciprocal[1, 0]
+    gy = ka * reciprocal[0, 1] + kb * reciprocal[1, 1]
+    gz = ka * reciprocal[0, 2] + kb * reciprocal[1, 2]
+    hx, hy, hz = reciprocal[2, 0], reciprocal[2, 1], reciprocal[2, 2]
+    along, square = gx * hx + gy * hy + gz * hz, hx * hx + hy * hy + hz * hz
+    inside = along * along - square * (gx * gx + gy * gy + gz * gz - longest * longest)
+    if inside <= 0:
+        return first, count
+    low, high = (-along - np.sqrt(inside)) / square, (-along + np.sqrt(inside)) / square
+    for kc in range(max(start, int(np.ceil(low))), min(shape[2], int(np.floor(high)) + 1)):
+        x, y, z = gx + kc * hx, gy + kc * hy, gz + kc * hz
         q = np.sqrt(x * x + y * y + z * z)
         if q >= longest:
-            if count:
-                break
             continue
         if first < 0:
             first = kc
@@ -84,13 +94,13 @@ def _row(
         row = w * SLOTS
         by_wave[row] = by_component[0, w]
         for m in range(5):
-            by_wave[row + 1 + m] = by_component[4 + m, w]
+            by_wave[row + 1 + m] = by_component[4 + m, w] + TINY_HARMONIC
         for m in range(9):
-            by_wave[row + 6 + m] = by_component[16 + m, w]
+            by_wave[row + 6 + m] = by_component[16 + m, w] + TINY_HARMONIC
         for m in range(3):
-            by_wave[row + 16 + m] = by_component[1 + m, w]
+            by_wave[row + 16 + m] = by_component[1 + m, w] + TINY_HARMONIC
         for m in range(7):
-            by_wave[row + 19 + m] = by_component[9 + m, w]
+            by_wave[row + 19 + m] = by_component[9 + m, w] + TINY_HARMONIC
     return first, count
 
 
@@ -102,7 +112,7 @@ def _sum_rows(
     """Add to out [flat half grid, 2] for the rows begin..end of waves."""
     lengths, by_wave = space[1], space[3]
     atoms = pa.shape[1]
-    base = full[2] // 2 + 1
+    base, tiny = full[2] // 2 + 1, splat(TINY_VALUE, 16)
     for place in range(begin, end):
         ia, ib = place // shape[1], place % shape[1]
         start = 0
@@ -119,11 +129,12 @@ def _sum_rows(
                     im = pa[ia, a, 0] * pb[ib, a, 1] + pa[ia, a, 1] * pb[ib, a, 0]
                     cr = re * pc[first + w, a, 0] - im * pc[first + w, a, 1]
                     ci = re * pc[first + w, a, 1] + im * pc[first + w, a, 0]
-                    at = (a * rows + i) * SLOTS
-                    low, high = load(table, at, 16), load(table, at + SLOTS, 16)
-                    even = mul(fma(sub(high, low), f, low), y_even)
-                    low, high = load(table, at + 16, 16), load(table, at + SLOTS + 16, 16)
-                    odd = mul(fma(sub(high, low), f, low), y_odd)
+                    at = (i * atoms + a) * SLOTS
+                    next_row = at + atoms * SLOTS
+                    low, high = load(table, at, 16), load(table, next_row, 16)
+                    even = mul(fma(sub(high, low), f, add(low, tiny)), y_even)
+                    low, high = load(table, at + 16, 16), load(table, next_row + 16, 16)
+                    odd = mul(fma(sub(high, low), f, add(low, tiny)), y_odd)
                     real = fma(splat(cr, 16), even, fma(splat(ci, 16), odd, real))
                     imag = fma(splat(ci, 16), even, fma(splat(-cr, 16), odd, imag))
                 store(sums, 0, real)
@@ -165,11 +176,12 @@ def _pull_rows(
                     ci = re * pc[first + w, a, 1] + im * pc[first + w, a, 0]
                     even, odd = mul(splat(cr * gr + ci * gi, 16), y_even), mul(splat(ci * gr - cr * gi, 16), y_odd)
                     high, low = splat(f, 16), splat(np.float32(1) - f, 16)
-                    at = (a * rows + i) * SLOTS
+                    at = (i * atoms + a) * SLOTS
+                    next_row = at + atoms * SLOTS
                     store(out, at, fma(low, even, load(out, at, 16)))
                     store(out, at + 16, fma(low, odd, load(out, at + 16, 16)))
-                    store(out, at + SLOTS, fma(high, even, load(out, at + SLOTS, 16)))
-                    store(out, at + SLOTS + 16, fma(high, odd, load(out, at + SLOTS + 16, 16)))
+                    store(out, next_row, fma(high, even, load(out, next_row, 16)))
+                    store(out, next_row + 16, fma(high, odd, load(out, next_row + 16, 16)))
             start = first + count
             if count < BLOCK or start >= shape[2]:
                 break
@@ -182,8 +194,8 @@ def _space() -> tuple[Array, Array, Array, Array]:
 
 
 def sum_waves(waves: Waves, full: Shape, table: Array, per_q: float, out: Array) -> None:
-    """Add the sums of all atoms to out [a * b * (c // 2 + 1), 2], from their tables [n, rows, 32]."""
-    rows, flat = table.shape[1], table.reshape(-1)
+    """Add the sums of all atoms to out [a * b * (c // 2 + 1), 2], from their tables [rows, n, 32]."""
+    rows, flat = table.shape[0], table.reshape(-1)
 
     def work(begin: int, end: int) -> None:
         _sum_rows(
@@ -195,9 +207,9 @@ def sum_waves(waves: Waves, full: Shape, table: Array, per_q: float, out: Array)
 
 
 def pull_waves(waves: Waves, full: Shape, given: Array, per_q: float, rows: int) -> Array:
-    """The gradient of the tables [n, rows, 32] for that of the sums [a * b * (c // 2 + 1), 2]."""
+    """The gradient of the tables [rows, n, 32] for that of the sums [a * b * (c // 2 + 1), 2]."""
     atoms = waves.phases[0].shape[1]
-    result = np.zeros((atoms, rows, SLOTS), np.float32)
+    result = np.zeros((rows, atoms, SLOTS), np.float32)
     _pull_rows(
         0, waves.shape[0] * waves.shape[1], waves.shape, full, waves.reciprocal, waves.longest, *waves.phases,
         given, per_q, rows, _space(), result.reshape(-1),

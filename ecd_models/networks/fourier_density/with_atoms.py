@@ -19,6 +19,7 @@ from ecd_models.networks.fourier_density.assembly import (
     degree_signs,
     half_grid,
     has_kernel,
+    single_precision,
     tables,
 )
 from ecd_models.networks.fourier_density.plane_waves import Shape, sum_plane_waves
@@ -62,13 +63,14 @@ def density_with_atoms(
 
 
 def pair_tables(pairs: PairDensity, crystal: Crystal, longest: float) -> Tensor:
-    """The tables of a pair model's functions on each atom, for |G| from 0 to `longest` in 1/Å [n, ROWS, 32]."""
+    """The tables of a pair model's functions on each atom, for |G| from 0 to `longest` in 1/Å [ROWS, n, 32]."""
     coefficients = torch.from_numpy(pairs.coefficients(crystal)).float()
-    result = torch.empty(len(crystal), ROWS, SLOTS)
+    result = torch.empty(ROWS, len(crystal), SLOTS)
     for z in np.unique(crystal.numbers):
         chosen = torch.from_numpy(crystal.numbers == z)
-        result[chosen] = arrange_tables(coefficients[chosen], _pair_basis(pairs.config, int(z), longest))
-        result[chosen, :, 0] += _own_gaussians(pairs.config, longest) @ pairs.spherical[int(z)].detach().float().cpu()
+        result[:, chosen] = arrange_tables(coefficients[chosen], _pair_basis(pairs.config, int(z), longest))
+        spherical = pairs.spherical[int(z)].detach().float().cpu()
+        result[:, chosen, 0] += (_own_gaussians(pairs.config, longest) @ spherical)[:, None]
     return result
 
 
@@ -82,7 +84,7 @@ def _longest_of_pairs(config: PairDensityConfig) -> float:
 def _own_gaussians(config: PairDensityConfig, longest: float) -> Tensor:
     """The Gaussians of elements of the pair model at the rows of a table [ROWS, spherical]."""
     q = np.linspace(0, longest, ROWS)[:, None]
-    return torch.from_numpy(np.exp(-(q**2) / (4 * config.spherical_exponents))).float()
+    return single_precision(torch.from_numpy(np.exp(-(q**2) / (4 * config.spherical_exponents))))
 
 
 @cache
@@ -92,7 +94,7 @@ def _pair_basis(config: PairDensityConfig, element: int, longest: float) -> Tens
     l = np.arange(config.lmax + 1)[:, None, None]
     values = (x / (2 * config.exponents)) ** l * np.exp(-(x**2) / (4 * config.exponents))
     values = values / np.sqrt(2 * l + 1)  # of harmonics of norm 2l + 1 to those of norm 1
-    return (torch.from_numpy(values) * degree_signs(config.lmax)[:, None, None]).float()
+    return single_precision(torch.from_numpy(values) * degree_signs(config.lmax)[:, None, None])
 
 
 def spherical_tables(atoms: SuperposedAtoms, crystal: Crystal) -> tuple[Floats, float]:
