@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ecd_data.crystal import SYMBOLS, Crystal, Floats
 from ecd_data.errors import UsageError
 
-WHOLE = 0.01  # electrons: a fitted number this near to a whole one is rounded, since neutral atoms have whole numbers
+NEARLY_WHOLE = 0.01  # electrons: fitted numbers this near to a whole one are rounded; neutral atoms have whole ones
 
 
 def fit_valences(crystals: Iterable[tuple[NDArray[np.int64], float]]) -> Floats:
@@ -32,17 +32,15 @@ def fit_valences(crystals: Iterable[tuple[NDArray[np.int64], float]]) -> Floats:
     matrix = counts[:, elements]
     solution, _, rank, _ = np.linalg.lstsq(matrix, electrons, rcond=None)
     whole = np.array(solution)
-    nearly_whole = np.abs(whole - np.rint(whole)) < WHOLE
+    nearly_whole = np.abs(whole - np.rint(whole)) < NEARLY_WHOLE
     whole[nearly_whole] = np.rint(whole[nearly_whole])
     worst = np.abs(matrix @ whole - electrons).max(initial=0)
-    if worst > WHOLE * max(1.0, float(counts.sum(axis=1).max(initial=1))):
+    if worst > NEARLY_WHOLE * max(1.0, float(counts.sum(axis=1).max(initial=1))):
         raise UsageError(
             f"the electrons of the training crystals are not sums over their atoms (off by up to {worst:.2f}): charged "
             "cells, or several pseudopotentials for an element? train with exact_nelect = false"
         )
-    if rank < len(
-        elements
-    ):  # some elements occur in fixed proportions only, so their single numbers are not determined
+    if rank < len(elements):  # some elements occur in fixed proportions only, which determine no number for each
         _, _, vectors = np.linalg.svd(matrix)
         whole[np.abs(vectors[rank:]).max(axis=0) > 1e-9] = np.nan
     valences = np.full(len(SYMBOLS), np.nan)
@@ -57,10 +55,10 @@ def count_electrons(crystal: Crystal, valences: Floats) -> float:
     ------
     UsageError : the number for an element is not known.
     """
-    return electrons_of_numbers(crystal.numbers, valences)
+    return sum_electrons(crystal.numbers, valences)
 
 
-def electrons_of_numbers(numbers: NDArray[np.int64], valences: Floats) -> float:
+def sum_electrons(numbers: NDArray[np.int64], valences: Floats) -> float:
     """The number of electrons of atoms with these atomic numbers [n], from those of each element [119].
 
     Raises

@@ -39,9 +39,9 @@ def make_superposed_atoms(config: TrainConfig, data: TaskData) -> SuperposedAtom
         return load_bonded_atoms(source)
     if source == "pseudopotentials" or any(Path(source).glob("*.upf") if source else ()):
         from ecd_data.dft.pseudopotentials import pseudo_folder
-        from ecd_models.atoms.from_pseudopotentials import atoms_of_pseudopotentials
+        from ecd_models.atoms.from_pseudopotentials import read_pseudopotential_atoms
 
-        return atoms_of_pseudopotentials(pseudo_folder(None if source == "pseudopotentials" else source))
+        return read_pseudopotential_atoms(pseudo_folder(None if source == "pseudopotentials" else source))
     if source in configuration_names():
         other = task_data(source, config.data_dir, config.sample)
         store, ids = other.store, other.ids("train")

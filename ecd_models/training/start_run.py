@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ecd_data.errors import UsageError
-from ecd_models.atoms.electron_count import electrons_of_numbers, fit_valences
+from ecd_models.atoms.electron_count import fit_valences, sum_electrons
 from ecd_models.atoms.valences import merge_valences, read_training_valences
 from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model, load_published_run
 from ecd_models.model import DensityModel
@@ -118,7 +118,7 @@ def make_model(config: TrainConfig, data: TaskData) -> DensityModel:
         rows = store.index[store.index["id"].isin(ids)]
         valences = fit_valences(zip(rows["numbers"], rows["nelect"], strict=True))
         for numbers in rows["numbers"]:
-            electrons_of_numbers(numbers, valences)  # an unknown element is an error now, not after the training
+            sum_electrons(numbers, valences)  # an unknown element is an error now, not after the training
     return DensityModel(network, atoms, config.model, valences)
 
 

@@ -17,7 +17,12 @@ from ecd_data.store.probes.draw import ProbeReader
 from ecd_data.work.recent_cache import RecentCache
 from ecd_models import load_model, predict, train
 from ecd_models.atoms.electron_count import count_electrons, fit_valences
-from ecd_models.atoms.from_pseudopotentials import EXPONENTS, atomic_charge, atoms_of_pseudopotentials, gaussians
+from ecd_models.atoms.from_pseudopotentials import (
+    EXPONENTS,
+    fit_gaussians,
+    read_atomic_charge,
+    read_pseudopotential_atoms,
+)
 from ecd_models.batch import split_into_passes
 from ecd_models.checkpoint import export_published, load_checkpoint
 from ecd_models.model import DensityModel
@@ -205,9 +210,9 @@ def upf(folder: Path, symbol: str, electrons: float, exponent: float) -> None:
 def test_atoms_of_pseudopotentials_are_theirs(tmp_path):
     for symbol, electrons, exponent in (("Mg", 2.0, 0.5), ("O", 6.0, 0.9)):
         upf(tmp_path, symbol, electrons, exponent)
-    atoms = atoms_of_pseudopotentials(tmp_path)
+    atoms = read_pseudopotential_atoms(tmp_path)
     assert atoms.elements == ["O", "Mg"]
-    r, weights, charge = atomic_charge(tmp_path / "O.upf")
+    r, weights, charge = read_atomic_charge(tmp_path / "O.upf")
     gaussians = atoms.coefficients[8] * (atoms.exponents / np.pi) ** 1.5
     fitted = 4 * np.pi * r**2 * (np.exp(-np.outer(r**2, atoms.exponents)) @ gaussians)
     assert (weights * np.abs(fitted - charge)).sum() < 0.01 * 6
@@ -215,7 +220,7 @@ def test_atoms_of_pseudopotentials_are_theirs(tmp_path):
     shown = replace(smooth_density(), crystal=type(crystal)(crystal.lattice, [12, 8, 8], crystal.frac_coords)).crystal
     assert atoms(shown, (20, 20, 24)).nelect == pytest.approx(14, abs=1e-4)
     with pytest.raises(UsageError, match="no pseudopotentials"):
-        atoms_of_pseudopotentials(tmp_path / "nothing")
+        read_pseudopotential_atoms(tmp_path / "nothing")
 
 
 def test_gaussians_follow_the_hole_of_a_pseudopotential_at_the_nucleus():
@@ -224,7 +229,7 @@ def test_gaussians_follow_the_hole_of_a_pseudopotential_at_the_nucleus():
     for exponent in (2.0, 6.0, 12.0):  # 1/Å^2; arsenic's 3d shell is about the sharpest of these
         rho = r**2 * np.exp(-exponent * r**2)
         rho *= 10 / (weights @ (4 * np.pi * r**2 * rho))
-        coefficients = gaussians(r, weights, 4 * np.pi * r**2 * rho)
+        coefficients = fit_gaussians(r, weights, 4 * np.pi * r**2 * rho)
         assert coefficients.sum() == pytest.approx(10, abs=1e-6)
         found = np.exp(-np.outer(r**2, EXPONENTS)) @ (coefficients * (EXPONENTS / np.pi) ** 1.5)
         assert abs(found - rho).max() < 0.01 * rho.max()
