@@ -32,7 +32,8 @@ NEARLY_WHOLE = 0.01  # electrons: atoms this near to a whole number of electrons
 
 def has_closed_form_fit(config: TrainConfig) -> bool:
     """Whether the model of a configuration is fitted in closed form rather than by an optimiser."""
-    return not hasattr(model_class(config.model), "encode")
+    cls = model_class(config.model)
+    return hasattr(cls, "on_grid") and not hasattr(cls, "encode")
 
 
 def fit(
