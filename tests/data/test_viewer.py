@@ -214,6 +214,7 @@ seen.wrong = document.getElementById("levels").classList.contains("wrong");
 await change("level", 500, "input");
 await change("levels", "999");
 seen.note = document.getElementById("solid-note").textContent;
+await change("show-plane", false);  // the scene then stays as it is while the plane moves
 for (const axis of "abc") await change("plane-axis", axis);
 await change("plane-index", 3, "input");
 for (const scale of ["log", "linear"]) await change("plane-scale", scale);
