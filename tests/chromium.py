@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,19 @@ from typing import Any
 
 import pytest
 
-CHROMIUM = next(filter(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome")), None)
+from ecd_models.report.chromium import find_chromium
+
+CHROMIUM = find_chromium()
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt-get install chromium)")
 OFFLINE = ["--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking"]
-OPTIONS = ["--headless=new", "--no-first-run", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", *OFFLINE]
+OPTIONS = [
+    "--headless=new",
+    "--window-size=600,500",
+    "--no-first-run",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    *OFFLINE,
+]
 HARMLESS = "willReadFrequently"  # advice on speed that plotly's own drawing causes
 SCRIPT = """
 <script>

@@ -214,6 +214,7 @@ seen.wrong = document.getElementById("levels").classList.contains("wrong");
 await change("level", 500, "input");
 await change("levels", "999");
 seen.note = document.getElementById("solid-note").textContent;
+await change("show-plane", false);  // the scene then stays as it is while the plane moves
 for (const axis of "abc") await change("plane-axis", axis);
 await change("plane-index", 3, "input");
 for (const scale of ["log", "linear"]) await change("plane-scale", scale);
@@ -229,6 +230,7 @@ seen.hacked = window.hacked;
 seen.names = view.fields.map((field) => field.name);
 seen.captions = [...document.querySelectorAll("figcaption")].map((caption) => caption.textContent);
 seen.legend = [...document.querySelectorAll("#curves .legendtext")].map((text) => text.textContent);
+seen.buttons = [...document.querySelectorAll(".modebar-btn")].map((button) => button.dataset.title);
 seen.fault = document.getElementById("fault").textContent;
 return seen;
 """
@@ -243,6 +245,8 @@ def test_every_control_works_and_no_name_runs(tmp_path):
     assert visit.console == []
     assert seen["fault"] == ""
     assert seen.get("hacked") is None
+    assert "Download plot as a PNG" in seen["buttons"]
+    assert not [title for title in seen["buttons"] if "Share" in title or "loud" in title]  # they would send the data
     assert (seen["levels"], seen["wrong"]) == ([0.3, 0.6], True)
     assert "No isosurface at 999" in seen["note"]
     assert len(seen["names"]) == len(seen["captions"]) == 7

@@ -38,7 +38,7 @@ function drawCurves(view) {
     yaxis: { title: { text: "e/Å³" }, zeroline: true },
     yaxis2: { title: { text: "e/Å³ (dotted)" }, overlaying: "y", side: "right", showgrid: false, tickmode: "auto", zeroline: false, visible: view.fields.some(right) },
   };
-  return Plotly.react("curves", traces, layout, { displaylogo: false, responsive: true });
+  return Plotly.react("curves", traces, layout, PLOT_OPTIONS);
 }
 
 // plotly reads a subset of HTML in names

@@ -4,6 +4,11 @@ const POSITIVE = ["#d9a514", "#c1440e", "#7a1f0a"], NEGATIVE = ["#2d7fb8", "#164
 
 const LIGHTING = { ambient: 0.5, diffuse: 0.65, specular: 0.2, roughness: 0.5 }, LIGHT = { x: -100000, y: 100000, z: -1000 };
 // (the light is in the frame of the viewer, from above on the left)
+// plotly's button "Share chart" would send the density to a server, so it is left out and has no address
+const PLOT_OPTIONS = {
+  displaylogo: false, responsive: true, showSendToCloud: false, plotlyServerURL: "",
+  modeBarButtonsToRemove: ["sendChartToCloud", "sendDataToCloud", "editInChartStudio"],
+};
 const ZOOM = 1.55; // of plotly's unit cube, so that a cell fills the frame
 
 function hasWebGL() {
@@ -141,5 +146,5 @@ function drawScene(view) {
       camera: { projection: { type: "orthographic" }, eye: { x: 0.75, y: -1.45, z: 0.55 } },
     },
   };
-  return Plotly.react(target, traces, layout, { displaylogo: false, responsive: true });
+  return Plotly.react(target, traces, layout, PLOT_OPTIONS);
 }
