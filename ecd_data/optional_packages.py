@@ -9,8 +9,6 @@ EXTRAS = {
     "e3nn": "models",
     "safetensors": "models",
     "jinja2": "models",
-    "pydantic": "models",
-    "yaml": "models",
     "matplotlib": "plot",
     "plotly": "view",
     "baderkit": "bader",
