@@ -114,3 +114,10 @@ def test_a_prediction_with_doubts_is_not_used_and_its_time_still_counts():
     assert replaced.runs["model"].seconds("wall") == 11.0
     assert "| model | 2 | 0.750 ± 0.250" in format_gain_table([kept, replaced], "wall")
     assert "| b | 10 (10.0; 1.00)" in format_run_table([kept, replaced], "wall")
+
+
+@pytest.mark.parametrize("verb", ["gaps", "energies"])
+def test_without_an_engine_there_is_one_sentence(verb, monkeypatch, capsys):
+    monkeypatch.setenv("ECD_PWX", "/nowhere/pw.x")
+    assert _run(["scf", verb, "pbe", "--id", "Si_diamond", "-q"]) == 1
+    assert "is not installed" in capsys.readouterr().err
