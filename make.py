@@ -19,7 +19,7 @@ TASKS = {
     "train": [["python", "examples/train_chargE3net.py"]],
     "test": [["python", "-m", "pytest", "-m", "not slow"]],
     "slow": [["python", "-m", "pytest", "-m", "slow"]],
-    "docs": [["mkdocs", "build", "--strict", "--quiet", "--config-file", ".ci/mkdocs.yml"]],
+    "docs": [["mkdocs", "build", "--strict", "--config-file", ".ci/mkdocs.yml"]],
     "lint": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]],
 }
 

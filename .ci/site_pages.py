@@ -30,7 +30,7 @@ FURTHER_MODULES = {  # of the API, beside what the two packages export
 }
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-LIST_AFTER_TEXT = re.compile(r"^(?![-*#|>]|\d+\. |\s)(.+)\n(?=(?:[-*]|\d+\.) )", re.MULTILINE)
+LIST_AFTER_TEXT = re.compile(r"^(?!#|\||>|\s|[-*+] |\d+\. )(.+)\n(?=(?:[-*]|\d+\.) )", re.MULTILINE)
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 

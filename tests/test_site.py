@@ -69,6 +69,7 @@ def test_files_outside_the_site_are_on_the_web_or_shown_as_paths(link, without, 
 
 def test_a_list_after_a_line_of_text_stays_a_list():
     assert adapt("Text\n- one\n- two\n  more\n", "docs/faq.md", "faq.md") == "Text\n\n- one\n- two\n  more\n"
+    assert adapt("**Text**\n1. one\n", "docs/faq.md", "faq.md") == "**Text**\n\n1. one\n"
     assert adapt("# Title\n1. one\n", "docs/faq.md", "faq.md") == "# Title\n1. one\n"
 
 
