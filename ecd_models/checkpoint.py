@@ -33,7 +33,7 @@ from ecd_models.weights.published import PublishedWeights, published_weights
 
 FORMAT = "ecd-model-1"
 PRETRAINED = Path(__file__).parent / "pretrained"
-DEFAULT = "charge3net-sample"
+DEFAULT = "fourier_density"
 TRAINING_VALENCES = "learned"  # key in the header of the electrons per element in the training data
 BONDED = "bonded_atoms"  # key in the header of the configuration of the pair model that the network's atoms are
 # The keys that the header of a checkpoint may have; `add_metadata` adds others.

@@ -29,9 +29,9 @@ def test_shipped_checkpoints_are_small():
 
 
 def test_the_default_has_the_error_that_its_card_states():
-    card = (PRETRAINED / "charge3net-sample.md").read_text()
+    card = (PRETRAINED / "fourier_density.md").read_text()
     result = evaluate(load_model(), "pbe", part="test_geometries", limit=3)
-    again = evaluate(load_model("charge3net-sample"), "pbe", part="test_geometries", limit=3)
+    again = evaluate(load_model("fourier_density"), "pbe", part="test_geometries", limit=3)
     assert result.errors == again.errors
     stated = re.search(r"unseen geometries \(15\) \| eps_mae ([\d.]+) %", card)
     assert stated is not None
@@ -42,7 +42,7 @@ def test_the_default_has_the_error_that_its_card_states():
 
 def test_an_element_that_it_never_saw_is_named():
     with pytest.raises(UsageError, match="Xe"):
-        predict(load_model(), cell(0, (54, 9)), shape=(8, 8, 8))
+        predict(load_model("charge3net-sample"), cell(0, (54, 9)), shape=(8, 8, 8))
 
 
 def test_the_pair_model_has_exact_electrons_and_knows_compounds_that_it_never_saw():
