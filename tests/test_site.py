@@ -120,7 +120,7 @@ class Resources(HTMLParser):
 
 @pytest.mark.slow
 def test_the_site_is_built_and_loads_nothing_from_the_network(tmp_path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--config-file", ROOT / ".ci/mkdocs.yml"]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", ROOT / ".ci/mkdocs.yml"]
     done = subprocess.run([*command, "--site-dir", tmp_path / "site"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     built = {path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site").rglob("*.html")}
