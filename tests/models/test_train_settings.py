@@ -310,7 +310,7 @@ def test_a_published_run_goes_on_with_its_optimiser(brief, tmp_path, model):
     for name in ("exp_avg", "exp_avg_sq"):
         own = dict(network.state_dict())
         own |= {key: state[f"optimizer.{k}.{name}"] for k, (key, _) in enumerate(network.named_parameters())}
-        written = published.written(own, network.config)
+        written = published.write(own, network.config)
         for k, key in enumerate(trained):
             moments[k][name] = written[key]
     content = {"model": theirs, "optimizer": {"state": moments, "param_groups": []}, "step": metadata["step"]}
