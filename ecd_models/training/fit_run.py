@@ -17,7 +17,7 @@ from ecd_models.metrics import eps_mae
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model, model_class
 from ecd_models.task_data import TaskData
-from ecd_models.training.choose_atoms import make_superposed_atoms
+from ecd_models.training.choose_atoms import is_pair_model, make_superposed_atoms
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.fit_pair_density import PairFit
 from ecd_models.training.probe_batches import subset
@@ -81,6 +81,8 @@ def _check_settings(config: TrainConfig) -> None:
     if config.start or config.spin:
         wrong = "start" if config.start else "spin"
         raise UsageError(f"{config.model} is fitted in closed form and has no {wrong}: leave it out")
+    if is_pair_model(config.atoms):
+        raise UsageError(f"{config.model} cannot start from a pair model, which it is itself: leave atoms out")
 
 
 def _composition(numbers: Floats) -> str:

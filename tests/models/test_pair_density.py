@@ -233,7 +233,9 @@ def test_ecd_train_fits_it(config, small_root, tmp_path):
     rho = open_store(small_root / "pbe.ecd")[open_store(small_root / "pbe.ecd").ids[0]]
     atoms = result.model.atoms(rho.crystal, rho.shape)
     assert eps_mae(predict(result.model, rho.crystal, shape=rho.shape), rho) < eps_mae(atoms, rho)
-    for wrong, said in (({"steps": 500}, "few passes"), ({"spin": True}, "no spin"), ({"start": "x"}, "start")):
+    mistakes = [({"steps": 500}, "few passes"), ({"spin": True}, "no spin"), ({"start": "x"}, "start")]
+    mistakes.append(({"difference": True, "atoms": "pair_density"}, "which it is itself"))
+    for wrong, said in mistakes:
         with pytest.raises(UsageError, match=said):
             train(replace(run, out=str(tmp_path / "other"), **wrong))
 
