@@ -281,3 +281,10 @@ def test_whole_grids_are_refused_where_they_cannot_be(store, tmp_path):
         settings(store, tmp_path / "spin", steps=1, spin=True)
     with pytest.raises(UsageError, match="rms"):
         settings(store, tmp_path / "rms", steps=1, loss="rms", whole_grids=False)
+
+
+def test_the_loss_of_a_step_does_not_depend_on_how_its_crystals_are_passed(store, tmp_path):
+    one = train(settings(store, tmp_path / "one", steps=2, batch_size=2, validate_every=2))
+    other = train(settings(store, tmp_path / "other", steps=2, batch_size=1, accumulate=2, validate_every=2))
+    lines = [run.log.read_text().splitlines()[-1].split(",") for run in (one, other)]
+    assert float(lines[0][2]) == pytest.approx(float(lines[1][2]), rel=1e-4)
