@@ -226,7 +226,7 @@ def test_models_are_built_by_name() -> None:
     network = build_model("invcharge3net-4layer", mul=16)
     assert network.config == replace(ChargE3Net.configurations["invcharge3net-4layer"], mul=16)
     charge3net = {"charge3net", "charge3net-4layer", "invcharge3net", "invcharge3net-4layer"}
-    assert set(MODELS) == charge3net | {"deepdft", "invdeepdft", "pair_density"}
+    assert set(MODELS) == charge3net | {"deepdft", "invdeepdft", "pair_density", "fourier_density"}
     with pytest.raises(UsageError, match="did you mean 'charge3net'"):
         build_model("chargenet")
     with pytest.raises(UsageError, match="no option 'l_max': it has num_interactions"):
