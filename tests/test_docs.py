@@ -24,6 +24,7 @@ PAGES += sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("ecd_mod
 BLOCK = re.compile(r"(?P<mark><!--[^\n]*-->\n+)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>\S.{4,}\S) -->")
 CODE = ("python", "bash")
+LONG = ("docs/start.md", "docs/evaluate.md", "docs/scf.md", "docs/faq.md", "docs/leaderboard.md", "docs/report.md")
 FROM_NOTHING = ("README.md", "docs/start.md", "docs/own_data.md")  # these pages make the files that they use
 ENGINE = re.compile(r"^ecd (dft (setup|run|relax)|scf (run|gaps|energies))", re.MULTILINE)
 CHECKPOINT = "runs/chargE3net_sample/best.safetensors"
@@ -130,7 +131,12 @@ def runs_here(block: Block) -> bool:
     return block.language in CODE and block.reason is None and not without_engine
 
 
-@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS if runs_here(block)}))
+def mark_long(page: str) -> object:
+    """The page as a parameter, marked as slow where its blocks take over ten seconds."""
+    return pytest.param(page, marks=pytest.mark.slow) if page in LONG else page
+
+
+@pytest.mark.parametrize("page", [mark_long(page) for page in sorted({b.page for b in BLOCKS if runs_here(b)})])
 def test_the_blocks_of_a_page_run_in_order(page, tmp_path, request):
     if page not in FROM_NOTHING:
         shutil.copytree(request.getfixturevalue("reader"), tmp_path, dirs_exist_ok=True)
