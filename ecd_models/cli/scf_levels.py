@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -53,9 +54,6 @@ def gaps(
     quiet: Quiet = False,
 ) -> None:
     """Band gaps from predicted densities without a self-consistency, beside PBE, HSE06 and measured ones."""
-    from json import dumps
-
-    from ecd_data.work.progress import show_progress
     from ecd_models.scf.gap_table import format_gap_table, format_gaps, report_gaps
     from ecd_models.scf.gaps import run_gaps
     from ecd_models.scf.measured_gaps import make_gap_jobs
@@ -63,25 +61,14 @@ def gaps(
     chosen: Any = {"part": part, "ids": ids, "data_dir": data, "sample": sample, "limit": limit, "kspacing": kspacing}
     jobs = make_gap_jobs(crystals, **chosen)
     starts = _make_starts(models, densities, allow_valence_mismatch)
-    with show_progress("crystals", len(jobs), not quiet) as bar:
-        report = run_gaps(
-            jobs,
-            starts,
-            one_loop=one_loop,
-            pwx=pwx,
-            pseudo=pseudo,
-            work=work,
-            show=lambda done, total, id: bar.show(done, id),
-        )
-    _print_failures(report.failed)
+    engine: Any = {"pwx": pwx, "pseudo": pseudo, "work": work}
+    report = _show_crystals(run_gaps, jobs, starts, quiet, one_loop=one_loop, **engine)
     if report.crystals:
         print_lines(format_gap_table(report.crystals))
         if every:
             print_lines("\n" + format_gaps(report.crystals))
-    if output is not None:
-        output.write_text(dumps(report_gaps(report), indent=1) + "\n")
-        print(f"gaps: {output}")
-    raise typer.Exit(1 if report.failed or any(c.failed for c in report.crystals) else 0)
+    _save(report_gaps(report), output, "gaps")
+    _end(report)
 
 
 def energies(
@@ -102,9 +89,6 @@ def energies(
     quiet: Quiet = False,
 ) -> None:
     """Errors of energies and forces that a density gives without a self-consistency, beside its eps_mae."""
-    from json import dumps
-
-    from ecd_data.work.progress import show_progress
     from ecd_models.scf.energies import run_energies
     from ecd_models.scf.energy_table import format_energy_table, report_energies
     from ecd_models.scf.jobs import make_scf_jobs
@@ -112,22 +96,11 @@ def energies(
     chosen: Any = {"part": part, "ids": ids, "data_dir": data, "sample": sample, "limit": limit, "kspacing": kspacing}
     jobs = make_scf_jobs(crystals, **chosen)
     starts = _make_starts(models, densities, allow_valence_mismatch)
-    with show_progress("crystals", len(jobs), not quiet) as bar:
-        report = run_energies(
-            jobs,
-            starts,
-            pwx=pwx,
-            pseudo=pseudo,
-            work=work,
-            show=lambda done, total, id: bar.show(done, id),
-        )
-    _print_failures(report.failed)
+    report = _show_crystals(run_energies, jobs, starts, quiet, pwx=pwx, pseudo=pseudo, work=work)
     if report.crystals:
         print_lines(format_energy_table(report.crystals))
-    if output is not None:
-        output.write_text(dumps(report_energies(report), indent=1) + "\n")
-        print(f"energies: {output}")
-    raise typer.Exit(1 if report.failed or any(c.failed for c in report.crystals) else 0)
+    _save(report_energies(report), output, "energies")
+    _end(report)
 
 
 def table(
@@ -169,6 +142,31 @@ def _make_starts(models: list[str] | None, densities: list[Path] | None, allow: 
     return starts | {str(path): file_start(path) for path in densities or []}
 
 
-def _print_failures(failed: dict[str, str]) -> None:
-    for id, reason in failed.items():
+def _show_crystals(
+    run: Callable[..., Any], jobs: Sequence[Any], starts: dict[str, Any], quiet: bool, **options: Any
+) -> Any:
+    """The report of a run over all jobs, with its progress and, at the end, its failures on the terminal."""
+    from ecd_data.work.progress import show_progress
+
+    with show_progress("crystals", len(jobs), not quiet) as bar:
+        report = run(jobs, starts, show=lambda done, total, id: bar.show(done, id), **options)
+    for id, reason in report.failed.items():
         print(f"failed: {id}: {reason}", file=sys.stderr)
+    return report
+
+
+def _save(record: dict[str, Any], output: Path | None, name: str) -> None:
+    """Write the JSON of a report, which replaces an earlier one only when it is whole."""
+    from json import dumps
+
+    from ecd_data.io.atomic_write import write_whole
+
+    if output is not None:
+        with write_whole(output) as aside:
+            aside.write_text(dumps(record, indent=1) + "\n", encoding="utf-8")
+        print(f"{name}: {output}")
+
+
+def _end(report: Any) -> NoReturn:
+    """End the verb: exit code 1 where a crystal failed, or a start of one."""
+    raise typer.Exit(1 if report.failed or any(crystal.failed for crystal in report.crystals) else 0)
