@@ -12,6 +12,7 @@ from ecd_data.errors import UsageError
 from ecd_models.cli.completion import complete_models
 from ecd_models.cli.dft import Pseudo, Pwx
 from ecd_models.cli.options import Data, Grid, Json, Quiet, Sample, writable
+from ecd_models.cli.scf_reports import end_verb, save_record, show_crystals
 from ecd_models.cli.terminal import print, print_lines
 
 
@@ -134,9 +135,6 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Measure what starting densities save Quantum ESPRESSO: superposed atoms, converged, of models, of files."""
-    from json import dumps
-
-    from ecd_data.work.progress import show_progress
     from ecd_models import load_model
     from ecd_models.scf.jobs import make_scf_jobs
     from ecd_models.scf.measure import report as record
@@ -148,24 +146,10 @@ def run(
     networks = {name: load_model(name) for name in models or []}
     starts = {name: model_start(name, network, allow=allow_valence_mismatch) for name, network in networks.items()}
     starts |= {str(path): file_start(path) for path in densities or []}
-    with show_progress("crystals", len(jobs), not quiet) as bar:
-        report = run_starts(
-            jobs,
-            starts,
-            conv_thr=conv_thr,
-            own_restart=own_restart,
-            first_threshold=first_threshold,
-            own_threshold=own_threshold,
-            pwx=pwx,
-            pseudo=pseudo,
-            work=work,
-            show=lambda done, total, id: bar.show(done, id),
-        )
-    for id, reason in report.failed.items():
-        print(f"failed: {id}: {reason}", file=sys.stderr)
+    settings: Any = {"conv_thr": conv_thr, "own_restart": own_restart}
+    settings |= {"first_threshold": first_threshold, "own_threshold": own_threshold}
+    report = show_crystals(run_starts, jobs, starts, quiet, **settings, pwx=pwx, pseudo=pseudo, work=work)
     if report.crystals:
         print_lines(format_table(report.crystals, clock))
-    if output is not None:
-        output.write_text(dumps(record(report.crystals, report.settings), indent=2) + "\n")
-        print(f"runs: {output}")
-    raise typer.Exit(1 if report.failed or any(c.failed for c in report.crystals) else 0)
+    save_record(record(report.crystals, report.settings), output, "runs")
+    end_verb(report)

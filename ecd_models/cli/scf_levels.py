@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from ecd_models.cli.dft import Pseudo, Pwx
 from ecd_models.cli.options import Data, Quiet, Sample, writable
+from ecd_models.cli.scf_reports import end_verb, save_record, show_crystals
 from ecd_models.cli.terminal import print, print_lines
 
 Crystals = Annotated[
@@ -62,13 +61,13 @@ def gaps(
     jobs = make_gap_jobs(crystals, **chosen)
     starts = _make_starts(models, densities, allow_valence_mismatch)
     engine: Any = {"pwx": pwx, "pseudo": pseudo, "work": work}
-    report = _show_crystals(run_gaps, jobs, starts, quiet, one_loop=one_loop, **engine)
+    report = show_crystals(run_gaps, jobs, starts, quiet, one_loop=one_loop, **engine)
     if report.crystals:
         print_lines(format_gap_table(report.crystals))
         if every:
             print_lines("\n" + format_gaps(report.crystals))
-    _save(report_gaps(report), output, "gaps")
-    _end(report)
+    save_record(report_gaps(report), output, "gaps")
+    end_verb(report)
 
 
 def energies(
@@ -96,11 +95,11 @@ def energies(
     chosen: Any = {"part": part, "ids": ids, "data_dir": data, "sample": sample, "limit": limit, "kspacing": kspacing}
     jobs = make_scf_jobs(crystals, **chosen)
     starts = _make_starts(models, densities, allow_valence_mismatch)
-    report = _show_crystals(run_energies, jobs, starts, quiet, pwx=pwx, pseudo=pseudo, work=work)
+    report = show_crystals(run_energies, jobs, starts, quiet, pwx=pwx, pseudo=pseudo, work=work)
     if report.crystals:
         print_lines(format_energy_table(report.crystals))
-    _save(report_energies(report), output, "energies")
-    _end(report)
+    save_record(report_energies(report), output, "energies")
+    end_verb(report)
 
 
 def table(
@@ -140,33 +139,3 @@ def _make_starts(models: list[str] | None, densities: list[Path] | None, allow: 
 
     starts: dict[str, Any] = {name: model_start(name, load_model(name), allow=allow) for name in models or []}
     return starts | {str(path): file_start(path) for path in densities or []}
-
-
-def _show_crystals(
-    run: Callable[..., Any], jobs: Sequence[Any], starts: dict[str, Any], quiet: bool, **options: Any
-) -> Any:
-    """The report of a run over all jobs, with its progress and, at the end, its failures on the terminal."""
-    from ecd_data.work.progress import show_progress
-
-    with show_progress("crystals", len(jobs), not quiet) as bar:
-        report = run(jobs, starts, show=lambda done, total, id: bar.show(done, id), **options)
-    for id, reason in report.failed.items():
-        print(f"failed: {id}: {reason}", file=sys.stderr)
-    return report
-
-
-def _save(record: dict[str, Any], output: Path | None, name: str) -> None:
-    """Write the JSON of a report, which replaces an earlier one only when it is whole."""
-    from json import dumps
-
-    from ecd_data.io.atomic_write import write_whole
-
-    if output is not None:
-        with write_whole(output) as aside:
-            aside.write_text(dumps(record, indent=1) + "\n", encoding="utf-8")
-        print(f"{name}: {output}")
-
-
-def _end(report: Any) -> NoReturn:
-    """End the verb: exit code 1 where a crystal failed, or a start of one."""
-    raise typer.Exit(1 if report.failed or any(crystal.failed for crystal in report.crystals) else 0)
