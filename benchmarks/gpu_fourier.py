@@ -69,7 +69,9 @@ def time_steps(device: str, steps: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             recipe = load_config(RECIPE, settings=[f"device={device}", f"steps={FIRST + steps}"])
             changes = {"fraction": 0.25, "batch_size": crystals, "validate_every": FIRST + steps, "save_every": 0}
-            train(replace(recipe, out=folder, **changes), lambda progress, times=times: times.append(time.perf_counter()))
+            train(
+                replace(recipe, out=folder, **changes), lambda progress, times=times: times.append(time.perf_counter())
+            )
         took = np.diff(times[FIRST:-1])
         print(f"{crystals:8}{1e3 * float(np.median(took)):12.1f}{peak_memory(device):18.0f}", flush=True)
 

@@ -20,7 +20,15 @@ from ecd_models.model import DensityModel
 from ecd_models.networks.fourier_density.model import FourierDensity
 from ecd_models.training.trained_on import KEY, TrainedOn
 
-DIFFERENT = ("seed", "out", "steps", "validate_every", "save_every", "device", "threads")  # that may differ between the seeds
+DIFFERENT = (
+    "seed",
+    "out",
+    "steps",
+    "validate_every",
+    "save_every",
+    "device",
+    "threads",
+)  # that may differ between the seeds
 
 
 def join_seeds(paths: Sequence[str | Path], output: str | Path) -> DensityModel:
@@ -43,7 +51,9 @@ def join_seeds(paths: Sequence[str | Path], output: str | Path) -> DensityModel:
         if not isinstance(model.network, FourierDensity) or model.network.others:
             raise UsageError(f"{path} is not one network of fourier_density: give what `ecd train` wrote")
         if describe_start(model) != describe_start(models[0]):
-            raise UsageError(f"{path} has other sizes or superposed atoms than {paths[0]}: join runs that differ by seed")
+            raise UsageError(
+                f"{path} has other sizes or superposed atoms than {paths[0]}: join runs that differ by seed"
+            )
     network = FourierDensity(replace(models[0].network.config, members=len(models)))
     weights = dict(models[0].network.state_dict())
     for k, model in enumerate(models[1:]):
