@@ -1,17 +1,26 @@
-"""The interface of an engine, a program that computes densities: the input of a step, its run, its result."""
+"""What an engine, a program that computes densities, has to do; and the threads or Dask workers that run its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.dft.settings import Settings
 from ecd_data.errors import EcdError
+
+if TYPE_CHECKING:
+    from ecd_data.work.process_pool import Cluster
+
 
 Kind = Literal["relax", "density", "restart", "start", "bands"]
 
@@ -127,3 +136,30 @@ class Engine(Protocol):
 
     def stop(self) -> None:
         """Stop all running steps; later ones stop at once."""
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Within it SIGTERM, as batch systems send it, exits like Ctrl-C, so that no engine keeps running alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python lets only the main thread change handlers
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def open_pool(engine: Engine, processes: int, cluster: Cluster | None = None) -> Iterator[Executor]:
+    """The threads or Dask workers that run the steps; after an error or Ctrl-C all runs on this machine are stopped."""
+    pool = ThreadPoolExecutor(processes) if cluster is None else cluster.get_executor(pure=False)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        engine.stop()
+        raise
+    finally:
+        pool.shutdown(wait=cluster is None)

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecd_data.density import Density
-from ecd_data.dft.engine import DiskFullError, Engine
-from ecd_data.dft.engine_pool import exit_on_sigterm, open_pool
+from ecd_data.dft.engine import DiskFullError, Engine, exit_on_sigterm, open_pool
 from ecd_data.dft.engines import load_engine
 from ecd_data.dft.settings import Job, apply_choices, make_usable_jobs
 from ecd_data.dft.steps import StepPlan, compute_density

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecd_data.dft.engine import Engine
-from ecd_data.dft.engine_pool import exit_on_sigterm, open_pool
+from ecd_data.dft.engine import Engine, exit_on_sigterm, open_pool
 from ecd_data.dft.engines import load_engine
 from ecd_data.dft.flow import print_failures
 from ecd_data.dft.settings import apply_choices, make_usable_jobs

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecd_data.crystal import Crystal
-from ecd_data.dft.hubbard import HUBBARD_U, shell_of_u
-from ecd_data.dft.open_shells import may_have_moment
+from ecd_data.dft.open_shells import HUBBARD_U, may_have_moment, shell_of_u
 from ecd_data.dft.vasp_kpoints import band_path, band_text, mesh_text, symmetric_mesh
 from ecd_data.errors import UsageError
 

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ecd_data.download.download_threads import DownloadThreads, FetchOptions, Outcome
+from ecd_data.download.download_threads import DownloadThreads, FetchOptions, Outcome, Tally, tally
 from ecd_data.download.http_answers import UnavailableError
 from ecd_data.download.journal import CHANGED, DONE, FAILED, LEFT, Entry, Journal, fetch_status
 from ecd_data.download.partial_files import Body, Version
 from ecd_data.download.plan import FetchPlan, plan_fetch
 from ecd_data.download.preview import preview_fetch
-from ecd_data.download.progress_line import Tally, tally
 from ecd_data.download.transfer import Patience
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.io.network import refuse_network

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from ecd_data.errors import UnknownIdError, UsageError
+from ecd_data.errors import UnknownIdError, UsageError, suggest_ids
 from ecd_data.release.split_files import read_ids, read_tasks
 from ecd_data.release.tasks import PARTS, UnknownTaskError, find_task, load_split, task_names
-from ecd_data.store.near_ids import suggest_ids
 
 MIRROR = "ECD_MIRROR"
 ENDINGS = (".gz", ".tar", ".json", ".chgcar")

@@ -14,11 +14,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ecd_data.crystal import ATOMIC_NUMBERS
-from ecd_data.errors import UnknownIdError, UsageError
+from ecd_data.errors import UnknownIdError, UsageError, suggest_ids
 from ecd_data.release.tasks import load_split
 from ecd_data.store.copy import CopyReport, copy_crystals
 from ecd_data.store.data_root import open_store
-from ecd_data.store.near_ids import suggest_ids
 from ecd_data.store.reader import Store
 
 log = logging.getLogger("ecd_data")
