@@ -43,13 +43,10 @@ class Step:
 
     Attributes
     ----------
-    kind
-        "relax" moves atoms and cell; "density" is a self-consistent calculation; "restart" is the same, started from
-        the density of the run in the folder `start`, with forces and stress; "start" is "density" from that density
-        and otherwise the same; "bands" computes levels in that fixed density, on the k mesh of
-        `settings`.
-    start
-        The folder of the run to start from; None for "relax" and "density".
+    kind : "relax" moves atoms and cell; "density" is a self-consistent calculation; "restart" is the same, started from
+        the density of the run in the folder `start`, with forces and stress; "start" is "density" from that density and
+        otherwise the same; "bands" computes levels in that fixed density, on the k mesh of `settings`.
+    start : the folder of the run to start from; None for "relax" and "density".
     """
 
     kind: Kind
@@ -65,21 +62,14 @@ class Result:
 
     Attributes
     ----------
-    crystal
-        The crystal at the end of the run.
-    shape
-        The grid points of its density along a, b, c.
-    version
-        The version of the engine.
-    properties
-        Numbers by the names of the store's index columns.
-    arrays
-        Lists: forces_eV_A [n, 3], stress_GPa [3, 3] (positive under compression), site_moments [n]; those that the run
-        computed.
-    convergence
-        How the run ended.
-    settings
-        Settings that the engine used in place of those asked for, by the names of `Settings.as_meta`.
+    crystal : the crystal at the end of the run.
+    shape : the grid points of its density along a, b, c.
+    version : the version of the engine.
+    properties : numbers by the names of the store's index columns.
+    arrays : lists: forces_eV_A [n, 3], stress_GPa [3, 3] (positive under compression), site_moments [n]; those that the
+        run computed.
+    convergence : how the run ended.
+    settings : settings that the engine used in place of those asked for, by the names of `Settings.as_meta`.
     """
 
     crystal: Crystal

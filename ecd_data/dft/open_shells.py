@@ -28,10 +28,9 @@ def may_have_moment(counts: Mapping[str, int], datasets: Mapping[str, str] | Non
 
     Parameters
     ----------
-    counts
-        The number of atoms of each element.
-    datasets
-        The PAW dataset of each element; "Pr_3", for example, keeps the f shell in the core, so that Pr3+ is closed.
+    counts : the number of atoms of each element.
+    datasets : the PAW dataset of each element; "Pr_3", for example, keeps the f shell in the core, so that Pr3+ is
+        closed.
     """
     from pymatgen.core import Element
 

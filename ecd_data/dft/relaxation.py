@@ -59,17 +59,13 @@ def relax(
 
     Parameters
     ----------
-    output
-        The JSON file.
-    crystals, kspacing, spin, smearing, hubbard_u, processes, cluster, pwx, pseudo, work, engine
-        As in `run`.
+    output : the JSON file.
+    crystals, kspacing, spin, smearing, hubbard_u, processes, cluster, pwx, pseudo, work, engine : as in `run`.
 
     Raises
     ------
-    UsageError
-        The file has other contents, or an argument is impossible.
-    MissingDependencyError
-        There is no engine.
+    UsageError : the file has other contents, or an argument is impossible.
+    MissingDependencyError : there is no engine.
     """
     file = Path(output)
     records = _read_records(file)

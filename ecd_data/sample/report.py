@@ -30,15 +30,12 @@ def draw_pictures(out: Path, folder: Path = SAMPLE_FOLDER) -> list[Path]:
 
     Parameters
     ----------
-    out
-        Folder for the pictures.
-    folder
-        Folder with the stores of the sample.
+    out : folder for the pictures.
+    folder : folder with the stores of the sample.
 
     Raises
     ------
-    MissingDependencyError
-        matplotlib is not installed.
+    MissingDependencyError : matplotlib is not installed.
     """
     import pandas as pd
 
