@@ -129,12 +129,9 @@ def pw_input(crystal: Crystal, settings: Settings, pseudo: Mapping[str, Pseudopo
 
     Parameters
     ----------
-    crystal, settings
-        The crystal and the settings of the calculation.
-    pseudo
-        The pseudopotentials by element.
-    kind
-        The kind of the step: "relax", "density", "restart", "start" or "bands".
+    crystal, settings : the crystal and the settings of the calculation.
+    pseudo : the pseudopotentials by element.
+    kind : the kind of the step: "relax", "density", "restart", "start" or "bands".
     """
     species = list(dict.fromkeys(crystal.symbols))
     gamma = set(settings.kmesh) == {1} and not settings.qmesh

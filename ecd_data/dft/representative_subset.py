@@ -53,12 +53,9 @@ class RepresentativeSubset:
 
     Attributes
     ----------
-    ids
-        The sorted ids.
-    shares
-        For each aspect and class, its share of the whole set and of the subset.
-    missing
-        Elements that no candidate has.
+    ids : the sorted ids.
+    shares : for each aspect and class, its share of the whole set and of the subset.
+    missing : elements that no candidate has.
     """
 
     ids: list[str]
@@ -97,19 +94,14 @@ def choose_representative(
 
     Parameters
     ----------
-    crystals
-        The whole set by id.
-    count
-        The size of the subset.
-    max_atoms, max_components
-        Limits on the atoms and elements of a crystal of the subset.
-    seed
-        Seed of the ties.
+    crystals : the whole set by id.
+    count : the size of the subset.
+    max_atoms, max_components : limits on the atoms and elements of a crystal of the subset.
+    seed : seed of the ties.
 
     Raises
     ------
-    UsageError
-        Fewer than `count` crystals are small enough.
+    UsageError : fewer than `count` crystals are small enough.
     """
     described = {id: find_traits(crystal) for id, crystal in crystals.items()}
     small = {id: t for id, t in described.items() if t.natoms <= max_atoms and t.components <= max_components}

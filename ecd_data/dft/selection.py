@@ -57,26 +57,17 @@ def select_crystals(
 
     Parameters
     ----------
-    crystals
-        Crystals by id.
-    max_elements
-        Largest number of elements.
-    neutral
-        Leave out compositions that cannot be neutral by SMACT.
-    alloys
-        Let compositions of metals alone pass as neutral.
-    symmetric
-        Leave out crystals of space group P1.
-    unique
-        Keep one crystal of each structure: the one with the lowest formation energy, else the first.
-    symprec
-        Tolerance of the symmetry in Å.
-    formation_energies
-        In eV/atom by id. With them the lowest come first, and crystals without one or outside the window are left out.
-    energy_window
-        Lowest and highest formation energy in eV/atom, by default those of the paper's figure 5.
-    most
-        Largest number of crystals.
+    crystals : crystals by id.
+    max_elements : largest number of elements.
+    neutral : leave out compositions that cannot be neutral by SMACT.
+    alloys : let compositions of metals alone pass as neutral.
+    symmetric : leave out crystals of space group P1.
+    unique : keep one crystal of each structure: the one with the lowest formation energy, else the first.
+    symprec : tolerance of the symmetry in Å.
+    formation_energies : in eV/atom by id. With them the lowest come first, and crystals without one or outside the
+        window are left out.
+    energy_window : lowest and highest formation energy in eV/atom, by default those of the paper's figure 5.
+    most : largest number of crystals.
     """
     chosen = Selection()
     energies = formation_energies or {}

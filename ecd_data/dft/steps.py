@@ -26,12 +26,9 @@ class StepPlan:
 
     Attributes
     ----------
-    relax
-        Relax cell and atoms first.
-    restart
-        Run once more from the converged density, to count the steps.
-    bands
-        Compute the gap on a finer mesh.
+    relax : relax cell and atoms first.
+    restart : run once more from the converged density, to count the steps.
+    bands : compute the gap on a finer mesh.
     """
 
     relax: bool = False
@@ -143,19 +140,14 @@ def compute_density(engine: Engine, job: Job, folder: Path, plan: StepPlan = Ste
 
     Parameters
     ----------
-    engine
-        The program that computes it.
-    job
-        The crystal and its settings.
-    folder
-        The folder of the runs; finished runs of the same input there are read and not repeated.
-    plan
-        The further steps.
+    engine : the program that computes it.
+    job : the crystal and its settings.
+    folder : the folder of the runs; finished runs of the same input there are read and not repeated.
+    plan : the further steps.
 
     Raises
     ------
-    EcdError
-        There is no density, for the reason that the message states.
+    EcdError : there is no density, for the reason that the message states.
     """
     if plan.relax:
         rest = relax_job(engine, job, folder / "relax")

@@ -53,12 +53,9 @@ def make_croissant(folder: Path, configs: Sequence[ExportConfig], shards: Sequen
 
     Parameters
     ----------
-    folder
-        The folder of the export, with all its files.
-    configs, shards
-        The configurations and the Parquet files of the export.
-    license
-        The licence as the user states it; None if not stated.
+    folder : the folder of the export, with all its files.
+    configs, shards : the configurations and the Parquet files of the export.
+    license : the licence as the user states it; None if not stated.
     """
     total = sum(len(config.rows) for config in configs)
     parts: dict[str, list[Shard]] = {}

@@ -101,17 +101,13 @@ def build_manifests(lists: Path, dest: Path, gaps: Path | None = None) -> None:
 
     Parameters
     ----------
-    lists
-        Folder with the *_filelist.txt.gz and *_split.json.gz of the release.
-    dest
-        The folder splits/, which holds tasks.toml.
-    gaps
-        Folder with exp_gaps.csv and crystals.csv; without it dest/exp/gaps.csv stays as it is.
+    lists : folder with the *_filelist.txt.gz and *_split.json.gz of the release.
+    dest : the folder splits/, which holds tasks.toml.
+    gaps : folder with exp_gaps.csv and crystals.csv; without it dest/exp/gaps.csv stays as it is.
 
     Raises
     ------
-    EcdError
-        A list does not have the number of ids that tasks.toml states.
+    EcdError : a list does not have the number of ids that tasks.toml states.
     """
     table = tomllib.loads((dest / TASKS).read_text(encoding="utf-8"))
     if gaps is not None:

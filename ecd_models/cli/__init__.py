@@ -13,29 +13,25 @@ from typing import Annotated, Any
 import typer
 
 from ecd_data import __version__
-from ecd_data.errors import EcdError, UsageError
-from ecd_data.optional_packages import missing_extra
+from ecd_data.errors import EcdError, UsageError, missing_extra
 from ecd_models.cli import (
     data,
     dft,
     fetch,
     fit,
     installation,
-    leaderboard,
     models,
     predict,
     probes,
-    report,
+    results,
     scf,
     scf_levels,
     splits,
     stores,
     views,
-    weights,
 )
-from ecd_models.cli.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_USAGE, list_exit_codes
-from ecd_models.cli.shared_options import LEVELS, Offline, Quiet, Verbose, add_verb, keep_settings
-from ecd_models.cli.terminal import print, show_log
+from ecd_models.cli.options import LEVELS, Offline, Quiet, Verbose, add_verb, keep_settings
+from ecd_models.cli.terminal import DONE, FAILED, INTERRUPTED, WRONG_USAGE, list_exit_codes, print, show_log
 
 app = typer.Typer(
     name="ecd",
@@ -57,8 +53,8 @@ VERBS: list[Callable[..., None]] = [
     splits.similar,
 ]
 VERBS += [stores.subset, stores.merge, stores.reencode, stores.verify]
-VERBS += [models.train, predict.predict, models.evaluate, weights.models]
-VERBS += [views.plot, views.view, views.compare, report.report, leaderboard.submit, leaderboard.leaderboard]
+VERBS += [models.train, predict.predict, models.evaluate, models.models]
+VERBS += [views.plot, views.view, views.compare, results.report, results.submit, results.leaderboard]
 VERBS += [fit.fit, installation.doctor]
 for verb in VERBS:
     add_verb(app, verb)

@@ -1,4 +1,4 @@
-"""Verbs for models: train and evaluate."""
+"""Verbs for models: train, evaluate, and the list of what can be loaded by name."""
 
 from __future__ import annotations
 
@@ -170,3 +170,15 @@ def name_files(models: list[str], output: Path | None) -> dict[str, Path]:
     if len(set(words.values())) < len(models):
         raise UsageError("two of the models would have the same JSON file: give them one by one")
     return {name: output.with_name(f"{output.stem}_{word}{output.suffix}") for name, word in words.items()}
+
+
+def models(json: Json = False) -> None:
+    """List the models that are known by name: source, licence, training data, and whether they are on this machine."""
+    from ecd_models.model_list import list_models, models_json
+
+    if json:
+        print_lines(models_json())
+        return
+    for model in list_models():
+        print_lines(model)
+    print("use one with -m NAME or load_model(NAME); a published one is downloaded the first time")

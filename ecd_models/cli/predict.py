@@ -11,9 +11,8 @@ import typer
 
 from ecd_data.errors import UsageError
 from ecd_models.cli.completion import complete_models
-from ecd_models.cli.exit_codes import INTERRUPTED
 from ecd_models.cli.options import Grid, Quiet, Unit, density_file
-from ecd_models.cli.terminal import print
+from ecd_models.cli.terminal import INTERRUPTED, print
 
 if TYPE_CHECKING:
     from ecd_data import Density

@@ -17,7 +17,7 @@ from ecd_data.errors import UsageError
 from ecd_data.formats import write
 from ecd_data.formats.run_files import group_species
 from ecd_data.formats.vasp import chgcar
-from ecd_data.formats.vasp.augmentation import copy_augmentation
+from ecd_data.formats.vasp.occupancies import copy_augmentation
 from ecd_data.io.density_names import PREDICTED_BY
 from ecd_data.vasp_grid import is_taken
 from ecd_models.scf.incar import find_conflicts, has_spin, is_noncollinear, make_restart_tags, write_incar

@@ -14,7 +14,7 @@ from pymatgen.io.vasp import Incar, Kpoints, Poscar
 
 from ecd_data import Crystal
 from ecd_data.crystal import ATOMIC_NUMBERS
-from ecd_data.dft.hubbard import HUBBARD_U, load_hubbard_u
+from ecd_data.dft.open_shells import HUBBARD_U, load_hubbard_u
 from ecd_data.dft.vasp_inputs import incar, mesh, nearest_mesh, potcar_labels, write_vasp_inputs
 from ecd_data.errors import UsageError
 from ecd_models.cli import _run

@@ -1,4 +1,4 @@
-"""Checks of the grid against the run, the cutoff, and the order of the cell's axes."""
+"""Checks of the cell: distances of atoms, and the grid against the run, the cutoff, and the order of the axes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,28 @@ from ecd_data.checks.report import Report, flag, problem
 from ecd_data.crystal import Floats
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
+from ecd_data.formats.structure import MIN_THICKNESS, closest_pair
 from ecd_data.vasp_grid import Shape, fits_some_cutoff, vasp_fine_grid
+
+MIN_DISTANCE = 0.6  # Å: atoms that are nearer are flagged; the shortest bond, H-H, has 0.74
+
+
+def check_atoms(rho: Density) -> Iterator[Report]:
+    """A flag where two atoms, periodic images included, are nearer than MIN_DISTANCE."""
+    crystal = rho.crystal
+    if not len(crystal):
+        return
+    thickness = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
+    if thickness.min() < MIN_THICKNESS:
+        yield flag("close-atoms", f"the cell is {thickness.min():.2g} Å thick")
+        return
+    pair = closest_pair(crystal)
+    if pair is not None and pair[2] < MIN_DISTANCE:
+        first, second, distance = pair
+        names = f"{crystal.symbols[first]}{first + 1} and {crystal.symbols[second]}{second + 1}"
+        reason = "the unit may be wrong, or several elements share a site"
+        yield flag("close-atoms", f"{names} are {distance:.2f} Å apart: {reason}")
+
 
 MAX_UNEVENNESS = 1.6  # ratio of the points per Å along two axes; rounding to FFT sizes gives up to 1.5 in small cells
 EVEN_ENOUGH = 1.35  # the same ratio, below which another order of the axes counts as even

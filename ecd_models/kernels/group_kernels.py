@@ -1,4 +1,7 @@
-"""Sums over groups of products of two rows as Triton kernels: the products are never written to memory."""
+"""Sums of the rows of each group as Triton kernels, and of products of two rows, which are never written to memory.
+
+There are no atomic additions, so every run adds in the same order.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ ROWS = 8  # that one program works on at a time
 
 
 @triton.jit
-def _add_products(
+def _add_rows(
     rows,
     factors,
     order,
@@ -24,6 +27,7 @@ def _add_products(
     tile_rows: tl.constexpr,
     columns: tl.constexpr,
 ):
+    """Set the sums of the rows of each group; where size is not 0, of their products with the factor of their block."""
     group = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * columns + tl.arange(0, columns)
     inside = column < width
@@ -36,9 +40,11 @@ def _add_products(
             row = tl.load(order + row, mask=there, other=0)
         row = row.to(tl.int64)
         mask = there[:, None] & inside[None, :]
-        one = tl.load(rows + row[:, None] * width + column[None, :], mask=mask, other=0.0)
-        other = tl.load(factors + (row // size)[:, None] * width + column[None, :], mask=mask, other=0.0)
-        total += tl.sum(one.to(out.dtype.element_ty) * other.to(out.dtype.element_ty), axis=0)
+        tile = tl.load(rows + row[:, None] * width + column[None, :], mask=mask, other=0.0).to(out.dtype.element_ty)
+        if size:
+            other = tl.load(factors + (row // size)[:, None] * width + column[None, :], mask=mask, other=0.0)
+            tile *= other.to(out.dtype.element_ty)
+        total += tl.sum(tile, axis=0)
         first += tile_rows
     tl.store(out + group * width + column, total, mask=inside)
 
@@ -89,20 +95,39 @@ def _spread_to_blocks(
     tl.store(d_factors + block * width + column, total, mask=inside)
 
 
+def sum_groups(rows: Tensor, starts: Tensor, order: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """The sum of each group's rows as `dtype` [n, ...], see `Groups`; rows [e, ...] are contiguous."""
+    width = rows[:1].numel() if len(rows) else 0
+    out = torch.empty(len(starts) - 1, *rows.shape[1:], dtype=dtype, device=rows.device)
+    if not out.numel():
+        return out
+    if not len(rows):
+        return out.zero_()
+    _start_sums(rows, rows, starts, order, out, width, 0)
+    return out
+
+
 def sum_products(rows: Tensor, factors: Tensor, starts: Tensor, order: Tensor | None, dtype: torch.dtype) -> Tensor:
     """The sum of each group's rows [e, w] times their factors, as `dtype` [n, w], see `Groups`.
 
     factors [e / size, w]: one for `size` rows that follow each other. All are contiguous and e is not 0.
     """
-    count, width = len(starts) - 1, rows.shape[1]
-    out = torch.empty(count, width, dtype=dtype, device=rows.device)
-    tile_rows = min(32, max(4, triton.next_power_of_2(max(1, len(rows) // count))))
-    _add_products[count, triton.cdiv(width, COLUMNS)](
+    out = torch.empty(len(starts) - 1, rows.shape[1], dtype=dtype, device=rows.device)
+    _start_sums(rows, factors, starts, order, out, rows.shape[1], len(rows) // len(factors))
+    return out
+
+
+def _start_sums(
+    rows: Tensor, factors: Tensor, starts: Tensor, order: Tensor | None, out: Tensor, width: int, size: int
+) -> None:
+    """Start `_add_rows` with as many rows a tile as a group has on average."""
+    mean = max(1, len(rows) // max(1, len(out)))
+    tile_rows = min(32, max(4, triton.next_power_of_2(mean)))
+    _add_rows[len(out), triton.cdiv(width, COLUMNS)](
         *(rows, factors, starts if order is None else order, starts, out, width),
-        *(len(rows) // len(factors), order is None, tile_rows, COLUMNS),
+        *(size, order is None, tile_rows, COLUMNS),
         num_warps=4,
     )
-    return out
 
 
 def spread_products(sums: Tensor, index: Tensor, rows: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
