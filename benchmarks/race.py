@@ -28,9 +28,10 @@ import numpy as np
 import torch
 
 from ecd_models import evaluate, load_model, train
+from ecd_models.report.shipped import PARTS as TASKS
 from ecd_models.training.config import TrainConfig
 
-PARTS = (("pbe", "test_geometries"), ("pbe", "test_compositions"), ("ood", "test_pairs"), ("ood", "test_types"))
+PARTS = tuple((task, part) for part, task in TASKS.items())
 FIRST, TRIAL = 10, 40  # steps that are not timed, since they decode densities and compile; steps that are
 COMMON: dict[str, Any] = {
     "task": "pbe",

@@ -101,6 +101,12 @@ def evaluate(
             callback=writable,
         ),
     ] = None,
+    seeds: Annotated[
+        bool,
+        typer.Option(
+            "--seeds", help="The models are one with different seeds: print the mean and deviation over them as well."
+        ),
+    ] = False,
     workers: Annotated[int, typer.Option(help="Number of processes that predict at the same time.")] = 1,
     device: Annotated[str, typer.Option(help="Device of the networks: cpu, cuda, ...")] = "cpu",
     json: Json = False,
@@ -115,6 +121,7 @@ def evaluate(
     from ecd_models.cli.predict import on_device
     from ecd_models.evaluation.partial_results import ENDING, remove_partial
     from ecd_models.evaluation.result_table import format_table
+    from ecd_models.evaluation.seeds import summarize_seeds
     from ecd_models.training.progress_display import evaluation_progress
 
     parts: list[str | None] = [*part] if part else [None]
@@ -123,6 +130,8 @@ def evaluate(
     options: Any = {"split": split, "ids": ids, "data_dir": data, "sample": sample, "limit": limit}
     if output is not None and len(parts) > 1:
         raise UsageError("--output takes the errors of one part: give one --part")
+    if seeds and (json or len(models) < 2):
+        raise UsageError("--seeds adds a line on several models to the table: name each seed's with -m, without --json")
     files = name_files(models, output)
     loaded = {name: on_device(load_model(name), device) for name in models}
     failed = False
@@ -145,6 +154,8 @@ def evaluate(
             printed += [result.results.model_dump(mode="json") for result in results]
             continue
         print_lines(format_table(results))
+        if seeds:
+            print(f"over seeds: {summarize_seeds(results)}")
         for file in files.values():
             print(f"errors: {file}")
     if json:
