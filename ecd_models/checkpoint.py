@@ -285,6 +285,8 @@ def export_published(model: nn.Module, path: str | Path) -> None:
         raise UsageError("the published layout has no magnetization: save_checkpoint keeps this model whole")
     if published is not None and network.config.species != ONE_HOT:
         raise UsageError("the published layout has no element descriptors: save_checkpoint keeps this model whole")
+    if published is not None and getattr(network.config, "bounded", False):
+        raise UsageError("the published DeepDFT has no bounded products: save_checkpoint keeps this model whole")
     if published is None:
         known = ", ".join(p.name for p in PUBLISHED)
         raise UsageError(f"{type(network).__name__} has no published layout, which {known} have: use save_checkpoint")

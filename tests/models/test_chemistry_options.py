@@ -67,6 +67,8 @@ def test_what_cannot_be_is_refused(tmp_path):
         build_model("deepdft", species="letters")
     with pytest.raises(UsageError, match="descriptors"):
         export_published(build_model("deepdft", species="descriptors", hidden_state_size=8), tmp_path / "m.pt")
+    with pytest.raises(UsageError, match="bounded"):
+        export_published(build_model("deepdft", bounded=True, hidden_state_size=8), tmp_path / "m.pt")
 
 
 def test_descriptors_are_standardised_and_tell_all_elements_apart():

@@ -36,11 +36,13 @@ NAMES = ("deepdft_painn_small", "deepdft_schnet_small")
 Network = DeepDFT | InvDeepDFT
 
 
-@pytest.fixture(scope="module", params=["deepdft", "invdeepdft"])
+@pytest.fixture(scope="module", params=["deepdft", "bounded deepdft", "invdeepdft"])
 def model(request: pytest.FixtureRequest) -> Network:
     """A small network in double precision whose weights are large enough that every part matters."""
     torch.manual_seed(0)
-    network = build_model(request.param, num_interactions=3, hidden_state_size=12).double()
+    bounded = {"bounded": True} if request.param.startswith("bounded") else {}
+    name = request.param.removeprefix("bounded ")
+    network = build_model(name, num_interactions=3, hidden_state_size=12, **bounded).double()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter *= 2
@@ -186,6 +188,29 @@ def test_empty_neighbourhoods_are_harmless(name: str) -> None:
         with torch.no_grad():
             assert (network(batch) - values).abs().max() < 1e-6
     assert network(item(lonely, np.zeros((0, 3))).to(dtype=torch.float32)).shape == (0,)
+
+
+@pytest.mark.parametrize("name", ["deepdft", "bounded deepdft", "invdeepdft"])
+def test_only_the_published_deepdft_grows_faster_than_its_input(name: str, points: np.ndarray) -> None:
+    torch.manual_seed(0)
+    bounded = {"bounded": True} if name.startswith("bounded") else {}
+    network = build_model(name.removeprefix("bounded "), num_interactions=3, hidden_state_size=12, **bounded).double()
+    batch, sizes = item(crystal_at_random(), points), []
+    with torch.no_grad():
+        for _ in range(2):
+            network.atom_model.atom_embeddings.weight *= 1e6
+            sizes.append(network(batch).abs().max().item())
+    assert (sizes[1] < 1.1e6 * sizes[0]) == (name != "deepdft")
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_only_a_bounded_density_is_continuous_at_a_nucleus(bounded: bool) -> None:
+    torch.manual_seed(0)
+    network = build_model("deepdft", num_interactions=3, hidden_state_size=12, bounded=bounded).double()
+    crystal = crystal_at_random()
+    with torch.no_grad():
+        values = network(item(crystal, crystal.frac_coords[:1] + np.array([[0, 0, 0], [1e-9, 0, 0]])))
+    assert ((values[1] - values[0]).abs() < 1e-7 * values[0].abs()) == bounded
 
 
 @pytest.mark.parametrize("options", [{}, {"gaussian_expansion_step": 0.02, "hidden_state_size": 16}])

@@ -33,6 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "charge3net": {"mul": 60, "num_interactions": 2},
     "invcharge3net": {"mul": 40, "num_interactions": 2},
     "deepdft": {"hidden_state_size": 24, "num_interactions": 2, "distance_embedding_size": 12},
+    "bounded deepdft": {"hidden_state_size": 24, "num_interactions": 2, "distance_embedding_size": 12, "bounded": True},
     "invdeepdft": {"hidden_state_size": 24, "num_interactions": 3},
 }
 CELLS: dict[str, Callable[[], Crystal]] = {
@@ -72,7 +73,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def network(name: str, **options: Any) -> Any:
     torch.manual_seed(0)
-    return build_model(name, **{**SMALL[name], **options}).eval()
+    return build_model(name.removeprefix("bounded "), **{**SMALL[name], **options}).eval()
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from ecd_models.networks.invdeepdft.model import InvDeepDFT
 
 pytest.importorskip("numba")
 Network = DeepDFT | InvDeepDFT
-NAMES = ["deepdft", "invdeepdft"]
+NAMES = ["deepdft", "bounded deepdft", "invdeepdft"]
 
 
 def cell(sides: tuple[float, float, float], atoms: int, seed: int = 0) -> Crystal:
@@ -38,7 +38,8 @@ CRYSTALS = {
 def network(name: str, heat: float = 1.0, **options: int | float) -> Network:
     """A network with random weights, multiplied by `heat`: then every part matters."""
     torch.manual_seed(0)
-    model = build_model(name, **options)
+    bounded = {"bounded": True} if name.startswith("bounded") else {}
+    model = build_model(name.removeprefix("bounded "), **bounded, **options)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter *= heat

@@ -31,11 +31,12 @@ from ecd_models.kernels.edges import DEGREE, find_block_edges, quintic, sort_by_
 from ecd_models.kernels.images import Images
 from ecd_models.kernels.parallel import make_parallel_decoder
 from ecd_models.kernels.radial import RadialTable
-from ecd_models.kernels.simd import add, broadcast, fma, load, mul, splat, sqrt, store, sub
-from ecd_models.networks.deepdft.model import DeepDFT
+from ecd_models.kernels.simd import add, broadcast, div, fma, load, mul, splat, sqrt, store, sub
+from ecd_models.networks.deepdft.model import BOUND, DeepDFT
 from ecd_models.networks.deepdft.radial_table import radial_table
 
 POINTS = 128  # in a block, whose states and intermediate results fit the cache of one core
+INVERSE_BOUND = np.float32(1 / BOUND)
 INEXACT = 1e-5  # largest error of a table that is used, of the largest value of a function
 
 
@@ -66,6 +67,7 @@ class Layers(NamedTuple):
     readout_b: Array
     last: Array
     last_b: Array
+    bounded: bool
 
 
 class Space(NamedTuple):
@@ -122,6 +124,7 @@ def pack_layers(network: DeepDFT, table: RadialTable, sent: list[Tensor]) -> Lay
         channels.vectors([probe.readout_function[0].bias]),
         channels.vectors([probe.readout_function[2].weight]),
         flatten([probe.readout_function[2].bias.detach().numpy()]),
+        network.config.bounded,
     )
 
 
@@ -225,7 +228,10 @@ def _update(x: Any, w: Any, layer: int, rows: int, h: int) -> None:
     plane, scalars_only = rows * h, layer == w.depth - 1
     x.mixed[: 6 * plane] = 0
     add_product(x.state, plane, h, w.mixed, layer * 2 * h * h, 2 * h, x.mixed, 0, 2 * h, 3 * rows, h, 2 * h)
-    _contract(x, rows, h)
+    if w.bounded:
+        _contract_softly(x, rows, h)
+    else:
+        _contract(x, rows, h)
     affine(x.paired, w.combined, w.combined_b, layer, x.hidden, rows, 2 * h, h)
     _silu(x.hidden, plane)
     affine(x.hidden, w.changes, w.changes_b, layer, x.change, rows, h, 3 * h)
@@ -254,6 +260,30 @@ def _contract(x: Any, rows: int, h: int) -> None:
             store(x.product, row * h + c, dot)
             store(x.paired, row * 2 * h + c, load(x.state, row * h + c, 16))
             store(x.paired, row * 2 * h + h + c, sqrt(square))
+
+
+@njit(nogil=True)
+def _soften(value: Any, size: Any) -> Any:
+    return div(value, fma(size, splat(INVERSE_BOUND, 16), splat(np.float32(1), 16)))
+
+
+@njit(nogil=True)
+def _contract_softly(x: Any, rows: int, h: int) -> None:
+    """Like `_contract`, with softened products and lengths, and soften Uv."""
+    for row in range(rows):
+        for c in range(0, h, 16):
+            dot = square = u_square = splat(np.float32(0), 16)
+            for d in range(3):
+                i = (d * rows + row) * 2 * h + c
+                u, v = load(x.mixed, i, 16), load(x.mixed, i + h, 16)
+                dot, square, u_square = fma(u, v, dot), fma(v, v, square), fma(u, u, u_square)
+            stretch, length = sqrt(u_square), sqrt(square)
+            store(x.product, row * h + c, _soften(dot, mul(stretch, length)))
+            store(x.paired, row * 2 * h + c, load(x.state, row * h + c, 16))
+            store(x.paired, row * 2 * h + h + c, _soften(length, length))
+            for d in range(3):
+                i = (d * rows + row) * 2 * h + c
+                store(x.mixed, i, _soften(load(x.mixed, i, 16), stretch))
 
 
 @njit(nogil=True)

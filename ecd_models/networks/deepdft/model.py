@@ -6,6 +6,10 @@ output is that of the published network.
 
 A message is linear in the radial functions of its edge. So these, and their products with the edge's direction, are
 summed over the edges between two points once, and each layer is two matrix products instead of work for every edge.
+
+The published layers multiply states by states, so that a state larger than those of the training grows as a high power
+of itself, and near a nucleus vector messages jump from 0 to their largest values. With `bounded` no layer grows faster
+than its input, and vector messages go to zero with the distance (formulas in `reference`).
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ from ecd_models.networks.elements import ONE_HOT, embedding, require_species
 
 ROWS = 256  # receivers that go through the layers together
 SHORTEST = 1e-12  # Å: lengths below count as this one, so that radial functions and directions are finite
+BOUND = 10.0  # of softened factors: states of trained networks are about 1, which it hardly changes
+CORE = 0.3  # Å: below this distance softened vector messages fade; sums of sin(k pi r / cutoff) / r grow there
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class DeepDFTConfig:
 
     hidden_state_size: channels of scalars and of vectors; cutoff in Å; distance_embedding_size: radial functions;
     outputs: 1 for the density, 2 for the magnetization as well, which the published model does not have;
-    species: "one-hot", or "descriptors", an element\'s vector from its properties.
+    species: "one-hot", or "descriptors", an element's vector from its properties; bounded: soften products of states,
+    and vector messages near atoms.
     """
 
     num_interactions: int = 3
@@ -50,6 +57,7 @@ class DeepDFTConfig:
     distance_embedding_size: int = 30
     outputs: int = 1
     species: str = ONE_HOT
+    bounded: bool = False
 
     def __post_init__(self) -> None:
         if min(self.num_interactions, self.hidden_state_size, self.distance_embedding_size) < 1:
@@ -68,11 +76,25 @@ def radial_functions(r: Tensor, number: int, cutoff: float) -> Tensor:
     return torch.cat([waves, torch.ones_like(r)[:, None]], dim=1) * envelope[:, None]
 
 
+def soften(x: Tensor, size: Tensor) -> Tensor:
+    """x / (1 + size / BOUND): about x where its absolute value or norm `size` is small, and never above BOUND.
+
+    A quotient is smooth, costs one division, and unlike a logarithm it needs no function that compiled kernels lack.
+    """
+    return x / (1 + size / BOUND)
+
+
+def direction_divisor(r: Tensor, config: DeepDFTConfig) -> Tensor:
+    """What vectors of length r are divided by to give directions, in Å [e]: r, or if bounded sqrt(r^2 + CORE^2)."""
+    return torch.sqrt(r * r + CORE**2) if config.bounded else r
+
+
 def directed_functions(vec: Tensor, config: DeepDFTConfig) -> Tensor:
     """The radial functions of edges times 1, x, y and z of their directions [e, 4 * (number + 1)]."""
     r = vec.norm(dim=1).clamp(min=SHORTEST)
     functions = radial_functions(r, config.distance_embedding_size, config.cutoff)
-    parts = torch.cat([torch.ones_like(r)[:, None], vec / r[:, None]], dim=1)
+    directions = vec / direction_divisor(r, config)[:, None]
+    parts = torch.cat([torch.ones_like(r)[:, None], directions], dim=1)
     return (parts[:, :, None] * functions[:, None]).flatten(1)
 
 
@@ -154,12 +176,16 @@ class Message(nn.Module):
     def __init__(self, config: DeepDFTConfig):
         super().__init__()
         width = config.hidden_state_size
+        self.bounded = config.bounded
         self.filter_layer = nn.Linear(config.distance_embedding_size, 3 * width)
         self.scalar_message_mlp = perceptron(width, width, 3 * width)
 
     def project_senders(self, s: Tensor, v: Tensor) -> Tensor:
         """What atoms in these states send, see `Neighborhood.received` [n, 5, h]."""
-        vector, along, scalar = self.scalar_message_mlp(s).chunk(3, dim=1)
+        factors = self.scalar_message_mlp(s)
+        if self.bounded:
+            factors = soften(factors, factors.abs())
+        vector, along, scalar = factors.chunk(3, dim=1)
         return torch.cat([(s * scalar)[:, None], v * vector[:, None], along[:, None]], dim=1)
 
     def filters(self) -> Tensor:
@@ -185,11 +211,17 @@ class GatedMessage(Message):
         return torch.lerp(s, old_s, gate_s), torch.lerp(v, old_v, gate_v[:, None])
 
 
+def vector_length(v: Tensor) -> Tensor:
+    """The lengths of vectors [p, 3, h], with gradient 0 for a zero vector [p, h]."""
+    return (v * v).sum(1).clamp(min=torch.finfo(v.dtype).tiny).sqrt()
+
+
 class Update(nn.Module):
     """The update of the scalars and the vectors of a point by each other."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, bounded: bool = False):
         super().__init__()
+        self.bounded = bounded
         self.linearU = nn.Linear(width, width, bias=False)
         self.linearV = nn.Linear(width, width, bias=False)
         self.combined_mlp: Any = perceptron(2 * width, width, 3 * width)
@@ -197,9 +229,13 @@ class Update(nn.Module):
     def _products(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Uv [p, 3, h], the products Uv.Vv [p, h] and the input of the last linear map [p, h]."""
         u, w = (v @ torch.cat([self.linearU.weight, self.linearV.weight]).T).chunk(2, dim=2)
-        length = (w * w).sum(1).clamp(min=torch.finfo(w.dtype).tiny).sqrt()  # with gradient 0 for a zero vector
+        length, product = vector_length(w), (u * w).sum(1)
+        if self.bounded:
+            stretch = vector_length(u)
+            product = soften(product, stretch * length)
+            u, length = soften(u, stretch[:, None]), soften(length, length)
         first, silu, _ = self.combined_mlp
-        return u, (u * w).sum(1), silu(first(torch.cat([s, length], dim=1)))
+        return u, product, silu(first(torch.cat([s, length], dim=1)))
 
     def forward(self, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """The states after the update."""
@@ -223,7 +259,7 @@ class AtomModel(nn.Module):
         self.config = config
         self.interactions: Any = nn.ModuleList(Message(config) for _ in range(config.num_interactions))
         self.scalar_vector_update: Any = nn.ModuleList(
-            Update(config.hidden_state_size) for _ in range(config.num_interactions)
+            Update(config.hidden_state_size, config.bounded) for _ in range(config.num_interactions)
         )
         self.atom_embeddings = embedding(config.species, config.hidden_state_size)
 
@@ -253,7 +289,9 @@ class ProbeModel(nn.Module):
         self.config = config
         width = config.hidden_state_size
         self.message_layers: Any = nn.ModuleList(GatedMessage(config) for _ in range(config.num_interactions))
-        self.scalar_vector_update: Any = nn.ModuleList(Update(width) for _ in range(config.num_interactions))
+        self.scalar_vector_update: Any = nn.ModuleList(
+            Update(width, config.bounded) for _ in range(config.num_interactions)
+        )
         self.readout_function = perceptron(width, width, config.outputs)
 
     def project_senders(self, states: list[tuple[Tensor, Tensor]]) -> list[Tensor]:

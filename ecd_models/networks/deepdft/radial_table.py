@@ -8,7 +8,7 @@ import torch
 
 from ecd_data.crystal import Floats
 from ecd_models.kernels.radial import RadialTable, tabulate
-from ecd_models.networks.deepdft.model import SHORTEST, DeepDFT, radial_functions
+from ecd_models.networks.deepdft.model import SHORTEST, DeepDFT, direction_divisor, radial_functions
 
 
 @torch.no_grad()
@@ -20,6 +20,9 @@ def radial_table(network: DeepDFT, **options: Any) -> RadialTable:
     @torch.no_grad()
     def functions(r: Floats) -> Floats:
         distances = torch.from_numpy(r).clamp(min=SHORTEST)
-        return (radial_functions(distances, config.distance_embedding_size, config.cutoff) @ rows).numpy()
+        values = radial_functions(distances, config.distance_embedding_size, config.cutoff) @ rows
+        length = distances / direction_divisor(distances, config)  # of the direction, which kernels take as 1
+        values.unflatten(1, (config.num_interactions, 3, -1))[:, :, 1] *= length[:, None, None]
+        return values.numpy()
 
     return tabulate(functions, config.cutoff, **options)

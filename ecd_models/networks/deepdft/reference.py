@@ -11,6 +11,14 @@ and vectors v [3, h]. With r the length and u the direction of the edge from ato
 where the last line is the update of each point from its own state. Atoms add ds and dv to their states; probes, whose
 states are zero at first, mix them in by gates g = sigmoid(MLP_g(ds)): s = g * s + (1 - g) * ds, and likewise v. The
 density is MLP_r(s) of a probe.
+
+A bounded network has, with B = 10 and r0 = 0.3 Å,
+
+    MLP_m(s) / (1 + |MLP_m(s)| / B)              in place of MLP_m(s),
+    r / sqrt(r^2 + r0^2) u                       in place of u,
+    U v / (1 + |U v| / B)                        in place of U v, but not in the product,
+    |V v| / (1 + |V v| / B)                      in place of |V v|,
+    U v . V v / (1 + |U v| |V v| / B)            in place of U v . V v.
 """
 
 from __future__ import annotations
@@ -22,7 +30,7 @@ from torch import Tensor
 from torch.nn.functional import linear, silu
 
 from ecd_models.batch import ProbeBatch
-from ecd_models.networks.deepdft.model import SHORTEST, DeepDFT, DeepDFTConfig
+from ecd_models.networks.deepdft.model import BOUND, CORE, SHORTEST, DeepDFT, DeepDFTConfig
 
 Weights = dict[str, Tensor]
 Edges = tuple[Tensor, Tensor, Tensor]  # sender [e], receiver [e], receiver minus sender in Å [e, 3]
@@ -37,13 +45,13 @@ def compute_density(network: DeepDFT, batch: ProbeBatch) -> Tensor:
     for layer in range(config.num_interactions):
         edges = batch.atom_src, batch.atom_dst, batch.atom_vec
         ds, dv = _sum_messages(weights, f"atom_model.interactions.{layer}", config, (s, v), edges, batch.n_atoms)
-        s, v = _update(weights, f"atom_model.scalar_vector_update.{layer}", s + ds, v + dv)
+        s, v = _update(weights, f"atom_model.scalar_vector_update.{layer}", config, s + ds, v + dv)
         edges, name = (batch.probe_src, batch.probe_dst, batch.probe_vec), f"probe_model.message_layers.{layer}"
         ds, dv = _sum_messages(weights, name, config, (s, v), edges, batch.n_probes)
         gates = torch.sigmoid(_perceptron(weights, f"{name}.update_gate_mlp", ds))
         gate_s, gate_v = gates[:, None].chunk(2, dim=2)
         probe_s, probe_v = gate_s[:, 0] * probe_s + (1 - gate_s[:, 0]) * ds, gate_v * probe_v + (1 - gate_v) * dv
-        probe_s, probe_v = _update(weights, f"probe_model.scalar_vector_update.{layer}", probe_s, probe_v)
+        probe_s, probe_v = _update(weights, f"probe_model.scalar_vector_update.{layer}", config, probe_s, probe_v)
     return _perceptron(weights, "probe_model.readout_function", probe_s).squeeze(1)
 
 
@@ -57,18 +65,26 @@ def _sum_messages(
     waves = torch.sinc(k * r / config.cutoff) * math.pi * k / config.cutoff
     filters = linear(waves, weights[f"{name}.filter_layer.weight"], weights[f"{name}.filter_layer.bias"])
     filters = filters * torch.where(r < config.cutoff, 0.5 * (torch.cos(math.pi * r / config.cutoff) + 1), 0)
-    a, b, c = (_perceptron(weights, f"{name}.scalar_message_mlp", s)[src] * filters).chunk(3, dim=1)
-    direction = vec / r.clamp(min=SHORTEST)
+    factors, direction = _perceptron(weights, f"{name}.scalar_message_mlp", s), vec / r.clamp(min=SHORTEST)
+    if config.bounded:
+        factors = factors / (1 + factors.abs() / BOUND)
+        direction = direction * r / torch.sqrt(r**2 + CORE**2)
+    a, b, c = (factors[src] * filters).chunk(3, dim=1)
     vectors = v[src] * a[:, None] + direction[:, :, None] * b[:, None]
     ds = s.new_zeros(count, s.shape[1]).index_add(0, dst, s[src] * c)
     return ds, v.new_zeros(count, 3, s.shape[1]).index_add(0, dst, vectors)
 
 
-def _update(weights: Weights, name: str, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+def _update(weights: Weights, name: str, config: DeepDFTConfig, s: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """The states [n, h] and [n, 3, h] after each point acted on itself."""
     uv, vv = (v @ weights[f"{name}.linear{matrix}.weight"].T for matrix in "UV")
-    a, b, c = _perceptron(weights, f"{name}.combined_mlp", torch.cat([s, vv.norm(dim=1)], dim=1)).chunk(3, dim=1)
-    return s + a + b * (uv * vv).sum(dim=1), v + c[:, None] * uv
+    product, length = (uv * vv).sum(dim=1), vv.norm(dim=1)
+    if config.bounded:
+        product = product / (1 + uv.norm(dim=1) * length / BOUND)
+        uv = uv / (1 + uv.norm(dim=1, keepdim=True) / BOUND)
+        length = length / (1 + length / BOUND)
+    a, b, c = _perceptron(weights, f"{name}.combined_mlp", torch.cat([s, length], dim=1)).chunk(3, dim=1)
+    return s + a + b * product, v + c[:, None] * uv
 
 
 def _perceptron(weights: Weights, name: str, x: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class InvDeepDFTConfig:
 
     hidden_state_size: channels; cutoff in Å; gaussian_expansion_step: distance and width of the radial functions in Å;
     outputs: 1 for the density, 2 for the magnetization as well;
-    species: "one-hot", or "descriptors", an element\'s vector from its properties.
+    species: "one-hot", or "descriptors", an element's vector from its properties.
     """
 
     num_interactions: int = 6
