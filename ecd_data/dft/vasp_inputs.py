@@ -69,7 +69,7 @@ def incar(
     ----------
     crystal : the crystal, with its atoms in the order of the POSCAR.
     step : "relax", "static" or "hse".
-    hubbard_u : u - J in eV by element; HUBBARD_U by default, {} for none. HSE06 never gets a U: the release has some
+    hubbard_u : U - J in eV by element; HUBBARD_U by default, {} for none. HSE06 never gets a U: the release has some
         runs with both, which is neither functional.
     spin : by default spin is on if `may_have_moment` is true.
     """

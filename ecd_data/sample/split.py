@@ -145,7 +145,7 @@ def _split_second_edition(
 
 
 def move_compositions_to_validation(cells: Mapping[str, Cell], parts: Mapping[str, str]) -> dict[str, str]:
-    """The parts after formulas that only train moved to validation, so that no test crystal loses what its part says."""
+    """The parts after formulas that only train moved to validation; no test crystal loses what its part says."""
     train = _find_training_formulas(cells, parts)
     candidates = train - {cells[id].formula for id, part in parts.items() if part != "train"}
     types = {formula: {cell.prototype for cell in cells.values() if cell.formula == formula} for formula in train}

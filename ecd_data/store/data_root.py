@@ -1,4 +1,4 @@
-"""The places of stores: those of configuration names ("pbe", "hse", ...) and the names that a new store may not have."""
+"""The places of stores: those of configuration names ("pbe", ...), and the names that a new store may not have."""
 
 from __future__ import annotations
 

@@ -41,7 +41,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 engine = typer.Typer(help="Compute densities with Quantum ESPRESSO or GPAW.", no_args_is_help=True)
-consistency = typer.Typer(help="What a density saves in a self-consistency.", no_args_is_help=True)
+consistency = typer.Typer(
+    help="Measure what a predicted density is worth to a DFT program: steps, gaps, energies.", no_args_is_help=True
+)
 VERBS: list[Callable[..., None]] = [
     data.info,
     data.check,

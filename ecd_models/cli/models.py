@@ -95,7 +95,9 @@ def evaluate(
     ] = None,
     data: Data = None,
     sample: Sample = False,
-    limit: Annotated[int | None, typer.Option(help="Evaluate only the first crystals, so many.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Largest number of crystals to evaluate, the first ones of the part.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
