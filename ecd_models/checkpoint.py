@@ -29,7 +29,7 @@ from ecd_models.networks.pair_density.start import BondedAtoms
 from ecd_models.networks.published import PUBLISHED, find_misfits, find_published
 from ecd_models.pickled_weights import find_state_dict, read_pickle, read_weights_alone, strip_prefixes
 from ecd_models.weights.cache import fetch_weights
-from ecd_models.weights.published import PublishedWeights, published_weights
+from ecd_models.weights.catalogue import PublishedWeights, published_weights
 
 FORMAT = "ecd-model-1"
 PRETRAINED = Path(__file__).parent / "pretrained"

@@ -1,4 +1,4 @@
-"""Every format read from a real file or one that another program makes here, and numbers equal to the last bit."""
+"""Formats read from real files or files that other programs make here; compressed files and archives."""
 
 from __future__ import annotations
 
