@@ -150,7 +150,10 @@ class Trainer:
             self.average.update_parameters(self.model)
 
     def state(self) -> dict[str, Tensor]:
-        """All tensors except the weights that the next steps depend on, by name."""
+        """All tensors except the weights that the next steps depend on, by name.
+
+        torch.distributed.checkpoint's state dict has settings that are no tensors, which safetensors cannot hold.
+        """
         tensors: dict[str, Tensor] = {}
         for key, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"{OPTIMIZER}{key}.{name}": torch.as_tensor(value) for name, value in moments.items()}
