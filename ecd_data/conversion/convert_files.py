@@ -20,8 +20,9 @@ from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats import choose_unit, choose_unit_of_bytes, parse, read_run
 from ecd_data.formats.units import parse_unit
+from ecd_data.io.file_bytes import hash_file
 from ecd_data.safe_text import printable
-from ecd_data.store.destination import refuse_file_name
+from ecd_data.store.data_root import refuse_file_name
 from ecd_data.store.packing import PackedCrystal, pack_crystal, refuse_id
 from ecd_data.store.reader import Store
 from ecd_data.store.writer import StoreWriter
@@ -212,15 +213,12 @@ def _describe_error(error: BaseException) -> str:
 def _convert_file(job: _Job) -> Iterator[_Outcome]:
     path, id = job.source.path, job.source.id
     refuse_id(id)
-    with open(path, "rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        size = opened.tell()
-    done = _Outcome(path, id, digest, size)
+    done = _Outcome(path, id, hash_file(path), os.path.getsize(path))
     if job.stored is None:
         done = replace(
             done,
             item=_check_and_pack(
-                job, id, _remove_paths(read_run(path, choose_unit(path, job.unit)), path), Path(path).name, digest
+                job, id, _remove_paths(read_run(path, choose_unit(path, job.unit)), path), Path(path).name, done.sha256
             ),
         )
     yield done

@@ -103,23 +103,21 @@ def choose_representative(
     ------
     UsageError : fewer than `count` crystals are small enough.
     """
-    described = {id: find_traits(crystal) for id, crystal in crystals.items()}
-    small = {id: t for id, t in described.items() if t.natoms <= max_atoms and t.components <= max_components}
+    traits = {id: find_traits(crystal) for id, crystal in crystals.items()}
+    small = {id: t for id, t in traits.items() if t.natoms <= max_atoms and t.components <= max_components}
     if len(small) < count:
         raise UsageError(
             f"{count} crystals cannot be chosen: only {len(small)} have at most {max_atoms} atoms and"
             f" {max_components} elements; ask for fewer"
         )
     # large crystals are excluded, so the shares of sizes and components are those of the candidates
-    target = _count_shares(described.values(), {"elements", "crystal systems"}) | _count_shares(
-        small.values(), {"components", "sizes"}
-    )
+    target = _count_shares(traits.values(), {"elements", "crystal systems"})
+    target |= _count_shares(small.values(), {"components", "sizes"})
     chosen = _cover_elements(small, count, seed)
     _fill_subset(small, chosen, target, count, seed)
     shares = _compare_shares(target, _count_shares((small[id] for id in chosen), set(ASPECTS)))
-    reached = {label for t in small.values() for aspect, label in t.labels if aspect == "elements"}
-    every = {label for t in described.values() for aspect, label in t.labels if aspect == "elements"}
-    return RepresentativeSubset(sorted(chosen), shares, sorted(every - reached))
+    missing = set[str]().union(*map(_elements_of, traits.values())).difference(*map(_elements_of, small.values()))
+    return RepresentativeSubset(sorted(chosen), shares, sorted(missing))
 
 
 def _count_shares(rows: Iterable[CrystalTraits], aspects: set[str]) -> dict[tuple[str, str], float]:

@@ -73,14 +73,11 @@ def select_crystals(
     energies = formation_energies or {}
     order = list(crystals) if formation_energies is None else sorted(crystals, key=lambda id: energies.get(id, 1e9))
     filters = _make_filters(max_elements, neutral, alloys, symmetric, symprec)
-    passing = {}
     for id in order:
         reasons = (check(crystals[id]) for check in filters)
-        reason = _energy_reason(id, formation_energies, energy_window) or next(filter(None, reasons), None)
-        if reason:
+        if reason := _energy_reason(id, formation_energies, energy_window) or next(filter(None, reasons), None):
             chosen.dropped[id] = reason
-        else:
-            passing[id] = crystals[id]
+    passing = {id: crystals[id] for id in order if id not in chosen.dropped}
     repeated = find_duplicates(passing) if unique else {}
     chosen.dropped |= {id: f"the same structure again: as {other}" for id, other in repeated.items()}
     chosen.kept = [id for id in passing if id not in repeated]

@@ -69,7 +69,7 @@ def incar(
     ----------
     crystal : the crystal, with its atoms in the order of the POSCAR.
     step : "relax", "static" or "hse".
-    hubbard_u : u - J in eV by element; HUBBARD_U by default, {} for none. HSE06 never gets a U: the release has some
+    hubbard_u : U - J in eV by element; HUBBARD_U by default, {} for none. HSE06 never gets a U: the release has some
         runs with both, which is neither functional.
     spin : by default spin is on if `may_have_moment` is true.
     """
@@ -146,14 +146,13 @@ def write_vasp_inputs(
     for id, crystal in crystals.items():
         potcar_labels(crystal, id)  # raises before anything of this crystal is written
         for step in steps:
-            step_folder = Path(folder) / id / step
             kpoints = _kpoints(crystal, id, step, hse_spacing if step == "hse" else spacing)
-            _write_step(step_folder, crystal, id, incar(crystal, step, hubbard_u, spin), kpoints)
-            if step == "hse":
-                orbitals = incar(crystal, "static", hubbard_u, spin) | ORBITALS_INCAR
-                orbitals["SYSTEM"] = f"{crystal.reduced_formula} orbitals for hse"
-                _write_incar(step_folder / "INCAR.orbitals", orbitals)
-            written.append(step_folder)
+            written.append(Path(folder) / id / step)
+            _write_step(written[-1], crystal, id, incar(crystal, step, hubbard_u, spin), kpoints)
+        if "hse" in steps:
+            orbitals = incar(crystal, "static", hubbard_u, spin) | ORBITALS_INCAR
+            orbitals["SYSTEM"] = f"{crystal.reduced_formula} orbitals for hse"
+            _write_incar(Path(folder) / id / "hse" / "INCAR.orbitals", orbitals)
         (Path(folder) / id / "ORDER.txt").write_text(ORDER + _list_unknown_settings(crystal, hubbard_u))
     return written
 

@@ -41,7 +41,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 engine = typer.Typer(help="Compute densities with Quantum ESPRESSO or GPAW.", no_args_is_help=True)
-consistency = typer.Typer(help="What a density saves in a self-consistency.", no_args_is_help=True)
+consistency = typer.Typer(
+    help="Measure what a predicted density is worth to a DFT program: steps, gaps, energies.", no_args_is_help=True
+)
 VERBS: list[Callable[..., None]] = [
     data.info,
     data.check,
@@ -130,22 +132,30 @@ def _run_verb(arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of the output left; Python would print an error while flushing
         return FAILED
-    except OSError as error:
-        remedy = DISK_REMEDIES.get(error.errno or 0, "")
-        # Arrow's reasons are long and unclear
-        reason = os.strerror(error.errno or 0) if remedy else error.strerror or error
-        return _print_error(f"{error.filename or _find_output(arguments)}: {reason}{remedy}", FAILED)
-    except MemoryError as error:
-        return _print_error(f"not enough memory ({error}): take a coarser grid or another machine", FAILED)
+    except (OSError, MemoryError, ImportError) as error:
+        return _print_error(_explain_system_error(error, arguments) or _explain_own_error(error), FAILED)
     except Exception as error:
-        if isinstance(error, ImportError) and (missing := missing_extra(error)):
-            return _print_error(str(missing), FAILED)
-        if os.environ.get("ECD_DEBUG"):
-            raise
-        what = " ".join(str(error).split())[:300]
-        return _print_error(
-            f"{type(error).__name__}: {what}; this is an error of ecd: report it with what --verbose prints", FAILED
-        )
+        return _print_error(_explain_own_error(error), FAILED)
+
+
+def _explain_system_error(error: OSError | MemoryError | ImportError, arguments: list[str]) -> str | None:
+    """The sentence on a file, a disk, the memory or a missing extra; None for an import that fails otherwise."""
+    if isinstance(error, ImportError):
+        missing = missing_extra(error)
+        return None if missing is None else str(missing)
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error}): take a coarser grid or another machine"
+    remedy = DISK_REMEDIES.get(error.errno or 0, "")
+    reason = os.strerror(error.errno or 0) if remedy else error.strerror or error  # Arrow's reasons are long, unclear
+    return f"{error.filename or _find_output(arguments)}: {reason}{remedy}"
+
+
+def _explain_own_error(error: Exception) -> str:
+    """The sentence on an error that nobody foresaw; with ECD_DEBUG it is raised again, with its traceback."""
+    if os.environ.get("ECD_DEBUG"):
+        raise error
+    what = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {what}; this is an error of ecd: report it with what --verbose prints"
 
 
 def _find_output(arguments: list[str]) -> str:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ecd_data.errors import UsageError
 from ecd_models.cli.completion import complete_data, complete_models
 from ecd_models.cli.options import Data, Json, Quiet, Sample, writable
 from ecd_models.cli.terminal import print, print_lines
+
+if TYPE_CHECKING:
+    from ecd_models.evaluation.evaluate import Evaluation
+    from ecd_models.model import DensityModel
 
 
 def train(
@@ -90,7 +95,9 @@ def evaluate(
     ] = None,
     data: Data = None,
     sample: Sample = False,
-    limit: Annotated[int | None, typer.Option(help="Evaluate only the first crystals, so many.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Largest number of crystals to evaluate, the first ones of the part.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -116,52 +123,52 @@ def evaluate(
 
     The exit code is 1 if a model gives no density for some of the crystals; the others are evaluated.
     """
-    from ecd_data.errors import UsageError
-    from ecd_models import evaluate, load_model
+    from ecd_models import load_model
     from ecd_models.cli.predict import on_device
-    from ecd_models.evaluation.partial_results import ENDING, remove_partial
     from ecd_models.evaluation.result_table import format_table
     from ecd_models.evaluation.seeds import summarize_seeds
-    from ecd_models.training.progress_display import evaluation_progress
 
-    parts: list[str | None] = [*part] if part else [None]
     if ids and part:
         raise UsageError("--id takes crystals of any part: leave --part out")
-    options: Any = {"split": split, "ids": ids, "data_dir": data, "sample": sample, "limit": limit}
-    if output is not None and len(parts) > 1:
+    if output is not None and part and len(part) > 1:
         raise UsageError("--output takes the errors of one part: give one --part")
     if seeds and (json or len(models) < 2):
         raise UsageError("--seeds adds a line on several models to the table: name each seed's with -m, without --json")
     files = name_files(models, output)
     loaded = {name: on_device(load_model(name), device) for name in models}
-    failed = False
-    printed = []
+    options = {"split": split, "ids": ids, "data_dir": data, "sample": sample, "limit": limit, "workers": workers}
+    parts: list[str | None] = [*part] if part else [None]
+    by_part = []
     for name in parts:
-        results = []
-        for label, model in loaded.items():
-            file = files.get(label)
-            partial = None if file is None else file.with_name(file.name + ENDING)
-            with evaluation_progress(not quiet) as report:
-                evaluation = evaluate(
-                    model, task, part=name, **options, workers=workers, partial=partial, report=report
-                )
-            results.append(evaluation.rename(label))
-            if file is not None and partial is not None:
-                results[-1].save(file)
-                remove_partial(partial)
-        failed = failed or any(result.failures for result in results)
-        if json:
-            printed += [result.results.model_dump(mode="json") for result in results]
-            continue
-        print_lines(format_table(results))
-        if seeds:
-            print(f"over seeds: {summarize_seeds(results)}")
-        for file in files.values():
-            print(f"errors: {file}")
+        by_part.append([_evaluate(model, task, name, files, quiet, **options) for model in loaded.items()])
+        if not json:
+            print_lines(format_table(by_part[-1]))
+            if seeds:
+                print(f"over seeds: {summarize_seeds(by_part[-1])}")
+            for file in files.values():
+                print(f"errors: {file}")
+    results = [result for row in by_part for result in row]
     if json:
-        print_lines(dumps(printed, indent=1))
-    if failed:
-        raise typer.Exit(1)
+        print_lines(dumps([result.results.model_dump(mode="json") for result in results], indent=1))
+    raise typer.Exit(1 if any(result.failures for result in results) else 0)
+
+
+def _evaluate(
+    model: tuple[str, DensityModel], task: str, part: str | None, files: dict[str, Path], quiet: bool, **options: Any
+) -> Evaluation:
+    """The Evaluation of a model, which has its name; it is saved where the model has a file."""
+    from ecd_models import evaluate
+    from ecd_models.evaluation.partial_results import ENDING, remove_partial
+    from ecd_models.training.progress_display import evaluation_progress
+
+    name, file = model[0], files.get(model[0])
+    partial = None if file is None else file.with_name(file.name + ENDING)
+    with evaluation_progress(not quiet) as report:
+        found = evaluate(model[1], task, part=part, **options, partial=partial, report=report).rename(name)
+    if file is not None and partial is not None:
+        found.save(file)
+        remove_partial(partial)
+    return found
 
 
 def name_files(models: list[str], output: Path | None) -> dict[str, Path]:
@@ -171,8 +178,6 @@ def name_files(models: list[str], output: Path | None) -> dict[str, Path]:
     ------
     UsageError : a model is named twice, or two models would have the same file.
     """
-    from ecd_data.errors import UsageError
-
     if twice := [name for name in models if models.count(name) > 1]:
         raise UsageError(f"the model {twice[0]} is named twice: name each once")
     if output is None or len(models) == 1:

@@ -12,7 +12,9 @@ from ecd_data.errors import UsageError
 from ecd_models.cli.options import Quiet, writable
 from ecd_models.cli.terminal import print, print_lines
 
-ENDINGS = (".html", ".htm", ".pdf", ".png")
+PRINTED = (".pdf", ".png")  # by Chromium
+ENDINGS = (".html", ".htm", *PRINTED)
+YAML = (".yaml", ".yml")
 
 
 def check_page(file: Path | None) -> Path | None:
@@ -49,8 +51,7 @@ def report(
     """Write one HTML page that opens without a network: our tables beside the paper's, figures, worst predictions."""
     from functools import partial
 
-    from ecd_data.io.atomic_write import write_whole
-    from ecd_models.report.chromium import find_chromium, print_page
+    from ecd_models.report.chromium import require_chromium
     from ecd_models.report.inputs import read_inputs
     from ecd_models.report.report import make_report
     from ecd_models.report.shipped import evaluate_shipped
@@ -58,17 +59,23 @@ def report(
 
     if files and results is not None:
         raise UsageError("--results is for the shipped models alone: leave it out, or name no files")
-    printed = output.suffix.lower() in (".pdf", ".png")
-    if printed and find_chromium() is None:
-        with tempfile.TemporaryDirectory() as folder:
-            print_page(Path(folder), output)  # says what is missing before minutes of work
+    if output.suffix.lower() in PRINTED:
+        require_chromium(output)  # before minutes of work
     if not files:
         folder_of_results = results or output.with_name(f"{output.stem}_results")
         progress = partial(evaluation_progress, not quiet)
         files = list(evaluate_shipped(folder_of_results, workers, progress, stored=results is None))
         print(f"results: {', '.join(sorted({str(file.parent) for file in files}))}")
-    html = make_report(read_inputs(files), pictures, title)
-    if printed:
+    _write_page(make_report(read_inputs(files), pictures, title), output)
+    print(f"report: {output} ({output.stat().st_size / 1e6:.1f} MB)")
+
+
+def _write_page(html: str, output: Path) -> None:
+    """Write a page as HTML, or print it with Chromium to PDF or PNG."""
+    from ecd_data.io.atomic_write import write_whole
+    from ecd_models.report.chromium import print_page
+
+    if output.suffix.lower() in PRINTED:
         with tempfile.TemporaryDirectory() as folder:
             page = Path(folder) / "report.html"
             page.write_text(html, encoding="utf-8")
@@ -76,10 +83,6 @@ def report(
     else:
         with write_whole(output) as aside:
             aside.write_text(html, encoding="utf-8")
-    print(f"report: {output} ({output.stat().st_size / 1e6:.1f} MB)")
-
-
-YAML = (".yaml", ".yml")
 
 
 def submit(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import pickle
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,28 +14,14 @@ import pytest
 from ecd_data.crystal import Crystal
 from ecd_data.dft import make_jobs, relax, run
 from ecd_data.dft.engine import NotConvergedError, Result, RunError, Step
-from ecd_data.dft.espresso import Espresso, pw_input
-from ecd_data.dft.pseudopotentials import Pseudopotential, pseudo_folder, pwx_version
-from ecd_data.dft.settings import apply_choices
-from ecd_data.dft.steps import compute_density, list_attempts
-from ecd_data.errors import MissingDependencyError, UsageError
+from ecd_data.dft.steps import list_attempts
+from ecd_data.errors import UsageError
 from ecd_data.store import open_store
 from ecd_models import cli
-from tests.data.dft_records import HYDROGEN
+from tests.data.dft.records import cubic
 
 AT_REST = 5.0  # Å: the cell without pressure
 SHAPE = (6, 6, 6)
-
-
-def cubic(a: float, z: int = 14) -> dict:
-    """A record of a cubic cell with two atoms."""
-    return {
-        "lattice": (np.eye(3) * a).tolist(),
-        "numbers": [z, z],
-        "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.5]],
-        "kmesh": [2, 2, 2],
-        "metal": False,
-    }
 
 
 class Fake:
@@ -176,15 +159,6 @@ def test_u_acts_in_pbe_alone(tmp_path: Path) -> None:
         run(iron, tmp_path / "h.ecd", "hse", hubbard_u={"Fe": 4.6}, engine=Fake())
 
 
-def test_choices_hold_for_all_crystals() -> None:
-    (job,) = make_jobs({"a": cubic(5.0, 26)}, "pbe")
-    settings = apply_choices(job, spin=True, hubbard_u={"Fe": 4.0, "Zn": 7.5}, forces=True).settings
-    assert (settings.start_magnetization, settings.smearing, settings.hubbard_u) == (0.4, True, (("Fe", 4.0),))
-    assert apply_choices(job, spin=False, smearing=False).settings.start_magnetization == 0
-    with pytest.raises(UsageError, match="spin-polarised and its moment is not known"):
-        apply_choices(job, spin=True, smearing=False)
-
-
 @pytest.mark.parametrize(
     ("steps", "says"),
     [
@@ -254,156 +228,3 @@ def test_a_cluster_gives_the_same_store(tmp_path: Path) -> None:
     one, two = open_store(tmp_path / "one.ecd"), open_store(tmp_path / "two.ecd")
     for name in crystals:
         np.testing.assert_array_equal(one[name].values, two[name].values)
-
-
-def pseudo(*symbols: str) -> dict[str, Pseudopotential]:
-    """Stand-ins for pseudopotentials whose hashes are those of their names."""
-    digest = {s: hashlib.sha256(s.encode()).hexdigest() for s in symbols}
-    return {s: Pseudopotential(s, Path("elsewhere") / f"{s}.upf", 8.0, digest[s]) for s in symbols}
-
-
-STATIC = """\
-&CONTROL
-  calculation = 'scf'
-  prefix = 'x'
-  outdir = '.'
-  disk_io = 'low'
-  verbosity = 'high'
-/
-&SYSTEM
-  ibrav = 0
-  nat = 2
-  ntyp = 2
-  ecutwfc = 84
-  occupations = 'fixed'
-  nbnd = 10
-/
-&ELECTRONS
-  conv_thr = 1e-09
-  electron_maxstep = 120
-/
-ATOMIC_SPECIES
-Mg 1.0 Mg.upf
-O 1.0 O.upf
-CELL_PARAMETERS angstrom
-0.000000000000 2.106000000000 2.106000000000
-2.106000000000 0.000000000000 2.106000000000
-2.106000000000 2.106000000000 0.000000000000
-ATOMIC_POSITIONS crystal
-Mg 0.000000000000 0.000000000000 0.000000000000
-O 0.500000000000 0.500000000000 0.500000000000
-K_POINTS automatic
-5 5 5 0 0 0
-"""
-MGO = {
-    "lattice": [[0, 2.106, 2.106], [2.106, 0, 2.106], [2.106, 2.106, 0]],
-    "numbers": [12, 8],
-    "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.5]],
-    "ecutwfc_Ry": 84,
-    "kmesh": [5, 5, 5],
-    "metal": False,
-}
-
-
-def test_the_input_of_a_density_stays_what_it_was() -> None:
-    """Finished runs are known by their input: another byte would repeat all of them."""
-    (job,) = make_jobs({"MgO": MGO}, "pbe")
-    given = pseudo("Mg", "O")
-    text = pw_input(job.crystal, job.settings, given)
-    assert text.split("! ")[0] == STATIC
-    assert text.splitlines()[-2:] == [f"! {s}.upf sha256 {given[s].sha256}" for s in ("Mg", "O")]
-
-
-def test_every_step_has_its_input() -> None:
-    (job,) = make_jobs({"MgO": MGO}, "pbe")
-    settings = apply_choices(job, hubbard_u={"O": 3.0}, spin=True).settings
-    text = pw_input(job.crystal, settings, pseudo("Mg", "O"), "relax")
-    for line in ("calculation = 'vc-relax'", "forc_conv_thr = 0.0001", "&IONS\n/", "press_conv_thr = 0.5"):
-        assert line in text
-    for line in ("lda_plus_u = .true.", "Hubbard_U(2) = 3", "nspin = 2"):
-        assert line in text
-    assert "Hubbard_U(1)" not in text
-    text = pw_input(
-        job.crystal, list_attempts(settings)["mixing_beta 0.3, local-TF, more steps"], pseudo("Mg", "O"), "restart"
-    )
-    for line in ("startingpot = 'file'", "tprnfor = .true.", "mixing_beta = 0.3", "mixing_mode = 'local-TF'"):
-        assert line in text
-    assert "electron_maxstep = 240" in text
-    assert "calculation = 'nscf'" in pw_input(job.crystal, settings, pseudo("Mg", "O"), "bands")
-
-
-def test_a_finished_run_without_forces_serves(tmp_path: Path) -> None:
-    for symbol in ("Mg", "O"):
-        (tmp_path / f"{symbol}.upf").write_text('<PP_HEADER z_valence="8.0"/>')
-    engine, (job,) = Espresso("pw.x", tmp_path), make_jobs({"MgO": MGO}, "pbe")
-    step = Step("density", "MgO", job.crystal, job.settings)
-    wanted = engine.input_text(replace(step, settings=replace(job.settings, forces=True)))
-    (tmp_path / "x.save").mkdir()
-    for name, content in (("pw.in", engine.input_text(step)), ("pw.out", "JOB DONE.")):
-        (tmp_path / name).write_text(content)
-    for name in ("data-file-schema.xml", "charge-density.dat"):
-        (tmp_path / "x.save" / name).touch()
-    assert "tprnfor" in wanted
-    assert engine.is_finished(step, wanted, tmp_path)
-    assert not engine.is_finished(step, wanted.replace("5 5 5", "6 6 6"), tmp_path)
-    (tmp_path / "pw.out").write_text("convergence NOT achieved after 120 iterations: stopping\nJOB DONE.")
-    with pytest.raises(NotConvergedError, match="MgO: the self-consistency did not converge"):
-        engine.is_finished(step, wanted, tmp_path)
-
-
-def test_engines_travel_and_new_ones_refuse_u(tmp_path: Path) -> None:
-    (tmp_path / "Mg.upf").write_text('<PP_HEADER z_valence="8.0"/>')
-    engine = pickle.loads(pickle.dumps(Espresso("pw.x", tmp_path, (7, 2))))
-    (job,) = make_jobs({"Mg": {**cubic(5.0, 12)}}, "pbe")
-    step = Step("density", "Mg", job.crystal, job.settings)
-    assert "Mg.upf" in engine.input_text(step)
-    with pytest.raises(UsageError, match=r"Mg: U can be written for .* up to 7\.0 only, and pw\.x is 7\.2"):
-        engine.input_text(replace(step, settings=replace(job.settings, hubbard_u=(("Mg", 2.0),))))
-
-
-@pytest.mark.parametrize(
-    ("told", "says"), [("Program PWSCF v.5.4.0", "install 6.4 or later"), ("hello", "is not pw.x")]
-)
-def test_other_programs_and_versions_are_refused(tmp_path: Path, told: str, says: str) -> None:
-    program = tmp_path / "pw.x"
-    program.write_text(f"#!/bin/sh\necho '{told}'\n")
-    program.chmod(0o755)
-    with pytest.raises(MissingDependencyError, match=says):
-        pwx_version(str(program))
-
-
-real = pytest.mark.skipif(
-    shutil.which("pw.x") is None or not pseudo_folder().is_dir(),
-    reason="no Quantum ESPRESSO (pw.x), or no pseudopotentials in the cache: run `ecd dft setup`",
-)
-
-
-@real
-def test_real_density_starts_itself_again(tmp_path: Path) -> None:
-    options = {"steps": ["static", "nscf"], "restart": True, "work": tmp_path / "work"}
-    report = run({"H2": HYDROGEN}, tmp_path / "s.ecd", **options)
-    assert report.done == ["H2"], report.failures
-    meta = open_store(tmp_path / "s.ecd")["H2"].meta
-    found = meta["properties"]
-    assert found["scf_steps_restart"] == 1 < found["scf_steps"]
-    assert found["max_force_eV_A"] == pytest.approx(abs(meta["forces_eV_A"][0][2]), abs=1e-6)
-    assert found["pressure_GPa"] == pytest.approx(np.trace(meta["stress_GPa"]) / 3)
-    assert found["gap_nscf_eV"] < found["gap_eV"]
-    (job,) = make_jobs({"H2": HYDROGEN}, "pbe")
-    again = compute_density(Espresso("pw.x", pseudo_folder()), job, tmp_path / "work" / "H2")
-    assert again.meta["provenance"]["convergence"]["converged"] is True
-
-
-@real
-@pytest.mark.slow
-def test_real_cell_comes_to_rest(tmp_path: Path) -> None:
-    a = 2.7
-    silicon = {"lattice": [[0, a, a], [a, 0, a], [a, a, 0]], "numbers": [14, 14], "ecutwfc_Ry": 18, "kmesh": [2, 2, 2]}
-    silicon |= {"frac_coords": [[0, 0, 0], [0.26, 0.25, 0.24]], "metal": False}
-    report = relax({"Si": silicon}, tmp_path / "relaxed.json")
-    assert report.done == ["Si"], report.failures
-    (job,) = make_jobs(tmp_path / "relaxed.json", "pbe")
-    assert run({"Si": job.crystal}, tmp_path / "s.ecd", kspacing=0.16).done == ["Si"]
-    np.testing.assert_allclose((job.crystal.frac_coords[1] - job.crystal.frac_coords[0]) % 1, 0.25, atol=2e-3)
-    assert abs(job.provenance["relaxation"]["pressure_GPa"]) <= 0.1
-    assert job.crystal.volume == pytest.approx(43.9, rel=0.01)  # coarse mesh and cutoff; 40.9 with good ones

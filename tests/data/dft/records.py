@@ -23,3 +23,14 @@ HYDROGEN = {  # a molecule in a small box: a second of pw.x
     "kmesh": [1, 1, 1],
     "metal": False,
 }
+
+
+def cubic(a: float, z: int = 14) -> dict:
+    """A record of a cubic cell with two atoms."""
+    return {
+        "lattice": (np.eye(3) * a).tolist(),
+        "numbers": [z, z],
+        "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.5]],
+        "kmesh": [2, 2, 2],
+        "metal": False,
+    }

@@ -13,7 +13,7 @@ from ecd_data.crystal import SYMBOLS
 from ecd_data.errors import UsageError
 from ecd_models.atoms.valences import TrainingValences
 
-TABLE = Path(__file__).with_name("published.toml")
+TABLE = Path(__file__).with_name("catalogue.toml")
 SERVER = "https://raw.githubusercontent.com"
 MIRROR = "ECD_MODELS_MIRROR"  # environment variable: a URL in place of SERVER, where GitHub cannot be reached
 

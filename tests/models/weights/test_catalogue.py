@@ -23,7 +23,7 @@ from ecd_models.cli import _run
 from ecd_models.networks import build_model
 from ecd_models.weights import cache
 from ecd_models.weights.cache import cached_path, compute_git_hash, fetch_weights, is_cached
-from ecd_models.weights.published import MIRROR, PublishedWeights, published_weights
+from ecd_models.weights.catalogue import MIRROR, PublishedWeights, published_weights
 from tests.data.bad_server import BadServer, bad_server
 
 NAMES = ["ecd-pbe", "ecd-pbe-v2", "ecd-hse-tuned", "charge3net-mp", "charge3net-nmc", "charge3net-qm9"]

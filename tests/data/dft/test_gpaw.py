@@ -25,7 +25,7 @@ from ecd_data.dft.steps import list_attempts
 from ecd_data.errors import FormatError, MissingDependencyError, UsageError
 from ecd_data.store import open_store
 from ecd_models import cli
-from tests.data.dft_records import HALF, HYDROGEN, SILICON
+from tests.data.dft.records import HALF, HYDROGEN, SILICON
 
 IRON = {**SILICON, "numbers": [26, 26], "metal": True, "start_magnetisation": 0.4, "symmetry": False}
 VOLUME = 2 * HALF**3
