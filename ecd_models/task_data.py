@@ -18,21 +18,20 @@ from ecd_data.release.configurations import (
 )
 from ecd_data.release.data_origin import Origin, check_origin, find_origin, refuse_unofficial, split_hash, store_hash
 from ecd_data.release.own_splits import make_split, read_split
+from ecd_data.release.tasks import PARTS, SAMPLE_PARTS
 from ecd_data.store.data_root import find_data_root, open_store
 from ecd_data.store.reader import Store
 
 if TYPE_CHECKING:
     from ecd_models.training.config import TrainConfig
 
-KINDS = ("geometries", "compositions", "pairs", "types")
 ALL = "all"  # the part that holds every crystal of a store without a split
 CHOSEN = "ids"  # the part that holds the crystals whose ids an evaluation lists
-PARTS = ("train", "validation", "test", *(f"test_{kind}" for kind in KINDS))
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """A store, the ids of each part, and the origin of the data; the sample has a test part for each KIND as well.
+    """A store, the ids of each part, and the origin of the data; the sample has the parts SAMPLE_PARTS as well.
 
     task: the name of the task or configuration, or the path of your own store. listed: the number of crystals in each
     part of the official lists, where the store has any of them.
@@ -94,13 +93,14 @@ def task_data(task: str, data_dir: str | None = None, sample: bool = False) -> T
     store = Store(find_configuration_store(name, data_dir or None, sample))
     check_origin(task, store, sample)
     rows = select_rows(name, store)
-    parts = {part: rows["id"][rows["split"] == part].tolist() for part in PARTS[:3]}
+    parts = {part: rows["id"][rows["split"] == part].tolist() for part in PARTS}
+    for part in SAMPLE_PARTS:
+        split, _, kind = part.partition("_")
+        parts[part] = rows["id"][(rows["split"] == split) & (rows["kind"] == kind)].tolist()
     origin = find_origin(name, store, parts)
     lists = load_official_split(name)
     official = any(id in store for ids in lists.values() for id in ids)
     listed = {part: len(lists.get(part, [])) for part in parts} if official else {}
-    for kind in KINDS:
-        parts[f"test_{kind}"] = rows["id"][rows["test_part"] == kind].tolist()
     return TaskData(name, store, parts, origin, listed)
 
 

@@ -211,7 +211,7 @@ def make_table(rows: DataFrame, index: pa.Table, root: str, origin: str, schema:
     columns["density"] = columns["probes"] = pa.StructArray.from_arrays([fields[n] for n in REFERENCE], list(REFERENCE))
     columns |= {name: pa.array(rows[name], from_pandas=True) for name in ("split", GAP) if name in rows}
     columns["data_origin"] = pa.repeat(pa.scalar(origin, pa.string()), count)
-    columns["part"] = pa.array(rows["test_part"], pa.string(), from_pandas=True)
+    columns["part"] = pa.array(rows["kind"], pa.string(), from_pandas=True)
     names = [field.name for field in schema.field("properties").type]
     missing = pa.nulls(count, pa.float64())
     properties = [columns[name].cast(pa.float64()) if name in columns else missing for name in names]

@@ -14,6 +14,7 @@ from ecd_data.release.own_splits import read_split
 from ecd_data.release.split_files import SUMS, read_gaps, splits_folder
 from ecd_data.release.tasks import (
     PARTS,
+    SAMPLE_PARTS,
     find_task,
     load_sample_split,
 )
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ecd_data")
 
-COLUMNS = 2  # number of the table's layout, for the cache
-SAMPLE_PARTS = ("geometries", "compositions", "pairs", "types")
+COLUMNS = 3  # number of the table's layout, for the cache
 
 
 def hash_lists() -> str:
@@ -55,9 +55,10 @@ def store_fingerprint(root: str) -> str:
 
 
 def select_rows(configuration: str, store: Store) -> DataFrame:
-    """The crystals of a configuration in a store: their number in the index, id, split and test_part.
+    """The crystals of a configuration in a store: their number in the index, id, split and kind.
 
-    The split is the official one if the store has any id of it, else that of the embedded sample. The set "exp" has the
+    The split is the official one if the store has any id of it, else that of the embedded sample, whose validation and
+    test crystals have a kind: what training has not seen of them, such as "compositions". The set "exp" has the
     measured gap, gap_exp_eV, too. Raises UsageError if the store has ids of neither split.
     """
     import pandas as pd
@@ -69,7 +70,7 @@ def select_rows(configuration: str, store: Store) -> DataFrame:
             "give the folder of that set's store, or read this one with ecd_data.open_store"
         )
     rows = [(number, id, *parts[id]) for number, id in enumerate(store.ids) if id in parts]
-    frame = pd.DataFrame(rows, columns=["number", "id", "split", "test_part"])
+    frame = pd.DataFrame(rows, columns=["number", "id", "split", "kind"])
     if set_of_configuration(configuration) == "exp":
         gaps = {row[key]: float(row[GAP]) for row in read_gaps() for key in ("id", "sample_id")}
         frame[GAP] = frame["id"].map(gaps)
@@ -86,14 +87,14 @@ def select_own_rows(store: Store, split_file: str | None = None) -> DataFrame:
     split = {"train": store.ids} if split_file is None else read_split(split_file, store)
     parts = {id: part for part in PARTS for id in split.get(part, [])}
     rows = [(number, id, parts[id], None) for number, id in enumerate(store.ids) if id in parts]
-    return pd.DataFrame(rows, columns=["number", "id", "split", "test_part"])
+    return pd.DataFrame(rows, columns=["number", "id", "split", "kind"])
 
 
 PartById = dict[str, tuple[str, str | None]]
 
 
 def _find_official_parts(configuration: str, store: Store) -> PartById:
-    """The part of each crystal of the store in the official split, with None for the kind of test crystal."""
+    """The part of each crystal of the store in the official split, with None for its kind."""
     plain = configuration.removeprefix(PROBES)
     split = load_official_split(configuration)
     parts: PartById = {id: (part, None) for part in PARTS for id in split.get(part, [])}
@@ -108,12 +109,12 @@ def _find_official_parts(configuration: str, store: Store) -> PartById:
 
 
 def _find_sample_parts(configuration: str, store: Store) -> PartById:
-    """The part of each crystal of the store in the sample's split, and the kind of test crystal."""
+    """The part of each crystal of the store in the sample's split, and its kind."""
     name = set_of_configuration(configuration)
     if name not in ("pbe", "hse", "ood"):
         return {}
     split = load_sample_split(name)
     plain = configuration.removeprefix(PROBES)
     parts = PARTS if plain in SETS else find_task(plain).parts
-    kinds = {id: kind for kind in SAMPLE_PARTS for id in split.get(f"test_{kind}", [])}
+    kinds = {id: part.partition("_")[2] for part in SAMPLE_PARTS for id in split.get(part, [])}
     return {id: (part, kinds.get(id)) for part in parts for id in split[part] if id in store}

@@ -121,7 +121,7 @@ def _make_table(rows: pa.Table, shard: Shard, start: int, grids: list[Grids], sc
     frame = shard.rows.iloc[start : start + len(grids)]
     columns: dict[str, Any] = {name: rows[name] for name in rows.column_names if name not in PLACE_COLUMNS}
     columns |= {name: pa.array(frame[name], pa.float64(), from_pandas=True) for name in added_columns(frame)}
-    columns["part"] = pa.array(frame["test_part"], pa.string(), from_pandas=True)
+    columns["part"] = pa.array(frame["kind"], pa.string(), from_pandas=True)
     columns["payload"] = pa.array([grid.payload for grid in grids], pa.binary())
     if shard.decoded != "none":
         densities = [grid.density for grid in grids if grid.density is not None]

@@ -37,7 +37,7 @@ class ExportConfig:
     store
         The store that has its crystals.
     rows
-        The crystals to export, with the columns of `select_rows`: number, id, split and test_part.
+        The crystals to export, with the columns of `select_rows`: number, id, split and kind.
     official
         Whether it is one of ECD's sets or tasks, and not another store.
     """
@@ -100,7 +100,7 @@ def load_config(name: str, data_dir: str | None) -> ExportConfig:
 def load_store_config(root: str) -> ExportConfig:
     """The ExportConfig with all crystals of any store in the split "train"; it is named after the store."""
     store = Store(root)
-    rows = pd.DataFrame({"number": np.arange(len(store)), "id": store.ids, "split": "train", "test_part": None})
+    rows = pd.DataFrame({"number": np.arange(len(store)), "id": store.ids, "split": "train", "kind": None})
     name = Path(store.root).name.removesuffix(".ecd") or "default"
     return ExportConfig(name, store, rows, official=False)
 

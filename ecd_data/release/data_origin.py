@@ -2,7 +2,8 @@
 
 store_hash is the SHA-256 of sorted lines, one for each crystal of the store's index: its id, a tab, the SHA-256 of its
 bytes. It needs no density. Merging and copying a store keep it, any change of a crystal changes it.
-split_hash is the SHA-256 of sorted lines, one for each crystal of train, validation and test: the part, a tab, the id.
+split_hash is the SHA-256 of sorted lines, one for each crystal of train, validation, test and the finer parts that the
+embedded sample has of them: the part, a tab, the id.
 Both are cut to their first 16 hexadecimal digits.
 """
 
@@ -15,7 +16,7 @@ from dataclasses import asdict, dataclass
 from ecd_data.errors import StoreError, UsageError
 from ecd_data.release.configurations import PROBES, SETS, find_configuration, load_official_split, set_of_configuration
 from ecd_data.release.split_files import read_tasks
-from ecd_data.release.tasks import PARTS
+from ecd_data.release.tasks import PARTS, SAMPLE_PARTS
 from ecd_data.store import data_root
 from ecd_data.store.reader import Store
 
@@ -57,7 +58,7 @@ def find_origin(task: str, store: Store, parts: Mapping[str, Sequence[str]]) -> 
     store
         The store that was read.
     parts
-        The ids by part ("train", "validation", "test") that were used.
+        The ids by part ("train", "validation", "test", "test_compositions" ...) that were used.
     """
     hashed = store_hash(store)
     official = {id for ids in load_official_split(task).values() for id in ids}
@@ -79,7 +80,7 @@ def store_hash(store: Store) -> str:
 
 def split_hash(parts: Mapping[str, Sequence[str]]) -> str:
     """The hash of the ids by part, see the module's docstring."""
-    return _hash(f"{part}\t{id}" for part in PARTS for id in parts.get(part, ()))
+    return _hash(f"{part}\t{id}" for part in (*PARTS, *SAMPLE_PARTS) for id in parts.get(part, ()))
 
 
 def _hash(lines: Iterable[str]) -> str:

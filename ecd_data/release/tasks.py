@@ -14,6 +14,7 @@ from ecd_data.release.split_files import read_ids, read_tasks, verify_splits
 
 __all__ = [
     "PARTS",
+    "SAMPLE_PARTS",
     "Leakage",
     "SplitSummary",
     "Task",
@@ -31,6 +32,15 @@ PARTS = ("train", "validation", "test")
 STRICT = "_strict"
 SAMPLE_SPLIT_FILE = Path(__file__).parents[1] / "sample" / "splits.json"
 SAMPLE_SPLITS = ("sample_pbe", "sample_hse", "sample_ood")
+SAMPLE_PARTS = (  # validation and test of the embedded sample by what training has not seen, see ecd_data/sample/split.py
+    "validation_geometries",
+    "validation_compositions",
+    "test_geometries",
+    "test_compositions",
+    "test_pairs",
+    "test_rare_elements",
+    "test_types",
+)
 
 Split = dict[str, list[str]]
 
@@ -134,8 +144,7 @@ def load_split(name: str) -> Split:
     ----------
     name
         A task ("ecd_hse"), the paper's name for it ("ECD-HSE-id") or its strict twin ("ecd_hse_strict"); or the
-        embedded sample: "sample_pbe", "sample_hse", "sample_ood", which have the further parts "test_geometries",
-        "test_compositions", "test_pairs" and "test_types".
+        embedded sample: "sample_pbe", "sample_hse", "sample_ood", which have the further parts SAMPLE_PARTS.
 
     Raises
     ------

@@ -12,28 +12,36 @@ from typing import Any
 
 from ecd_data.crystal import SYMBOLS
 from ecd_data.release.formula import TERM, reduce_formula
+from ecd_data.release.tasks import SAMPLE_PARTS
 from ecd_data.sample.cells import make_cells, parent_of, select_hybrids
 
 MANIFEST = Path(__file__).with_name("splits.json")
 HELD_OUT = 12  # compositions in test_compositions
+VALIDATION = 10  # compositions in validation_compositions
 MIN_OTHERS = 2  # training formulas that must have each element of a composition that is held out
 RULE = (
     "First edition. Compositions: visit the reduced formulas in order of sha256(formula); one is held out, with all its"
     f" cells, if each of its elements occurs in at least {MIN_OTHERS} other formulas that stay, until {HELD_OUT} are"
     " taken (test_compositions). Displaced cells of a composition that stays, in order of sha256(id): the first is in"
-    " test_geometries, the second in validation, the rest in train. Pristine cells that stay: train."
+    " test_geometries, the second in validation_geometries, the rest in train. Pristine cells that stay: train."
     " Second edition. Strained cells and supercells are made of compositions that stay: train. A crystal is trainable"
     " if the training cells of the first edition have all its elements. A structure type that the first edition lacks"
     " and whose crystals are all trainable is held out (test_types). A trainable crystal of another type that has two"
     " elements which stand together in no crystal of the first edition and in no crystal that trains is held out"
-    " (test_pairs). The rest trains, or is in test_compositions with its formula. test_types and test_pairs are the"
-    " configuration ood."
-    " HSE06: a crystal of test_compositions, test_types or test_pairs with PBE is there with HSE06 too. Of the n"
-    " formulas of the others, in order of sha256('hse:' + formula), the first max(2, n // 8) go to validation, the rest"
-    " to train. test is the union of all test_*."
+    " (test_pairs). The rest trains, or is in test_compositions with its formula."
+    " Third edition. Visit the formulas whose cells all train in order of sha256(formula); one goes to"
+    f" validation_compositions, with all its cells, if each of its elements occurs in at least {MIN_OTHERS} other"
+    " formulas that stay in train, and each of its structure types that test_pairs has too is the type of another"
+    f" formula that stays, until {VALIDATION} are taken. A crystal of test_pairs with an element that occurs in fewer"
+    f" than {MIN_OTHERS} formulas of train is in test_rare_elements instead. No crystal leaves or enters test."
+    " test_pairs, test_rare_elements and test_types are the configuration ood."
+    " HSE06: a crystal of test_compositions, test_pairs, test_rare_elements or test_types with PBE is there with HSE06"
+    " too. Of the n formulas of the others, in order of sha256('hse:' + formula), the first max(2, n // 8) go to"
+    " validation_compositions, the rest to train."
+    " validation is the union of all validation_*, test that of all test_*."
 )
-OOD = ("test_pairs", "test_types")
-PARTS = ("train", "validation", "test", "test_geometries", "test_compositions", *OOD)
+OOD = ("test_pairs", "test_rare_elements", "test_types")
+PARTS = ("train", "validation", "test", *SAMPLE_PARTS)
 Split = dict[str, list[str]]
 
 
@@ -72,6 +80,8 @@ def make_splits(sample: Mapping[str, Cell], hybrid: Set[str]) -> dict[str, Split
     parts = _split_first_edition(first, held_out)
     trained = {element for id, cell in first.items() if parts[id] == "train" for element in cell.elements}
     parts |= _split_second_edition({id: c for id, c in sample.items() if id not in first}, first, trained, held_out)
+    parts = move_compositions_to_validation(sample, parts)
+    parts = separate_rare_elements(sample, parts)
     hse = _split_hybrids({id: sample[id].formula for id in hybrid}, parts)
     pbe = {id: part for id, part in parts.items() if part not in OOD}
     ood = {id: part for id, part in parts.items() if part in OOD}
@@ -82,12 +92,17 @@ def find_held_out_compositions(formulas: set[str]) -> set[str]:
     """The formulas that are held out; each of their elements occurs in two or more of the other formulas."""
     taken: set[str] = set()
     for formula in sorted(formulas, key=_hash):
-        others = [elements_of(f) for f in formulas - taken - {formula}]
-        if all(sum(element in other for other in others) >= MIN_OTHERS for element in elements_of(formula)):
+        if not find_rare_elements(formula, formulas - taken - {formula}):
             taken.add(formula)
         if len(taken) == HELD_OUT:
             break
     return taken
+
+
+def find_rare_elements(formula: str, others: Set[str]) -> set[str]:
+    """The elements of a formula that occur in fewer than MIN_OTHERS of the other formulas."""
+    known = [elements_of(other) for other in others]
+    return {e for e in elements_of(formula) if sum(e in elements for elements in known) < MIN_OTHERS}
 
 
 def _is_first_edition(id: str, cell: Cell) -> bool:
@@ -107,7 +122,7 @@ def _split_first_edition(first: Mapping[str, Cell], held_out: set[str]) -> dict[
             displaced.setdefault(cell.formula, []).append(id)
     for ids in displaced.values():
         for rank, id in enumerate(sorted(ids, key=_hash)):
-            parts[id] = ("test_geometries", "validation")[rank] if rank < 2 else "train"
+            parts[id] = ("test_geometries", "validation_geometries")[rank] if rank < 2 else "train"
     return parts
 
 
@@ -131,17 +146,48 @@ def _split_second_edition(
     return parts
 
 
+def move_compositions_to_validation(cells: Mapping[str, Cell], parts: Mapping[str, str]) -> dict[str, str]:
+    """The parts after formulas that only train moved to validation, so that no test crystal loses what its part says."""
+    train = _find_training_formulas(cells, parts)
+    candidates = train - {cells[id].formula for id, part in parts.items() if part != "train"}
+    types = {formula: {cell.prototype for cell in cells.values() if cell.formula == formula} for formula in train}
+    tested = {cells[id].prototype for id, part in parts.items() if part == "test_pairs"}
+    taken: set[str] = set()
+    for formula in sorted(candidates, key=_hash):
+        others = train - taken - {formula}
+        other_types = set().union(*(types[other] for other in others))
+        if not find_rare_elements(formula, others) and types[formula] & tested <= other_types:
+            taken.add(formula)
+        if len(taken) == VALIDATION:
+            break
+    return {id: "validation_compositions" if cells[id].formula in taken else part for id, part in parts.items()}
+
+
+def separate_rare_elements(cells: Mapping[str, Cell], parts: Mapping[str, str]) -> dict[str, str]:
+    """The parts after crystals of test_pairs with an element of fewer than two training formulas left test_pairs."""
+    train = _find_training_formulas(cells, parts)
+    rare = {id for id, part in parts.items() if part == "test_pairs" and find_rare_elements(cells[id].formula, train)}
+    return {id: "test_rare_elements" if id in rare else part for id, part in parts.items()}
+
+
+def _find_training_formulas(cells: Mapping[str, Cell], parts: Mapping[str, str]) -> set[str]:
+    return {cells[id].formula for id, part in parts.items() if part == "train"}
+
+
 def _split_hybrids(formulas: Mapping[str, str], parts: Mapping[str, str]) -> dict[str, str]:
     test = {id: parts[id] for id in formulas if parts[id] in ("test_compositions", *OOD)}
     others = sorted({f for id, f in formulas.items() if id not in test}, key=lambda formula: _hash(f"hse:{formula}"))
     validation = set(others[: max(2, len(others) // 8)])
-    rest = {id: "validation" if f in validation else "train" for id, f in formulas.items() if id not in test}
+    rest = {
+        id: "validation_compositions" if f in validation else "train" for id, f in formulas.items() if id not in test
+    }
     return test | rest
 
 
 def _list_parts(part_of: Mapping[str, str]) -> Split:
     parts = {part: sorted(id for id, other in part_of.items() if other == part) for part in PARTS}
-    parts["test"] = sorted(id for part in PARTS if part.startswith("test_") for id in parts[part])
+    for whole in ("validation", "test"):
+        parts[whole] = sorted(id for part in SAMPLE_PARTS if part.startswith(f"{whole}_") for id in parts[part])
     return parts
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecd_data.dft.formation import elemental_energies, formation_energies
+from ecd_data.release.tasks import SAMPLE_PARTS
 from ecd_data.sample.cells import load_structures, make_cells, parent_of
 from ecd_data.sample.split import make_manifest
 from ecd_data.store import open_store
@@ -130,5 +131,4 @@ def _crystal_table(folder: Path, crystals: DataFrame, pbe: DataFrame, hse: DataF
 def _read_parts() -> dict[str, str]:
     """The part of every crystal with PBE."""
     parts = make_manifest()
-    wanted = ("train", "validation", "test_geometries", "test_compositions", "test_pairs", "test_types")
-    return {id: part for name in ("pbe", "ood") for part in wanted for id in parts[name][part]}
+    return {id: part for name in ("pbe", "ood") for part in ("train", *SAMPLE_PARTS) for id in parts[name][part]}

@@ -78,7 +78,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="Part to evaluate: train, validation, test (the default), or of the sample test_geometries,"
-            " test_compositions, test_pairs, test_types; repeatable."
+            " test_compositions, test_pairs, test_rare_elements, test_types, validation_geometries,"
+            " validation_compositions; repeatable."
         ),
     ] = None,
     split: Annotated[

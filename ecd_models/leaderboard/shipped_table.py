@@ -19,6 +19,7 @@ TITLES = {
     "test_geometries": "unseen geometries",
     "test_compositions": "unseen compounds",
     "test_pairs": "unseen pairs of elements",
+    "test_rare_elements": "unseen pairs with a rare element",
     "test_types": "unseen structure types",
 }
 ATOMS = "superposed atoms"

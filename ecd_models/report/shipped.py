@@ -16,7 +16,13 @@ from ecd_models.evaluation.results import Results, read_results
 from ecd_models.model import DensityModel
 from ecd_models.task_data import task_data
 
-PARTS = {"test_geometries": "pbe", "test_compositions": "pbe", "test_pairs": "ood", "test_types": "ood"}
+PARTS = {
+    "test_geometries": "pbe",
+    "test_compositions": "pbe",
+    "test_pairs": "ood",
+    "test_rare_elements": "ood",
+    "test_types": "ood",
+}
 
 STORED = Path(__file__).parents[1] / "leaderboard" / "results"  # of the package
 

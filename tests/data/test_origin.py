@@ -46,8 +46,8 @@ def test_the_hash_of_a_store_is_of_its_crystals_alone(tmp_path):
 def test_the_hash_of_a_split_is_of_ids_and_parts_and_not_of_their_order():
     split = {"train": ["a", "b"], "validation": ["c"], "test": ["d"]}
     assert split_hash(split) == split_hash({"test": ["d"], "validation": ["c"], "train": ["b", "a"]})
-    assert split_hash(split) == split_hash(split | {"test_pairs": ["d"]})
-    for other in ({"train": ["a"]}, {"train": ["a", "c"], "validation": ["b"]}, {"test": []}):
+    assert split_hash(split) == split_hash(split | {"all": ["d"]})
+    for other in ({"train": ["a"]}, {"train": ["a", "c"], "validation": ["b"]}, {"test": []}, {"test_pairs": ["d"]}):
         assert split_hash(split) != split_hash(split | other)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 
@@ -29,13 +30,19 @@ from ecd_data.sample.report import REPORT, make_report
 from ecd_data.sample.split import (
     HELD_OUT,
     MANIFEST,
+    MIN_OTHERS,
     OOD,
     PARTS,
+    VALIDATION,
     Cell,
     describe_cells,
+    elements_of,
+    find_rare_elements,
     hash_parts,
     make_manifest,
     make_splits,
+    move_compositions_to_validation,
+    separate_rare_elements,
 )
 from ecd_data.sample.table import SAMPLE_FOLDER, STORES, compute_formation_energies
 from ecd_data.store import open_store
@@ -43,6 +50,12 @@ from ecd_data.store.data_root import sample_store
 
 SPLITS = make_manifest()
 CELLS = describe_cells()
+TRAINED = {CELLS[id].formula for id in SPLITS["pbe"]["train"]}  # the formulas
+TESTS_OF_EDITION_TWO = {  # SHA-256 of the sorted test ids, a line each
+    "pbe": "22ee03013369cabd7ff6441bbe3ee3fecc14008ccf48e03ac223f363929f7635",
+    "ood": "689ab58052f2a6a18fb8578ca411dfda91762734b7943b08ebaabee9fb479572",
+    "hse": "995152e19b53949059b60709489b7748255c97fb87eb65cbddcebe7fbd8aa9fc",
+}
 
 
 @pytest.fixture(scope="module")
@@ -219,8 +232,9 @@ def test_split_is_a_partition(name: str) -> None:
     assert tuple(split) == PARTS
     three = [id for part in ("train", "validation", "test") for id in split[part]]
     assert sorted(three) == sorted(read_records(name))
-    kinds = [id for part in PARTS if part.startswith("test_") for id in split[part]]
-    assert sorted(kinds) == split["test"]
+    for whole in ("validation", "test"):
+        kinds = [id for part in PARTS if part.startswith(f"{whole}_") for id in split[part]]
+        assert sorted(kinds) == split[whole]
     if name != "ood":
         assert min(len(split[part]) for part in ("train", "validation", "test")) >= 2
 
@@ -232,15 +246,34 @@ def test_held_out_compositions_are_nowhere_else(name: str) -> None:
     inside = {CELLS[id].formula for part in ("train", "validation", "test_geometries") for id in split[part]}
     assert not outside & inside
     assert len(outside) >= 3
+    validated = {CELLS[id].formula for id in split["validation_compositions"]}
+    tested = {CELLS[id].formula for id in [*split["test"], *SPLITS["ood"]["test"]]}
+    assert not validated & ({CELLS[id].formula for id in split["train"]} | tested)
     if name == "pbe":
-        assert len(outside) == HELD_OUT
+        assert (len(outside), len(validated)) == (HELD_OUT, VALIDATION)
 
 
-def test_every_element_of_a_held_out_composition_is_trained_on_twice() -> None:
-    trained = {CELLS[id].formula: CELLS[id] for id in SPLITS["pbe"]["train"]}
-    for id in SPLITS["pbe"]["test_compositions"]:
+@pytest.mark.parametrize("name", TESTS_OF_EDITION_TWO)
+def test_what_was_test_stays_test(name: str) -> None:
+    assert hashlib.sha256("\n".join(SPLITS[name]["test"]).encode()).hexdigest() == TESTS_OF_EDITION_TWO[name]
+
+
+@pytest.mark.parametrize("part", ["validation_compositions", "test_compositions", "test_pairs"])
+def test_every_element_of_a_part_is_trained_on_twice(part: str) -> None:
+    set_name = "ood" if part in OOD else "pbe"
+    for id in SPLITS[set_name][part]:
         for element in CELLS[id].elements:
-            assert sum(element in cell.elements for cell in trained.values()) >= 2, (id, element)
+            assert sum(element in elements_of(formula) for formula in TRAINED) >= MIN_OTHERS, (id, element)
+
+
+def test_rare_elements_are_trained_on_once() -> None:
+    for id in SPLITS["ood"]["test_rare_elements"]:
+        assert find_rare_elements(CELLS[id].formula, TRAINED), id
+
+
+def test_other_cells_of_the_compositions_of_a_geometry_train() -> None:
+    for part in ("validation_geometries", "test_geometries"):
+        assert {CELLS[id].formula for id in SPLITS["pbe"][part]} <= TRAINED
 
 
 def test_unseen_types_and_pairs_are_seen_nowhere_else() -> None:
@@ -250,8 +283,9 @@ def test_unseen_types_and_pairs_are_seen_nowhere_else() -> None:
     for id in SPLITS["ood"]["test"]:
         assert CELLS[id].elements <= trained, id
     assert not {CELLS[id].prototype for id in SPLITS["ood"]["test_types"]} & types
-    for id in SPLITS["ood"]["test_pairs"]:
-        assert CELLS[id].prototype in types
+    trained_types = {CELLS[id].prototype for id in SPLITS["pbe"]["train"]}
+    for id in [*SPLITS["ood"]["test_pairs"], *SPLITS["ood"]["test_rare_elements"]]:
+        assert CELLS[id].prototype in trained_types
         assert CELLS[id].pairs - pairs, id
     assert min(len(SPLITS["ood"][part]) for part in OOD) >= 10
 
@@ -271,14 +305,38 @@ def test_split_depends_on_the_cells_alone_not_on_their_order() -> None:
 def test_a_second_edition_moves_nothing_of_the_first() -> None:
     first = {id: cell for id, cell in CELLS.items() if cell.edition == 1 and not re.search(r"-[sx]\d+$", id)}
     before = make_splits(first, set())["pbe"]
-    for part, ids in before.items():
-        assert set(ids) <= set(SPLITS["pbe"][part])
-    assert before["test"] == SPLITS["pbe"]["test"]
+    for part in ("validation_geometries", "test_geometries", "test_compositions"):
+        assert before[part] == SPLITS["pbe"][part]
     known, foreign = Cell("MgO", "unheard of", 2, "X"), Cell("XeO", "unheard of", 2, "Y")
     assert make_splits(first | {"X": known}, set())["ood"]["test_types"] == ["X"]
     both = make_splits(first | {"X": known, "Y": foreign}, set())["pbe"]
     assert "X" in both["test_compositions"]  # its type trains, since nothing else shows the element of Y
     assert "Y" in both["train"]
+
+
+def test_a_composition_moves_to_validation_only_where_no_test_crystal_misses_it() -> None:
+    """A formula with elements of too few others, with a test cell or with the only type of a test crystal stays."""
+    names = [a + b for a in ("Li", "Na", "K", "Rb") for b in ("F", "Cl", "Br", "I")]
+    cells = {name: Cell(name, "rock salt", 1, name) for name in names}
+    cells |= {"LiF-d1": Cell("LiF", "rock salt", 1, "LiF"), "rare": Cell("CsF", "rock salt", 1, "rare")}
+    cells |= {"layers": Cell("LiNaF2", "layered", 1, "layers"), "pair": Cell("LiK", "layered", 2, "pair")}
+    cells |= {"rare pair": Cell("CsCl", "rock salt", 2, "rare pair")}
+    tests = {"LiF-d1": "test_geometries", "pair": "test_pairs", "rare pair": "test_pairs"}
+    parts = move_compositions_to_validation(cells, dict.fromkeys(cells, "train") | tests)
+    moved = {id for id, part in parts.items() if part == "validation_compositions"}
+    assert moved
+    assert moved <= set(names) - {"LiF"}
+    trained = {cells[id].formula for id, part in parts.items() if part == "train"}
+    assert not any(find_rare_elements(cells[id].formula, trained) for id in moved)
+    parts = separate_rare_elements(cells, parts)
+    assert (parts["pair"], parts["rare pair"], parts["LiF-d1"]) == (
+        "test_pairs",
+        "test_rare_elements",
+        "test_geometries",
+    )
+    untested = dict.fromkeys(cells, "train") | {"LiF-d1": "test_geometries", "rare pair": "test_pairs"}
+    untested["pair"] = "test_types"
+    assert move_compositions_to_validation(cells, untested)["layers"] == "validation_compositions"
 
 
 def test_formation_energies_are_near_the_measured_ones() -> None:

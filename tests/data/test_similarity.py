@@ -90,7 +90,7 @@ def test_the_command_writes_a_twin_that_is_a_split(tmp_path, capsys, monkeypatch
     monkeypatch.delenv("ECD_ROOT", raising=False)
     file = tmp_path / "twin.json"
     assert cli._run(["similar", "pbe", "--by", "formula", "-o", str(file), "-q"]) == 0
-    assert "70 of 166 training crystals" in capsys.readouterr().out
+    assert "70 of 152 training crystals" in capsys.readouterr().out
     twin = read_split(file, open_store("pbe"))
     record = json.loads(file.read_text())
     official = load_split("sample_pbe")

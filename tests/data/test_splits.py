@@ -236,5 +236,6 @@ def test_the_embedded_sample_s_parts_are_disjoint(name):
     split = load_split(name)
     parts = [split[part] for part in ("train", "validation", "test")]
     assert len({id for ids in parts for id in ids}) == sum(map(len, parts))
-    kinds = [id for part, ids in split.items() if part.startswith("test_") for id in ids]
-    assert sorted(kinds) == sorted(split["test"])
+    for whole in ("validation", "test"):
+        kinds = [id for part, ids in split.items() if part.startswith(f"{whole}_") for id in ids]
+        assert sorted(kinds) == sorted(split[whole])

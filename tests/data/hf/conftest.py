@@ -18,6 +18,7 @@ SAMPLE_PARTS = {
     "train": ["MgO_rs", "NaCl_rs"],
     "validation": ["NaCl_rs-d1"],
     "test": ["KCl_rs", "MgO_rs-d1"],
+    "validation_geometries": ["NaCl_rs-d1"],
     "test_geometries": ["MgO_rs-d1"],
     "test_compositions": ["KCl_rs"],
 }

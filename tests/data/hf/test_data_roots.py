@@ -48,6 +48,8 @@ def test_the_sample_serves_with_its_own_split(sample, name, caplog):
         "KCl_rs": "compositions",
         "MgO_rs-d1": "geometries",
     }
+    assert loaded["validation"]["part"][:] == ["geometries"]
+    assert set(loaded["train"]["part"]) == {None}
     assert sum("embedded sample" in record.message for record in caplog.records) == 1
 
 
