@@ -47,7 +47,7 @@ class NearNuclei:
         chosen = _join(_take(probes, np.arange(total - count)), _take(self.points, (start + np.arange(count)) % near))
         inside = np.isin(chosen.positions, self.points.positions)
         often = (total - count) / self.pool + inside * (count / near)
-        return chosen, (total / self.pool) / often
+        return chosen, np.asarray((total / self.pool) / often, dtype=np.float64)
 
 
 def find_near_nuclei(reader: ProbeReader, id: str, n: int, magnetization: bool = False) -> NearNuclei:
@@ -67,9 +67,11 @@ def _arrays(probes: Probes) -> dict[str, Any]:
 
 
 def _take(probes: Probes, chosen: NDArray[np.int64]) -> Probes:
-    return replace(probes, **{name: value[chosen] for name, value in _arrays(probes).items()})
+    rows: dict[str, Any] = {name: value[chosen] for name, value in _arrays(probes).items()}
+    return replace(probes, **rows)
 
 
 def _join(first: Probes, second: Probes) -> Probes:
     others = _arrays(second)
-    return replace(first, **{name: np.concatenate([value, others[name]]) for name, value in _arrays(first).items()})
+    rows: dict[str, Any] = {name: np.concatenate([value, others[name]]) for name, value in _arrays(first).items()}
+    return replace(first, **rows)

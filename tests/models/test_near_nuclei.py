@@ -115,7 +115,7 @@ def last(config: TrainConfig) -> dict[str, torch.Tensor]:
 
 
 def test_a_run_resumes_exactly(config):
-    brief = replace(config, near_nuclei=0.2, relative_loss=True, difference=True, steps=6, validate_every=3)
+    brief = replace(config, near_nuclei=0.2, relative_loss=True, steps=6, validate_every=3)
     through = replace(brief, out=brief.out + "-through")
     train(through)
     train(replace(brief, steps=3))
