@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ecd_models.cli.completion import complete_data, complete_models
+from ecd_models.cli.dft import Pseudo, Pwx
 from ecd_models.cli.options import Data, Json, Quiet, Sample, writable
 from ecd_models.cli.terminal import print, print_lines
 
@@ -102,18 +103,33 @@ def evaluate(
     ] = None,
     workers: Annotated[int, typer.Option(help="Number of processes that predict at the same time.")] = 1,
     device: Annotated[str, typer.Option(help="Device of the networks: cpu, cuda, ...")] = "cpu",
+    gaps: Annotated[
+        bool | None,
+        typer.Option(
+            "--gaps/--no-gaps",
+            help="Of the task exp: also compute band gaps from the densities with pw.x and compare them with measured"
+            " ones (the default), or measure the densities alone.",
+        ),
+    ] = None,
+    work: Annotated[Path | None, typer.Option(help="Of gaps: keep pw.x's files here; a second call continues.")] = None,
+    pwx: Pwx = None,
+    pseudo: Pseudo = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure the errors of models on full grids, separately for crystals that trained them and other crystals.
 
-    The exit code is 1 if a model gives no density for some of the crystals; the others are evaluated.
+    The task exp also compares band gaps from the densities with measured ones, which needs Quantum ESPRESSO. The exit
+    code is 1 if a model gives no density or no gap for some of the crystals; the others are evaluated.
     """
     from ecd_data.errors import UsageError
     from ecd_models import evaluate, load_model
+    from ecd_models.cli.gap_evaluation import name_gap_file, plan_gaps, print_gaps
     from ecd_models.cli.predict import on_device
+    from ecd_models.cli.scf_reports import has_failures, save_record
     from ecd_models.evaluation.partial_results import ENDING, remove_partial
     from ecd_models.evaluation.result_table import format_table
+    from ecd_models.scf.gap_table import report_gaps
     from ecd_models.training.progress_display import evaluation_progress
 
     parts: list[str | None] = [*part] if part else [None]
@@ -123,10 +139,14 @@ def evaluate(
     if output is not None and len(parts) > 1:
         raise UsageError("--output takes the errors of one part: give one --part")
     files = name_files(models, output)
+    chosen: Any = {"part": part, "ids": ids, "limit": limit, "data_dir": data, "sample": sample}
+    plan = plan_gaps(task, gaps, **chosen, pwx=pwx, pseudo=pseudo, work=work)
+    if plan is not None and ids:
+        options["ids"] = plan.density_ids
     loaded = {name: on_device(load_model(name), device) for name in models}
     failed = False
     printed = []
-    for name in parts:
+    for name in parts if options["ids"] != [] else []:  # gaps have crystals in stores without density errors
         results = []
         for label, model in loaded.items():
             file = files.get(label)
@@ -146,6 +166,14 @@ def evaluate(
         print_lines(format_table(results))
         for file in files.values():
             print(f"errors: {file}")
+    if plan is not None:
+        found = plan.run(loaded, quiet)
+        failed = failed or has_failures(found)
+        save_record(report_gaps(found), name_gap_file(output), "gaps")
+        if json:
+            printed.append({"gaps": report_gaps(found)})
+        else:
+            print_gaps(found)
     if json:
         print_lines(dumps(printed, indent=1))
     if failed:
