@@ -70,10 +70,8 @@ def make_splits(sample: Mapping[str, Cell], hybrid: Set[str]) -> dict[str, Split
 
     Parameters
     ----------
-    sample
-        All cells by id.
-    hybrid
-        The ids of cells with HSE06.
+    sample : all cells by id.
+    hybrid : the ids of cells with HSE06.
     """
     first = {id: cell for id, cell in sample.items() if cell.edition == 1 and _is_first_edition(id, cell)}
     held_out = find_held_out_compositions({cell.formula for cell in first.values()})

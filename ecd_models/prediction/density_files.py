@@ -13,7 +13,7 @@ from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats import FORMATS, write
 from ecd_data.formats.structure import read_structure
 from ecd_data.formats.structure_files import structure_files
-from ecd_data.formats.vasp.augmentation import copy_augmentation, has_augmentation_for
+from ecd_data.formats.vasp.occupancies import copy_augmentation, has_augmentation_for
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_data.work.interrupts import stop_between_steps
 from ecd_models.model import DensityModel

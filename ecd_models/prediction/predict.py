@@ -1,7 +1,11 @@
-"""`predict`: the density of a crystal from a model, on a whole grid or at points, in bounded memory."""
+"""`predict`: the density of a crystal from a model, on a whole grid or at points, in bounded memory.
+
+A crystal may also be ASE Atoms or a pymatgen Structure, which are recognised without importing their packages.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
@@ -13,11 +17,11 @@ from ecd_data.arguments import describe_value, fractional_points, grid_shape
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.formats.structure import find_structure_fault
 from ecd_data.fourier import evaluate
 from ecd_data.io.density_names import PREDICTED_BY
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_models.model import DensityModel
-from ecd_models.prediction.crystal_input import as_crystal, refuse_coincident
 from ecd_models.prediction.functionals import choose_functional
 from ecd_models.prediction.network_outputs import Advance, evaluate_grid, evaluate_points
 from ecd_models.prediction.on_device import evaluate_points_on_device, predict_on_device
@@ -34,6 +38,42 @@ from ecd_models.prediction.plausibility import (
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
+
+
+log = logging.getLogger("ecd_models")
+
+
+def as_crystal(structure: Any) -> Crystal:
+    """The Crystal of an ASE Atoms, of a pymatgen Structure, or a Crystal itself.
+
+    Raises
+    ------
+    UsageError : the structure has no cell or partial occupancies, or is something else.
+    """
+    if isinstance(structure, Crystal):
+        return structure
+    kind = type(structure).__name__
+    try:
+        if hasattr(structure, "get_scaled_positions"):
+            if structure.cell.rank < 3:
+                raise UsageError(f"{structure.get_chemical_formula()} has no cell of three vectors: give the atoms one")
+            return Crystal.from_ase(structure)
+        if hasattr(structure, "is_ordered") and hasattr(structure, "lattice"):
+            return Crystal.from_pymatgen(structure)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UsageError(f"no density can be predicted for this {kind}: {error}") from error
+    hint = ": its .crystal is one" if hasattr(structure, "crystal") else ""
+    raise UsageError(f"a prediction wants a Crystal, an ASE Atoms or a pymatgen Structure, not a {kind}{hint}")
+
+
+def refuse_coincident(crystal: Crystal, *, warn: bool = False) -> None:
+    """Raises UsageError if a crystal has no atoms, or atoms on top of each other, which with `warn` is a warning."""
+    if (reason := find_structure_fault(crystal)) is None:
+        return
+    if not warn or not len(crystal):
+        raise UsageError(f"no density can be predicted for {crystal.formula or 'an empty cell'}: {reason}")
+    log.warning("the density of %s is not to be trusted: %s", crystal.formula, reason)
+
 
 SPACING = 0.08  # Å, of the grid from which closed forms and superposed atoms are interpolated: resolves all atoms
 

@@ -26,7 +26,7 @@ from ecd_models.batch import ProbeBatch, make_item
 from ecd_models.graph import Neighbors
 from ecd_models.grid_batch import GridBatch
 from ecd_models.networks.charge3net.layers import gather_sum
-from ecd_models.networks.elements import column, require_properties
+from ecd_models.networks.elements import DESCRIPTORS, column, embedding, require_properties, require_species
 from ecd_models.networks.fourier_density.assembly import density_on_grid
 from ecd_models.networks.fourier_density.encoder import AtomEncoder, ByDegree, perceptron
 from ecd_models.networks.fourier_density.plane_waves import Shape, degrees, harmonics
@@ -38,7 +38,6 @@ from ecd_models.networks.fourier_density.with_atoms import (
     has_tables,
     sums_agree,
 )
-from ecd_models.networks.species import DESCRIPTORS, embedding, require_species
 
 # What an output of 1 stands for, by l: rms of the coefficients of bonding in fits of the sample's densities.
 SIZES = (0.005, 0.0005, 0.0007, 0.0016, 0.002)

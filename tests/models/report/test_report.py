@@ -14,12 +14,11 @@ from ecd_data.release.composition import count_compositions
 from ecd_models import cli, evaluate, load_model
 from ecd_models.evaluation.results import Results, read_results, write_results
 from ecd_models.report import chromium
-from ecd_models.report.failures import make_failure_section
+from ecd_models.report.failures import find_worst, make_failure_section
 from ecd_models.report.inputs import Inputs, ScfGain, read_inputs
+from ecd_models.report.page import Picture
 from ecd_models.report.paper import read_paper
 from ecd_models.report.periodic_table import place_element
-from ecd_models.report.pictures import find_worst
-from ecd_models.report.render import Picture
 from ecd_models.report.report import make_report
 from ecd_models.report.shipped import PARTS, STORED, evaluate_shipped, list_shipped
 
@@ -246,7 +245,7 @@ def test_any_name_of_a_model_is_shown(results):
 def test_the_worst_crystals_are_drawn_once_for_each_compound(monkeypatch):
     """With results that come with the package: the model and the sample are at hand, so their pictures are drawn."""
     one = read_results(STORED / "invdeepdft-sample_test_geometries.json.gz")
-    monkeypatch.setattr("ecd_models.report.pictures.WIDTH", 200)
+    monkeypatch.setattr("ecd_models.report.failures.WIDTH", 200)
     smallest = sorted(one.crystals, key=lambda c: c.points)[:2]
     section = make_failure_section([one.model_copy(update={"crystals": smallest})], pictures=True)
     pictures = [block for block in section.blocks if isinstance(block, Picture)]
