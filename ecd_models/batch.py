@@ -14,7 +14,7 @@ from torch import Tensor
 from ecd_data.errors import UsageError
 from ecd_models.graph import Neighbors
 
-_FLOATS = ("atom_vec", "probe_vec", "target", "baseline", "mean")
+_FLOATS = ("atom_vec", "probe_vec", "target", "baseline", "mean", "weight")
 _INDICES = ("numbers", "atom_src", "atom_dst", "probe_src", "probe_dst", "atom_crystal", "probe_crystal")
 
 
@@ -30,6 +30,7 @@ class ProbeBatch:
     target : the reference density in e/Å^3 [p], or [p, 2] with the magnetization.
     baseline : the density of superposed atoms in e/Å^3 [p].
     mean : the mean density of each crystal in e/Å^3 [crystals].
+    weight : what each probe counts in sums over probes [p]; without it each counts 1.
     """
 
     numbers: Tensor
@@ -44,6 +45,7 @@ class ProbeBatch:
     target: Tensor | None = None
     baseline: Tensor | None = None
     mean: Tensor | None = None
+    weight: Tensor | None = None
     n_crystals: int = 1
 
     @property
@@ -59,8 +61,10 @@ class ProbeBatch:
         return self.probe_crystal.shape[0]
 
     def weigh(self, values: Tensor) -> Tensor:
-        """The values at the probes times their weights, which are all 1."""
-        return values
+        """The values at the probes times their weights [p] or [p, 2]."""
+        if self.weight is None:
+            return values
+        return values * (self.weight if values.ndim == 1 else self.weight[:, None])
 
     def divide_by_mean(self, values: Tensor) -> Tensor:
         """The values at the probes divided by the mean density of their crystal [p] or [p, 2].
@@ -96,6 +100,7 @@ def make_item(
     baseline: ArrayLike | None = None,
     dtype: torch.dtype = torch.float32,
     mean: float | None = None,
+    weight: ArrayLike | None = None,
 ) -> ProbeBatch:
     """The batch of one crystal and its probes.
 
@@ -108,6 +113,7 @@ def make_item(
     baseline : the density of superposed atoms in e/Å^3 [p].
     dtype : the type of vectors and densities.
     mean : the mean density of the crystal in e/Å^3.
+    weight : what each probe counts in sums over probes [p], 1 if left out.
     """
     points = np.asarray(frac_points, dtype=np.float64).reshape(-1, 3)
     atoms, probes = neighbors.atoms(), neighbors.probes(points)
@@ -132,11 +138,12 @@ def make_item(
         target=floats(target),
         baseline=floats(baseline),
         mean=None if mean is None else torch.tensor([mean], dtype=dtype),
+        weight=floats(weight),
     )
 
 
 def collate(items: Sequence[ProbeBatch]) -> ProbeBatch:
-    """One batch of all items; it has a target, a baseline and means if every item has them."""
+    """One batch of all items; it has targets, baselines, means and weights if every item has them."""
 
     def concatenate(name: str, counts: Sequence[int] | None = None) -> Tensor:
         parts = [getattr(item, name) for item in items]
@@ -164,6 +171,7 @@ def collate(items: Sequence[ProbeBatch]) -> ProbeBatch:
         target=concatenate_if_all("target"),
         baseline=concatenate_if_all("baseline"),
         mean=concatenate_if_all("mean"),
+        weight=concatenate_if_all("weight"),
         n_crystals=sum(crystals),
     )
 

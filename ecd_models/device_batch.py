@@ -85,7 +85,7 @@ class DeviceBatch:
     elements : the atoms of each element.
     atoms, probes : the edges to atoms and to probes, in the arrangement of the network.
     inverse_mean : 1 / mean density of the crystal of each probe, in Å^3 [p]; 0 for padding.
-    weight : 1 for the probes of the batch, 0 for padding [p].
+    weight : what each probe counts in sums over probes; 0 for padding [p].
     """
 
     numbers: Tensor
@@ -279,7 +279,8 @@ def pack(batch: ProbeBatch, kind: str) -> BatchBuffer:
         block = _choose_block_size(len(probes.src), batch.n_atoms)
         _add_received(packer, "atoms", atoms)
         _add_blocks(packer, "probes", probes, block)
-    packer.add("weight", _add_dummy(np.ones(batch.n_probes, probes.vec.dtype)), "probes")
+    weight = np.ones(batch.n_probes, probes.vec.dtype) if batch.weight is None else batch.weight.numpy()
+    packer.add("weight", _add_dummy(weight), "probes")
     inverse_mean = None if batch.mean is None else 1 / batch.mean[batch.probe_crystal]
     for name, value in (("target", batch.target), ("baseline", batch.baseline), ("inverse_mean", inverse_mean)):
         if value is not None:

@@ -32,7 +32,7 @@ PARTS = ("train", "validation", "test")
 STRICT = "_strict"
 SAMPLE_SPLIT_FILE = Path(__file__).parents[1] / "sample" / "splits.json"
 SAMPLE_SPLITS = ("sample_pbe", "sample_hse", "sample_ood")
-SAMPLE_PARTS = (  # parts of the embedded sample by what training has not seen, see ecd_data/sample/split.py
+SAMPLE_PARTS = (  # of the embedded sample: its validation and test crystals by what training has not seen of them
     "validation_geometries",
     "validation_compositions",
     "test_geometries",

@@ -11,6 +11,7 @@ import typer
 
 from ecd_data.errors import UsageError
 from ecd_models.cli.completion import complete_data, complete_models
+from ecd_models.cli.dft import Pseudo, Pwx
 from ecd_models.cli.options import Data, Json, Quiet, Sample, writable
 from ecd_models.cli.terminal import print, print_lines
 
@@ -108,38 +109,77 @@ def evaluate(
             callback=writable,
         ),
     ] = None,
+    seeds: Annotated[
+        bool,
+        typer.Option(
+            "--seeds", help="The models are one with different seeds: print the mean and deviation over them as well."
+        ),
+    ] = False,
     workers: Annotated[int, typer.Option(help="Number of processes that predict at the same time.")] = 1,
     device: Annotated[str, typer.Option(help="Device of the networks: cpu, cuda, ...")] = "cpu",
+    gaps: Annotated[
+        bool | None,
+        typer.Option(
+            "--gaps/--no-gaps",
+            help="Of the task exp: also compute band gaps from the densities with pw.x and compare them with measured"
+            " ones (the default), or measure the densities alone.",
+        ),
+    ] = None,
+    work: Annotated[Path | None, typer.Option(help="Of gaps: keep pw.x's files here; a second call continues.")] = None,
+    pwx: Pwx = None,
+    pseudo: Pseudo = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure the errors of models on full grids, separately for crystals that trained them and other crystals.
 
-    The exit code is 1 if a model gives no density for some of the crystals; the others are evaluated.
+    The task exp also compares band gaps from the densities with measured ones, which needs Quantum ESPRESSO. The exit
+    code is 1 if a model gives no density or no gap for some of the crystals; the others are evaluated.
     """
     from ecd_models import load_model
+    from ecd_models.cli.gap_evaluation import name_gap_file, plan_gaps, print_gaps
     from ecd_models.cli.predict import on_device
+    from ecd_models.cli.scf_reports import has_failures, save_record
     from ecd_models.evaluation.result_table import format_table
+    from ecd_models.evaluation.seeds import summarize_seeds
+    from ecd_models.scf.gap_table import report_gaps
 
     if ids and part:
         raise UsageError("--id takes crystals of any part: leave --part out")
     if output is not None and part and len(part) > 1:
         raise UsageError("--output takes the errors of one part: give one --part")
+    if seeds and (json or len(models) < 2):
+        raise UsageError("--seeds adds a line on several models to the table: name each seed's with -m, without --json")
     files = name_files(models, output)
+    chosen: Any = {"part": part, "ids": ids, "limit": limit, "data_dir": data, "sample": sample}
+    options: Any = {"split": split, "ids": ids, "data_dir": data, "sample": sample, "limit": limit, "workers": workers}
+    plan = plan_gaps(task, gaps, **chosen, pwx=pwx, pseudo=pseudo, work=work)
+    if plan is not None and ids:
+        options["ids"] = plan.density_ids
     loaded = {name: on_device(load_model(name), device) for name in models}
-    options = {"split": split, "ids": ids, "data_dir": data, "sample": sample, "limit": limit, "workers": workers}
     parts: list[str | None] = [*part] if part else [None]
     by_part = []
-    for name in parts:
+    for name in parts if options["ids"] != [] else []:  # gaps have crystals in stores without density errors
         by_part.append([_evaluate(model, task, name, files, quiet, **options) for model in loaded.items()])
         if not json:
             print_lines(format_table(by_part[-1]))
+            if seeds:
+                print(f"over seeds: {summarize_seeds(by_part[-1])}")
             for file in files.values():
                 print(f"errors: {file}")
     results = [result for row in by_part for result in row]
+    printed: list[Any] = [result.results.model_dump(mode="json") for result in results]
+    failed = any(result.failures for result in results)
+    if plan is not None:
+        found = plan.run(loaded, quiet)
+        failed = failed or has_failures(found)
+        save_record(report_gaps(found), name_gap_file(output), "gaps")
+        printed.append({"gaps": report_gaps(found)})
+        if not json:
+            print_gaps(found)
     if json:
-        print_lines(dumps([result.results.model_dump(mode="json") for result in results], indent=1))
-    raise typer.Exit(1 if any(result.failures for result in results) else 0)
+        print_lines(dumps(printed, indent=1))
+    raise typer.Exit(1 if failed else 0)
 
 
 def _evaluate(

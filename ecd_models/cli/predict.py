@@ -60,6 +60,9 @@ def predict(
     allow_valence_mismatch: Annotated[
         bool, typer.Option("--allow-valence-mismatch", help="Predict even if the valences differ.")
     ] = False,
+    functional: Annotated[
+        str | None, typer.Option(help="Functional of the density, for a model of several, such as HSE06.")
+    ] = None,
     symmetry: Annotated[
         bool, typer.Option(help="Evaluate the network only at points that symmetry does not relate.")
     ] = False,
@@ -92,6 +95,7 @@ def predict(
         counter=lambda name, points: show_point_count(name, points, not quiet),
         valences=_choose_valences(potcar, zval),
         allow_valence_mismatch=allow_valence_mismatch,
+        functional=functional,
     )
     _print_report(report, None if single else output)
     raise typer.Exit(INTERRUPTED if report.left else 1 if report.failed else 0)

@@ -22,6 +22,7 @@ from ecd_data.fourier import evaluate
 from ecd_data.io.density_names import PREDICTED_BY
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_models.model import DensityModel
+from ecd_models.prediction.functionals import choose_functional
 from ecd_models.prediction.network_outputs import Advance, evaluate_grid, evaluate_points
 from ecd_models.prediction.on_device import evaluate_points_on_device, predict_on_device
 from ecd_models.prediction.plausibility import (
@@ -81,6 +82,7 @@ class Options(TypedDict, total=False):
     """The arguments of `predict` that do not decide whether a grid or points are returned."""
 
     prec: str
+    functional: str | None
     valences: Mapping[str, float] | None
     allow_valence_mismatch: bool
     refuse: bool
@@ -113,6 +115,7 @@ def predict(
     encut: float | None = None,
     prec: str = "accurate",
     like: Density | None = None,
+    functional: str | None = None,
     valences: Mapping[str, float] | None = None,
     allow_valence_mismatch: bool = False,
     refuse: bool = True,
@@ -135,6 +138,7 @@ def predict(
     points : fractional coordinates [n, 3].
     encut, prec : cutoff in eV and PREC of VASP, whose fine grid is taken.
     like : a density whose grid is taken, and with whose electrons those of the model's training data are compared.
+    functional : the functional whose density is wanted, for a model that was trained on several; without it the first.
     valences : electrons of each element, as ZVAL in a POTCAR, to compare with those of the training data.
     allow_valence_mismatch : whether other valence electrons are a warning instead of an error.
     refuse : whether impossible predictions are errors. With False, for evaluations and pictures, they are returned.
@@ -147,8 +151,8 @@ def predict(
     Raises
     ------
     UsageError : not exactly one of shape, points, encut and like is given; the crystal has no atoms, or two of them are
-        nearer than 0.3 Å (with refuse=False a warning); the valence electrons are others than in the training data; or
-        fast=True, and there are no kernels.
+        nearer than 0.3 Å (with refuse=False a warning); the valence electrons are others than in the training data; the
+        model does not give densities of the functional; or fast=True, and there are no kernels.
     EcdError : the predicted electrons are not a number, or not positive for a model that knows their number.
     """
     if sum(argument is not None for argument in (shape, points, encut, like)) != 1:
@@ -168,10 +172,11 @@ def predict(
             f"{model.name} never saw {', '.join(pairs)} as neighbours in training: the density between them follows "
             "from other pairs of similar elements",
         )
-    if where is not None:
-        return _predict_points(model, crystal, where, refuse, fast, advance)
-    assert grid is not None
-    values = _predict_grid(model, crystal, grid, refuse, symmetry, fast, advance)
+    with choose_functional(model, functional):
+        if where is not None:
+            return _predict_points(model, crystal, where, refuse, fast, advance)
+        assert grid is not None
+        values = _predict_grid(model, crystal, grid, refuse, symmetry, fast, advance)
     values.flags.writeable = False  # a Density copies writeable arrays
     meta: dict[str, Any] = {"functional": "predicted", "comment": f"{PREDICTED_BY} {model.name}"}
     if unseen := [*find_unseen_elements(model, crystal), *find_unseen_pairs(model, crystal)]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SYSTEM_ORDER = ("cubic", "hexagonal", "trigonal", "tetragonal", "orthorhombic", "monoclinic", "triclinic", "unknown")
-PANELS = 4  # parts in one figure: more are too small to read
+PANELS = 3  # parts in one figure: more are too small to read
 
 Label = Callable[[CrystalResult], str]
 

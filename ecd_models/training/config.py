@@ -43,6 +43,8 @@ class TrainConfig:
     fraction : share of the training crystals, drawn by seed; a larger share contains every smaller one.
 
     whole_grids : take all grid points of a crystal in place of probes, for fourier_density.
+    near_nuclei : share of a crystal's probes that is drawn within 0.3 Å of nuclei. Probes are weighed by how often
+        uniform ones would lie there, so that the expectation of the loss is the same.
 
     Probes are those of `Store.probes`: read from the store's extract if it has one, else from decoded densities
     (docs/probes.md).
@@ -119,6 +121,7 @@ class TrainConfig:
     max_edges: int = 0
     probes: int = 200
     whole_grids: bool = False
+    near_nuclei: float = 0.0
     loss: str = "l1"
     relative_loss: bool = False
     lr: float = 0.005
@@ -156,13 +159,16 @@ class TrainConfig:
                 raise UsageError(f"{name} must be a positive number, not {getattr(self, name)}")
         if not 0 <= self.fraction <= 1:
             raise UsageError(f"fraction must lie between 0 and 1, not be {self.fraction}")
-        if not 0 <= self.ema < 1:
-            raise UsageError(f"ema must lie between 0 and 1, without 1, not be {self.ema}")
+        for name in ("ema", "near_nuclei"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must lie between 0 and 1, without 1, not be {getattr(self, name)}")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
         if self.whole_grids and self.spin:
             raise UsageError("whole_grids takes densities without their spin: leave one of the two out")
+        if self.whole_grids and self.near_nuclei:
+            raise UsageError("whole_grids takes all grid points, those near nuclei too: leave near_nuclei out")
         if self.loss == "rms" and not self.whole_grids:
             raise UsageError("loss = 'rms' is that of whole densities: set whole_grids = true, or take l1 or mse")
         if bool(self.store) != bool(self.split):

@@ -194,7 +194,7 @@ def _step_batches(
     if run.finished or not ids:
         return iter(())
     share = (config.cache_mb << 20) // (max(1, config.workers) * processes.on_this_machine)
-    dataset = _probe_dataset(config, data, model, config.probes, config.seed, share)
+    dataset = _probe_dataset(config, data, model, config.probes, config.seed, share, config.near_nuclei)
     draws = EpochBatches(ids, crystals, config.seed, run.drawn, config.steps - run.step, processes.share)
     join: Any = collate_grids if config.whole_grids else collate
     split = partial(split_into_passes, crystals=config.batch_size, max_edges=config.max_edges, join=join)
@@ -234,7 +234,13 @@ def validation_error(
 
 
 def _probe_dataset(
-    config: TrainConfig, data: TaskData, model: DensityModel, probes: int, seed: int, cache_bytes: int
+    config: TrainConfig,
+    data: TaskData,
+    model: DensityModel,
+    probes: int,
+    seed: int,
+    cache_bytes: int,
+    near_nuclei: float = 0.0,
 ) -> ProbeDataset | GridDataset:
     """The items of a run's crystals; half of the bytes are for decoded densities, half for neighbours and atoms."""
     store = data.store
@@ -254,6 +260,7 @@ def _probe_dataset(
         atoms=model.atoms,
         spin=config.spin,
         nelect=nelect if config.relative_loss else None,
+        near_nuclei=near_nuclei,
     )
 
 

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from ecd_data.crystal import Floats
 from ecd_data.errors import UsageError
 from ecd_data.store.probes.draw import Draw, ProbeReader, Probes
 from ecd_data.work.recent_cache import RecentCache
 from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.batch import ProbeBatch, make_item
 from ecd_models.graph import Neighbors
+from ecd_models.training.near_nuclei import NearNuclei, find_near_nuclei
 
 
 def generator(seed: int, epoch: int, id: str) -> np.random.Generator:
@@ -25,15 +27,22 @@ def generator(seed: int, epoch: int, id: str) -> np.random.Generator:
 
 
 class CrystalInput(NamedTuple):
-    """What the items of a crystal share.
+    """What the items of a crystal share; None where the training does not need it.
 
-    baseline: superposed atoms at the points of its pool in e/Å^3, None where the training needs none; mean: the mean
-    density in e/Å^3, None where the training needs none.
+    baseline: superposed atoms at the points of its pool in e/Å^3; mean: the mean density in e/Å^3; near: the points of
+    its pool that are near nuclei.
     """
 
     neighbors: Neighbors
     baseline: NDArray[np.float32] | None
     mean: float | None
+    near: NearNuclei | None
+
+    @property
+    def nbytes(self) -> int:
+        """The memory in bytes."""
+        arrays = 0 if self.baseline is None else self.baseline.nbytes
+        return self.neighbors.nbytes + arrays + (0 if self.near is None else self.near.nbytes)
 
 
 class ProbeDataset(Dataset[ProbeBatch]):
@@ -52,6 +61,7 @@ class ProbeDataset(Dataset[ProbeBatch]):
     atoms : superposed atoms for the items' baseline.
     spin : whether targets are [p, 2], density and magnetization.
     nelect : gives the number of electrons of an id, where the loss needs the mean density.
+    near_nuclei : share of the points that is drawn near nuclei, with weights that keep the expectation of sums.
     """
 
     def __init__(
@@ -64,26 +74,39 @@ class ProbeDataset(Dataset[ProbeBatch]):
         atoms: SuperposedAtoms | None = None,
         spin: bool = False,
         nelect: Callable[[str], float] | None = None,
+        near_nuclei: float = 0.0,
     ) -> None:
         self.reader, self.cutoff, self.probes, self.seed = reader, cutoff, probes, seed
         self.atoms, self.spin, self.nelect = atoms, spin, nelect
+        self.near = min(round(near_nuclei * probes), probes - 1)  # points of an item near nuclei
         self._inputs = RecentCache(reader.cache.limit)
 
     def __getitem__(self, draw: Draw) -> ProbeBatch:
         return self.__getitems__([draw])[0]
 
     def __getitems__(self, draws: Sequence[Draw]) -> list[ProbeBatch]:
-        return [self.make_item(probes) for probes in self.reader.draw(draws, self.probes, self.seed, self.spin)]
+        drawn = self.reader.draw(draws, self.probes, self.seed, self.spin)
+        if not self.near:
+            return [self.make_item(probes) for probes in drawn]
+        return [self._make_weighted_item(probes, epoch) for probes, (epoch, _) in zip(drawn, draws, strict=True)]
 
-    def make_item(self, probes: Probes) -> ProbeBatch:
-        """The item of some probes of one crystal."""
+    def _make_weighted_item(self, probes: Probes, epoch: int) -> ProbeBatch:
+        """The item of probes of which the last ones are replaced by points near nuclei."""
+        near = self._crystal_input(probes).near
+        assert near is not None
+        return self.make_item(*near.replace_last(probes, self.near, self.seed, epoch))
+
+    def make_item(self, probes: Probes, weight: Floats | None = None) -> ProbeBatch:
+        """The item of some probes of one crystal; weight [n]: what each probe counts, 1 if left out."""
         shared = self._crystal_input(probes)
         target = probes.values
         if self.spin:
             target = np.stack([target, _collinear_magnetization(probes)], axis=1)
         baseline = None if shared.baseline is None else shared.baseline[probes.positions]
         numbers = probes.crystal.numbers
-        return make_item(shared.neighbors, numbers, probes.frac_coords, target, baseline, mean=shared.mean)
+        return make_item(
+            shared.neighbors, numbers, probes.frac_coords, target, baseline, mean=shared.mean, weight=weight
+        )
 
     def _crystal_input(self, probes: Probes) -> CrystalInput:
         shared: CrystalInput | None = self._inputs.get(probes.id)
@@ -93,8 +116,9 @@ class ProbeDataset(Dataset[ProbeBatch]):
                 index = self.reader.pool(probes.id, self.probes).index
                 baseline = self.atoms(probes.crystal, probes.shape).values.ravel()[index].astype(np.float32)
             mean = None if self.nelect is None else self.nelect(probes.id) / probes.crystal.volume
-            shared = CrystalInput(Neighbors(probes.crystal, self.cutoff), baseline, mean)
-            self._inputs.put(probes.id, shared, shared.neighbors.nbytes + (0 if baseline is None else baseline.nbytes))
+            near = find_near_nuclei(self.reader, probes.id, self.probes, self.spin) if self.near else None
+            shared = CrystalInput(Neighbors(probes.crystal, self.cutoff), baseline, mean, near)
+            self._inputs.put(probes.id, shared, shared.nbytes)
         return shared
 
 

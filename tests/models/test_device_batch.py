@@ -114,6 +114,8 @@ def test_a_step_of_arranged_passes_is_that_of_the_plain_ones(name: str, spin: bo
     plain = [item(3, 5.0, 0), item(6, 7.0, 2)]
     if spin:
         plain = [replace(one, target=torch.stack([one.target, -one.target], dim=1)) for one in plain]
+    if across_elements:
+        plain = [replace(one, weight=0.5 + torch.rand(one.n_probes, dtype=torch.float64)) for one in plain]
     results = []
     for arranged in (False, True):
         torch.manual_seed(0)

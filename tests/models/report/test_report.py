@@ -20,7 +20,7 @@ from ecd_models.report.page import Picture
 from ecd_models.report.paper import read_paper
 from ecd_models.report.periodic_table import place_element
 from ecd_models.report.report import make_report
-from ecd_models.report.shipped import STORED, evaluate_shipped, list_shipped
+from ecd_models.report.shipped import PARTS, STORED, evaluate_shipped, list_shipped
 
 SCRIPT = "<script>alert(1)</script>"
 needs_chromium = pytest.mark.skipif(chromium.find_chromium() is None, reason="Chromium is not installed")
@@ -275,5 +275,5 @@ def test_an_error_that_is_another_now_is_not_drawn():
 def test_stored_results_of_the_shipped_models_are_current(tmp_path):
     files = list(evaluate_shipped(tmp_path / "none", stored=True))
     assert {file.parent for file in files} == {STORED}
-    assert len(files) == 4 * len(list_shipped())
+    assert len(files) == len(PARTS) * len(list_shipped())
     assert not (tmp_path / "none").exists()
