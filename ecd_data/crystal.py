@@ -160,7 +160,7 @@ class Crystal:
         try:
             from ase import Atoms
         except ImportError as error:
-            from ecd_data.optional_packages import missing_extra
+            from ecd_data.errors import missing_extra
 
             raise missing_extra(error) or error from None
 

@@ -27,6 +27,6 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(_MODULES[name]), name)
     except ImportError as error:
-        from ecd_data.optional_packages import missing_extra
+        from ecd_data.errors import missing_extra
 
         raise missing_extra(error) or error from None

@@ -22,14 +22,14 @@ from ecd_models.atoms.valences import TrainingValences
 from ecd_models.checkpoint_header import write_header
 from ecd_models.model import DensityModel
 from ecd_models.networks import MODELS, model_class
+from ecd_models.networks.elements import ONE_HOT
 from ecd_models.networks.pair_density.functions import PairDensityConfig
 from ecd_models.networks.pair_density.model import PairDensity
 from ecd_models.networks.pair_density.start import BondedAtoms
 from ecd_models.networks.published import PUBLISHED, find_misfits, find_published
-from ecd_models.networks.species import ONE_HOT
 from ecd_models.pickled_weights import find_state_dict, read_pickle, read_weights_alone, strip_prefixes
 from ecd_models.weights.cache import fetch_weights
-from ecd_models.weights.published import PublishedWeights, published_weights
+from ecd_models.weights.catalogue import PublishedWeights, published_weights
 
 FORMAT = "ecd-model-1"
 PRETRAINED = Path(__file__).parent / "pretrained"

@@ -20,7 +20,8 @@ class GridBatch:
     """All grid points of one or more crystals, one crystal after another; p of them in total.
 
     atoms: the crystals' atoms and edges, without probes; crystals and shapes: of each grid; target [p]: reference
-    density in e/Å^3; baseline [p]: density of superposed atoms in e/Å^3; mean [crystals]: mean density in e/Å^3.
+    density in e/Å^3; baseline [p]: density of superposed atoms in e/Å^3; mean [crystals]: mean density in e/Å^3;
+    functionals: of each crystal's reference, "" where it is not recorded; empty where no network asks for them.
     """
 
     atoms: ProbeBatch
@@ -29,6 +30,7 @@ class GridBatch:
     target: Tensor
     baseline: Tensor | None
     mean: Tensor
+    functionals: tuple[str, ...] = ()
 
     @property
     def n_crystals(self) -> int:
@@ -73,4 +75,5 @@ def collate_grids(items: Sequence[GridBatch]) -> GridBatch:
         target=torch.cat([item.target for item in items]),
         baseline=torch.cat(baselines) if len(baselines) == len(items) else None,
         mean=torch.cat([item.mean for item in items]),
+        functionals=tuple(name for item in items for name in item.functionals),
     )

@@ -2,7 +2,8 @@
 
 Crystals of one compound (reduced formula) are much alike, so a mean over crystals counts a compound with many cells
 many times, and an interval that draws crystals one by one is too narrow. Therefore each mean is given over crystals and
-over compounds, and the bootstrap draws compounds, each with all its crystals.
+over compounds, and the bootstrap draws compounds, each with all its crystals; scipy.stats.bootstrap draws single
+values.
 """
 
 from __future__ import annotations

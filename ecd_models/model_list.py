@@ -10,7 +10,7 @@ from typing import Any
 from ecd_models.checkpoint import DEFAULT, PRETRAINED, load_checkpoint
 from ecd_models.training.trained_on import TrainedOn
 from ecd_models.weights.cache import cached_path, is_cached
-from ecd_models.weights.published import PublishedWeights, published_weights
+from ecd_models.weights.catalogue import PublishedWeights, published_weights
 
 SHIPPED_LICENCE = "MIT"  # of this package
 

@@ -17,7 +17,7 @@ import typer
 from ecd_data.io.network import OfflineError, is_offline, refuse_remote_url
 from ecd_models import cli
 from ecd_models.cli.examples import EXAMPLES
-from ecd_models.cli.exit_codes import MEANINGS, list_exit_codes
+from ecd_models.cli.terminal import MEANINGS, list_exit_codes
 
 ROOT = Path(__file__).resolve().parents[1]
 

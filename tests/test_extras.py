@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ecd_data import open_store, write
-from ecd_data.optional_packages import EXTRAS
+from ecd_data.errors import EXTRAS
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKED = """

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from ecd_data.arguments import describe_value
-from ecd_data.checks.crystal import check_atoms
-from ecd_data.checks.grid import check_grid
-from ecd_data.checks.guesses import check_guesses
+from ecd_data.checks.geometry import check_atoms, check_grid
 from ecd_data.checks.pairs import check_pair
 from ecd_data.checks.report import FLAGS, PROBLEMS, Finding, Report, combine_reports, problem
-from ecd_data.checks.run import check_run
+from ecd_data.checks.run import check_guesses, check_run
 from ecd_data.checks.values import check_values, is_finite
 from ecd_data.density import Density
 from ecd_data.errors import UsageError

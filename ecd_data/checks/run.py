@@ -1,13 +1,21 @@
-"""Checks of the run that computed a density: self-consistency, convergence, its end, and its settings."""
+"""Checks of the run that computed a density, and of what the reader of its file guessed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ecd_data.checks.report import Report, flag
+from ecd_data.checks.report import FLAGS, Report, flag
 from ecd_data.density import Density
 from ecd_data.formats.vasp.settings import FIRST_FROZEN_ICHARG, is_hybrid, uses_u
+
+
+def check_guesses(rho: Density) -> Iterator[Report]:
+    """A flag for each entry of meta["guesses"] {flag: sentence}."""
+    for name, sentence in rho.meta.get("guesses", {}).items():
+        if name in FLAGS:
+            yield flag(name, sentence)
+
 
 RELEASE_ENCUT, RELEASE_EDIFF = 520.0, 1e-4  # eV: the settings of the ECD release
 

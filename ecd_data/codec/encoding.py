@@ -27,8 +27,7 @@ from ecd_data.codec.stream import (
     round_species,
     round_step,
 )
-from ecd_data.codec.wave_lengths import Metric, integer_metric, squared_norm
-from ecd_data.codec.waves import Complexes
+from ecd_data.codec.waves import Complexes, Metric, integer_metric, squared_norm
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import EcdError
 

@@ -12,8 +12,7 @@ from ecd_data.codec.atoms import structure_factors
 from ecd_data.codec.operations import Shape, cached_group
 from ecd_data.codec.stars import Stars
 from ecd_data.codec.stream import Contents, Generator, unpack_integers, unpack_stream
-from ecd_data.codec.wave_lengths import Metric, integer_metric
-from ecd_data.codec.waves import Complexes
+from ecd_data.codec.waves import Complexes, Metric, integer_metric
 from ecd_data.crystal import Floats
 from ecd_data.errors import FormatError
 from ecd_data.fourier import Spectrum

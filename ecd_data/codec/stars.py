@@ -11,8 +11,17 @@ from numpy.typing import DTypeLike, NDArray
 
 from ecd_data.codec import kernels
 from ecd_data.codec.operations import Ints, Operations, Shape
-from ecd_data.codec.wave_lengths import Metric, frequency_limits, largest_norm, norm_of_sphere, squared_norm
-from ecd_data.codec.waves import Complexes, Waves, find_waves, find_waves_compiled
+from ecd_data.codec.waves import (
+    Complexes,
+    Metric,
+    Waves,
+    find_waves,
+    find_waves_compiled,
+    frequency_limits,
+    largest_norm,
+    norm_of_sphere,
+    squared_norm,
+)
 
 NUMPY_SECONDS = 3e-7  # what a plane wave takes without numba: decides whether loading numba pays
 

@@ -16,7 +16,7 @@ import numpy as np
 from ecd_data.codec import entropy
 from ecd_data.codec.atoms import FormFactors, Orbit, Species
 from ecd_data.codec.operations import MAX_ENTRY, Ints, Shape
-from ecd_data.codec.wave_lengths import Metric
+from ecd_data.codec.waves import Metric
 from ecd_data.errors import FormatError
 
 MAGIC, VERSION = b"ECDF", 2

@@ -20,8 +20,9 @@ from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats import choose_unit, choose_unit_of_bytes, parse, read_run
 from ecd_data.formats.units import parse_unit
+from ecd_data.io.file_bytes import hash_file
 from ecd_data.safe_text import printable
-from ecd_data.store.destination import refuse_file_name
+from ecd_data.store.data_root import refuse_file_name
 from ecd_data.store.packing import PackedCrystal, pack_crystal, refuse_id
 from ecd_data.store.reader import Store
 from ecd_data.store.writer import StoreWriter
@@ -38,18 +39,12 @@ class Conversion:
 
     Attributes
     ----------
-    store
-        The store.
-    added, skipped
-        Ids that were stored now, and ids that the store had already with the same content.
-    failed
-        The reason by file for each file that was left out.
-    real
-        Ids that were stored in real space, because the Fourier form would need more bytes.
-    repeated
-        For an added id whose file has the same content as that of another id: the other id.
-    bytes_in, bytes_out
-        Bytes of the files, and of their crystals in the store.
+    store : the store.
+    added, skipped : ids that were stored now, and ids that the store had already with the same content.
+    failed : the reason by file for each file that was left out.
+    real : ids that were stored in real space, because the Fourier form would need more bytes.
+    repeated : for an added id whose file has the same content as that of another id: the other id.
+    bytes_in, bytes_out : bytes of the files, and of their crystals in the store.
     """
 
     store: Path
@@ -109,28 +104,19 @@ def convert(
 
     Parameters
     ----------
-    sources
-        Files, folders, patterns with * ? [], tar archives, and `@FILE` for a list of paths with optional ids. The id of
-        a file is its name without CHGCAR and endings, else the name of its folder.
-    dest
-        The store.
-    bound
-        Largest mean absolute error of a stored density, relative to its mean.
-    pipeline
-        "fourier", or "real" for lossless float32.
-    unit
-        The unit of the cubes and XSFs, "e/A^3" or "e/bohr^3"; a file that the store has in another unit is left out.
-    workers
-        Processes that read and encode; each needs memory for its largest file. The store does not depend on it.
-    cluster
-        A dask.distributed.Client in place of processes.
-    progress
-        Show a progress bar.
+    sources : files, folders, patterns with * ? [], tar archives, and `@FILE` for a list of paths with optional ids. The
+        id of a file is its name without CHGCAR and endings, else the name of its folder.
+    dest : the store.
+    bound : largest mean absolute error of a stored density, relative to its mean.
+    pipeline : "fourier", or "real" for lossless float32.
+    unit : the unit of the cubes and XSFs, "e/A^3" or "e/bohr^3"; a file that the store has in another unit is left out.
+    workers : processes that read and encode; each needs memory for its largest file. The store does not depend on it.
+    cluster : a dask.distributed.Client in place of processes.
+    progress : show a progress bar.
 
     Raises
     ------
-    UsageError
-        No density is found, or `dest` is the name of a file.
+    UsageError : no density is found, or `dest` is the name of a file.
     """
     refuse_worker_count(workers)
     refuse_file_name(dest)
@@ -227,15 +213,12 @@ def _describe_error(error: BaseException) -> str:
 def _convert_file(job: _Job) -> Iterator[_Outcome]:
     path, id = job.source.path, job.source.id
     refuse_id(id)
-    with open(path, "rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        size = opened.tell()
-    done = _Outcome(path, id, digest, size)
+    done = _Outcome(path, id, hash_file(path), os.path.getsize(path))
     if job.stored is None:
         done = replace(
             done,
             item=_check_and_pack(
-                job, id, _remove_paths(read_run(path, choose_unit(path, job.unit)), path), Path(path).name, digest
+                job, id, _remove_paths(read_run(path, choose_unit(path, job.unit)), path), Path(path).name, done.sha256
             ),
         )
     yield done

@@ -29,18 +29,12 @@ class Source:
 
     Attributes
     ----------
-    path
-        The path of the file or archive.
-    id
-        The id of its crystal; "" for a whole archive, whose members have ids of their own.
-    member
-        The member of the archive; None for a file or a whole archive.
-    expected
-        Whether a file without a density is an error; not for a file that a search found by its content alone.
-    given
-        Whether the user gave the id.
-    refused
-        The reason why it is left out, else "".
+    path : the path of the file or archive.
+    id : the id of its crystal; "" for a whole archive, whose members have ids of their own.
+    member : the member of the archive; None for a file or a whole archive.
+    expected : whether a file without a density is an error; not for a file that a search found by its content alone.
+    given : whether the user gave the id.
+    refused : the reason why it is left out, else "".
     """
 
     path: str

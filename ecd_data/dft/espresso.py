@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +25,7 @@ from ecd_data.dft.settings import Settings
 from ecd_data.errors import UsageError
 from ecd_data.formats import read
 from ecd_data.formats.espresso_density import read_charge_density
+from ecd_data.io.file_bytes import hash_file
 from ecd_data.work.child_processes import ChildProcesses
 
 INPUT = "pw.in"
@@ -53,7 +53,7 @@ class Espresso:
             )
         text = pw_input(step.crystal, step.settings, self._pseudo(step.crystal), step.kind)
         if step.start is not None:
-            text += f"! from the density of the input sha256 {_sha256(step.start / INPUT)}\n"
+            text += f"! from the density of the input sha256 {hash_file(step.start / INPUT)}\n"
         return text
 
     def is_finished(self, step: Step, text: str, folder: Path) -> bool:
@@ -129,12 +129,9 @@ def pw_input(crystal: Crystal, settings: Settings, pseudo: Mapping[str, Pseudopo
 
     Parameters
     ----------
-    crystal, settings
-        The crystal and the settings of the calculation.
-    pseudo
-        The pseudopotentials by element.
-    kind
-        The kind of the step: "relax", "density", "restart", "start" or "bands".
+    crystal, settings : the crystal and the settings of the calculation.
+    pseudo : the pseudopotentials by element.
+    kind : the kind of the step: "relax", "density", "restart", "start" or "bands".
     """
     species = list(dict.fromkeys(crystal.symbols))
     gamma = set(settings.kmesh) == {1} and not settings.qmesh
@@ -234,8 +231,3 @@ def _namelist(name: str, values: Mapping[str, Any]) -> str:
 
 def _format_vector(values: Floats) -> str:
     return " ".join(f"{x:.12f}" for x in values)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

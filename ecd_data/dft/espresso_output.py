@@ -59,15 +59,12 @@ def read_result(folder: Path, bands_only: bool = False) -> Result:
 
     Parameters
     ----------
-    folder
-        The folder of the run.
-    bands_only
-        Read the levels alone, for a run in a fixed density.
+    folder : the folder of the run.
+    bands_only : read the levels alone, for a run in a fixed density.
 
     Raises
     ------
-    FormatError
-        The XML cannot be read.
+    FormatError : the XML cannot be read.
     """
     path = folder / XML
     crystal, shape, _ = read_xml(path)

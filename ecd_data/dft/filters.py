@@ -31,17 +31,13 @@ def find_charge(crystal: Crystal, oxidation_states: str = "icsd24", alloys: bool
 
     Parameters
     ----------
-    crystal
-        The crystal to test.
-    oxidation_states
-        The table of `smact` to look in, such as "icsd24", "icsd16", "smact14" or "wiki".
-    alloys
-        Let compositions of metals alone pass.
+    crystal : the crystal to test.
+    oxidation_states : the table of `smact` to look in, such as "icsd24", "icsd16", "smact14" or "wiki".
+    alloys : let compositions of metals alone pass.
 
     Raises
     ------
-    MissingDependencyError
-        smact is not installed.
+    MissingDependencyError : smact is not installed.
     """
     if len(crystal.elements) == 1 or _neutral(crystal.reduced_formula, oxidation_states, alloys):
         return None

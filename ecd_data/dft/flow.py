@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecd_data.density import Density
-from ecd_data.dft.engine import DiskFullError, Engine
-from ecd_data.dft.engine_pool import exit_on_sigterm, open_pool
+from ecd_data.dft.engine import DiskFullError, Engine, exit_on_sigterm, open_pool
 from ecd_data.dft.engines import load_engine
 from ecd_data.dft.settings import Job, apply_choices, make_usable_jobs
 from ecd_data.dft.steps import StepPlan, compute_density
@@ -36,14 +35,10 @@ class RunReport:
 
     Attributes
     ----------
-    done, present
-        Ids that were computed now, and ids that the store had already.
-    failures
-        The reason by id or file for each crystal that was left out.
-    retried
-        The attempts by id that did not converge before one did.
-    cpu_seconds
-        CPU time of the runs.
+    done, present : ids that were computed now, and ids that the store had already.
+    failures : the reason by id or file for each crystal that was left out.
+    retried : the attempts by id that did not converge before one did.
+    cpu_seconds : CPU time of the runs.
     """
 
     done: list[str] = field(default_factory=list)
@@ -66,14 +61,10 @@ class FunctionalPass:
 
     Attributes
     ----------
-    functional
-        "pbe" or "hse".
-    store, work
-        The store to write, and the folder for the engine's files.
-    plan
-        The further steps for each crystal.
-    mark
-        A prefix of the ids in reports, "" if there is one functional.
+    functional : "pbe" or "hse".
+    store, work : the store to write, and the folder for the engine's files.
+    plan : the further steps for each crystal.
+    mark : a prefix of the ids in reports, "" if there is one functional.
     """
 
     functional: str
@@ -111,46 +102,29 @@ def run(
 
     Parameters
     ----------
-    crystals
-        A mapping from id to record or Crystal; or paths of structures, folders of them and JSON files of records, see
-        `make_jobs`.
-    store
-        The store to write; with the steps static and hse a folder, in which pbe.ecd and hse.ecd are written.
-    functional
-        "pbe" or "hse"; ignored if `steps` are given.
-    steps
-        Any of "relax" (cell and atoms with PBE), "static" (the PBE density), "hse" (the HSE06 density) and "nscf" (the
-        PBE gap on a mesh twice as fine).
-    kspacing
-        Spacing of the k mesh in 2 pi / Å for crystals without a mesh of their own; 0.04 is tried if the calculation
-        does not converge.
-    spin, smearing
-        For all crystals; by default as each record says.
-    hubbard_u
-        U in eV by element, for PBE.
-    forces
-        Compute forces and stress too; a finished run without them is not repeated.
-    restart
-        One more run from the converged PBE density, which counts its steps (scf_steps_restart).
-    processes
-        Number of engine runs at the same time.
-    cluster
-        A dask.distributed.Client that does the runs instead; its workers need the engine and the folder `work`.
-    pwx, pseudo
-        The program and the pseudopotentials, as in `setup`.
-    work
-        Folder that keeps all files of the engine; by default `<store>.work`, where only those of failed runs stay.
-    bound
-        Accuracy of the stored densities, as in `convert`.
-    engine
-        "espresso", "gpaw" or an Engine.
+    crystals : a mapping from id to record or Crystal; or paths of structures, folders of them and JSON files of
+        records, see `make_jobs`.
+    store : the store to write; with the steps static and hse a folder, in which pbe.ecd and hse.ecd are written.
+    functional : "pbe" or "hse"; ignored if `steps` are given.
+    steps : any of "relax" (cell and atoms with PBE), "static" (the PBE density), "hse" (the HSE06 density) and "nscf"
+        (the PBE gap on a mesh twice as fine).
+    kspacing : spacing of the k mesh in 2 pi / Å for crystals without a mesh of their own; 0.04 is tried if the
+        calculation does not converge.
+    spin, smearing : for all crystals; by default as each record says.
+    hubbard_u : U in eV by element, for PBE.
+    forces : compute forces and stress too; a finished run without them is not repeated.
+    restart : one more run from the converged PBE density, which counts its steps (scf_steps_restart).
+    processes : number of engine runs at the same time.
+    cluster : a dask.distributed.Client that does the runs instead; its workers need the engine and the folder `work`.
+    pwx, pseudo : the program and the pseudopotentials, as in `setup`.
+    work : folder that keeps all files of the engine; by default `<store>.work`, where only those of failed runs stay.
+    bound : accuracy of the stored densities, as in `convert`.
+    engine : "espresso", "gpaw" or an Engine.
 
     Raises
     ------
-    MissingDependencyError
-        There is no engine.
-    UsageError
-        An argument is impossible.
+    MissingDependencyError : there is no engine.
+    UsageError : an argument is impossible.
     """
     wanted = _check_steps(steps, functional)
     if processes < 1:

@@ -24,10 +24,8 @@ def elemental_energies(stores: Iterable[Store], functional: str = "PBE") -> dict
 
     Parameters
     ----------
-    stores
-        Stores with a column energy_eV.
-    functional
-        Only crystals that the index says were computed with this functional.
+    stores : stores with a column energy_eV.
+    functional : only crystals that the index says were computed with this functional.
     """
     lowest: dict[str, float] = {}
     for store in stores:
@@ -48,12 +46,9 @@ def formation_energies(store: Store, references: dict[str, float], functional: s
 
     Parameters
     ----------
-    store
-        A store with a column energy_eV.
-    references
-        The energy mu of each element in eV/atom, as from `elemental_energies`.
-    functional
-        The functional of the references.
+    store : a store with a column energy_eV.
+    references : the energy mu of each element in eV/atom, as from `elemental_energies`.
+    functional : the functional of the references.
     """
     found = {}
     for row in _read_energies(store).itertuples():

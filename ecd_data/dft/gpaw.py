@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from ecd_data.dft.gpaw_setups import PawSetup, load_setups
 from ecd_data.dft.settings import Settings
 from ecd_data.errors import FormatError, UsageError
 from ecd_data.formats.bands import band_gaps
+from ecd_data.io.file_bytes import hash_file
 from ecd_data.work.child_processes import ChildProcesses
 
 RYDBERG = 13.605693122994  # eV
@@ -56,7 +56,7 @@ class Gpaw:
             )
         inputs = gpaw_input(step.crystal, settings, self._setups(step.crystal), step.kind)
         if step.start is not None:
-            inputs["start_sha256"] = hashlib.sha256((step.start / INPUT).read_bytes()).hexdigest()
+            inputs["start_sha256"] = hash_file(step.start / INPUT)
         return json.dumps(inputs, indent=1) + "\n"
 
     def is_finished(self, step: Step, text: str, folder: Path) -> bool:

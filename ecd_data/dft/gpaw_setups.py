@@ -50,17 +50,13 @@ def find_gpaw(python: str | Path | None = None, setups: str | Path | None = None
 
     Parameters
     ----------
-    python
-        The interpreter; by default $ECD_GPAW_PYTHON, else this one.
-    setups
-        A folder of <symbol>.PBE.gz; by default the search path of that GPAW.
+    python : the interpreter; by default $ECD_GPAW_PYTHON, else this one.
+    setups : a folder of <symbol>.PBE.gz; by default the search path of that GPAW.
 
     Raises
     ------
-    MissingDependencyError
-        GPAW is not installed or too old.
-    UsageError
-        There are no setups.
+    MissingDependencyError : GPAW is not installed or too old.
+    UsageError : there are no setups.
     """
     program = str(python or os.environ.get("ECD_GPAW_PYTHON") or sys.executable)
     program = str(Path(shutil.which(program) or program).absolute())  # steps run in other folders
@@ -93,15 +89,12 @@ def load_setups(folders: Iterable[Path], symbols: Iterable[str] | None = None) -
 
     Parameters
     ----------
-    folders
-        Folders of <symbol>.PBE or <symbol>.PBE.gz.
-    symbols
-        Only these elements; by default all.
+    folders : folders of <symbol>.PBE or <symbol>.PBE.gz.
+    symbols : only these elements; by default all.
 
     Raises
     ------
-    UsageError
-        An element has no setup, or a setup is damaged.
+    UsageError : an element has no setup, or a setup is damaged.
     """
     folders = list(folders)
     paths: dict[str, Path] = {}

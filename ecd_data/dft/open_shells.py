@@ -1,8 +1,15 @@
-"""The rule for spin: which crystals the ECD release computed with spin, as its OUTCARs show; it states no rule."""
+"""The rules of the ECD release for open d and f shells: which crystals have spin, and Hubbard U by element."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ecd_data.crystal import ATOMIC_NUMBERS
+from ecd_data.errors import UsageError
 
 # The oxidation state in which a metal of the d or f block has empty or full shells, and so no moment.
 CLOSED_STATES = {
@@ -21,10 +28,9 @@ def may_have_moment(counts: Mapping[str, int], datasets: Mapping[str, str] | Non
 
     Parameters
     ----------
-    counts
-        The number of atoms of each element.
-    datasets
-        The PAW dataset of each element; "Pr_3", for example, keeps the f shell in the core, so that Pr3+ is closed.
+    counts : the number of atoms of each element.
+    datasets : the PAW dataset of each element; "Pr_3", for example, keeps the f shell in the core, so that Pr3+ is
+        closed.
     """
     from pymatgen.core import Element
 
@@ -46,3 +52,52 @@ def _closed_states(symbol: str, dataset: str) -> tuple[int, ...]:
     if valence.isdigit():
         return (int(valence),)
     return (CLOSED_STATES[symbol],) if symbol in CLOSED_STATES else ()
+
+
+# U in eV. The release's OUTCARs show those of Ti, Fe, Co, Zn, Mo, Cd, La, Pr and W, which are AFLOW's (Calderon et al.,
+# Comput. Mater. Sci. 108, 233, 2015, table 3). The others are AFLOW's too, for the 3d and 4f shells named in the paper.
+HUBBARD_U = {
+    "Sc": 2.9, "Ti": 4.4, "V": 2.7, "Cr": 3.5, "Mn": 4.0, "Fe": 4.6, "Co": 5.0, "Ni": 5.1, "Cu": 4.0, "Zn": 7.5,
+    "Mo": 2.4, "Cd": 2.1, "W": 2.2,
+    "La": 7.5, "Ce": 6.3, "Pr": 5.5, "Nd": 6.2, "Sm": 6.4, "Eu": 5.4, "Gd": 6.0, "Tm": 6.0, "Yb": 6.3, "Lu": 3.8,
+}  # fmt: skip
+WITH_D_ELECTRONS = {"Ga", "Ge", "In", "Sn", "Tl", "Pb", "Bi"}  # p-block elements whose datasets have a d shell
+
+
+def load_hubbard_u(text: str) -> dict[str, float]:
+    """U in eV by element, from a text such as "Fe=4.6,Zn=7.5", the path of a JSON file, or "none".
+
+    Raises UsageError for any other text.
+    """
+    if text == "none":
+        return {}
+    try:
+        if text.endswith(".json"):
+            pairs = list(json.loads(Path(text).read_text()).items())
+        else:
+            pairs = [pair.split("=") for pair in text.split(",")]
+        table = {symbol.strip(): float(u) for symbol, u in pairs}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"{text!r} is no list of U values ({error}): write Fe=4.6,Zn=7.5 or none") from error
+    if len(table) < len(pairs):
+        raise UsageError(f"{text!r} names an element twice: give one U for each")
+    for symbol, u in table.items():
+        if symbol not in ATOMIC_NUMBERS or not np.isfinite(u):
+            raise UsageError(f"{symbol}={u} in {text!r} is no element with its U in eV: write pairs such as Fe=4.6")
+    return table
+
+
+def shell_of_u(symbol: str) -> int:
+    """The angular momentum of the shell that a U acts on: 3 for f, 2 for d, 1 for p in elements without d and f.
+
+    Raises UsageError for elements without p, d and f electrons, such as Na.
+    """
+    from pymatgen.core import Element
+
+    if Element(symbol).block == "f" or symbol == "Lu":
+        return 3
+    if Element(symbol).block == "d" or symbol in WITH_D_ELECTRONS:
+        return 2
+    if Element(symbol).block == "p":
+        return 1
+    raise UsageError(f"{symbol} has no p, d or f electrons that a U could act on: take it out of --u")

@@ -144,15 +144,12 @@ def load_pseudopotentials(folder: Path, symbols: Iterable[str] | None = None) ->
 
     Parameters
     ----------
-    folder
-        A folder of <symbol>.upf.
-    symbols
-        Only these elements; by default all.
+    folder : a folder of <symbol>.upf.
+    symbols : only these elements; by default all.
 
     Raises
     ------
-    UsageError
-        An element has no file; PseudoDojo has no lanthanides but La and Lu, and no actinides.
+    UsageError : an element has no file; PseudoDojo has no lanthanides but La and Lu, and no actinides.
     """
     paths = {path.stem: path for path in _upf_files(folder)}
     if not paths:

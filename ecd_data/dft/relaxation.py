@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecd_data.dft.engine import Engine
-from ecd_data.dft.engine_pool import exit_on_sigterm, open_pool
+from ecd_data.dft.engine import Engine, exit_on_sigterm, open_pool
 from ecd_data.dft.engines import load_engine
 from ecd_data.dft.flow import print_failures
 from ecd_data.dft.settings import apply_choices, make_usable_jobs
@@ -60,17 +59,13 @@ def relax(
 
     Parameters
     ----------
-    output
-        The JSON file.
-    crystals, kspacing, spin, smearing, hubbard_u, processes, cluster, pwx, pseudo, work, engine
-        As in `run`.
+    output : the JSON file.
+    crystals, kspacing, spin, smearing, hubbard_u, processes, cluster, pwx, pseudo, work, engine : as in `run`.
 
     Raises
     ------
-    UsageError
-        The file has other contents, or an argument is impossible.
-    MissingDependencyError
-        There is no engine.
+    UsageError : the file has other contents, or an argument is impossible.
+    MissingDependencyError : there is no engine.
     """
     file = Path(output)
     records = _read_records(file)

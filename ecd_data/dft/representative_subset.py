@@ -53,12 +53,9 @@ class RepresentativeSubset:
 
     Attributes
     ----------
-    ids
-        The sorted ids.
-    shares
-        For each aspect and class, its share of the whole set and of the subset.
-    missing
-        Elements that no candidate has.
+    ids : the sorted ids.
+    shares : for each aspect and class, its share of the whole set and of the subset.
+    missing : elements that no candidate has.
     """
 
     ids: list[str]
@@ -97,37 +94,30 @@ def choose_representative(
 
     Parameters
     ----------
-    crystals
-        The whole set by id.
-    count
-        The size of the subset.
-    max_atoms, max_components
-        Limits on the atoms and elements of a crystal of the subset.
-    seed
-        Seed of the ties.
+    crystals : the whole set by id.
+    count : the size of the subset.
+    max_atoms, max_components : limits on the atoms and elements of a crystal of the subset.
+    seed : seed of the ties.
 
     Raises
     ------
-    UsageError
-        Fewer than `count` crystals are small enough.
+    UsageError : fewer than `count` crystals are small enough.
     """
-    described = {id: find_traits(crystal) for id, crystal in crystals.items()}
-    small = {id: t for id, t in described.items() if t.natoms <= max_atoms and t.components <= max_components}
+    traits = {id: find_traits(crystal) for id, crystal in crystals.items()}
+    small = {id: t for id, t in traits.items() if t.natoms <= max_atoms and t.components <= max_components}
     if len(small) < count:
         raise UsageError(
             f"{count} crystals cannot be chosen: only {len(small)} have at most {max_atoms} atoms and"
             f" {max_components} elements; ask for fewer"
         )
     # large crystals are excluded, so the shares of sizes and components are those of the candidates
-    target = _count_shares(described.values(), {"elements", "crystal systems"}) | _count_shares(
-        small.values(), {"components", "sizes"}
-    )
+    target = _count_shares(traits.values(), {"elements", "crystal systems"})
+    target |= _count_shares(small.values(), {"components", "sizes"})
     chosen = _cover_elements(small, count, seed)
     _fill_subset(small, chosen, target, count, seed)
     shares = _compare_shares(target, _count_shares((small[id] for id in chosen), set(ASPECTS)))
-    reached = {label for t in small.values() for aspect, label in t.labels if aspect == "elements"}
-    every = {label for t in described.values() for aspect, label in t.labels if aspect == "elements"}
-    return RepresentativeSubset(sorted(chosen), shares, sorted(every - reached))
+    missing = set[str]().union(*map(_elements_of, traits.values())).difference(*map(_elements_of, small.values()))
+    return RepresentativeSubset(sorted(chosen), shares, sorted(missing))
 
 
 def _count_shares(rows: Iterable[CrystalTraits], aspects: set[str]) -> dict[tuple[str, str], float]:

@@ -57,39 +57,27 @@ def select_crystals(
 
     Parameters
     ----------
-    crystals
-        Crystals by id.
-    max_elements
-        Largest number of elements.
-    neutral
-        Leave out compositions that cannot be neutral by SMACT.
-    alloys
-        Let compositions of metals alone pass as neutral.
-    symmetric
-        Leave out crystals of space group P1.
-    unique
-        Keep one crystal of each structure: the one with the lowest formation energy, else the first.
-    symprec
-        Tolerance of the symmetry in Å.
-    formation_energies
-        In eV/atom by id. With them the lowest come first, and crystals without one or outside the window are left out.
-    energy_window
-        Lowest and highest formation energy in eV/atom, by default those of the paper's figure 5.
-    most
-        Largest number of crystals.
+    crystals : crystals by id.
+    max_elements : largest number of elements.
+    neutral : leave out compositions that cannot be neutral by SMACT.
+    alloys : let compositions of metals alone pass as neutral.
+    symmetric : leave out crystals of space group P1.
+    unique : keep one crystal of each structure: the one with the lowest formation energy, else the first.
+    symprec : tolerance of the symmetry in Å.
+    formation_energies : in eV/atom by id. With them the lowest come first, and crystals without one or outside the
+        window are left out.
+    energy_window : lowest and highest formation energy in eV/atom, by default those of the paper's figure 5.
+    most : largest number of crystals.
     """
     chosen = Selection()
     energies = formation_energies or {}
     order = list(crystals) if formation_energies is None else sorted(crystals, key=lambda id: energies.get(id, 1e9))
     filters = _make_filters(max_elements, neutral, alloys, symmetric, symprec)
-    passing = {}
     for id in order:
         reasons = (check(crystals[id]) for check in filters)
-        reason = _energy_reason(id, formation_energies, energy_window) or next(filter(None, reasons), None)
-        if reason:
+        if reason := _energy_reason(id, formation_energies, energy_window) or next(filter(None, reasons), None):
             chosen.dropped[id] = reason
-        else:
-            passing[id] = crystals[id]
+    passing = {id: crystals[id] for id in order if id not in chosen.dropped}
     repeated = find_duplicates(passing) if unique else {}
     chosen.dropped |= {id: f"the same structure again: as {other}" for id, other in repeated.items()}
     chosen.kept = [id for id in passing if id not in repeated]

@@ -35,28 +35,18 @@ class Settings:
 
     Attributes
     ----------
-    functional
-        "PBE" or "HSE06".
-    ecutwfc, degauss, conv_thr
-        Cutoff of the plane waves, width of the smearing and convergence threshold, in Ry.
-    kmesh, qmesh
-        Gamma-centred meshes of k points, and of q points for the exchange of HSE06.
-    smearing
-        Cold smearing, for metals; else fixed occupations.
-    start_magnetization
-        Fraction of the valence electrons of each atom; 0 for no spin.
-    symmetry
-        Use the symmetries of the crystal.
-    max_steps, mixing_beta, mixing_mode
-        Of the self-consistent calculation, as in pw.x.
-    hubbard_u
-        Pairs of element and U in eV.
-    coarse_kmesh
-        The mesh to try if nothing else makes the calculation converge.
-    forces
-        Compute forces and stress too.
-    first_threshold
-        Of a run from a density: how well its first step solves for orbitals, in Ry; None for pw.x's own 1e-5.
+    functional : "PBE" or "HSE06".
+    ecutwfc, degauss, conv_thr : cutoff of the plane waves, width of the smearing and convergence threshold, in Ry.
+    kmesh, qmesh : Gamma-centred meshes of k points, and of q points for the exchange of HSE06.
+    smearing : cold smearing, for metals; else fixed occupations.
+    start_magnetization : fraction of the valence electrons of each atom; 0 for no spin.
+    symmetry : use the symmetries of the crystal.
+    max_steps, mixing_beta, mixing_mode : of the self-consistent calculation, as in pw.x.
+    hubbard_u : pairs of element and U in eV.
+    coarse_kmesh : the mesh to try if nothing else makes the calculation converge.
+    forces : compute forces and stress too.
+    first_threshold : of a run from a density: how well its first step solves for orbitals, in Ry; None for pw.x's own
+        1e-5.
     """
 
     functional: str
@@ -115,20 +105,16 @@ def make_jobs(crystals: Any, functional: str, kspacing: float = DENSE) -> list[J
 
     Parameters
     ----------
-    crystals
-        A mapping from id to record or Crystal; or paths: JSON files of records, structures, folders of structures. A
-        record has lattice, numbers and frac_coords, and may have ecutwfc_Ry, kmesh, qmesh_hse, metal,
+    crystals : a mapping from id to record or Crystal; or paths: JSON files of records, structures, folders of
+        structures. A record has lattice, numbers and frac_coords, and may have ecutwfc_Ry, kmesh, qmesh_hse, metal,
         start_magnetisation, symmetry, prototype, parent, seed and relaxation; `default_settings` gives the others.
-    functional
-        "pbe" or "hse".
-    kspacing
-        Spacing of the k mesh in 2 pi / Å, for crystals without a mesh of their own.
+    functional : "pbe" or "hse".
+    kspacing : spacing of the k mesh in 2 pi / Å, for crystals without a mesh of their own.
 
     Raises
     ------
-    UsageError
-        The functional or an id is impossible, a file cannot be read, two structures have one id, or a crystal cannot
-        be computed, such as one with partial occupancies or atoms on top of each other.
+    UsageError : the functional or an id is impossible, a file cannot be read, two structures have one id, or a crystal
+        cannot be computed, such as one with partial occupancies or atoms on top of each other.
     """
     jobs, failed = make_usable_jobs(crystals, functional, kspacing)
     if failed:

@@ -26,12 +26,9 @@ class StepPlan:
 
     Attributes
     ----------
-    relax
-        Relax cell and atoms first.
-    restart
-        Run once more from the converged density, to count the steps.
-    bands
-        Compute the gap on a finer mesh.
+    relax : relax cell and atoms first.
+    restart : run once more from the converged density, to count the steps.
+    bands : compute the gap on a finer mesh.
     """
 
     relax: bool = False
@@ -143,46 +140,27 @@ def compute_density(engine: Engine, job: Job, folder: Path, plan: StepPlan = Ste
 
     Parameters
     ----------
-    engine
-        The program that computes it.
-    job
-        The crystal and its settings.
-    folder
-        The folder of the runs; finished runs of the same input there are read and not repeated.
-    plan
-        The further steps.
+    engine : the program that computes it.
+    job : the crystal and its settings.
+    folder : the folder of the runs; finished runs of the same input there are read and not repeated.
+    plan : the further steps.
 
     Raises
     ------
-    EcdError
-        There is no density, for the reason that the message states.
+    EcdError : there is no density, for the reason that the message states.
     """
     if plan.relax:
         rest = relax_job(engine, job, folder / "relax")
         job = replace(rest.job, provenance={**rest.job.provenance, "relaxation": rest.facts})
     done = run_until_converged(engine, Step("density", job.id, job.crystal, job.settings), folder)
-    properties, arrays = dict(done.result.properties), dict(done.result.arrays)
-    extra: dict[str, Any] = {}
-    if plan.restart and job.settings.qmesh is None:  # pw.x starts a hybrid with PBE, whichever density it reads
-        again = _run_from_density(engine, done, "restart", done.step.settings)
-        properties = {**_final_forces(again), **properties, "scf_steps_restart": again.properties["scf_steps"]}
-        arrays = {**again.arrays, **arrays}
-    if plan.bands and job.settings.qmesh is None:  # a hybrid needs orbitals too, not only a density
-        mesh = tuple(NSCF_FACTOR * n for n in done.step.settings.kmesh)
-        bands = _run_from_density(engine, done, "bands", replace(done.step.settings, kmesh=mesh)).properties
-        properties |= {"gap_nscf_eV": bands["gap_eV"], "gap_nscf_direct_eV": bands["gap_direct_eV"]}
-        extra["kmesh_nscf"] = list(mesh)
+    found = _run_further_steps(engine, done, plan)
+    settings = {**done.step.settings.as_meta(), **done.result.settings, **found.settings}
     meta = {
         "functional": done.step.settings.label,
-        "settings": {
-            **done.step.settings.as_meta(),
-            **done.result.settings,
-            **extra,
-            "pseudopotentials": engine.datasets(job.crystal),
-        },
+        "settings": {**settings, "pseudopotentials": engine.datasets(job.crystal)},
         "provenance": _provenance(engine, job, done),
-        "properties": properties,
-        **arrays,
+        "properties": found.properties,
+        **found.arrays,
     }
     values, magnetization = engine.density(done.folder, done.result.shape)
     rho = Density(job.crystal, values, magnetization, meta=meta)
@@ -190,6 +168,32 @@ def compute_density(engine: Engine, job: Job, folder: Path, plan: StepPlan = Ste
     if abs(rho.nelect - expected) > ELECTRON_TOLERANCE:
         raise RunError(f"{job.id}: the density holds {rho.nelect:.6f} electrons instead of {expected:g}")
     return rho
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What the runs for a density measured: properties and arrays by name, and settings of its further runs."""
+
+    properties: dict[str, Any]
+    arrays: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def _run_further_steps(engine: Engine, done: FinishedStep, plan: StepPlan) -> Measurements:
+    """The Measurements of a converged density and of the runs in the plan that start from it."""
+    properties, arrays = dict(done.result.properties), dict(done.result.arrays)
+    settings: dict[str, Any] = {}
+    hybrid = done.step.settings.qmesh is not None
+    if plan.restart and not hybrid:  # pw.x starts a hybrid with PBE, whichever density it reads
+        again = _run_from_density(engine, done, "restart", done.step.settings)
+        properties = {**_final_forces(again), **properties, "scf_steps_restart": again.properties["scf_steps"]}
+        arrays = {**again.arrays, **arrays}
+    if plan.bands and not hybrid:  # a hybrid needs orbitals too, not only a density
+        mesh = tuple(NSCF_FACTOR * n for n in done.step.settings.kmesh)
+        bands = _run_from_density(engine, done, "bands", replace(done.step.settings, kmesh=mesh)).properties
+        properties |= {"gap_nscf_eV": bands["gap_eV"], "gap_nscf_direct_eV": bands["gap_direct_eV"]}
+        settings["kmesh_nscf"] = list(mesh)
+    return Measurements(properties, arrays, settings)
 
 
 def _run_from_density(engine: Engine, done: FinishedStep, kind: Any, settings: Settings) -> Result:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecd_data.crystal import Crystal
-from ecd_data.dft.hubbard import HUBBARD_U, shell_of_u
-from ecd_data.dft.open_shells import may_have_moment
+from ecd_data.dft.open_shells import HUBBARD_U, may_have_moment, shell_of_u
 from ecd_data.dft.vasp_kpoints import band_path, band_text, mesh_text, symmetric_mesh
 from ecd_data.errors import UsageError
 
@@ -68,15 +67,11 @@ def incar(
 
     Parameters
     ----------
-    crystal
-        The crystal, with its atoms in the order of the POSCAR.
-    step
-        "relax", "static" or "hse".
-    hubbard_u
-        U - J in eV by element; HUBBARD_U by default, {} for none. HSE06 never gets a U: the release has some runs with
-        both, which is neither functional.
-    spin
-        By default spin is on if `may_have_moment` is true.
+    crystal : the crystal, with its atoms in the order of the POSCAR.
+    step : "relax", "static" or "hse".
+    hubbard_u : U - J in eV by element; HUBBARD_U by default, {} for none. HSE06 never gets a U: the release has some
+        runs with both, which is neither functional.
+    spin : by default spin is on if `may_have_moment` is true.
     """
     if step not in STEPS:
         raise UsageError(f"there is no step {step!r}: take {', '.join(STEPS)}")
@@ -136,34 +131,28 @@ def write_vasp_inputs(
 
     Parameters
     ----------
-    crystals
-        Crystals by id.
-    folder
-        The folder to write.
-    steps
-        Any of "relax", "static" and "hse".
-    spacing, hse_spacing
-        Spacing of the k meshes of PBE and HSE06 in 2 pi / Å; HSE06 gets a band path with weight 0 too.
-    hubbard_u, spin
-        As in `incar`.
+    crystals : crystals by id.
+    folder : the folder to write.
+    steps : any of "relax", "static" and "hse".
+    spacing, hse_spacing : spacing of the k meshes of PBE and HSE06 in 2 pi / Å; HSE06 gets a band path with weight 0
+        too.
+    hubbard_u, spin : as in `incar`.
 
     Raises
     ------
-    UsageError
-        An element has no dataset.
+    UsageError : an element has no dataset.
     """
     written = []
     for id, crystal in crystals.items():
         potcar_labels(crystal, id)  # raises before anything of this crystal is written
         for step in steps:
-            step_folder = Path(folder) / id / step
             kpoints = _kpoints(crystal, id, step, hse_spacing if step == "hse" else spacing)
-            _write_step(step_folder, crystal, id, incar(crystal, step, hubbard_u, spin), kpoints)
-            if step == "hse":
-                orbitals = incar(crystal, "static", hubbard_u, spin) | ORBITALS_INCAR
-                orbitals["SYSTEM"] = f"{crystal.reduced_formula} orbitals for hse"
-                _write_incar(step_folder / "INCAR.orbitals", orbitals)
-            written.append(step_folder)
+            written.append(Path(folder) / id / step)
+            _write_step(written[-1], crystal, id, incar(crystal, step, hubbard_u, spin), kpoints)
+        if "hse" in steps:
+            orbitals = incar(crystal, "static", hubbard_u, spin) | ORBITALS_INCAR
+            orbitals["SYSTEM"] = f"{crystal.reduced_formula} orbitals for hse"
+            _write_incar(Path(folder) / id / "hse" / "INCAR.orbitals", orbitals)
         (Path(folder) / id / "ORDER.txt").write_text(ORDER + _list_unknown_settings(crystal, hubbard_u))
     return written
 

@@ -25,21 +25,15 @@ def read_checked_density(body: Path, id: str, file: str, functional: str) -> Den
 
     Parameters
     ----------
-    body
-        The downloaded file, compressed or an archive.
-    id
-        Id of the crystal; a formula in it must be that of the density.
-    file
-        Name of the file on the server, for error messages.
-    functional
-        The density functional of the set.
+    body : the downloaded file, compressed or an archive.
+    id : id of the crystal; a formula in it must be that of the density.
+    file : name of the file on the server, for error messages.
+    functional : the density functional of the set.
 
     Raises
     ------
-    FormatError
-        The file is damaged.
-    UnfitError
-        The density belongs to another crystal, or `check` finds problems.
+    FormatError : the file is damaged.
+    UnfitError : the density belongs to another crystal, or `check` finds problems.
     """
     unpacked = read_archive(body, file)
     rho = parse(unpacked.data, unpacked.label)

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ecd_data.download.download_threads import DownloadThreads, FetchOptions, Outcome
+from ecd_data.download.download_threads import DownloadThreads, FetchOptions, Outcome, Tally, tally
 from ecd_data.download.http_answers import UnavailableError
 from ecd_data.download.journal import CHANGED, DONE, FAILED, LEFT, Entry, Journal, fetch_status
 from ecd_data.download.partial_files import Body, Version
 from ecd_data.download.plan import FetchPlan, plan_fetch
 from ecd_data.download.preview import preview_fetch
-from ecd_data.download.progress_line import Tally, tally
 from ecd_data.download.transfer import Patience
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.io.network import refuse_network
@@ -33,18 +32,12 @@ class FetchReport:
 
     Attributes
     ----------
-    dest, set
-        The store, and the set of the release that it holds.
-    added, skipped
-        Ids that were stored now, and ids that the store had already.
-    failed, changed
-        Reasons by id: files that could not be stored, and files that are others now on the server.
-    left
-        How many ids were not tried.
-    bytes_in, bytes_out
-        Bytes of the downloaded files, and of their crystals in the store.
-    stopped
-        Why the fetch ended early; None if it did not.
+    dest, set : the store, and the set of the release that it holds.
+    added, skipped : ids that were stored now, and ids that the store had already.
+    failed, changed : reasons by id: files that could not be stored, and files that are others now on the server.
+    left : how many ids were not tried.
+    bytes_in, bytes_out : bytes of the downloaded files, and of their crystals in the store.
+    stopped : why the fetch ended early; None if it did not.
     """
 
     dest: Path
@@ -83,39 +76,24 @@ def fetch(
 
     Parameters
     ----------
-    what
-        Tasks or sets, ids, and patterns with * ? [].
-    dest
-        The store; it holds one set of the release.
-    part
-        Only this part of a task: "train", "validation" or "test".
-    set
-        The set to look for ids in, if several sets have them.
-    limit
-        Largest number of crystals.
-    connections
-        Files that are downloaded at the same time, 1 to 8.
-    workers
-        Processes that decode and encode; 1 uses this process. The store does not depend on it.
-    patience
-        How often to retry, how long to pause, and how long a silence breaks a transfer off.
-    bound, pipeline
-        Accuracy and form of the stored densities, as in `convert`.
-    mirror
-        URL of a mirror, see `plan_fetch`.
-    seed
-        Random seed for the retry pauses.
-    recheck
-        Ask the server whether the files of stored crystals have changed.
-    progress
-        Show a progress bar.
+    what : tasks or sets, ids, and patterns with * ? [].
+    dest : the store; it holds one set of the release.
+    part : only this part of a task: "train", "validation" or "test".
+    set : the set to look for ids in, if several sets have them.
+    limit : largest number of crystals.
+    connections : files that are downloaded at the same time, 1 to 8.
+    workers : processes that decode and encode; 1 uses this process. The store does not depend on it.
+    patience : how often to retry, how long to pause, and how long a silence breaks a transfer off.
+    bound, pipeline : accuracy and form of the stored densities, as in `convert`.
+    mirror : URL of a mirror, see `plan_fetch`.
+    seed : random seed for the retry pauses.
+    recheck : ask the server whether the files of stored crystals have changed.
+    progress : show a progress bar.
 
     Raises
     ------
-    UsageError, UnknownIdError
-        An argument names nothing, or more than one set.
-    OSError
-        The disk is full.
+    UsageError, UnknownIdError : an argument names nothing, or more than one set.
+    OSError : the disk is full.
     """
     plan = plan_fetch(what, part=part, set=set, limit=limit, mirror=mirror)
     if not 1 <= connections <= MOST_CONNECTIONS:

@@ -3,13 +3,14 @@ ask for the rest."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import requests
+
+from ecd_data.io.file_bytes import hash_file
 
 WORTH_KEEPING = 1 << 20  # a broken transfer that brought so many bytes is progress: the count of retries starts anew
 
@@ -81,8 +82,7 @@ def remove_spool(spool: Path) -> None:
 
 def read_body(spool: Path, version: Version) -> Body:
     """The Body of a complete download, with the SHA-256 of its bytes."""
-    with spool.open("rb") as file:
-        return Body(spool, file_size(spool), hashlib.file_digest(file, "sha256").hexdigest(), version)
+    return Body(spool, file_size(spool), hash_file(spool), version)
 
 
 def _note_path(spool: Path) -> Path:

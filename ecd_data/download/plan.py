@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from ecd_data.errors import UnknownIdError, UsageError
+from ecd_data.errors import UnknownIdError, UsageError, suggest_ids
 from ecd_data.release.split_files import read_ids, read_tasks
 from ecd_data.release.tasks import PARTS, UnknownTaskError, find_task, load_split, task_names
-from ecd_data.store.near_ids import suggest_ids
 
 MIRROR = "ECD_MIRROR"
 ENDINGS = (".gz", ".tar", ".json", ".chgcar")
@@ -49,23 +48,18 @@ def plan_fetch(
 
     Parameters
     ----------
-    what
-        Tasks or sets ("hse") mean all of their crystals. Ids, and patterns with * ? [], select among these; without a
-        task or set they are looked up in `set`, else in every set.
-    part
-        Only this part of the tasks or sets.
-    set
-        The set of the ids.
-    limit
-        Largest number of crystals.
-    mirror
-        Replaces the part of the URLs before their last folder, or is a whole URL with {id}; by default the environment
-        variable ECD_MIRROR.
+    what : tasks or sets ("hse") mean all of their crystals. Ids, and patterns with * ? [], select among these; without
+        a task or set they are looked up in `set`, else in every set.
+    part : only this part of the tasks or sets.
+    set : the set of the ids.
+    limit : largest number of crystals.
+    mirror : replaces the part of the URLs before their last folder, or is a whole URL with {id}; by default the
+        environment variable ECD_MIRROR.
 
     Raises
     ------
-    UnknownIdError, UnknownTaskError, UsageError
-        The words name nothing, or crystals of more than one set; the message suggests similar names.
+    UnknownIdError, UnknownTaskError, UsageError : the words name nothing, or crystals of more than one set; the message
+        suggests similar names.
     """
     words = [what] if isinstance(what, str) else list(what)
     if part is not None and part not in (*PARTS, "unassigned"):

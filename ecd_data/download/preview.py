@@ -38,18 +38,12 @@ class Preview:
 
     Attributes
     ----------
-    set
-        The set of the release.
-    wanted, there
-        How many crystals were asked for, and how many of them the store has already.
-    transfer, store
-        Estimated bytes of the other crystals, as downloads and in the store.
-    least, most
-        Bytes in the store if all of them had high symmetry, or none.
-    basis
-        Where the sizes come from.
-    url
-        The URL of the first file; None if nothing is to be fetched.
+    set : the set of the release.
+    wanted, there : how many crystals were asked for, and how many of them the store has already.
+    transfer, store : estimated bytes of the other crystals, as downloads and in the store.
+    least, most : bytes in the store if all of them had high symmetry, or none.
+    basis : where the sizes come from.
+    url : the URL of the first file; None if nothing is to be fetched.
     """
 
     set: str

@@ -56,12 +56,9 @@ class Patience:
 
     Attributes
     ----------
-    retries
-        Tries without progress before a file fails.
-    pause
-        Seconds before the first retry; doubles with each further one.
-    stall
-        Seconds without a byte that break a transfer off.
+    retries : tries without progress before a file fails.
+    pause : seconds before the first retry; doubles with each further one.
+    stall : seconds without a byte that break a transfer off.
     """
 
     retries: int = 6
@@ -99,14 +96,10 @@ class Connection:
 
     Parameters
     ----------
-    patience
-        Retries, pauses and the longest silence.
-    gate
-        Shared with the other connections.
-    seed
-        Random seed for the retry pauses.
-    count_bytes
-        Is called with the number of bytes of each chunk that arrives.
+    patience : retries, pauses and the longest silence.
+    gate : shared with the other connections.
+    seed : random seed for the retry pauses.
+    count_bytes : is called with the number of bytes of each chunk that arrives.
     """
 
     def __init__(self, patience: Patience, gate: RequestGate, seed: int, count_bytes: Callable[[int], None]) -> None:

@@ -132,16 +132,9 @@ def parse(data: Text, name: str, unit: str | None = None, step: int = -1) -> Den
     head, step = data[:HEAD], whole_number(step, "step")
     refuse_other_quantity(name, head)
     kind = _find_format(head, name)
-    format = FORMATS[kind]
-    options: dict[str, Any] = {"step": step} if kind == "chgcar" else {}
-    if kind != "chgcar" and step not in (0, -1):
-        raise UsageError(f"{name} has no step {step}: only a CHG has several")
-    if unit is not None:
-        options["unit"] = parse_unit(unit)
-        if not format.open_unit:
-            raise UsageError(f"{name} is read as {kind}, whose unit is fixed: leave unit={unit!r} out")
+    options = _check_options(name, kind, unit, step)
     try:
-        rho = format.parse(data, name, **options)
+        rho = FORMATS[kind].parse(data, name, **options)
     except FormatError as error:
         foreign = _explain_foreign(kind, head, name)
         if foreign:
@@ -158,6 +151,18 @@ def parse(data: Text, name: str, unit: str | None = None, step: int = -1) -> Den
     for guess in rho.meta.get("guesses", {}).values():
         log.warning("%s: %s", name, guess)
     return rho
+
+
+def _check_options(name: str, kind: str, unit: str | None, step: int) -> dict[str, Any]:
+    """The options for the parser of a format; UsageError for one that the format does not have."""
+    options: dict[str, Any] = {"step": step} if kind == "chgcar" else {}
+    if kind != "chgcar" and step not in (0, -1):
+        raise UsageError(f"{name} has no step {step}: only a CHG has several")
+    if unit is not None:
+        options["unit"] = parse_unit(unit)
+        if not FORMATS[kind].open_unit:
+            raise UsageError(f"{name} is read as {kind}, whose unit is fixed: leave unit={unit!r} out")
+    return options
 
 
 def choose_unit(path: str | Path, unit: str | None) -> str | None:

@@ -44,6 +44,21 @@ def parse(data: Text, name: str, unit: str | None = None) -> Density:
     lines = Lines(data)
     comment = lines.comment()
     lines.comment()
+    crystal, counts = _read_header(lines, len(data), name)
+    shape = (abs(int(counts[0])), abs(int(counts[1])), abs(int(counts[2])))
+    points = int(np.prod(shape))
+    numbers, end = parse_block(data, lines.position, points, name)
+    if not data[len(data) - 1 :].isspace() and _is_last_number_short(data[-200:]):
+        raise FormatError(f"{name} is cut inside its last number: copy it again")
+    if data[end:].strip():
+        raise FormatError(f"{name} has more numbers than its grid of {points}: it is damaged or glued")
+    meta = {**comment, **_find_unit(unit, counts[0] > 0, float(numbers.mean()) * crystal.volume, crystal)}
+    values = numbers if meta["unit"] == PER_ANGSTROM3 else numbers / BOHR**3
+    return Density(crystal, values.reshape(shape), meta=meta)
+
+
+def _read_header(lines: Lines, size: int, name: str) -> tuple[Crystal, np.ndarray]:
+    """The crystal and the voxel counts [3], which are negative in a file in Å; size: bytes of the file."""
     first = lines.next()
     natoms, *origin = parse_floats(first, 4)
     if natoms < 0 or parse_floats(first + " 1", 5)[4] != 1:
@@ -54,9 +69,8 @@ def parse(data: Text, name: str, unit: str | None = None) -> Density:
     counts = axes[:, 0].astype(np.int64)
     if len(set(np.sign(counts))) != 1:
         raise FormatError(f"{name} has voxel counts of both signs: make them all positive (bohr) or negative (Å)")
-    shape = (abs(int(counts[0])), abs(int(counts[1])), abs(int(counts[2])))
-    points = count_grid_points(shape, len(data), name)
-    if not 0 <= natoms <= len(data) or natoms % 1:
+    count_grid_points(tuple(map(abs, counts.tolist())), size, name)  # raises where the file cannot hold them
+    if not 0 <= natoms <= size or natoms % 1:
         raise FormatError(f"{name} states {natoms:g} atoms: repair its third line")
     atoms = np.array([lines.floats(5) for _ in range(int(natoms))]).reshape(-1, 5)
     if len(atoms) and np.abs(atoms[:, 0]).max() > len(SYMBOLS):
@@ -64,15 +78,7 @@ def parse(data: Text, name: str, unit: str | None = None) -> Density:
     length = BOHR if counts[0] > 0 else 1.0
     lattice = axes[:, 1:] * np.abs(counts)[:, None] * length
     coords = (atoms[:, 2:] - origin) * length @ np.asarray(np.linalg.inv(lattice), np.float64)
-    crystal = Crystal(lattice, atoms[:, 0].astype(np.int64), coords)
-    numbers, end = parse_block(data, lines.position, points, name)
-    if not data[len(data) - 1 :].isspace() and _is_last_number_short(data[-200:]):
-        raise FormatError(f"{name} is cut inside its last number: copy it again")
-    if data[end:].strip():
-        raise FormatError(f"{name} has more numbers than its grid of {points}: it is damaged or glued")
-    meta = {**comment, **_find_unit(unit, counts[0] > 0, float(numbers.mean()) * crystal.volume, crystal)}
-    values = numbers if meta["unit"] == PER_ANGSTROM3 else numbers / BOHR**3
-    return Density(crystal, values.reshape(shape), meta=meta)
+    return Crystal(lattice, atoms[:, 0].astype(np.int64), coords), counts
 
 
 def _find_unit(stated: str | None, in_bohr: bool, electrons: float, crystal: Crystal) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ecd_data.crystal import Crystal
-from ecd_data.errors import FormatError
+from ecd_data.errors import FormatError, missing_extra
 from ecd_data.formats import read
-from ecd_data.optional_packages import missing_extra
 
 MAX_PAIR_DISTANCE = 1.0  # Å: atoms farther apart than any fault are not searched for
 MIN_DISTANCE = 0.3  # Å: atoms nearer to each other lie on top of each other; the shortest bond, H-H, has 0.74

@@ -49,27 +49,23 @@ def load_dataset(path: str = "ecd", name: str | None = None, **options: Any) -> 
     """The dataset of a configuration or a store: a DatasetDict, or one Dataset with split="train".
 
     It is the same as `datasets.load_dataset`, which knows "ecd" once ecd_data is imported. torch's DataLoader takes the
-    rows as they are, see `ecd_data.hf.torch_batches`. The column "data_origin" of every row and `.info.description` say
-    where the data come from: "release", "sample" or the hash of another store.
+    rows as they are, see `ecd_data.hf.load_dataset_hook`. The column "data_origin" of every row and `.info.description`
+    say where the data come from: "release", "sample" or the hash of another store.
 
     Parameters
     ----------
-    path
-        "ecd", or the path or URL of any store. load_dataset("my.ecd", split_file="split.json") is the same as
+    path : "ecd", or the path or URL of any store. load_dataset("my.ecd", split_file="split.json") is the same as
         load_dataset("ecd", "store", data_dir="my.ecd", split_file="split.json").
-    name
-        The configuration: a set ("pbe", "hse", "mp", "ood", "exp"), a task of `load_split`, or random grid points,
+    name : the configuration: a set ("pbe", "hse", "mp", "ood", "exp"), a task of `load_split`, or random grid points,
         "probes-pbe" and "probes-hse". For a store "store", the default, or "probes-store".
-    options
-        data_dir: folder or URL with the stores, by default ECD_ROOT, else the embedded sample, which has pbe, hse, ood,
-        exp and their tasks. split_file: the split of a store, as `ecd split make` writes it; without it all crystals
-        are in "train". n_probes=1000, seed=0, epoch=0: for probes; `set_epoch` gives those of another epoch. Others,
-        such as split and streaming, are those of `datasets.load_dataset`.
+    options : data_dir: folder or URL with the stores, by default ECD_ROOT, else the embedded sample, which has pbe,
+        hse, ood, exp and their tasks. split_file: the split of a store, as `ecd split make` writes it; without it all
+        crystals are in "train". n_probes=1000, seed=0, epoch=0: for probes; `set_epoch` gives those of another epoch.
+        Others, such as split and streaming, are those of `datasets.load_dataset`.
 
     Raises
     ------
-    UsageError
-        There is no such configuration, or no data for it.
+    UsageError : there is no such configuration, or no data for it.
     """
     load_dataset_hook.install()
     if path == load_dataset_hook.NAME:
@@ -83,10 +79,9 @@ class EcdConfig(datasets.BuilderConfig):
 
     Attributes
     ----------
-    n_probes, seed, epoch
-        For `probes-*`: the number of grid points for each crystal, and the seed and epoch of their draw.
-    split_file
-        For a store: the JSON file of ids by part.
+    n_probes, seed, epoch : for `probes-*`: the number of grid points for each crystal, and the seed and epoch of their
+        draw.
+    split_file : for a store: the JSON file of ids by part.
     """
 
     n_probes: int = 1000

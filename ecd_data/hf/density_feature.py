@@ -149,15 +149,12 @@ def set_epoch(rows: Any, epoch: int) -> Any:
 
     Parameters
     ----------
-    rows
-        The result of `load_dataset` for a configuration `probes-*`, loaded or streaming.
-    epoch
-        The number of the epoch, from 0 on.
+    rows : the result of `load_dataset` for a configuration `probes-*`, loaded or streaming.
+    epoch : the number of the epoch, from 0 on.
 
     Raises
     ------
-    UsageError
-        The rows have no probes, or the epoch is no whole number from 0 on.
+    UsageError : the rows have no probes, or the epoch is no whole number from 0 on.
     """
     if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or epoch < 0:
         raise UsageError(f"an epoch is a whole number from 0 on, not {epoch!r}")

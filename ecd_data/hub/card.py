@@ -78,12 +78,9 @@ def make_card(configs: Sequence[ExportConfig], decoded: str, license: str | None
 
     Parameters
     ----------
-    configs
-        The configurations of the export; the first is the default one.
-    decoded
-        "float32" if the files have the grids as plain lists, "none" if they have the store's bytes only.
-    license
-        The licence as the user states it; None if not stated.
+    configs : the configurations of the export; the first is the default one.
+    decoded : "float32" if the files have the grids as plain lists, "none" if they have the store's bytes only.
+    license : the licence as the user states it; None if not stated.
     """
     total = sum(len(config.rows) for config in configs)
     return CARD.format(

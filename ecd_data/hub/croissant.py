@@ -5,7 +5,6 @@ Written without mlcroissant, which would save the table below alone and needs rd
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 
 from ecd_data.hub.card import TITLE, describe_licence
 from ecd_data.hub.plan import ExportConfig, Shard
+from ecd_data.io.file_bytes import hash_file
 
 CONTEXT = {
     "@language": "en",
@@ -53,12 +53,9 @@ def make_croissant(folder: Path, configs: Sequence[ExportConfig], shards: Sequen
 
     Parameters
     ----------
-    folder
-        The folder of the export, with all its files.
-    configs, shards
-        The configurations and the Parquet files of the export.
-    license
-        The licence as the user states it; None if not stated.
+    folder : the folder of the export, with all its files.
+    configs, shards : the configurations and the Parquet files of the export.
+    license : the licence as the user states it; None if not stated.
     """
     total = sum(len(config.rows) for config in configs)
     parts: dict[str, list[Shard]] = {}
@@ -83,9 +80,7 @@ def make_croissant(folder: Path, configs: Sequence[ExportConfig], shards: Sequen
 
 
 def _describe_file(folder: Path, shard: Shard) -> dict[str, Any]:
-    with open(folder / shard.path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = file.seek(0, 2)
+    digest, size = hash_file(folder / shard.path), (folder / shard.path).stat().st_size
     return {
         "@type": "cr:FileObject",
         "@id": shard.path,

@@ -30,16 +30,11 @@ class HubExport:
 
     Attributes
     ----------
-    folder
-        The folder of the export.
-    crystals
-        The number of crystals by configuration.
-    written, skipped
-        Parquet files that were written now, and files that were complete already.
-    bytes
-        The size of all of them.
-    restricted
-        The number of crystals whose structures are the ICSD's.
+    folder : the folder of the export.
+    crystals : the number of crystals by configuration.
+    written, skipped : Parquet files that were written now, and files that were complete already.
+    bytes : the size of all of them.
+    restricted : the number of crystals whose structures are the ICSD's.
     """
 
     folder: Path
@@ -71,35 +66,23 @@ def export_hub(
 
     Parameters
     ----------
-    dest
-        The folder to write.
-    configurations
-        Sets and tasks of `load_dataset`; by default the sets that `data_dir`, ECD_ROOT or the embedded sample has.
-    store
-        Any store, in place of configurations.
-    data_dir
-        Folder or URL that holds the stores of the sets.
-    splits
-        Only these of train, validation and test.
-    exclude
-        Patterns of ids to leave out, such as "icsd-*".
-    limit
-        Largest number of crystals of each split.
-    decoded
-        "float32" adds the grids as plain lists to the store's bytes; "none" leaves them out.
-    shard_mb
-        Largest size of a file before compression, in MB.
-    license
-        The licence that the card states.
-    workers
-        Processes that write.
-    progress
-        Show a progress bar.
+    dest : the folder to write.
+    configurations : sets and tasks of `load_dataset`; by default the sets that `data_dir`, ECD_ROOT or the embedded
+        sample has.
+    store : any store, in place of configurations.
+    data_dir : folder or URL that holds the stores of the sets.
+    splits : only these of train, validation and test.
+    exclude : patterns of ids to leave out, such as "icsd-*".
+    limit : largest number of crystals of each split.
+    decoded : "float32" adds the grids as plain lists to the store's bytes; "none" leaves them out.
+    shard_mb : largest size of a file before compression, in MB.
+    license : the licence that the card states.
+    workers : processes that write.
+    progress : show a progress bar.
 
     Raises
     ------
-    UsageError
-        An argument is impossible, or the folder has other files.
+    UsageError : an argument is impossible, or the folder has other files.
     """
     if decoded not in DECODED or shard_mb < 1 or (limit is not None and limit < 1):
         raise UsageError(

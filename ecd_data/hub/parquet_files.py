@@ -34,13 +34,11 @@ def density_of_row(row: dict[str, Any]) -> Density:
 
     Parameters
     ----------
-    row
-        A dictionary with id, payload and sha256.
+    row : a dictionary with id, payload and sha256.
 
     Raises
     ------
-    StoreError
-        The payload was altered.
+    StoreError : the payload was altered.
     """
     return unpack_density(entries_in(row["payload"], "of an exported row", row["sha256"], row["id"]))
 

@@ -32,14 +32,10 @@ class ExportConfig:
 
     Attributes
     ----------
-    name
-        Its name in the export.
-    store
-        The store that has its crystals.
-    rows
-        The crystals to export, with the columns of `select_rows`: number, id, split and kind.
-    official
-        Whether it is one of ECD's sets or tasks, and not another store.
+    name : its name in the export.
+    store : the store that has its crystals.
+    rows : the crystals to export, with the columns of `select_rows`: number, id, split and kind.
+    official : whether it is one of ECD's sets or tasks, and not another store.
     """
 
     name: str
@@ -65,16 +61,11 @@ class Shard:
 
     Attributes
     ----------
-    path
-        Its path in the folder of the export.
-    rows
-        The crystals that it holds.
-    decoded
-        "float32" with grids, "none" without.
-    bytes
-        Its size before compression.
-    content
-        A hash of the ids and bytes that it holds.
+    path : its path in the folder of the export.
+    rows : the crystals that it holds.
+    decoded : "float32" with grids, "none" without.
+    bytes : its size before compression.
+    content : a hash of the ids and bytes that it holds.
     """
 
     config: ExportConfig

@@ -129,14 +129,18 @@ def _unpack_archive(stream: _Bounded, name: str) -> UnpackedDensity:
     stream.read_all()  # up to the checksum of gzip, which is at the end
     if not densities and len(others) == 1:
         densities = {n: data for n, data in others.items() if data}
+    member_name, data = _require_one_density(densities, refused)
+    return UnpackedDensity(_inflate(data), f"{name}::{member_name}", companions)
+
+
+def _require_one_density(densities: dict[str, bytes], refused: list[str]) -> tuple[str, bytes]:
+    """The name and bytes of the only density; FormatError where there is none or several."""
     if len(densities) != 1:
         names = _list_names(list(densities))
         what = f"holds {len(densities)} densities ({names})" if densities else "holds no density"
         links = f"; links, devices and paths out of it are not read ({_list_names(refused)})" if refused else ""
         raise FormatError(f"the archive {what}{links}")
-    ((member_name, data),) = densities.items()
-    label = f"{name}::{member_name}"
-    return UnpackedDensity(_inflate(data), label, companions)
+    return next(iter(densities.items()))
 
 
 def _inflate(data: bytes) -> bytes:

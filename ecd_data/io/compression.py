@@ -1,4 +1,7 @@
-"""Compressed files: the first bytes of a file decide how it is read, the end of its name how it is written."""
+"""Compressed files: the first bytes of a file decide how it is read, the end of its name how it is written.
+
+Written without xopen, which knows no lz4 and sets no limit on the size of what a file unpacks to.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import mmap
 import os
@@ -17,6 +18,12 @@ from ecd_data.errors import FormatError
 
 MAX_POINTS = 1 << 31  # of a grid: a header that states more is damaged
 LATIN_1 = "latin-1"
+
+
+def hash_file(path: str | Path) -> str:
+    """The SHA-256 of a file as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class MappedFile(mmap.mmap):

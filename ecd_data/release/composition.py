@@ -17,18 +17,12 @@ class Composition:
 
     Attributes
     ----------
-    crystals
-        The number of crystals in the lists.
-    named
-        How many of them have a formula in their names; everything else counts these alone.
-    elements
-        The number of crystals that have an element, by symbol.
-    components
-        The number of crystals by their number of different elements.
-    sizes
-        The number of crystals by the number of atoms in the formula of the name, which is that of the cell.
-    compounds
-        The number of different reduced formulas.
+    crystals : the number of crystals in the lists.
+    named : how many of them have a formula in their names; everything else counts these alone.
+    elements : the number of crystals that have an element, by symbol.
+    components : the number of crystals by their number of different elements.
+    sizes : the number of crystals by the number of atoms in the formula of the name, which is that of the cell.
+    compounds : the number of different reduced formulas.
     """
 
     crystals: int

@@ -60,17 +60,14 @@ def find_configuration_store(configuration: str, data_dir: str | Path | None, sa
 
     Parameters
     ----------
-    configuration
-        A name of `configuration_names`.
-    data_dir
-        Folder or URL that holds the stores; if None, the environment variable ECD_ROOT, else the embedded sample.
-    sample
-        Take the embedded sample in any case.
+    configuration : a name of `configuration_names`.
+    data_dir : folder or URL that holds the stores; if None, the environment variable ECD_ROOT, else the embedded
+        sample.
+    sample : take the embedded sample in any case.
 
     Raises
     ------
-    UsageError
-        There is no data for this configuration.
+    UsageError : there is no data for this configuration.
     """
     return make_absolute(find_store(set_of_configuration(configuration), data_dir, sample))
 

@@ -53,12 +53,9 @@ def find_origin(task: str, store: Store, parts: Mapping[str, Sequence[str]]) -> 
 
     Parameters
     ----------
-    task
-        The configuration that the result is about.
-    store
-        The store that was read.
-    parts
-        The ids by part ("train", "validation", "test", "test_compositions" ...) that were used.
+    task : the configuration that the result is about.
+    store : the store that was read.
+    parts : the ids by part ("train", "validation", "test", "test_compositions" ...) that were used.
     """
     hashed = store_hash(store)
     official = {id for ids in load_official_split(task).values() for id in ids}

@@ -17,24 +17,17 @@ class Leakage:
 
     Attributes
     ----------
-    task
-        The name of the task.
-    test
-        The number of its test crystals.
-    own
-        How many of them are in the train and validation lists of the task itself.
-    pretrained_on
-        The task whose model this one starts from; None without one.
-    pretraining
-        How many of the test crystals are in the train, validation and test lists of `pretrained_on`, and in "none".
-    set_train_in_pretraining_test
-        How many crystals of the set's train list are test crystals of `pretrained_on`.
-    same_formula
-        How many test crystals share their reduced formula with a training crystal; None if no formula is known.
-    test_with_formula
-        How many test crystals have a known formula.
-    train_without_formula
-        How many training crystals have none.
+    task : the name of the task.
+    test : the number of its test crystals.
+    own : how many of them are in the train and validation lists of the task itself.
+    pretrained_on : the task whose model this one starts from; None without one.
+    pretraining : how many of the test crystals are in the train, validation and test lists of `pretrained_on`, and in
+        "none".
+    set_train_in_pretraining_test : how many crystals of the set's train list are test crystals of `pretrained_on`.
+    same_formula : how many test crystals share their reduced formula with a training crystal; None if no formula is
+        known.
+    test_with_formula : how many test crystals have a known formula.
+    train_without_formula : how many training crystals have none.
     """
 
     task: str
@@ -88,14 +81,10 @@ def count_overlaps(
 
     Parameters
     ----------
-    task
-        The name of the task.
-    split, pretraining
-        The ids by part of the task and of the task that its model starts from.
-    pretrained_on
-        The name of the latter; None without one.
-    set_train
-        The ids of the train list of the task's set.
+    task : the name of the task.
+    split, pretraining : the ids by part of the task and of the task that its model starts from.
+    pretrained_on : the name of the latter; None without one.
+    set_train : the ids of the train list of the task's set.
     """
     test = set(split["test"])
     pretraining = pretraining or {}

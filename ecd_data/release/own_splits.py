@@ -33,20 +33,15 @@ def make_split(
 
     Parameters
     ----------
-    store
-        The store whose crystals are divided.
-    fractions
-        The share of the crystals by part; they add up to 1. By default 0.8 train, 0.1 validation, 0.1 test.
-    rule
-        "composition" keeps all crystals of one reduced formula in one part, so that the test part has compounds that
+    store : the store whose crystals are divided.
+    fractions : the share of the crystals by part; they add up to 1. By default 0.8 train, 0.1 validation, 0.1 test.
+    rule : "composition" keeps all crystals of one reduced formula in one part, so that the test part has compounds that
         training never saw; "random" draws crystals one by one.
-    seed
-        Seed of the draw.
+    seed : seed of the draw.
 
     Raises
     ------
-    UsageError
-        The fractions do not add up to 1, there is no such rule, or the store has too few crystals (formulas).
+    UsageError : the fractions do not add up to 1, there is no such rule, or the store has too few crystals (formulas).
     """
     shares = _check_fractions(FRACTIONS if fractions is None else fractions)
     seed = whole_number(seed, "seed")
@@ -121,15 +116,13 @@ def read_split(path: str | Path, store: Store | None = None) -> Split:
 
     Parameters
     ----------
-    path
-        The JSON file.
-    store
-        If given, every id must be one of its crystals.
+    path : the JSON file.
+    store : if given, every id must be one of its crystals.
 
     Raises
     ------
-    UsageError
-        The file is missing or is no split, an id is in train and in another part too, or an id is not in the store.
+    UsageError : the file is missing or is no split, an id is in train and in another part too, or an id is not in the
+        store.
     """
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ecd_data.errors import EcdError
+from ecd_data.io.file_bytes import hash_file
 from ecd_data.release.formula import formula_in_id, reduce_formula
 
 SUMS = "SHA256SUMS"
@@ -101,17 +102,13 @@ def build_manifests(lists: Path, dest: Path, gaps: Path | None = None) -> None:
 
     Parameters
     ----------
-    lists
-        Folder with the *_filelist.txt.gz and *_split.json.gz of the release.
-    dest
-        The folder splits/, which holds tasks.toml.
-    gaps
-        Folder with exp_gaps.csv and crystals.csv; without it dest/exp/gaps.csv stays as it is.
+    lists : folder with the *_filelist.txt.gz and *_split.json.gz of the release.
+    dest : the folder splits/, which holds tasks.toml.
+    gaps : folder with exp_gaps.csv and crystals.csv; without it dest/exp/gaps.csv stays as it is.
 
     Raises
     ------
-    EcdError
-        A list does not have the number of ids that tasks.toml states.
+    EcdError : a list does not have the number of ids that tasks.toml states.
     """
     table = tomllib.loads((dest / TASKS).read_text(encoding="utf-8"))
     if gaps is not None:
@@ -130,7 +127,7 @@ def build_manifests(lists: Path, dest: Path, gaps: Path | None = None) -> None:
     for name in ("pbe", "hse"):
         dropped = [id for id in parts[name]["train"] if id in test or formula_in_id(id) in formulas]
         _write_ids(dest / table["sets"][name]["strict_train"], dropped)
-    sums = (f"{hashlib.sha256((dest / n).read_bytes()).hexdigest()}  {n}\n" for n in sorted(_list_files(dest)))
+    sums = (f"{hash_file(dest / n)}  {n}\n" for n in sorted(_list_files(dest)))
     _write(dest / SUMS, "".join(sums).encode())
 
 

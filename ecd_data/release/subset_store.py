@@ -14,11 +14,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ecd_data.crystal import ATOMIC_NUMBERS
-from ecd_data.errors import UnknownIdError, UsageError
+from ecd_data.errors import UnknownIdError, UsageError, suggest_ids
 from ecd_data.release.tasks import load_split
 from ecd_data.store.copy import CopyReport, copy_crystals
 from ecd_data.store.data_root import open_store
-from ecd_data.store.near_ids import suggest_ids
 from ecd_data.store.reader import Store
 
 log = logging.getLogger("ecd_data")
@@ -35,19 +34,14 @@ def subset(store: str | Path | Store, dest: str | Path, *, progress: bool = Fals
 
     Parameters
     ----------
-    store
-        A store, or its path or URL. From a URL, neighbours are read with one request.
-    dest
-        The new store.
-    progress
-        Show a progress bar.
-    conditions
-        The arguments of `select`.
+    store : a store, or its path or URL. From a URL, neighbours are read with one request.
+    dest : the new store.
+    progress : show a progress bar.
+    conditions : the arguments of `select`.
 
     Raises
     ------
-    UsageError
-        No crystal meets all conditions.
+    UsageError : no crystal meets all conditions.
     """
     source = store if isinstance(store, Store) else open_store(store)
     rows = select(source, **conditions)
@@ -74,29 +68,19 @@ def select(
 
     Parameters
     ----------
-    store
-        The store to select from.
-    ids
-        Ids, and patterns with * ? and [].
-    task, part
-        A name and a part of `load_split`.
-    elements
-        Elements that a crystal must have, all of them.
-    only_elements
-        Elements that a crystal may have, no others.
-    natoms, points
-        Smallest and largest number of atoms and of grid points; None for no limit.
-    flags, without_flags
-        Flags of `check` that a crystal must have, and those that it must not have.
-    functional
-        The functional in the index, in upper or lower case.
+    store : the store to select from.
+    ids : ids, and patterns with * ? and [].
+    task, part : a name and a part of `load_split`.
+    elements : elements that a crystal must have, all of them.
+    only_elements : elements that a crystal may have, no others.
+    natoms, points : smallest and largest number of atoms and of grid points; None for no limit.
+    flags, without_flags : flags of `check` that a crystal must have, and those that it must not have.
+    functional : the functional in the index, in upper or lower case.
 
     Raises
     ------
-    UnknownIdError
-        An id or pattern matches nothing.
-    UsageError
-        An element, a part or a range does not exist.
+    UnknownIdError : an id or pattern matches nothing.
+    UsageError : an element, a part or a range does not exist.
     """
     mask = np.ones(len(store), dtype=bool)
     if ids:

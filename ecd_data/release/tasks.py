@@ -32,7 +32,7 @@ PARTS = ("train", "validation", "test")
 STRICT = "_strict"
 SAMPLE_SPLIT_FILE = Path(__file__).parents[1] / "sample" / "splits.json"
 SAMPLE_SPLITS = ("sample_pbe", "sample_hse", "sample_ood")
-SAMPLE_PARTS = (  # validation and test of the embedded sample by what training has not seen, see ecd_data/sample/split.py
+SAMPLE_PARTS = (  # of the embedded sample: its validation and test crystals by what training has not seen of them
     "validation_geometries",
     "validation_compositions",
     "test_geometries",
@@ -57,12 +57,9 @@ class Task:
 
     Attributes
     ----------
-    sizes
-        Official numbers of train, validation and test crystals.
-    pretrained_on
-        The task whose model this one starts from or uses; None without one.
-    strict
-        Whether the train list lacks the crystals that overlap with a test list.
+    sizes : official numbers of train, validation and test crystals.
+    pretrained_on : the task whose model this one starts from or uses; None without one.
+    strict : whether the train list lacks the crystals that overlap with a test list.
     """
 
     name: str
@@ -142,16 +139,13 @@ def load_split(name: str) -> Split:
 
     Parameters
     ----------
-    name
-        A task ("ecd_hse"), the paper's name for it ("ECD-HSE-id") or its strict twin ("ecd_hse_strict"); or the
+    name : a task ("ecd_hse"), the paper's name for it ("ECD-HSE-id") or its strict twin ("ecd_hse_strict"); or the
         embedded sample: "sample_pbe", "sample_hse", "sample_ood", which have the further parts SAMPLE_PARTS.
 
     Raises
     ------
-    UnknownTaskError
-        There is no task of this name.
-    EcdError
-        A list was altered.
+    UnknownTaskError : there is no task of this name.
+    EcdError : a list was altered.
     """
     name = str(name)
     if name in SAMPLE_SPLITS:

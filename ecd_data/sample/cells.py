@@ -69,12 +69,9 @@ def displace(record: Record, cell: str, seed: int = SEED) -> Record:
 
     Parameters
     ----------
-    record
-        The record of the pristine crystal.
-    cell
-        The id of the displaced cell.
-    seed
-        Random seed.
+    record : the record of the pristine crystal.
+    cell : the id of the displaced cell.
+    seed : random seed.
     """
     rng = _make_generator(cell, seed)
     upper = np.triu(rng.uniform(-MAX_STRAIN, MAX_STRAIN, (3, 3)))

@@ -19,11 +19,9 @@ def converged_kmesh(lattice: Any, narrow_gap: bool) -> list[int]:
 
     Parameters
     ----------
-    lattice
-        Lattice vectors as rows [3, 3] in Å.
-    narrow_gap
-        Whether the crystal is a metal or has a PBE gap below 1 eV. Then points are at most 0.025 x 2 pi / Å apart, and
-        their number along each axis is even.
+    lattice : lattice vectors as rows [3, 3] in Å.
+    narrow_gap : whether the crystal is a metal or has a PBE gap below 1 eV. Then points are at most 0.025 x 2 pi / Å
+        apart, and their number along each axis is even.
     """
     lengths = np.linalg.norm(np.linalg.inv(np.array(lattice)), axis=0)  # of the reciprocal vectors, without 2 pi
     spacing = NARROW_KSPACING if narrow_gap else KSPACING

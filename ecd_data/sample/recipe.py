@@ -37,14 +37,10 @@ def refine_sample(
 
     Parameters
     ----------
-    out
-        Folder for the stores.
-    work
-        Folder that keeps the engine's files.
-    processes
-        Number of engine runs at the same time.
-    pseudo, pwx
-        The pseudopotentials and the program, as in `ecd_data.dft.setup`.
+    out : folder for the stores.
+    work : folder that keeps the engine's files.
+    processes : number of engine runs at the same time.
+    pseudo, pwx : the pseudopotentials and the program, as in `ecd_data.dft.setup`.
     """
     return {
         name: run(

@@ -70,10 +70,8 @@ def make_splits(sample: Mapping[str, Cell], hybrid: Set[str]) -> dict[str, Split
 
     Parameters
     ----------
-    sample
-        All cells by id.
-    hybrid
-        The ids of cells with HSE06.
+    sample : all cells by id.
+    hybrid : the ids of cells with HSE06.
     """
     first = {id: cell for id, cell in sample.items() if cell.edition == 1 and _is_first_edition(id, cell)}
     held_out = find_held_out_compositions({cell.formula for cell in first.values()})
@@ -147,7 +145,7 @@ def _split_second_edition(
 
 
 def move_compositions_to_validation(cells: Mapping[str, Cell], parts: Mapping[str, str]) -> dict[str, str]:
-    """The parts after formulas that only train moved to validation, so that no test crystal loses what its part says."""
+    """The part of each cell after formulas that only train moved to validation, where no test crystal needs them."""
     train = _find_training_formulas(cells, parts)
     candidates = train - {cells[id].formula for id, part in parts.items() if part != "train"}
     types = {formula: {cell.prototype for cell in cells.values() if cell.formula == formula} for formula in train}
@@ -164,7 +162,7 @@ def move_compositions_to_validation(cells: Mapping[str, Cell], parts: Mapping[st
 
 
 def separate_rare_elements(cells: Mapping[str, Cell], parts: Mapping[str, str]) -> dict[str, str]:
-    """The parts after crystals of test_pairs with an element of fewer than two training formulas left test_pairs."""
+    """The part of each cell after crystals of test_pairs with a rare element moved to test_rare_elements."""
     train = _find_training_formulas(cells, parts)
     rare = {id for id, part in parts.items() if part == "test_pairs" and find_rare_elements(cells[id].formula, train)}
     return {id: "test_rare_elements" if id in rare else part for id, part in parts.items()}

@@ -1,17 +1,21 @@
-"""The part that is being written, with a journal of its rows, so that another writer can continue it after a crash."""
+"""The part that is being written, with a journal of its rows, and the rows of a part whose index is lost."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+import struct
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ecd_data.errors import StoreError
+from ecd_data.store.crystal_group import unpack_density
 from ecd_data.store.index import Row
-from ecd_data.store.packing import PackedCrystal
-from ecd_data.store.parts import PartWriter, unfinished_path
+from ecd_data.store.packing import PackedCrystal, make_row
+from ecd_data.store.parts import LOCAL_HEADER, PartWriter, unfinished_path
 
 JOURNAL = ".rows.jsonl"
 
@@ -92,3 +96,27 @@ def _end_of_rows(rows: list[Row]) -> int:
 def _to_plain(value: Any) -> Any:
     """A NumPy number or array as a type that JSON has."""
     return value.tolist()
+
+
+def recover_rows(part: Path) -> list[Row]:
+    """The index rows of the crystals in a part; raises StoreError where the part is damaged."""
+    try:
+        with zipfile.ZipFile(part) as archive:
+            members = [m for m in archive.infolist() if "/" in m.filename]
+            ids = dict.fromkeys(m.filename.partition("/")[0] for m in members)
+            return [_row(part, archive, id, [m for m in members if m.filename.startswith(f"{id}/")]) for id in ids]
+    except (zipfile.BadZipFile, EOFError, struct.error) as error:
+        raise StoreError(f"{part} is damaged ({error}); remove it and convert its files again") from error
+
+
+def _row(part: Path, archive: zipfile.ZipFile, id: str, members: list[zipfile.ZipInfo]) -> Row:
+    entries = {m.filename.removeprefix(f"{id}/"): archive.read(m) for m in members}
+    start = min(m.header_offset for m in members)
+    end = max(m.header_offset + LOCAL_HEADER.size + len(m.filename.encode()) + m.file_size for m in members)
+    with open(part, "rb") as file:
+        file.seek(start)
+        digest = hashlib.sha256(file.read(end - start)).hexdigest()
+    density = unpack_density(entries)
+    bound = density.meta.get("bound", 0.0)
+    place = {"part": part.name, "offset": start, "length": end - start, "sha256": digest}
+    return make_row(id, density, pipeline="fourier" if bound else "real", bound=bound) | place

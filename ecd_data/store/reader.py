@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from ecd_data.arguments import names_of, whole_number
-from ecd_data.errors import StoreError, UnknownIdError
+from ecd_data.errors import StoreError, UnknownIdError, suggest_ids
 from ecd_data.io.locations import local_path
 from ecd_data.store.index import INDEX, LOCATION_COLUMNS, Index
 from ecd_data.store.live_index import LiveIndex, Location
-from ecd_data.store.near_ids import suggest_ids
 from ecd_data.store.parts import Extent, read_density, read_entries
 from ecd_data.store.probes.draw import ProbeReader, Probes
 

@@ -18,12 +18,11 @@ from ecd_data.density import Density
 from ecd_data.errors import StoreError, UsageError
 from ecd_data.io.lock import lock_folder
 from ecd_data.store.crystal_group import PIPELINES
-from ecd_data.store.destination import refuse_file_name
+from ecd_data.store.data_root import refuse_file_name
 from ecd_data.store.index import INDEX, LOCATION_COLUMNS, SCHEMA, Index, Row, join_tables, make_table, save_index
 from ecd_data.store.packing import PackedCrystal, pack_crystal
-from ecd_data.store.part_journal import OpenPart, find_unfinished_parts, journal_path
+from ecd_data.store.part_journal import OpenPart, find_unfinished_parts, journal_path, recover_rows
 from ecd_data.store.parts import PartWriter, read_entries
-from ecd_data.store.recover_index import recover_rows
 
 log = logging.getLogger("ecd_data")
 

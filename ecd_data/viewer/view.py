@@ -21,14 +21,15 @@ from ecd_data.viewer.fields import (
     encode_field,
     refuse_not_finite,
 )
-from ecd_data.viewer.page import describe_crystal, render_page
-from ecd_data.viewer.table import (
+from ecd_data.viewer.page import (
     ROUNDING,
     Rows,
     describe_cell,
     describe_coarser_grid,
     describe_comparison,
+    describe_crystal,
     describe_density,
+    render_page,
 )
 
 HEIGHT = 900  # pixels of the frame in a notebook

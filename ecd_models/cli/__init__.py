@@ -13,29 +13,25 @@ from typing import Annotated, Any
 import typer
 
 from ecd_data import __version__
-from ecd_data.errors import EcdError, UsageError
-from ecd_data.optional_packages import missing_extra
+from ecd_data.errors import EcdError, UsageError, missing_extra
 from ecd_models.cli import (
     data,
     dft,
     fetch,
     fit,
     installation,
-    leaderboard,
     models,
     predict,
     probes,
-    report,
+    results,
     scf,
     scf_levels,
     splits,
     stores,
     views,
-    weights,
 )
-from ecd_models.cli.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_USAGE, list_exit_codes
-from ecd_models.cli.shared_options import LEVELS, Offline, Quiet, Verbose, add_verb, keep_settings
-from ecd_models.cli.terminal import print, show_log
+from ecd_models.cli.options import LEVELS, Offline, Quiet, Verbose, add_verb, keep_settings
+from ecd_models.cli.terminal import DONE, FAILED, INTERRUPTED, WRONG_USAGE, list_exit_codes, print, show_log
 
 app = typer.Typer(
     name="ecd",
@@ -45,7 +41,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 engine = typer.Typer(help="Compute densities with Quantum ESPRESSO or GPAW.", no_args_is_help=True)
-consistency = typer.Typer(help="What a density saves in a self-consistency.", no_args_is_help=True)
+consistency = typer.Typer(
+    help="Measure what a predicted density is worth to a DFT program: steps, gaps, energies.", no_args_is_help=True
+)
 VERBS: list[Callable[..., None]] = [
     data.info,
     data.check,
@@ -57,8 +55,8 @@ VERBS: list[Callable[..., None]] = [
     splits.similar,
 ]
 VERBS += [stores.subset, stores.merge, stores.reencode, stores.verify]
-VERBS += [models.train, predict.predict, models.evaluate, weights.models]
-VERBS += [views.plot, views.view, views.compare, report.report, leaderboard.submit, leaderboard.leaderboard]
+VERBS += [models.train, predict.predict, models.evaluate, models.models]
+VERBS += [views.plot, views.view, views.compare, results.report, results.submit, results.leaderboard]
 VERBS += [fit.fit, installation.doctor]
 for verb in VERBS:
     add_verb(app, verb)
@@ -134,22 +132,30 @@ def _run_verb(arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of the output left; Python would print an error while flushing
         return FAILED
-    except OSError as error:
-        remedy = DISK_REMEDIES.get(error.errno or 0, "")
-        # Arrow's reasons are long and unclear
-        reason = os.strerror(error.errno or 0) if remedy else error.strerror or error
-        return _print_error(f"{error.filename or _find_output(arguments)}: {reason}{remedy}", FAILED)
-    except MemoryError as error:
-        return _print_error(f"not enough memory ({error}): take a coarser grid or another machine", FAILED)
+    except (OSError, MemoryError, ImportError) as error:
+        return _print_error(_explain_system_error(error, arguments) or _explain_own_error(error), FAILED)
     except Exception as error:
-        if isinstance(error, ImportError) and (missing := missing_extra(error)):
-            return _print_error(str(missing), FAILED)
-        if os.environ.get("ECD_DEBUG"):
-            raise
-        what = " ".join(str(error).split())[:300]
-        return _print_error(
-            f"{type(error).__name__}: {what}; this is an error of ecd: report it with what --verbose prints", FAILED
-        )
+        return _print_error(_explain_own_error(error), FAILED)
+
+
+def _explain_system_error(error: OSError | MemoryError | ImportError, arguments: list[str]) -> str | None:
+    """The sentence on a file, a disk, the memory or a missing extra; None for an import that fails otherwise."""
+    if isinstance(error, ImportError):
+        missing = missing_extra(error)
+        return None if missing is None else str(missing)
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error}): take a coarser grid or another machine"
+    remedy = DISK_REMEDIES.get(error.errno or 0, "")
+    reason = os.strerror(error.errno or 0) if remedy else error.strerror or error  # Arrow's reasons are long, unclear
+    return f"{error.filename or _find_output(arguments)}: {reason}{remedy}"
+
+
+def _explain_own_error(error: Exception) -> str:
+    """The sentence on an error that nobody foresaw; with ECD_DEBUG it is raised again, with its traceback."""
+    if os.environ.get("ECD_DEBUG"):
+        raise error
+    what = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {what}; this is an error of ecd: report it with what --verbose prints"
 
 
 def _find_output(arguments: list[str]) -> str:

@@ -33,7 +33,7 @@ def complete_data(incomplete: str) -> list[str]:
 
 def complete_models(incomplete: str) -> list[str]:
     """The models known by name that begin like this: those of this package, and the published ones."""
-    from ecd_models.weights.published import published_weights
+    from ecd_models.weights.catalogue import published_weights
 
     shipped = [item.name for item in files("ecd_models.pretrained").iterdir() if item.name.endswith(".safetensors")]
     names = [name.removesuffix(".safetensors") for name in sorted(shipped)]

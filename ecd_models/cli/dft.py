@@ -78,7 +78,7 @@ def relax(
 ) -> None:
     """Relax cells and atoms with PBE and write a JSON of crystals for `ecd dft run`; a second call continues."""
     from ecd_data.dft import relax
-    from ecd_data.dft.hubbard import load_hubbard_u
+    from ecd_data.dft.open_shells import load_hubbard_u
     from ecd_data.work.process_pool import connect_cluster
 
     if len(crystals) < 2 or crystals[-1].suffix != ".json":
@@ -133,7 +133,7 @@ def run(
 ) -> None:
     """Compute the densities of crystals and write them to a store; a second call continues."""
     from ecd_data.dft import run
-    from ecd_data.dft.hubbard import load_hubbard_u
+    from ecd_data.dft.open_shells import load_hubbard_u
     from ecd_data.work.process_pool import connect_cluster
 
     if len(crystals) < 2:
@@ -286,7 +286,7 @@ def vasp_inputs(
     ] = None,
 ) -> None:
     """Write VASP inputs with the settings of the ECD release: relaxation, static PBE (+U), HSE06."""
-    from ecd_data.dft.hubbard import load_hubbard_u
+    from ecd_data.dft.open_shells import load_hubbard_u
     from ecd_data.dft.settings import make_jobs
     from ecd_data.dft.vasp_inputs import STEPS, write_vasp_inputs
     from ecd_data.formats.structure_files import read_structures

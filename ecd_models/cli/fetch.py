@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ecd_data.errors import UsageError
 from ecd_models.cli.options import Quiet
 from ecd_models.cli.terminal import print, print_lines
+
+if TYPE_CHECKING:
+    from ecd_data.download.fetch_release import FetchReport
 
 MAX_REASONS = 20  # of failures that are printed; `ecd fetch --status` prints all
 DRY_RUN_STALL = 10.0  # seconds that a dry run waits for an answer, which it can do without
@@ -83,6 +86,12 @@ def fetch(
         recheck=recheck,
         progress=not quiet,
     )
+    _print_report(report)
+    raise typer.Exit(1 if report.failed or report.changed or report.stopped else 0)
+
+
+def _print_report(report: FetchReport) -> None:
+    """Print the first failures, and how many files were stored."""
     for id, reason in [*report.failed.items(), *report.changed.items()][:MAX_REASONS]:
         print(f"{'changed' if id in report.changed else 'failed'}: {id}: {reason}", file=sys.stderr)
     unshown = len(report.failed) + len(report.changed) - MAX_REASONS
@@ -96,7 +105,6 @@ def fetch(
     )
     if report.stopped:
         print(f"ecd: {report.stopped}: the same command continues later", file=sys.stderr)
-    raise typer.Exit(1 if report.failed or report.changed or report.stopped else 0)
 
 
 def _print_status(what: list[str]) -> int:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from ecd_models.cli.exit_codes import DONE, FAILED
 from ecd_models.cli.options import Json
-from ecd_models.cli.terminal import print_lines
+from ecd_models.cli.terminal import DONE, FAILED, print_lines
 
 
 def doctor(json: Json = False) -> None:

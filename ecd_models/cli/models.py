@@ -1,17 +1,23 @@
-"""Verbs for models: train and evaluate."""
+"""Verbs for models: train, evaluate, and the list of what can be loaded by name."""
 
 from __future__ import annotations
 
 import re
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ecd_data.errors import UsageError
 from ecd_models.cli.completion import complete_data, complete_models
+from ecd_models.cli.dft import Pseudo, Pwx
 from ecd_models.cli.options import Data, Json, Quiet, Sample, writable
 from ecd_models.cli.terminal import print, print_lines
+
+if TYPE_CHECKING:
+    from ecd_models.evaluation.evaluate import Evaluation
+    from ecd_models.model import DensityModel
 
 
 def train(
@@ -90,7 +96,9 @@ def evaluate(
     ] = None,
     data: Data = None,
     sample: Sample = False,
-    limit: Annotated[int | None, typer.Option(help="Evaluate only the first crystals, so many.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Largest number of crystals to evaluate, the first ones of the part.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -101,56 +109,95 @@ def evaluate(
             callback=writable,
         ),
     ] = None,
+    seeds: Annotated[
+        bool,
+        typer.Option(
+            "--seeds", help="The models are one with different seeds: print the mean and deviation over them as well."
+        ),
+    ] = False,
     workers: Annotated[int, typer.Option(help="Number of processes that predict at the same time.")] = 1,
     device: Annotated[str, typer.Option(help="Device of the networks: cpu, cuda, ...")] = "cpu",
+    gaps: Annotated[
+        bool | None,
+        typer.Option(
+            "--gaps/--no-gaps",
+            help="Of the task exp: also compute band gaps from the densities with pw.x and compare them with measured"
+            " ones (the default), or measure the densities alone.",
+        ),
+    ] = None,
+    work: Annotated[Path | None, typer.Option(help="Of gaps: keep pw.x's files here; a second call continues.")] = None,
+    pwx: Pwx = None,
+    pseudo: Pseudo = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure the errors of models on full grids, separately for crystals that trained them and other crystals.
 
-    The exit code is 1 if a model gives no density for some of the crystals; the others are evaluated.
+    The task exp also compares band gaps from the densities with measured ones, which needs Quantum ESPRESSO. The exit
+    code is 1 if a model gives no density or no gap for some of the crystals; the others are evaluated.
     """
-    from ecd_data.errors import UsageError
-    from ecd_models import evaluate, load_model
+    from ecd_models import load_model
+    from ecd_models.cli.gap_evaluation import name_gap_file, plan_gaps, print_gaps
     from ecd_models.cli.predict import on_device
-    from ecd_models.evaluation.partial_results import ENDING, remove_partial
+    from ecd_models.cli.scf_reports import has_failures, save_record
     from ecd_models.evaluation.result_table import format_table
-    from ecd_models.training.progress_display import evaluation_progress
+    from ecd_models.evaluation.seeds import summarize_seeds
+    from ecd_models.scf.gap_table import report_gaps
 
-    parts: list[str | None] = [*part] if part else [None]
     if ids and part:
         raise UsageError("--id takes crystals of any part: leave --part out")
-    options: Any = {"split": split, "ids": ids, "data_dir": data, "sample": sample, "limit": limit}
-    if output is not None and len(parts) > 1:
+    if output is not None and part and len(part) > 1:
         raise UsageError("--output takes the errors of one part: give one --part")
+    if seeds and (json or len(models) < 2):
+        raise UsageError("--seeds adds a line on several models to the table: name each seed's with -m, without --json")
     files = name_files(models, output)
+    chosen: Any = {"part": part, "ids": ids, "limit": limit, "data_dir": data, "sample": sample}
+    options: Any = {"split": split, "ids": ids, "data_dir": data, "sample": sample, "limit": limit, "workers": workers}
+    plan = plan_gaps(task, gaps, **chosen, pwx=pwx, pseudo=pseudo, work=work)
+    if plan is not None and ids:
+        options["ids"] = plan.density_ids
     loaded = {name: on_device(load_model(name), device) for name in models}
-    failed = False
-    printed = []
-    for name in parts:
-        results = []
-        for label, model in loaded.items():
-            file = files.get(label)
-            partial = None if file is None else file.with_name(file.name + ENDING)
-            with evaluation_progress(not quiet) as report:
-                evaluation = evaluate(
-                    model, task, part=name, **options, workers=workers, partial=partial, report=report
-                )
-            results.append(evaluation.rename(label))
-            if file is not None and partial is not None:
-                results[-1].save(file)
-                remove_partial(partial)
-        failed = failed or any(result.failures for result in results)
-        if json:
-            printed += [result.results.model_dump(mode="json") for result in results]
-            continue
-        print_lines(format_table(results))
-        for file in files.values():
-            print(f"errors: {file}")
+    parts: list[str | None] = [*part] if part else [None]
+    by_part = []
+    for name in parts if options["ids"] != [] else []:  # gaps have crystals in stores without density errors
+        by_part.append([_evaluate(model, task, name, files, quiet, **options) for model in loaded.items()])
+        if not json:
+            print_lines(format_table(by_part[-1]))
+            if seeds:
+                print(f"over seeds: {summarize_seeds(by_part[-1])}")
+            for file in files.values():
+                print(f"errors: {file}")
+    results = [result for row in by_part for result in row]
+    printed: list[Any] = [result.results.model_dump(mode="json") for result in results]
+    failed = any(result.failures for result in results)
+    if plan is not None:
+        found = plan.run(loaded, quiet)
+        failed = failed or has_failures(found)
+        save_record(report_gaps(found), name_gap_file(output), "gaps")
+        printed.append({"gaps": report_gaps(found)})
+        if not json:
+            print_gaps(found)
     if json:
         print_lines(dumps(printed, indent=1))
-    if failed:
-        raise typer.Exit(1)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _evaluate(
+    model: tuple[str, DensityModel], task: str, part: str | None, files: dict[str, Path], quiet: bool, **options: Any
+) -> Evaluation:
+    """The Evaluation of a model, which has its name; it is saved where the model has a file."""
+    from ecd_models import evaluate
+    from ecd_models.evaluation.partial_results import ENDING, remove_partial
+    from ecd_models.training.progress_display import evaluation_progress
+
+    name, file = model[0], files.get(model[0])
+    partial = None if file is None else file.with_name(file.name + ENDING)
+    with evaluation_progress(not quiet) as report:
+        found = evaluate(model[1], task, part=part, **options, partial=partial, report=report).rename(name)
+    if file is not None and partial is not None:
+        found.save(file)
+        remove_partial(partial)
+    return found
 
 
 def name_files(models: list[str], output: Path | None) -> dict[str, Path]:
@@ -160,8 +207,6 @@ def name_files(models: list[str], output: Path | None) -> dict[str, Path]:
     ------
     UsageError : a model is named twice, or two models would have the same file.
     """
-    from ecd_data.errors import UsageError
-
     if twice := [name for name in models if models.count(name) > 1]:
         raise UsageError(f"the model {twice[0]} is named twice: name each once")
     if output is None or len(models) == 1:
@@ -170,3 +215,15 @@ def name_files(models: list[str], output: Path | None) -> dict[str, Path]:
     if len(set(words.values())) < len(models):
         raise UsageError("two of the models would have the same JSON file: give them one by one")
     return {name: output.with_name(f"{output.stem}_{word}{output.suffix}") for name, word in words.items()}
+
+
+def models(json: Json = False) -> None:
+    """List the models that are known by name: source, licence, training data, and whether they are on this machine."""
+    from ecd_models.model_list import list_models, models_json
+
+    if json:
+        print_lines(models_json())
+        return
+    for model in list_models():
+        print_lines(model)
+    print("use one with -m NAME or load_model(NAME); a published one is downloaded the first time")

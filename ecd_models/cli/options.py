@@ -1,15 +1,23 @@
-"""Options that several verbs share, and the checks of their values before any work is done."""
+"""Options that several verbs share, checks of their values, and the options of all verbs, such as --quiet."""
 
 from __future__ import annotations
 
+import inspect
+import logging
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import update_wrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.shared_options import Quiet as Quiet
+from ecd_data.io.network import OFFLINE
+from ecd_data.safe_text import PrintableFormatter
+from ecd_data.work.progress import hide_progress
+from ecd_models.cli.examples import EXAMPLES
 
 MAX_POINTS = 1 << 31  # of a grid on the command line: a larger one is a typing error, and would take 17 GB
 PICTURES = (".png", ".pdf", ".svg")
@@ -71,3 +79,105 @@ Json = Annotated[bool, typer.Option("--json", help="Print a JSON object instead 
 Grid = Annotated[
     tuple[int, int, int] | None, typer.Option(help="Number of grid points along a, b and c.", callback=check_grid)
 ]
+
+
+PANEL = "Options of every verb"
+QUIET_HELP = "Show no progress and no notes, only results, warnings and errors."
+VERBOSE_HELP = "Show what the libraries log too, with the time of each line."
+OFFLINE_HELP = "Use nothing from the network; ECD_OFFLINE=1 does the same."
+PACKAGES = ("ecd_data", "ecd_models")
+DEBUG = "ECD_DEBUG"  # makes an error of ecd end in a traceback
+LEVELS = {"ecd_data": logging.INFO, "ecd_models": logging.INFO, "urllib3": logging.ERROR}  # it logs each retry
+
+_wanted: dict[str, bool] = {}  # of the command that runs
+
+
+@contextmanager
+def keep_settings() -> Iterator[None]:
+    """Undo at the end what the options of a command change: levels of the log and the environment."""
+    environment = {name: os.environ.get(name) for name in (OFFLINE, DEBUG)}
+    levels = {name: logging.getLogger(name).level for name in LEVELS}
+    _wanted.clear()
+    try:
+        yield
+    finally:
+        hide_progress(False)
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def set_quiet(value: bool) -> bool:
+    """Whether the command is quiet: by this option, or by `ecd --quiet`."""
+    if value:
+        _choose("quiet", "verbose")
+        hide_progress()
+        for name in PACKAGES:
+            logging.getLogger(name).setLevel(logging.WARNING)
+    return value or "quiet" in _wanted
+
+
+def set_verbose(value: bool) -> bool:
+    """Whether the command is verbose; it then logs more, with times, and shows the traceback of an error of ecd."""
+    if value:
+        _choose("verbose", "quiet")
+        os.environ[DEBUG] = os.environ.get(DEBUG) or "1"
+        for name in LEVELS:
+            logging.getLogger(name).setLevel(logging.DEBUG)
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler.formatter, PrintableFormatter):
+                handler.setFormatter(PrintableFormatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
+    return value
+
+
+def set_offline(value: bool) -> bool:
+    """Whether the network is forbidden, for this process and those that it starts."""
+    if value:
+        os.environ[OFFLINE] = "1"
+    return value
+
+
+def _choose(one: str, other: str) -> None:
+    if other in _wanted:
+        raise UsageError("--quiet and --verbose contradict each other: give one of them")
+    _wanted[one] = True
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help=QUIET_HELP, callback=set_quiet, rich_help_panel=PANEL)]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help=VERBOSE_HELP, callback=set_verbose, rich_help_panel=PANEL)
+]
+Offline = Annotated[bool, typer.Option("--offline", help=OFFLINE_HELP, callback=set_offline, rich_help_panel=PANEL)]
+SHARED = {"quiet": Quiet, "verbose": Verbose, "offline": Offline}
+
+
+def add_verb(app: typer.Typer, verb: Callable[..., None], name: str | None = None, group: str = "") -> None:
+    """Add a verb to an app, with its examples and the options of every verb."""
+    name = name or verb.__name__.replace("_", "-")
+    lines = EXAMPLES.get(f"{group} {name}".strip(), [])
+    heading = [] if not lines else ["Example:"] if len(lines) == 1 else ["Examples:"]
+    app.command(name, epilog="\n\n".join([*heading, *lines]))(_add_shared_options(verb))
+
+
+def _add_shared_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb with the shared options that it does not have itself; their callbacks act, the verb never sees them."""
+    signature = inspect.signature(verb, eval_str=True)
+    own = signature.parameters
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
+        for name, option in SHARED.items()
+        if name not in own
+    ]
+
+    def run(**values: Any) -> None:
+        verb(**{name: value for name, value in values.items() if name in own})
+
+    update_wrapper(run, verb, updated=())
+    del run.__wrapped__  # type: ignore[attr-defined]
+    run.__signature__ = signature.replace(parameters=[*own.values(), *shared])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own.values(), *shared]}
+    return run

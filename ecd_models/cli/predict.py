@@ -11,13 +11,13 @@ import typer
 
 from ecd_data.errors import UsageError
 from ecd_models.cli.completion import complete_models
-from ecd_models.cli.exit_codes import INTERRUPTED
 from ecd_models.cli.options import Grid, Quiet, Unit, density_file
-from ecd_models.cli.terminal import print
+from ecd_models.cli.terminal import INTERRUPTED, print
 
 if TYPE_CHECKING:
     from ecd_data import Density
     from ecd_models.model import DensityModel
+    from ecd_models.prediction.density_files import PredictedFiles
     from ecd_models.prediction.reference_electrons import Valences
 
 
@@ -60,6 +60,9 @@ def predict(
     allow_valence_mismatch: Annotated[
         bool, typer.Option("--allow-valence-mismatch", help="Predict even if the valences differ.")
     ] = False,
+    functional: Annotated[
+        str | None, typer.Option(help="Functional of the density, for a model of several, such as HSE06.")
+    ] = None,
     symmetry: Annotated[
         bool, typer.Option(help="Evaluate the network only at points that symmetry does not relate.")
     ] = False,
@@ -92,22 +95,25 @@ def predict(
         counter=lambda name, points: show_point_count(name, points, not quiet),
         valences=_choose_valences(potcar, zval),
         allow_valence_mismatch=allow_valence_mismatch,
+        functional=functional,
     )
+    _print_report(report, None if single else output)
+    raise typer.Exit(INTERRUPTED if report.left else 1 if report.failed else 0)
+
+
+def _print_report(report: PredictedFiles, folder: Path | None) -> None:
+    """Print the files that were written and the structures that were left out; folder: that of several files."""
     for file, what in report.written.items():
         print(f"{file}: {what}")
     if report.bare:
         print("without augmentation occupancies, which a restart of VASP needs: give --augmentation CHGCAR")
     for structure, reason in report.failed.items():
         print(f"left out: {reason if structure in reason else f'{structure}: {reason}'}", file=sys.stderr)
-    if not single:
-        print(
-            f"{output}: {len(report.written)} written, {len(report.present)} there already,"
-            f" {len(report.failed)} left out"
-        )
+    if folder is not None:
+        counts = f"{len(report.written)} written, {len(report.present)} there already, {len(report.failed)} left out"
+        print(f"{folder}: {counts}")
     if report.left:
         print(f"{len(report.left)} of the structures are left", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(1 if report.failed else 0)
 
 
 def _read_reference(file: Path | None, unit: str | None = None) -> Density | None:

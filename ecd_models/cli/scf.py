@@ -11,7 +11,20 @@ import typer
 from ecd_data.errors import UsageError
 from ecd_models.cli.completion import complete_models
 from ecd_models.cli.dft import Pseudo, Pwx
-from ecd_models.cli.options import Data, Grid, Json, Quiet, Sample, writable
+from ecd_models.cli.options import Data, Grid, Json, Quiet, Sample
+from ecd_models.cli.scf_levels import (
+    Allow,
+    Crystals,
+    Densities,
+    Ids,
+    KSpacing,
+    Limit,
+    Models,
+    Output,
+    Part,
+    Work,
+    make_starts,
+)
 from ecd_models.cli.scf_reports import end_verb, save_record, show_crystals
 from ecd_models.cli.terminal import print, print_lines
 
@@ -52,22 +65,34 @@ def restart(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, without CHGCAR, INCAR or POSCAR.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Checkpoint or name; predicts the density.", autocompletion=complete_models),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Checkpoint or name of a model that predicts the density.",
+            autocompletion=complete_models,
+        ),
     ] = None,
     reference: Annotated[
         Path | None,
-        typer.Option(help="CHGCAR of the same atoms and POTCAR whose PAW occupancies are written behind the density."),
+        typer.Option(help="CHGCAR of the same atoms and POTCAR whose PAW occupancies are written after the density."),
     ] = None,
-    potcar: Annotated[Path | None, typer.Option(help="POTCAR of the run: its electrons, and to compare.")] = None,
-    incar: Annotated[Path | None, typer.Option(help="INCAR of the run, to which the restart's tags are added.")] = None,
-    nelect: Annotated[float | None, typer.Option(help="Electrons of the run, over those of the files.")] = None,
+    potcar: Annotated[Path | None, typer.Option(help="POTCAR of the run, for its electrons and its elements.")] = None,
+    incar: Annotated[
+        Path | None, typer.Option(help="INCAR of the run, to which the tags of the restart are added.")
+    ] = None,
+    nelect: Annotated[
+        float | None, typer.Option(help="Number of electrons of the run, in place of that in the files.")
+    ] = None,
     grid: Grid = None,
-    encut: Annotated[float | None, typer.Option(help="Take the fine grid of VASP at this ENCUT in eV.")] = None,
-    prec: Annotated[str | None, typer.Option(help="PREC of VASP for --encut; default: the INCAR's, or normal.")] = None,
+    encut: Annotated[float | None, typer.Option(help="ENCUT in eV: use the fine grid of VASP at this cutoff.")] = None,
+    prec: Annotated[
+        str | None,
+        typer.Option(help="PREC of VASP that --encut is meant for; default: that of the INCAR, else normal."),
+    ] = None,
     allow_valence_mismatch: Annotated[
-        bool, typer.Option("--allow-valence-mismatch", help="Write even where the model is of other potentials.")
+        bool, typer.Option("--allow-valence-mismatch", help="Write the folder even if the valences differ.")
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    device: Annotated[str, typer.Option(help="Device of the network: cpu, cuda, ...")] = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Write a folder from which VASP starts its self-consistency with a predicted or given density."""
@@ -90,62 +115,46 @@ def restart(
 
 
 def run(
-    crystals: Annotated[
-        list[str],
-        typer.Argument(help="Structure files, folders, JSON of records; or one task, configuration or store."),
-    ],
-    models: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model", "-m", help="Checkpoint or name to start from; repeatable.", autocompletion=complete_models
-        ),
-    ] = None,
-    densities: Annotated[
-        list[Path] | None, typer.Option("--density", help="Density file to start from, of one crystal; repeatable.")
-    ] = None,
-    part: Annotated[str | None, typer.Option(help="Of a task: its part; default test.")] = None,
-    ids: Annotated[list[str] | None, typer.Option("--id", help="Of a task: only this crystal; repeatable.")] = None,
+    crystals: Crystals,
+    models: Models = None,
+    densities: Densities = None,
+    part: Part = None,
+    ids: Ids = None,
     data: Data = None,
     sample: Sample = False,
-    limit: Annotated[int | None, typer.Option(help="Only the first crystals.")] = None,
-    kspacing: Annotated[float, typer.Option(help="k spacing in 2 pi / Å of structure files.")] = 0.04,
-    functional: Annotated[str, typer.Option(help="Of structure files: pbe, or hse with its loops apart.")] = "pbe",
-    conv_thr: Annotated[float, typer.Option(help="Convergence threshold of pw.x in Ry, of all runs.")] = 1e-8,
-    clock: Annotated[
-        str, typer.Option(help="Compare by wall or by cpu time; cpu on a machine that is shared.")
-    ] = "wall",
+    limit: Limit = None,
+    kspacing: KSpacing = 0.04,
+    functional: Annotated[
+        str, typer.Option(help="Functional for structure files: pbe, or hse, whose loops are counted apart.")
+    ] = "pbe",
+    conv_thr: Annotated[float, typer.Option(help="Convergence threshold of pw.x in Ry.")] = 1e-8,
+    clock: Annotated[str, typer.Option(help="Clock to compare by: wall, or cpu on a machine that is shared.")] = "wall",
     own_restart: Annotated[
-        bool, typer.Option("--own-restart", help="Also pw.x's restart from its own charge-density file.")
+        bool, typer.Option("--own-restart", help="Run also pw.x's restart from its own charge-density file.")
     ] = False,
     first_threshold: Annotated[
-        float, typer.Option(help="How well the first step from a density solves for orbitals, in Ry.")
+        float, typer.Option(help="Threshold in Ry for the orbitals of the first step from a density.")
     ] = 1e-4,
     own_threshold: Annotated[
-        bool, typer.Option("--own-threshold", help="Also every start with pw.x's own first threshold of orbitals.")
+        bool,
+        typer.Option("--own-threshold", help="Run each start also with pw.x's own threshold for the first orbitals."),
     ] = False,
-    allow_valence_mismatch: Annotated[
-        bool, typer.Option("--allow-valence-mismatch", help="Start even from models of other potentials.")
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="JSON file with every run.", callback=writable)
-    ] = None,
-    work: Annotated[Path | None, typer.Option(help="Keep the engine's files here; a second call continues.")] = None,
+    allow_valence_mismatch: Allow = False,
+    output: Output = None,
+    work: Work = None,
     pwx: Pwx = None,
     pseudo: Pseudo = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure what starting densities save Quantum ESPRESSO: superposed atoms, converged, of models, of files."""
-    from ecd_models import load_model
+    """Measure what Quantum ESPRESSO saves when it starts from a converged, a predicted or another density."""
     from ecd_models.scf.jobs import make_scf_jobs
     from ecd_models.scf.measure import report as record
-    from ecd_models.scf.run import file_start, model_start, run_starts
+    from ecd_models.scf.run import run_starts
     from ecd_models.scf.table import format_table
 
     chosen: Any = {"part": part, "ids": ids, "data_dir": data, "sample": sample, "limit": limit}
     jobs = make_scf_jobs(crystals, **chosen, kspacing=kspacing, functional=functional)
-    networks = {name: load_model(name) for name in models or []}
-    starts = {name: model_start(name, network, allow=allow_valence_mismatch) for name, network in networks.items()}
-    starts |= {str(path): file_start(path) for path in densities or []}
+    starts = make_starts(models, densities, allow_valence_mismatch)
     settings: Any = {"conv_thr": conv_thr, "own_restart": own_restart}
     settings |= {"first_threshold": first_threshold, "own_threshold": own_threshold}
     report = show_crystals(run_starts, jobs, starts, quiet, **settings, pwx=pwx, pseudo=pseudo, work=work)

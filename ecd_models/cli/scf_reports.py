@@ -37,6 +37,11 @@ def save_record(record: dict[str, Any], output: Path | None, name: str) -> None:
         print(f"{name}: {output}")
 
 
+def has_failures(report: Any) -> bool:
+    """Whether a crystal failed, or a start of one."""
+    return bool(report.failed) or any(crystal.failed for crystal in report.crystals)
+
+
 def end_verb(report: Any) -> NoReturn:
     """End the verb: exit code 1 where a crystal failed, or a start of one."""
-    raise typer.Exit(1 if report.failed or any(crystal.failed for crystal in report.crystals) else 0)
+    raise typer.Exit(1 if has_failures(report) else 0)

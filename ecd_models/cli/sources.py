@@ -70,7 +70,7 @@ def looks_like_file(source: str) -> bool:
 
 def make_not_found_error(source: str) -> StoreError:
     """The error for a source that does not exist, with similar names in its folder."""
-    from ecd_data.store.near_ids import suggest_ids
+    from ecd_data.errors import suggest_ids
 
     folder = Path(source).parent
     similar = suggest_ids(Path(source).name, [path.name for path in folder.iterdir()]) if folder.is_dir() else []

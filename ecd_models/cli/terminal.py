@@ -1,4 +1,4 @@
-"""Output of the verbs. Control characters in file names, ids and comments are escaped."""
+"""What a verb gives back: its output, with control characters of names and comments escaped, and its exit code."""
 
 from __future__ import annotations
 
@@ -25,3 +25,21 @@ def show_log() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+DONE = 0
+FAILED = 1
+WRONG_USAGE = 2
+INTERRUPTED = 130  # what shells give a command that Ctrl-C ends
+
+MEANINGS = {
+    DONE: "done",
+    FAILED: "bad data or a failed run",
+    WRONG_USAGE: "wrong usage",
+    INTERRUPTED: "interrupted",
+}
+
+
+def list_exit_codes() -> str:
+    """The codes with their meanings as one sentence."""
+    return "Exit codes: " + ", ".join(f"{code} {meaning}" for code, meaning in MEANINGS.items()) + "."

@@ -23,7 +23,7 @@ from ecd_models.device.bricks import Bricks, GridBricks, PointBricks
 from ecd_models.device.chunks import Decoder, decode_all
 from ecd_models.device.near import Images
 from ecd_models.device.plain_decoder import PlainDecoder
-from ecd_models.device.weight_cache import remember
+from ecd_models.device.weight_tables import remember
 from ecd_models.graph import Neighbors
 
 log = logging.getLogger("ecd_models")

@@ -98,6 +98,11 @@ class Near(NamedTuple):
         """The number of points of all bricks."""
         return self.place.numel()
 
+    @property
+    def kernel_arguments(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What kernels that go through the images near each brick are given: points, begins, atoms, images, words."""
+        return self.points, self.begins, self.atoms, self.images, self.words
+
 
 def count_near(images: Images, bricks: Bricks) -> Counts:
     """The counts of all bricks; the host waits for the device."""

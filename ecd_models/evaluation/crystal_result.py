@@ -22,6 +22,7 @@ from ecd_models.evaluation.regions import RegionError, count_atom_electrons, has
 from ecd_models.evaluation.strict import Strict
 from ecd_models.metrics import eps_mae
 from ecd_models.model import DensityModel
+from ecd_models.prediction.functionals import list_functionals
 from ecd_models.prediction.predict import predict
 from ecd_models.stopwatch import measure_steps, step
 from ecd_models.training.trained_on import KEY, TrainedOn
@@ -136,7 +137,8 @@ def _read_record(text: str | None) -> TrainedOn | None:
 def _predict(model: DensityModel, rho: Density) -> Density:
     """The prediction; whatever a network raises becomes one sentence, so that the other crystals are evaluated."""
     try:
-        guess = predict(model, rho.crystal, shape=rho.shape, refuse=False)
+        functional = rho.meta.get("functional") if list_functionals(model) else None  # that of the reference
+        guess = predict(model, rho.crystal, shape=rho.shape, functional=functional, refuse=False)
     except (EcdError, MemoryError):
         raise
     except Exception as error:

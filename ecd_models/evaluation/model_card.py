@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, is_dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ecd_data.io.file_bytes import hash_file
 from ecd_models.checkpoint import PRETRAINED
 from ecd_models.evaluation.strict import Strict
 from ecd_models.model import DensityModel
@@ -66,12 +66,6 @@ def make_model_card(model: DensityModel) -> ModelCard:
         if record is None
         else {**record.origin.to_dict(), "complete": record.complete, "crystals": len(record.ids)},
     )
-
-
-def hash_file(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_weights(model: DensityModel) -> str:

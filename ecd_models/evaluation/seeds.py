@@ -1,4 +1,4 @@
-"""The same training with several seeds, which shows how much its errors depend on the seed."""
+"""One model trained with several seeds, which shows how much its errors depend on the seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import numpy as np
 from ecd_data.errors import UsageError
 from ecd_data.io.atomic_write import write_whole
 from ecd_data.release.data_origin import Origin
-from ecd_models.evaluation.evaluate import ReportCrystal, evaluate
+from ecd_models.evaluation.evaluate import Evaluation, ReportCrystal, evaluate
+from ecd_models.evaluation.results import Results
+from ecd_models.metrics import Summary, summarize
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.loop import Report, TrainResult, train
 
@@ -32,6 +34,49 @@ class SeedErrors:
         if len(self.percents) == 1:
             return f"{mean} %"
         return f"{mean} ± {np.std(self.percents, ddof=1):.3f} % ({len(self.percents)} seeds)"
+
+
+@dataclass(frozen=True)
+class SeedSummary:
+    """The errors of one model with several seeds on one part.
+
+    over_crystals, over_compounds : the mean error of each seed.
+    summary : statistics of each crystal's mean error over the seeds. Its intervals are about other compounds, the
+        deviations of the first two about other seeds.
+    """
+
+    over_crystals: SeedErrors
+    over_compounds: SeedErrors
+    summary: Summary
+
+    def __str__(self) -> str:
+        low, high = self.summary.low_percent, self.summary.high_percent
+        return f"{self.over_crystals}, 95 % over compounds [{low:.3f}, {high:.3f}]; compounds {self.over_compounds}"
+
+
+def summarize_seeds(results: Sequence[Evaluation | Results]) -> SeedSummary:
+    """The SeedSummary of one model's evaluations with several seeds on the same crystals of one part.
+
+    Raises
+    ------
+    UsageError : there are no results, or they are of different data or crystals.
+    """
+    if not results:
+        raise UsageError("no results to summarise over seeds: give those of one model with several seeds")
+    first = results[0]
+    crystals = {crystal.id: crystal.compound for crystal in first.crystals}
+    for other in results[1:]:
+        if (other.task, other.part) != (first.task, first.part) or other.errors.keys() != first.errors.keys():
+            raise UsageError(
+                f"{first.model} ({first.task} {first.part}) and {other.model} ({other.task} {other.part}) have results "
+                "of different crystals: evaluate all seeds on the same part of the same data"
+            )
+    means = [float(np.mean([one.errors[id] for one in results])) for id in crystals]
+    return SeedSummary(
+        SeedErrors(tuple(one.summary.mean_percent for one in results)),
+        SeedErrors(tuple(one.summary.compound_mean_percent for one in results)),
+        summarize(means, list(crystals.values())),
+    )
 
 
 def make_seed_configs(config: TrainConfig, count: int) -> list[TrainConfig]:

@@ -16,15 +16,11 @@ class Finding:
 
     Attributes
     ----------
-    name
-        The part, as in "GPU".
-    state
-        "ok"; "absent" for something optional that is not there; "warning" for something that may stop work later;
+    name : the part, as in "GPU".
+    state : "ok"; "absent" for something optional that is not there; "warning" for something that may stop work later;
         "fault" for something that ecd cannot work without.
-    text
-        What was found.
-    remedy
-        What to do about it; empty where nothing needs to be done.
+    text : what was found.
+    remedy : what to do about it; empty where nothing needs to be done.
     """
 
     name: str

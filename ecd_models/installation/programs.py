@@ -38,6 +38,11 @@ def examine_gpu() -> Iterator[Finding]:
     if not NVIDIA.exists():
         yield Finding("GPU", "absent", f"no NVIDIA driver; torch {version} computes on the processor")
         return
+    yield from _ask_torch(version)
+
+
+def _ask_torch(version: str) -> Iterator[Finding]:
+    """The GPUs that torch sees on a machine with NVIDIA's driver, in a process of its own, and Triton."""
     done = subprocess.run([sys.executable, "-c", QUESTION], capture_output=True, text=True, timeout=PATIENCE)
     answer = json.loads(done.stdout) if done.returncode == 0 else None
     if answer is None:

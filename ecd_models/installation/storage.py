@@ -56,7 +56,7 @@ def examine_models() -> Iterator[Finding]:
     from importlib.resources import files
 
     from ecd_models.weights.cache import is_cached
-    from ecd_models.weights.published import published_weights
+    from ecd_models.weights.catalogue import published_weights
 
     shipped = sum(item.name.endswith(".safetensors") for item in files("ecd_models.pretrained").iterdir())
     cached = [name for name, weights in published_weights().items() if is_cached(weights)]

@@ -89,7 +89,7 @@ class _SumProducts(torch.autograd.Function):
         ctx.save_for_backward(rows, factors)
         if not uses_triton(rows) or not len(rows):
             return add_rows(_multiply(rows, factors), groups)
-        from ecd_models.kernels.group_products import sum_products
+        from ecd_models.kernels.group_kernels import sum_products
 
         return sum_products(rows, factors, groups.starts, groups.order, _choose_sum_type(rows))
 
@@ -97,7 +97,7 @@ class _SumProducts(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         rows, factors = ctx.saved_tensors
         if uses_triton(rows) and len(rows):
-            from ecd_models.kernels.group_products import spread_products
+            from ecd_models.kernels.group_kernels import spread_products
 
             return *spread_products(gradients[0].contiguous(), ctx.groups.index, rows, factors), None
         spread = gradients[0].to(rows.dtype).index_select(0, ctx.groups.index)
@@ -124,7 +124,7 @@ def add_rows(rows: Tensor, groups: Groups) -> Tensor:
     """The sum of each group's rows [n, ...], in float32 at least; no gradient passes through."""
     dtype = _choose_sum_type(rows)
     if uses_triton(rows):
-        from ecd_models.kernels.group_sums import sum_groups
+        from ecd_models.kernels.group_kernels import sum_groups
 
         return sum_groups(rows.contiguous(), groups.starts, groups.order, dtype)
     flat = rows.flatten(1).to(dtype)  # torch adds flat rows much faster than blocks

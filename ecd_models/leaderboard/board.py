@@ -11,8 +11,18 @@ from ecd_data.release.data_origin import RELEASE, SAMPLE
 from ecd_models.evaluation.results import Results
 from ecd_models.leaderboard.checks import read_checked
 from ecd_models.leaderboard.entry import Entry, Reported
-from ecd_models.report.render import Card, Section, render_page
-from ecd_models.report.table import Cell, Table, mark_least, number, over_compounds, over_crystals, text
+from ecd_models.report.page import (
+    Card,
+    Cell,
+    Section,
+    Table,
+    mark_least,
+    number,
+    over_compounds,
+    over_crystals,
+    render_page,
+    text,
+)
 
 ENTRIES = Path(__file__).parent / "entries"
 COLUMNS = ("model", "mean over crystals %", "mean over compounds %", "median %", "p90 %", "p99 %", "from")

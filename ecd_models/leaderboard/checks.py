@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.io.file_bytes import hash_file
 from ecd_data.release.data_origin import RELEASE, SAMPLE
 from ecd_data.release.tasks import UnknownTaskError, find_task
-from ecd_models.evaluation.model_card import hash_file
 from ecd_models.evaluation.results import Results, read_results
 from ecd_models.leaderboard.entry import Entry, ResultsFile, read_entry
 
@@ -94,12 +94,11 @@ def _read_file(one: ResultsFile, entry_path: Path) -> tuple[Results | None, Chec
 
 
 def _check_results(entry: Entry, found: Results, name: str) -> list[Check]:
-    checkpoint, card, cost = entry.checkpoint, found.model_card, found.cost
-    same = checkpoint is not None and card.checkpoint_sha256 == checkpoint.sha256
-    trained = (found.seen_in_training.get("seen_crystals") or {}).get("count", 0)
-    memory, speed = entry.hardware.memory_GB or 0, entry.hardware.points_per_second or 0
-    needed = max(cost.peak_memory_MB, cost.peak_device_memory_MB or 0) / 1000
+    """The checks of one results file against its entry; name: of the file."""
+    checkpoint = entry.checkpoint
+    same = checkpoint is not None and found.model_card.checkpoint_sha256 == checkpoint.sha256
     whole = found.crystals_judged == found.crystals_in_part
+    trained = (found.seen_in_training.get("seen_crystals") or {}).get("count", 0)
     return [
         _check(f"{name} is of the entry's checkpoint", same, "its model card has another SHA-256: evaluate this one"),
         _check(
@@ -122,6 +121,16 @@ def _check_results(entry: Entry, found: Results, name: str) -> list[Check]:
             found.data_origin in (RELEASE, SAMPLE),
             "a store of one's own cannot be compared with others: evaluate a task",
         ),
+        *_check_hardware(entry, found, name),
+    ]
+
+
+def _check_hardware(entry: Entry, found: Results, name: str) -> list[Check]:
+    """The checks of the memory and the speed that an entry states."""
+    cost = found.cost
+    memory, speed = entry.hardware.memory_GB or 0, entry.hardware.points_per_second or 0
+    needed = max(cost.peak_memory_MB, cost.peak_device_memory_MB or 0) / 1000
+    return [
         _check(
             f"the memory of the entry is that of {name}",
             memory >= MEMORY_SLACK * needed,

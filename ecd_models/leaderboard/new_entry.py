@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ecd_data.errors import UsageError
-from ecd_models.evaluation.model_card import hash_file
+from ecd_data.io.file_bytes import hash_file
 from ecd_models.evaluation.results import Results, read_results
 from ecd_models.leaderboard.entry import entry_as_yaml
 
@@ -41,11 +41,9 @@ def make_entry(paths: Sequence[Path], checkpoint: Path | None = None) -> str:
 
 
 def _fill_in(results: Sequence[Results], paths: Sequence[Path], checkpoint: Path | None) -> dict[str, Any]:
+    """The entry as far as the results tell it."""
     card = results[0].model_card
     trained = card.trained_on or {}
-    machines = dict.fromkeys(f"{one.machine.processor}, {one.machine.device}" for one in results)
-    memory = max(max(one.cost.peak_memory_MB, one.cost.peak_device_memory_MB or 0) for one in results)
-    speeds = sorted(one.cost.median_points_per_second for one in results)
     return {
         "format": "ecd-entry-1",
         "kind": "measured",
@@ -68,11 +66,19 @@ def _fill_in(results: Sequence[Results], paths: Sequence[Path], checkpoint: Path
             "crystals": trained.get("crystals"),
             "functional": card.made_by,
         },
-        "hardware": {
-            "training": UNKNOWN,
-            "prediction": "; ".join(machines),
-            "memory_GB": round(memory / 1000 + 0.005, 2),
-            "points_per_second": round(speeds[len(speeds) // 2]),
-        },
+        "hardware": _fill_in_hardware(results),
         "results": [{"file": path.name, "sha256": hash_file(path), "size": path.stat().st_size} for path in paths],
+    }
+
+
+def _fill_in_hardware(results: Sequence[Results]) -> dict[str, Any]:
+    """The machines of the results, the largest memory and the median speed."""
+    machines = dict.fromkeys(f"{one.machine.processor}, {one.machine.device}" for one in results)
+    memory = max(max(one.cost.peak_memory_MB, one.cost.peak_device_memory_MB or 0) for one in results)
+    speeds = sorted(one.cost.median_points_per_second for one in results)
+    return {
+        "training": UNKNOWN,
+        "prediction": "; ".join(machines),
+        "memory_GB": round(memory / 1000 + 0.005, 2),
+        "points_per_second": round(speeds[len(speeds) // 2]),
     }

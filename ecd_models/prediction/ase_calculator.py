@@ -9,9 +9,8 @@ from ecd_data.crystal import Floats
 from ecd_data.density import Density
 from ecd_data.errors import MissingDependencyError, UsageError
 from ecd_models.model import DensityModel
-from ecd_models.prediction.crystal_input import as_crystal
 from ecd_models.prediction.density_files import GridRule
-from ecd_models.prediction.predict import predict
+from ecd_models.prediction.predict import as_crystal, predict
 
 try:
     from ase.calculators.calculator import Calculator, all_changes

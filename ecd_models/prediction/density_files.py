@@ -13,7 +13,7 @@ from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats import FORMATS, write
 from ecd_data.formats.structure import read_structure
 from ecd_data.formats.structure_files import structure_files
-from ecd_data.formats.vasp.augmentation import copy_augmentation, has_augmentation_for
+from ecd_data.formats.vasp.occupancies import copy_augmentation, has_augmentation_for
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_data.work.interrupts import stop_between_steps
 from ecd_models.model import DensityModel
@@ -84,6 +84,7 @@ def predict_files(
     counter: Counter | None = None,
     valences: Valences | None = None,
     allow_valence_mismatch: bool = False,
+    functional: str | None = None,
 ) -> PredictedFiles:
     """The report on predicting the density of each structure file into a density file.
 
@@ -105,6 +106,7 @@ def predict_files(
         data; without them those of POTCARs next to the structure and the file to write. Those of `grid.like` and
         `augmentation` are always compared.
     allow_valence_mismatch : whether other valence electrons are a warning instead of an error.
+    functional : as in `predict`.
 
     Raises
     ------
@@ -125,7 +127,7 @@ def predict_files(
             compare_valences(model, crystal, valences, "the POTCAR given", allow=allow)
         else:
             compare_with_potcars(model, crystal, (source, target), allow=allow)
-        rho = _predict_density(model, crystal, source.name, grid, symmetry, counter)
+        rho = _predict_density(model, crystal, source.name, grid, symmetry, counter, functional)
         if augmentation is not None and (strict or has_augmentation_for(rho, augmentation)):
             rho = copy_augmentation(rho, augmentation)
         write(target, rho)
@@ -166,6 +168,7 @@ def _predict_density(
     grid: GridRule,
     symmetry: bool,
     counter: Counter | None,
+    functional: str | None,
 ) -> Density:
     """The density to write, with the name of its structure file in its meta.
 
@@ -174,7 +177,7 @@ def _predict_density(
     shape = grid(crystal)
     points = shape[0] * shape[1] * shape[2]
     with counter(name, points) if counter else nullcontext() as advance:
-        rho = predict(model, crystal, shape=shape, symmetry=symmetry, advance=advance)
+        rho = predict(model, crystal, shape=shape, symmetry=symmetry, advance=advance, functional=functional)
     if not rho.nelect > 0:
         raise EcdError(f"{name}: {model.name} predicts {rho.nelect:.3g} electrons: {NO_DENSITY}")
     return replace(rho, meta={**rho.meta, "source": name})

@@ -9,11 +9,10 @@ from typing import Any
 
 from ecd_data.errors import MissingDependencyError, UsageError
 from ecd_data.formats import read_run, write
-from ecd_data.formats.vasp.augmentation import copy_augmentation
+from ecd_data.formats.vasp.occupancies import copy_augmentation
 from ecd_models.checkpoint import load_model
-from ecd_models.prediction.crystal_input import as_crystal
 from ecd_models.prediction.density_files import GridRule
-from ecd_models.prediction.predict import predict
+from ecd_models.prediction.predict import as_crystal, predict
 from ecd_models.prediction.reference_electrons import compare_with_density
 
 try:

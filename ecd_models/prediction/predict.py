@@ -1,7 +1,11 @@
-"""`predict`: the density of a crystal from a model, on a whole grid or at points, in bounded memory."""
+"""`predict`: the density of a crystal from a model, on a whole grid or at points, in bounded memory.
+
+A crystal may also be ASE Atoms or a pymatgen Structure, which are recognised without importing their packages.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
@@ -13,11 +17,12 @@ from ecd_data.arguments import describe_value, fractional_points, grid_shape
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.formats.structure import find_structure_fault
 from ecd_data.fourier import evaluate
 from ecd_data.io.density_names import PREDICTED_BY
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_models.model import DensityModel
-from ecd_models.prediction.crystal_input import as_crystal, refuse_coincident
+from ecd_models.prediction.functionals import choose_functional
 from ecd_models.prediction.network_outputs import Advance, evaluate_grid, evaluate_points
 from ecd_models.prediction.on_device import evaluate_points_on_device, predict_on_device
 from ecd_models.prediction.plausibility import (
@@ -34,6 +39,42 @@ if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
+
+log = logging.getLogger("ecd_models")
+
+
+def as_crystal(structure: Any) -> Crystal:
+    """The Crystal of an ASE Atoms, of a pymatgen Structure, or a Crystal itself.
+
+    Raises
+    ------
+    UsageError : the structure has no cell or partial occupancies, or is something else.
+    """
+    if isinstance(structure, Crystal):
+        return structure
+    kind = type(structure).__name__
+    try:
+        if hasattr(structure, "get_scaled_positions"):
+            if structure.cell.rank < 3:
+                raise UsageError(f"{structure.get_chemical_formula()} has no cell of three vectors: give the atoms one")
+            return Crystal.from_ase(structure)
+        if hasattr(structure, "is_ordered") and hasattr(structure, "lattice"):
+            return Crystal.from_pymatgen(structure)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UsageError(f"no density can be predicted for this {kind}: {error}") from error
+    hint = ": its .crystal is one" if hasattr(structure, "crystal") else ""
+    raise UsageError(f"a prediction wants a Crystal, an ASE Atoms or a pymatgen Structure, not a {kind}{hint}")
+
+
+def refuse_coincident(crystal: Crystal, *, warn: bool = False) -> None:
+    """Raises UsageError if a crystal has no atoms, or atoms on top of each other, which with `warn` is a warning."""
+    if (reason := find_structure_fault(crystal)) is None:
+        return
+    if not warn or not len(crystal):
+        raise UsageError(f"no density can be predicted for {crystal.formula or 'an empty cell'}: {reason}")
+    log.warning("the density of %s is not to be trusted: %s", crystal.formula, reason)
+
+
 SPACING = 0.08  # Å, of the grid from which closed forms and superposed atoms are interpolated: resolves all atoms
 
 
@@ -41,6 +82,7 @@ class Options(TypedDict, total=False):
     """The arguments of `predict` that do not decide whether a grid or points are returned."""
 
     prec: str
+    functional: str | None
     valences: Mapping[str, float] | None
     allow_valence_mismatch: bool
     refuse: bool
@@ -73,6 +115,7 @@ def predict(
     encut: float | None = None,
     prec: str = "accurate",
     like: Density | None = None,
+    functional: str | None = None,
     valences: Mapping[str, float] | None = None,
     allow_valence_mismatch: bool = False,
     refuse: bool = True,
@@ -95,6 +138,7 @@ def predict(
     points : fractional coordinates [n, 3].
     encut, prec : cutoff in eV and PREC of VASP, whose fine grid is taken.
     like : a density whose grid is taken, and with whose electrons those of the model's training data are compared.
+    functional : the functional whose density is wanted, for a model that was trained on several; without it the first.
     valences : electrons of each element, as ZVAL in a POTCAR, to compare with those of the training data.
     allow_valence_mismatch : whether other valence electrons are a warning instead of an error.
     refuse : whether impossible predictions are errors. With False, for evaluations and pictures, they are returned.
@@ -107,8 +151,8 @@ def predict(
     Raises
     ------
     UsageError : not exactly one of shape, points, encut and like is given; the crystal has no atoms, or two of them are
-        nearer than 0.3 Å (with refuse=False a warning); the valence electrons are others than in the training data; or
-        fast=True, and there are no kernels.
+        nearer than 0.3 Å (with refuse=False a warning); the valence electrons are others than in the training data; the
+        model does not give densities of the functional; or fast=True, and there are no kernels.
     EcdError : the predicted electrons are not a number, or not positive for a model that knows their number.
     """
     if sum(argument is not None for argument in (shape, points, encut, like)) != 1:
@@ -128,10 +172,11 @@ def predict(
             f"{model.name} never saw {', '.join(pairs)} as neighbours in training: the density between them follows "
             "from other pairs of similar elements",
         )
-    if where is not None:
-        return _predict_points(model, crystal, where, refuse, fast, advance)
-    assert grid is not None
-    values = _predict_grid(model, crystal, grid, refuse, symmetry, fast, advance)
+    with choose_functional(model, functional):
+        if where is not None:
+            return _predict_points(model, crystal, where, refuse, fast, advance)
+        assert grid is not None
+        values = _predict_grid(model, crystal, grid, refuse, symmetry, fast, advance)
     values.flags.writeable = False  # a Density copies writeable arrays
     meta: dict[str, Any] = {"functional": "predicted", "comment": f"{PREDICTED_BY} {model.name}"}
     if unseen := [*find_unseen_elements(model, crystal), *find_unseen_pairs(model, crystal)]:

@@ -28,6 +28,17 @@ def find_chromium() -> str | None:
     return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
 
 
+def require_chromium(output: Path) -> str:
+    """The path of Chromium or Chrome, which prints `output`; MissingDependencyError where it is not installed."""
+    program = find_chromium()
+    if program is None:
+        raise MissingDependencyError(
+            f"{output}: PDF and PNG need Chromium, which is not installed (Debian: apt install chromium); a "
+            "report.html can be printed from any browser"
+        )
+    return program
+
+
 def list_options() -> tuple[str, ...]:
     """The options for Chromium without a window, for whoever runs it."""
     root = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -42,12 +53,7 @@ def print_page(html: Path, output: Path) -> None:
     MissingDependencyError : Chromium is not installed.
     EcdError : it wrote nothing.
     """
-    program = find_chromium()
-    if program is None:
-        raise MissingDependencyError(
-            f"{output}: PDF and PNG need Chromium, which is not installed (Debian: apt install chromium); a "
-            "report.html can be printed from any browser"
-        )
+    program = require_chromium(output)
     pdf = output.suffix.lower() == ".pdf"
     how = [f"--print-to-pdf={output.absolute()}", "--no-pdf-header-footer"]
     if not pdf:

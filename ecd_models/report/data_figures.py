@@ -59,8 +59,7 @@ def draw_curves(curves: Sequence[Curve]) -> Drawing:
 
 def draw_share_figure(results: Sequence[Results]) -> Drawing:
     """Error against the share of the training data: the paper's Table 4, and given models trained on shares."""
-    rows = read_paper()["table4"]["rows"]
-    shares = [row[0] for row in rows]
+    shares, errors, error_bars, ratios, ratio_bars = zip(*read_paper()["table4"]["rows"], strict=True)
     ours: dict[str, list[tuple[float, float]]] = {}
     for one in results:
         share = (one.model_card.training or {}).get("fraction")
@@ -68,23 +67,15 @@ def draw_share_figure(results: Sequence[Results]) -> Drawing:
             ours.setdefault(f"{one.task} {one.part}", []).append((100 * share, one.summary.mean_percent))
 
     def plot_error(ax: Axes) -> None:
-        ax.errorbar(
-            shares, [r[1] for r in rows], [r[2] for r in rows], fmt="o-", color=REPORTED, capsize=3, label="paper"
-        )
+        ax.errorbar(shares, errors, error_bars, fmt="o-", color=REPORTED, capsize=3, label="paper")
         for k, (name, points) in enumerate(ours.items()):
             ax.plot(*zip(*sorted(points), strict=True), "o-", color=COLOURS[k % len(COLOURS)], label=name)
         ax.set(xlabel="HSE06 training data (%)", ylabel="eps_mae (%)", title="error")
 
     def plot_ratio(ax: Axes) -> None:
-        ax.errorbar(
-            shares, [r[3] for r in rows], [r[4] for r in rows], fmt="o-", color=REPORTED, capsize=3, label="paper"
-        )
-        ax.set(
-            xlabel="HSE06 training data (%)",
-            ylabel="achieved ratio",
-            title="steps of the self-consistency",
-            ylim=(0, 1),
-        )
+        ax.errorbar(shares, ratios, ratio_bars, fmt="o-", color=REPORTED, capsize=3, label="paper")
+        ax.set(xlabel="HSE06 training data (%)", ylabel="achieved ratio", title="steps of the self-consistency")
+        ax.set_ylim(0, 1)
 
     caption = (
         "The paper's Table 4 (HSE06 test list, tuned from PBE); models that were trained on a share join where given."

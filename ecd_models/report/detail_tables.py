@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from ecd_models.evaluation.results import Results
 from ecd_models.evaluation.statistics import Groups
 from ecd_models.metrics import Summary
+from ecd_models.report.page import Cell, Table, number, text
 from ecd_models.report.result_tables import REGION_NAMES, name_part
-from ecd_models.report.table import Cell, Table, number, text
 
 GROUP_NAMES = {
     "atoms": "Number of atoms",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SYSTEM_ORDER = ("cubic", "hexagonal", "trigonal", "tetragonal", "orthorhombic", "monoclinic", "triclinic", "unknown")
-PANELS = 4  # parts in one figure: more are too small to read
+PANELS = 3  # parts in one figure: more are too small to read
 
 Label = Callable[[CrystalResult], str]
 
@@ -35,33 +35,36 @@ def draw_error_figures(results: Sequence[Results], energies: Mapping[str, float]
             [partial(_plot_regions, crystals, colours, share) for share in (False, True)],
         )
     )
-    figures.append(
-        draw(
-            "Error against size",
-            "A point for each crystal and model: error against the number of atoms (left) and of grid points (right).",
-            [
-                partial(_scatter, crystals, colours, lambda c: c.natoms, "atoms in the cell", True),
-                partial(_scatter, crystals, colours, lambda c: c.points, "points of the grid", True),
-            ],
-        )
-    )
-    figures.append(
-        draw(
-            "Error by number of elements and crystal system",
-            "Mean over crystals; the number of crystals is below the name.",
-            [
-                partial(_plot_bars, crystals, colours, lambda c: str(len(c.elements)), "different elements"),
-                partial(_plot_bars, crystals, colours, lambda c: c.crystal_system or "unknown", ""),
-            ],
-            width=4.9,
-        )
-    )
+    figures += [_draw_sizes(crystals, colours), _draw_kinds(crystals, colours)]
     known = {model: [c for c in found if c.id in energies] for model, found in crystals.items()}
     if any(known.values()):
         panel = partial(_scatter, known, colours, lambda c: energies[c.id], "formation energy (eV/atom)", False)
         caption = "A point for each crystal and model whose formation energy is known."
         figures.append(draw("Error against formation energy", caption, [panel], width=6))
     return figures
+
+
+def _draw_sizes(crystals: Mapping[str, list[CrystalResult]], colours: Mapping[str, str]) -> Drawing:
+    return draw(
+        "Error against size",
+        "A point for each crystal and model: error against the number of atoms (left) and of grid points (right).",
+        [
+            partial(_scatter, crystals, colours, lambda c: c.natoms, "atoms in the cell", True),
+            partial(_scatter, crystals, colours, lambda c: c.points, "points of the grid", True),
+        ],
+    )
+
+
+def _draw_kinds(crystals: Mapping[str, list[CrystalResult]], colours: Mapping[str, str]) -> Drawing:
+    return draw(
+        "Error by number of elements and crystal system",
+        "Mean over crystals; the number of crystals is below the name.",
+        [
+            partial(_plot_bars, crystals, colours, lambda c: str(len(c.elements)), "different elements"),
+            partial(_plot_bars, crystals, colours, lambda c: c.crystal_system or "unknown", ""),
+        ],
+        width=4.9,
+    )
 
 
 def collect_crystals(results: Sequence[Results]) -> dict[str, list[CrystalResult]]:

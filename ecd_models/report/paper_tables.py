@@ -10,9 +10,9 @@ from ecd_data.release.tasks import summarize_split, task_names
 from ecd_models.evaluation.results import Results
 from ecd_models.report.data_figures import read_measured
 from ecd_models.report.inputs import ScfGain
+from ecd_models.report.page import Cell, Table, number, over_compounds, over_crystals, text
 from ecd_models.report.paper import read_paper
 from ecd_models.report.sample_data import SampleData
-from ecd_models.report.table import Cell, Table, number, over_compounds, over_crystals, text
 
 
 def make_paper_tables(results: Sequence[Results], gains: Sequence[ScfGain], sample: SampleData) -> list[Table]:

@@ -30,13 +30,12 @@ from ecd_models.report.drawing import Drawing
 from ecd_models.report.error_figures import draw_error_figures
 from ecd_models.report.failures import make_failure_section
 from ecd_models.report.inputs import Inputs
+from ecd_models.report.page import Card, Section, Table, render_page
 from ecd_models.report.paper import read_paper
 from ecd_models.report.paper_tables import make_list_table, make_paper_tables
 from ecd_models.report.periodic_table import PeriodicTable, make_count_table_of_elements
-from ecd_models.report.render import Card, Section, render_page
 from ecd_models.report.result_tables import group_by_data, make_difference_table, make_error_table
 from ecd_models.report.sample_data import SampleData, read_sample_data
-from ecd_models.report.table import Table
 
 LONGEST = 60  # characters of a model's name in tables and legends
 GROUPS = ("atoms", "crystal_system", "functional")

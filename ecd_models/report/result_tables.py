@@ -7,7 +7,7 @@ from itertools import combinations
 
 from ecd_models.evaluation.results import Results
 from ecd_models.metrics import Summary, compare_errors
-from ecd_models.report.table import Cell, Table, mark_least, number, over_compounds, over_crystals, text
+from ecd_models.report.page import Cell, Table, mark_least, number, over_compounds, over_crystals, text
 
 REGION_NAMES = {"near_core": "near the cores", "bond": "bonds", "interstitial": "interstices"}
 SEEN = {

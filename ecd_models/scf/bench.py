@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +18,7 @@ from ecd_data.dft.espresso_output import CHARGE_DENSITY, OUTPUT, XML, read_outpu
 from ecd_data.dft.settings import Job
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats.espresso_density import read_xml
+from ecd_data.io.file_bytes import hash_file
 from ecd_models.scf.charge_density import Waves
 from ecd_models.scf.scf_runs import ScfRun, Start, count_loop_steps, count_solver_iterations, time_call
 from ecd_models.scf.wave_order import find_grid, order_waves, refuse_other_order
@@ -120,9 +120,7 @@ class Bench:
             seconds = self._superpose_atoms()[1]
         (folder / CHARGE_DENSITY).parent.mkdir(parents=True, exist_ok=True)
         waves.write(folder / CHARGE_DENSITY, rho.values, rho.magnetization, start.name)
-        with open(folder / CHARGE_DENSITY, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        (folder / INPUT).write_text(f"! charge density sha256 {digest}\n")
+        (folder / INPUT).write_text(f"! charge density sha256 {hash_file(folder / CHARGE_DENSITY)}\n")
         return folder, {"wall": start.wall_seconds + seconds["wall"], "cpu": start.cpu_seconds + seconds["cpu"]}
 
     def refuse_wrong_order(self, folder: Path) -> None:

@@ -95,10 +95,8 @@ def run_energies(
 
     Raises
     ------
-    UsageError
-        Where a start has the name of another.
-    MissingDependencyError
-        Without pw.x.
+    UsageError : where a start has the name of another.
+    MissingDependencyError : without pw.x.
     """
     if taken := sorted({ATOMS, ORACLE} & set(starts)):
         raise UsageError(f"{taken[0]!r} is run anyway: give the start another name")

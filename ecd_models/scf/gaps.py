@@ -83,10 +83,8 @@ def run_gaps(
 
     Raises
     ------
-    UsageError
-        Where a start has the name of another row.
-    MissingDependencyError
-        Without pw.x.
+    UsageError : where a start has the name of another row.
+    MissingDependencyError : without pw.x.
     """
     if taken := sorted({SCF, HSE} & set(starts)):
         raise UsageError(f"{taken[0]!r} is another row of the table: give the start another name")

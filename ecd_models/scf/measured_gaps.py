@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ecd_data.dft.settings import Job
 from ecd_data.errors import UsageError
 from ecd_models.scf.jobs import make_scf_jobs
 from ecd_models.scf.run import read_settings
+
+if TYPE_CHECKING:
+    from ecd_data.store.reader import Store
 
 TASK = "exp"
 
@@ -30,24 +33,26 @@ def make_gap_jobs(crystals: Sequence[str], *, ids: Sequence[str] | None = None, 
     if list(crystals) != [TASK] or options.get("data_dir"):
         return make_scf_jobs(crystals, ids=ids, **options)
     limit = options.pop("limit", None)
-    stored = _stored_jobs()
-    if unknown := [id for id in ids or [] if id not in stored]:
+    stores = _find_stores()
+    if not stores:
+        raise UsageError("the stores at hand have no crystal with a measured gap: unset ECD_ROOT to take the sample's")
+    if unknown := [id for id in ids or [] if id not in stores]:
         raise UsageError(f"{unknown[0]!r} is no crystal of the sample with a measured gap: `ecd split exp` lists them")
-    return [stored[id] for id in ids or stored][:limit]
+    return [_make_job(id, stores[id]) for id in list(ids or stores)[:limit]]
 
 
-def _stored_jobs() -> dict[str, Job]:
+def _find_stores() -> dict[str, Store]:
+    """The store of each crystal with a measured gap."""
     from ecd_data import open_store
 
     measured = read_measured_gaps()
-    found = {}
-    for name in ("pbe", "ood"):
-        store = open_store(name)
-        for id in store.ids:
-            if id in measured:
-                rho = store[id]
-                found[id] = Job(id, rho.crystal, read_settings(rho))
-    return found
+    stores = [open_store(name) for name in ("pbe", "ood")]
+    return {id: store for store in stores for id in store.ids if id in measured}
+
+
+def _make_job(id: str, store: Store) -> Job:
+    rho = store[id]
+    return Job(id, rho.crystal, read_settings(rho))
 
 
 def read_hse_gaps() -> dict[str, tuple[float, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,8 +16,9 @@ from ecd_data.errors import UsageError
 from ecd_data.formats import write
 from ecd_data.formats.run_files import group_species
 from ecd_data.formats.vasp import chgcar
-from ecd_data.formats.vasp.augmentation import copy_augmentation
+from ecd_data.formats.vasp.occupancies import copy_augmentation
 from ecd_data.io.density_names import PREDICTED_BY
+from ecd_data.io.file_bytes import hash_file
 from ecd_data.vasp_grid import is_taken
 from ecd_models.scf.incar import find_conflicts, has_spin, is_noncollinear, make_restart_tags, write_incar
 from ecd_models.scf.potentials import (
@@ -211,5 +211,5 @@ def _write_files(folder: Path, rho: Density, tags: Mapping[str, Any], provenance
     (folder / "POSCAR").write_bytes(header + b"\n")
     write_incar(folder / "INCAR", tags)
     write(folder / "CHGCAR", rho)
-    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES[:-1]}
+    hashes = {name: hash_file(folder / name) for name in FILES[:-1]}
     (folder / "restart.json").write_text(json.dumps({**provenance, "sha256": hashes}, indent=2) + "\n")

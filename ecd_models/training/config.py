@@ -1,4 +1,7 @@
-"""The settings of a training run: one frozen dataclass, read from TOML files, in which an unknown key is an error."""
+"""The settings of a training run: one frozen dataclass, read from TOML files, in which an unknown key is an error.
+
+A dataclass, not pydantic's: `ecd train --set` turns texts into the types of the fields, and near names are suggested.
+"""
 
 from __future__ import annotations
 

@@ -47,6 +47,7 @@ class GridDataset(Dataset[GridBatch]):
             target=torch.from_numpy(rho.values.ravel().astype(np.float32)),
             baseline=None if baseline is None else torch.from_numpy(baseline.ravel().astype(np.float32)),
             mean=torch.tensor([float(rho.values.mean())]),
+            functionals=(str(rho.meta.get("functional") or ""),),
         )
 
 

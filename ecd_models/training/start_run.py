@@ -32,6 +32,8 @@ def build_trainer(config: TrainConfig, data: TaskData, run: Run, processes: Proc
     checkpoint = own or other
     _require_whole_grids(config)
     run.trained_on = _find_record(config, data, own, other)
+    if own is None:
+        _warn_of_seen_validation(config, data, run.trained_on)
     model = make_model(config, data) if checkpoint is None else checkpoint.model.train()
     if own is None or model.training_valences is None:
         _add_valences(model, config, data)
@@ -55,6 +57,8 @@ def _require_whole_grids(config: TrainConfig) -> None:
     """Raise UsageError where whole grids are wanted of a network that is evaluated at points."""
     if config.whole_grids and not getattr(model_class(config.model), "whole_grids", False):
         raise UsageError(f"whole_grids = true is for models in closed form, not for {config.model}: leave it out")
+    if config.options.get("functionals") and not config.whole_grids:
+        raise UsageError("several functionals are learned from whole densities: set whole_grids = true")
 
 
 def _find_record(config: TrainConfig, data: TaskData, own: Checkpoint | None, other: Checkpoint | None) -> TrainedOn:
@@ -66,6 +70,19 @@ def _find_record(config: TrainConfig, data: TaskData, own: Checkpoint | None, ot
     ):  # the crystals that it was fitted on count as well
         record = record.merge(TrainedOn.from_metadata(load_model(config.atoms).metadata))
     return record
+
+
+def _warn_of_seen_validation(config: TrainConfig, data: TaskData, record: TrainedOn) -> None:
+    """Warn where validation crystals trained the checkpoint or the pair model that the run starts from."""
+    validation = data.parts.get("validation", [])
+    if seen := record.ids.intersection(validation):
+        log.warning(
+            "%d of the %d validation crystals trained %s: the validation error is too small for crystals that a model "
+            "never saw, and the choice of the best weights rests on the others",
+            len(seen),
+            len(validation),
+            config.start or config.atoms,
+        )
 
 
 def _add_valences(model: DensityModel, config: TrainConfig, data: TaskData) -> None:

@@ -18,6 +18,7 @@ from ecd_models.model import DensityModel
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.cuda_graphs import CudaGraphs
 from ecd_models.training.distributed import Processes
+from ecd_models.training.losses import LOSSES
 
 OPTIMIZER, AVERAGE, SCALER = "optimizer.", "average.", "scaler."
 TF32 = "tf32"  # products of float32 numbers rounded to 11 bits, which tensor cores compute fast
@@ -109,19 +110,13 @@ class Trainer:
             difference = self._output(batch) - batch.target
             errors = batch.divide_by_mean(difference) if self.config.relative_loss else difference
             # The points of a whole grid are weighed by their number, so that a sum over them is a mean.
-            loss = self._sum(batch, errors) / (crystals * (1 if self.config.whole_grids else self.config.probes))
+            loss = LOSSES[self.config.loss](batch, errors) / (
+                crystals * (1 if self.config.whole_grids else self.config.probes)
+            )
             self.scaler.scale(loss).backward()
         density = batch.target if batch.target.ndim == 1 else batch.target[:, 0]
         sums = [batch.weigh(part.detach().abs()).sum() for part in (difference, density)]
         return torch.stack([loss.detach(), *sums])
-
-    def _sum(self, batch: ProbeBatch | DeviceBatch | GridBatch, errors: Tensor) -> Tensor:
-        """The loss summed over the probes of a batch, or over its crystals if it has whole grids."""
-        if self.config.loss == "l1":
-            return batch.weigh(errors.abs()).sum()
-        if isinstance(batch, GridBatch) and self.config.loss == "rms":
-            return batch.root_mean_squares(errors).sum()
-        return batch.weigh(errors**2).sum()
 
     def _output(self, batch: ProbeBatch | DeviceBatch | GridBatch) -> Tensor:
         if self.dtype == torch.float32:
@@ -155,7 +150,10 @@ class Trainer:
             self.average.update_parameters(self.model)
 
     def state(self) -> dict[str, Tensor]:
-        """All tensors except the weights that the next steps depend on, by name."""
+        """All tensors except the weights that the next steps depend on, by name.
+
+        torch.distributed.checkpoint's state dict has settings that are no tensors, which safetensors cannot hold.
+        """
         tensors: dict[str, Tensor] = {}
         for key, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"{OPTIMIZER}{key}.{name}": torch.as_tensor(value) for name, value in moments.items()}

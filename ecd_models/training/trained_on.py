@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import hashlib
 import json
 import re
 import zlib
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ecd_data.errors import EcdError, FormatError, UsageError
+from ecd_data.io.file_bytes import hash_file
 from ecd_data.release.data_origin import Origin
 from ecd_data.release.formula import reduce_formula
 from ecd_models.atoms.valences import read_training_valences
@@ -141,11 +141,11 @@ def add_training_record(path: str | Path, sample: bool = False) -> TrainedOn:
     config = replace(TrainConfig.from_dict(metadata["config"], str(path)), sample=sample)
     start = load_checkpoint(config.start).metadata if config.start.endswith(".safetensors") else None
     record = find_training_crystals(config, task_data(config.task, config.data_dir or None, sample), start)
-    before = _sha256(path)
+    before = hash_file(path)
     add_metadata(path, {KEY: record.text})
     card = path.with_suffix(".md")
     if card.exists():
-        card.write_text(re.sub(before, _sha256(path), card.read_text(encoding="utf-8")), encoding="utf-8")
+        card.write_text(re.sub(before, hash_file(path), card.read_text(encoding="utf-8")), encoding="utf-8")
     return record
 
 
@@ -171,11 +171,6 @@ def add_training_valences(path: str | Path, task: str, data_dir: str | None = No
     write_header(
         path, {TRAINING_VALENCES: json.dumps(read_training_valences(data.store, data.ids("train")).to_record())}
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from ecd_data.download.partial_files import remove_spool
 from ecd_data.download.transfer import Connection, Patience, RequestGate
 from ecd_data.errors import EcdError, StoreError
 from ecd_data.io.lock import lock_folder
-from ecd_models.weights.published import PublishedWeights
+from ecd_models.weights.catalogue import PublishedWeights
 
 log = logging.getLogger("ecd_models")
 

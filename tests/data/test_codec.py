@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ecd_data import Crystal, Density, eps_mae, open_store, read
 from ecd_data.codec import BoundError, FourierPayload, encode, kernels
-from ecd_data.codec.wave_lengths import integer_metric
+from ecd_data.codec.waves import integer_metric
 from ecd_data.errors import FormatError, StoreError
 from ecd_data.store import StoreWriter
 from ecd_data.store.codec import FourierCodec

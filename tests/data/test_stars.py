@@ -10,7 +10,7 @@ from ecd_data import Crystal
 from ecd_data.codec import kernels
 from ecd_data.codec.operations import Operations, generate_group
 from ecd_data.codec.stars import Stars
-from ecd_data.codec.wave_lengths import integer_metric
+from ecd_data.codec.waves import integer_metric
 from ecd_data.fourier import Spectrum
 
 HEXAGONAL = Crystal(

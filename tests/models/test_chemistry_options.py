@@ -15,7 +15,7 @@ from ecd_models import load_model, predict, train
 from ecd_models.checkpoint import export_published
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
-from ecd_models.networks.species import descriptors
+from ecd_models.networks.elements import descriptors
 from ecd_models.training.config import TrainConfig
 from tests.models.test_atoms import cell
 

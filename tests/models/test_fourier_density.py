@@ -17,7 +17,7 @@ from ecd_models.batch import make_item
 from ecd_models.graph import Neighbors
 from ecd_models.grid_batch import GridBatch, collate_grids
 from ecd_models.model import DensityModel
-from ecd_models.networks.fourier_density import assembly, reference, with_atoms
+from ecd_models.networks.fourier_density import assembly, device_sums, reference, with_atoms
 from ecd_models.networks.fourier_density.model import FourierDensity, FourierDensityConfig
 from ecd_models.networks.fourier_density.plane_waves import sum_plane_waves
 from ecd_models.networks.fourier_density.radial import RadialFunctions
@@ -89,6 +89,23 @@ def test_compiled_sums_and_plain_ones_agree(shape):
     position, lattice = torch.from_numpy(cell.frac_coords.copy()), torch.from_numpy(cell.lattice.copy())
     plain = sum_plane_waves(coefficients.double(), net.radial, position, lattice, shape)
     close(assembly.density_on_grid(coefficients, net.radial, cell, shape).numpy(), plain.numpy(), 2e-4)
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (31, 33, 35)])
+def test_sums_of_tables_in_torch_and_plain_ones_agree_with_their_gradients(shape, monkeypatch):
+    monkeypatch.setattr(device_sums, "BLOCK", 1 << 16)  # several blocks
+    net, cell = network(), crystal()
+    target = torch.from_numpy(np.random.default_rng(1).normal(size=shape)).float()
+    position, lattice = torch.from_numpy(cell.frac_coords.copy()), torch.from_numpy(cell.lattice.copy())
+    one, other = (net.coefficients(cell).requires_grad_() for _ in range(2))
+    table = assembly.tables(one, net.radial, net.radial.longest) / cell.volume
+    half = device_sums.SumTables.apply(table, cell, shape, net.radial.longest)
+    values = torch.fft.irfftn(half, s=shape, norm="forward")
+    plain = sum_plane_waves(other, net.radial, position, lattice, shape)
+    close(values.detach().numpy(), plain.detach().numpy(), 2e-4)
+    (values * target).sum().backward()
+    (plain * target).sum().backward()
+    close(one.grad.numpy(), other.grad.numpy(), 1e-3)
 
 
 def test_gradients_of_compiled_sums_are_those_of_plain_ones():
@@ -186,6 +203,13 @@ def test_compiled_sums_with_atoms_and_pairs_agree_with_plain_ones(bonded, shape)
     fast, plain = predict(model, crystal(), shape=shape), predict(model, crystal(), shape=shape, fast=False)
     close(fast.values, plain.values, 1e-5)
     assert fast.nelect == pytest.approx(16, abs=1e-4)
+
+
+def test_sums_with_atoms_and_pairs_in_torch_agree_with_plain_ones(bonded):
+    net, cell = network(), crystal()
+    found = with_atoms.density_on_device(net.coefficients(cell), net.radial, bonded, cell, SHAPE)
+    plain = predict(DensityModel(net, bonded, "fourier_density"), cell, shape=SHAPE, fast=False)
+    close(found, plain.values, 1e-5)
 
 
 def test_compiled_sums_that_are_wrong_are_not_used(bonded, monkeypatch, caplog):

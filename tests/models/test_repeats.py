@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 
 from ecd_data.errors import UsageError
 from ecd_models.cli import app
-from ecd_models.evaluation.seeds import SeedErrors, make_seed_configs
+from ecd_models.evaluation.results import read_results
+from ecd_models.evaluation.seeds import SeedErrors, make_seed_configs, summarize_seeds
+from ecd_models.report.shipped import STORED
 
 
 def test_seeds_have_folders_of_their_own_and_start_from_runs_of_the_same_seed(config, tmp_path):
@@ -45,3 +47,31 @@ def test_every_part_that_is_asked_for_gets_a_mean_and_a_deviation(small_root, tm
         assert errors[part]["text"] == str(SeedErrors(tuple(percents))) in done.output
         assert f"± {np.std(percents, ddof=1):.3f} % (2 seeds)" in errors[part]["text"]
         assert all((out / f"seed-{seed}" / f"{part}.json").exists() for seed in (42, 43))
+
+
+def test_evaluations_with_several_seeds_have_a_mean_and_a_deviation_of_each_mean():
+    one, two, other = (
+        read_results(STORED / f"{name}.json.gz")
+        for name in ("invdeepdft-sample_test_pairs", "charge3net-sample_test_pairs", "charge3net-sample_test_types")
+    )
+    found = summarize_seeds([one, two])
+    means = [result.summary.mean_percent for result in (one, two)]
+    assert found.over_crystals.percents == tuple(means)
+    assert found.summary.mean_percent == pytest.approx(np.mean(means))
+    assert (found.summary.count, found.summary.compounds) == (one.summary.count, one.summary.compounds)
+    assert summarize_seeds([one]).summary == one.summary
+    assert str(found).startswith(f"{np.mean(means):.3f} ± {np.std(means, ddof=1):.3f} % (2 seeds), 95 %")
+    for wrong, message in (([one, other], "different crystals"), ([], "no results")):
+        with pytest.raises(UsageError, match=message):
+            summarize_seeds(wrong)
+
+
+def test_the_command_adds_a_line_over_seeds(small_root):
+    where = ["evaluate", "pbe", "--data", str(small_root), "--limit", "2", "-q", "--seeds"]
+    models = ["-m", "charge3net-sample", "-m", "invcharge3net-sample"]
+    done = CliRunner().invoke(app, [*where, *models], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "over seeds: " in done.output
+    assert "(2 seeds)" in done.output
+    for wrong in (models[:2], [*models, "--json"]):
+        assert isinstance(CliRunner().invoke(app, [*where, *wrong]).exception, UsageError)

@@ -323,3 +323,10 @@ def test_a_published_run_goes_on_with_its_optimiser(brief, tmp_path, model):
     assert_close(last(runs[0]), last(runs[1]), 0)
     with pytest.raises(FormatError, match="continued = false"):
         train(replace(runs[0], start=str(tmp_path / "weights.pt"), out=brief.out + "-weights"))
+
+
+def test_every_loss_has_its_function_and_its_name():
+    from ecd_models.training.config import CHOICES
+    from ecd_models.training.losses import LOSSES
+
+    assert tuple(LOSSES) == CHOICES["loss"]

@@ -18,6 +18,7 @@ from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.task_data import task_data
 from ecd_models.training import loop as training
+from ecd_models.training.config import TrainConfig
 from ecd_models.training.trained_on import KEY, TrainedOn, add_training_record
 from tests.models.conftest import SMALL
 
@@ -90,6 +91,20 @@ def test_a_run_that_starts_from_another_saw_what_that_saw(config, untold):
     assert evaluate(third.model, "pbe", data_dir=config.data_dir, limit=1).caution == INCOMPLETE
     Path(untold).unlink()  # the record of a run that goes on is its own
     assert recorded(train(replace(config, steps=4, out=config.out + "-3", start=str(untold))).best) == record
+
+
+def test_a_run_warns_of_validation_crystals_that_trained_its_start(config, caplog):
+    """The ids decide: the third run validates on what trained the first."""
+    first = train(replace(config, steps=2))
+    train(replace(config, steps=2, out=config.out + "-2", start=str(first.best)))
+    assert "validation crystals trained" not in caplog.text
+    data = task_data("pbe", config.data_dir)
+    ids = data.ids("train")
+    split = Path(config.out).with_name("split.json")
+    split.write_text(json.dumps({"train": data.ids("test"), "validation": ids[:2], "test": []}))
+    own = {"task": TrainConfig.task, "data_dir": "", "store": str(data.store.root), "split": str(split)}
+    train(replace(config, **own, steps=2, out=config.out + "-3", start=str(first.best)))
+    assert "2 of the 2 validation crystals trained" in caplog.text
 
 
 def test_a_run_does_not_go_on_with_other_crystals(config, tmp_path):

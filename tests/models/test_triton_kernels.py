@@ -12,7 +12,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 
 SUMS = """
 import torch
-from ecd_models.kernels.group_sums import sum_groups
+from ecd_models.kernels.group_kernels import sum_groups
 from ecd_models.kernels.groups import Groups
 torch.manual_seed(0)
 for count, rows, width in ((5, 37, 130), (3, 1, 7), (4, 0, 3), (6, 90, 3), (2, 200, 5)):
@@ -30,7 +30,7 @@ print("same")
 
 PRODUCTS = """
 import torch
-from ecd_models.kernels.group_products import spread_products, sum_products
+from ecd_models.kernels.group_kernels import spread_products, sum_products
 from ecd_models.kernels.groups import Groups
 torch.manual_seed(0)
 for count, blocks, size, width in ((5, 37, 1, 130), (3, 1, 1, 7), (6, 5, 16, 3), (4, 3, 64, 300), (2, 9, 1, 5)):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecd_data.crystal import Floats
-from ecd_data.errors import FormatError
+from ecd_data.errors import FormatError, UsageError
 from ecd_data.formats.numbers import to_floats
+
+if TYPE_CHECKING:
+    from ecd_data.density import Density
 
 AUGMENTATION = re.compile(r"augmentation occupancies[ \t]*(?:\(imaginary part\))?[ \t]*\d+[ \t]+(\d+)[ \t]*\r?\n")
 SECTION = re.compile(r"augmentation occupancies[ \t]*(\(imaginary part\))?[ \t]*(\d+)[ \t]+(\d+)[ \t]*\r?\n")
@@ -145,3 +149,50 @@ def parse_occupancies(text: str) -> dict[int, NDArray[Any]]:
         values = values[: int(count)]
         occupancies[int(atom)] = occupancies.get(int(atom), 0) + 1j * values if imaginary else values
     return occupancies
+
+
+def copy_augmentation(rho: Density, reference: Density) -> Density:
+    """`rho` with the augmentation occupancies of `reference`, one block for each grid of `rho`.
+
+    The occupancies belong to atoms and not to the grid, so the shapes may differ.
+
+    Raises
+    ------
+    UsageError : the reference has no occupancies, other atoms or another order of them, or none for a magnetization.
+    """
+    if not reference.augmentation:
+        raise UsageError("the reference has no augmentation occupancies: give a CHGCAR of a PAW calculation")
+    if reference.crystal.symbols != rho.crystal.symbols:
+        raise UsageError(
+            f"the reference has the atoms {reference.crystal.formula} where {rho.crystal.formula} is due, or another"
+            " order of them: give a CHGCAR of the same atoms in the same order"
+        )
+    if rho.magnetization is None:
+        return replace(rho, augmentation=(_drop_moments(reference.augmentation[0]),))
+    grids = 2 if rho.magnetization.ndim == 3 else 4
+    if len(reference.augmentation) != grids:
+        raise UsageError(f"the reference has {len(reference.augmentation)} grids where {grids} are due")
+    return replace(rho, augmentation=reference.augmentation)
+
+
+def has_augmentation_for(rho: Density, reference: Density) -> bool:
+    """Whether `reference` has occupancies for the atoms and the grids of `rho`."""
+    try:
+        copy_augmentation(rho, reference)
+    except UsageError:
+        return False
+    return True
+
+
+def _drop_moments(block: str) -> str:
+    """The block without the moments of the atoms, which VASP writes after it where there is a magnetization."""
+    blocks = list(AUGMENTATION.finditer(block))
+    if not blocks:
+        return block
+    last = blocks[-1]
+    lines, numbers, due = block[last.end() :].splitlines(keepends=True), 0, int(last[1])
+    for k, line in enumerate(lines):
+        if numbers >= due:
+            return block[: last.end()] + "".join(lines[:k])
+        numbers += len(line.split())
+    return block

@@ -25,8 +25,7 @@ from ecd_models.device.edge_kernels import (
     sum_harmonics,
 )
 from ecd_models.device.near import Near
-from ecd_models.device.radial_tables import DEGREE, TOLERANCE, require_exact, to_float32
-from ecd_models.device.weight_cache import remember
+from ecd_models.device.weight_tables import DEGREE, accurate_table, remember, tile_channels, to_float32
 from ecd_models.networks.charge3net.layers import SILU_SCALE
 from ecd_models.networks.charge3net.radial_table import radial_table
 
@@ -95,7 +94,7 @@ class Weights:
     def __init__(self, network: Any, degree: int, width: int):
         if network.config.lmax > LMAX:
             raise ValueError(f"they know no harmonics beyond l = {LMAX}")
-        table = require_exact(radial_table(network, tolerance=TOLERANCE, degree=degree))
+        table = accurate_table(radial_table, network, degree)
         self.channels, self.layers = network.config.channels, network.config.num_interactions
         self.scale, self.intervals, self.degree = table.scale, table.intervals, degree
         readout = network.decoder.readout.detach()
@@ -107,12 +106,9 @@ class Weights:
         total, start = sum(self.channels), sum(self.channels[:l])
         columns = np.concatenate([k * total + start + np.arange(self.channels[l]) for k in range(self.layers)])
         width = min(width, max(16, 1 << (len(columns) - 1).bit_length()))
-        tiles = -(-len(columns) // width)
-        padding = (0, tiles * width - len(columns))
-        chosen = np.pad(coefficients[:, :, columns], ((0, 0), (0, 0), padding))
-        table = chosen.reshape(len(chosen), -1, tiles, width).transpose(2, 0, 1, 3)
-        columns = np.pad(columns, padding, constant_values=-1)
-        return Tiles(to_float32(table, device), torch.as_tensor(columns, dtype=torch.int32, device=device))
+        table = tile_channels(coefficients[:, :, columns], width).transpose(2, 0, 1, 3)
+        positions = tile_channels(columns + 1, width) - 1  # -1 where a tile is padded
+        return Tiles(to_float32(table, device), torch.as_tensor(positions, dtype=torch.int32, device=device))
 
 
 class GpuDecoder:
@@ -152,11 +148,7 @@ class GpuDecoder:
             if only not in (None, l):
                 continue
             sum_messages[(len(near.begins) - 1, len(tiles.table))](
-                near.points,
-                near.begins,
-                near.atoms,
-                near.images,
-                near.words,
+                *near.kernel_arguments,
                 tiles.table,
                 self._fields[l],
                 tiles.columns,

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_models.kernels import Decoder
-from ecd_models.kernels.affine import Array
-from ecd_models.kernels.dense import COLUMNS, ROWS, add_product, make_aligned, odd_stride, pad_columns, round_up
+from ecd_models.kernels.dense import COLUMNS, ROWS, Array, add_product, make_aligned, odd_stride, pad_columns, round_up
 from ecd_models.kernels.edges import find_block_edges, sort_by_interval
 from ecd_models.kernels.harmonics import LMAX
 from ecd_models.kernels.images import Images

@@ -34,7 +34,7 @@ from ecd_models.networks.charge3net.layers import (
     weight,
 )
 from ecd_models.networks.charge3net.linear_maps import PLAIN, LinearMaps, ScaledMaps, fan_in
-from ecd_models.networks.species import DESCRIPTORS, ONE_HOT, SPECIES, DescriptorEmbedding, require_species
+from ecd_models.networks.elements import DESCRIPTORS, ONE_HOT, SPECIES, DescriptorEmbedding, require_species
 
 
 @dataclass(frozen=True)

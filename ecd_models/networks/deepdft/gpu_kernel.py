@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -16,8 +15,7 @@ from torch import Tensor
 
 from ecd_models.device.edge_kernels import SHORTEST, evaluate_polynomials, find_interval, load_edges, load_points
 from ecd_models.device.near import Near
-from ecd_models.device.radial_tables import DEGREE, TOLERANCE, require_exact, to_float32
-from ecd_models.device.weight_cache import remember
+from ecd_models.device.weight_tables import DEGREE, accurate_table, remember, tile_channels, to_float32
 from ecd_models.networks.deepdft.radial_table import radial_table
 
 WIDTH = 32  # channels of a tile
@@ -82,10 +80,9 @@ class Tables:
     """The radial functions of a network, whatever the crystal [layers, tiles, intervals, degree + 1, 3, U]."""
 
     def __init__(self, network: Any, degree: int, width: int):
-        table = require_exact(radial_table(network, tolerance=TOLERANCE, degree=degree))
-        h, tiles = network.config.hidden_state_size, -(-network.config.hidden_state_size // width)
-        blocks = table.coefficients.reshape(table.intervals, degree + 1, -1, 3, h)
-        blocks = np.pad(blocks, ((0, 0),) * 4 + ((0, tiles * width - h),)).reshape(*blocks.shape[:4], tiles, width)
+        table = accurate_table(radial_table, network, degree)
+        blocks = table.coefficients.reshape(table.intervals, degree + 1, -1, 3, network.config.hidden_state_size)
+        blocks = tile_channels(blocks, width)
         self.values = to_float32(blocks.transpose(2, 4, 0, 1, 3, 5), next(network.parameters()).device)
         self.scale, self.intervals, self.degree = table.scale, table.intervals, degree
 
@@ -120,11 +117,7 @@ class GpuDecoder:
         vectors = near.points.new_empty(near.rows, 3, self._h)
         table, sent = self._tables.values[layer], self._sent[layer]
         sum_messages[(len(near.begins) - 1, len(table))](
-            near.points,
-            near.begins,
-            near.atoms,
-            near.images,
-            near.words,
+            *near.kernel_arguments,
             table,
             sent,
             scalars,

@@ -33,7 +33,7 @@ from ecd_models.networks.blocks import (
     require_outputs,
 )
 from ecd_models.networks.charge3net.layers import gather_sum
-from ecd_models.networks.species import ONE_HOT, embedding, require_species
+from ecd_models.networks.elements import ONE_HOT, embedding, require_species
 
 ROWS = 256  # receivers that go through the layers together
 SHORTEST = 1e-12  # Å: lengths below count as this one, so that radial functions and directions are finite

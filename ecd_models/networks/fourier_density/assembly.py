@@ -1,4 +1,7 @@
-"""From coefficients to densities on whole grids: compiled sums on a processor, plain torch elsewhere."""
+"""From coefficients to densities on whole grids: compiled sums on a processor, sums of tables in torch on a GPU.
+
+Without the compiler, for l > 4 and in float64 the sums are those of plain torch.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ecd_data.crystal import Crystal
+from ecd_models.networks.fourier_density.device_sums import EVEN, LMAX, SLOTS, SumTables
 from ecd_models.networks.fourier_density.plane_waves import Shape, sum_plane_waves
 from ecd_models.networks.fourier_density.radial import RadialFunctions
 
 SMALLEST = 1e-20  # of the values of radial functions
 ROWS = 2048  # of a table of |G|: linear values between them are off by 1e-4 of the largest at most
-EVEN, SLOTS, LMAX = 16, 32, 4  # places of even components in a row of a table, all places, highest l of the kernels
 
 
 def density_on_grid(coefficients: Tensor, radial: RadialFunctions, crystal: Crystal, shape: Shape) -> Tensor:
     """The density in e/Å^3 of coefficients [n, functions, (lmax + 1)^2] [a, b, c], with derivatives in them."""
-    if coefficients.device.type == "cpu" and coefficients.dtype == torch.float32 and has_kernel(radial.lmax):
+    sums = choose_sums(coefficients, radial.lmax)
+    if sums is not None:
         table = tables(coefficients, radial, radial.longest) / crystal.volume
-        half = _Sum.apply(table, crystal, shape, radial.longest)
+        half = sums.apply(table, crystal, shape, radial.longest)
         return torch.fft.irfftn(half, s=shape, norm="forward")
     frac = torch.as_tensor(np.array(crystal.frac_coords), device=coefficients.device)
     lattice = torch.as_tensor(np.array(crystal.lattice), device=coefficients.device)
     return sum_plane_waves(coefficients, radial, frac, lattice, shape)
+
+
+def choose_sums(coefficients: Tensor, lmax: int) -> Any:
+    """The sums over atoms for the device and the type of coefficients, None where only plain torch has them."""
+    if coefficients.dtype != torch.float32 or lmax > LMAX:
+        return None
+    if coefficients.device.type == "cpu":
+        return _Sum if has_kernel(lmax) else None
+    return SumTables if coefficients.device.type == "cuda" else None
 
 
 def has_kernel(lmax: int) -> bool:
@@ -38,7 +51,7 @@ def has_kernel(lmax: int) -> bool:
 
 def tables(coefficients: Tensor, radial: RadialFunctions, longest: float) -> Tensor:
     """The tables of |G| from 0 to `longest` of each atom, as the kernels want them [ROWS, n, 32]."""
-    return arrange_tables(coefficients, _basis(radial, longest))
+    return arrange_tables(coefficients, _basis(radial, longest, coefficients.device))
 
 
 def arrange_tables(coefficients: Tensor, basis: Tensor) -> Tensor:
@@ -61,11 +74,12 @@ def arrange_tables(coefficients: Tensor, basis: Tensor) -> Tensor:
 
 
 @cache
-def _basis(radial: RadialFunctions, longest: float) -> Tensor:
+def _basis(radial: RadialFunctions, longest: float, device: torch.device) -> Tensor:
     """Values of the functions at the rows of a table, with the sign of (-i)^l [lmax + 1, ROWS, functions], float32."""
     values = radial.transform(torch.linspace(0, longest, ROWS, dtype=torch.float64))
     norm = np.sqrt(4 * np.pi)  # of harmonics of norm 2l + 1 to orthonormal ones
-    return single_precision(values * degree_signs(radial.lmax)[:, None] / norm).transpose(0, 1).contiguous()
+    basis = single_precision(values * degree_signs(radial.lmax)[:, None] / norm).transpose(0, 1)
+    return basis.contiguous().to(device)
 
 
 def single_precision(values: Tensor) -> Tensor:

@@ -174,11 +174,17 @@ class AtomEncoder(nn.Module):
         self.edge_inputs = 2 * DISTANCES + 2 * channels
         self.layers = nn.ModuleList(Layer(lmax, channels, self.edge_inputs, first=not k) for k in range(layers))
 
-    def forward(self, numbers: Tensor, src: Tensor, dst: Tensor, vec: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        self, numbers: Tensor, src: Tensor, dst: Tensor, vec: Tensor, shift: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Features [n, (lmax + 1)^2, channels], vectors of the elements [n, channels], and of each edge its
         descriptors [e, inputs] and how near it is to its end [e].
+
+        shift: what is added to the vectors of the elements [n, channels].
         """
         species = self.species(numbers)
+        if shift is not None:
+            species = species + shift
         r = vec.norm(dim=1)
         end = self.distances.end(r)
         described = torch.cat([self.distances(r, numbers[dst], numbers[src]), species[dst], species[src]], 1)

@@ -25,13 +25,18 @@ from ecd_models.batch import ProbeBatch, make_item
 from ecd_models.graph import Neighbors
 from ecd_models.grid_batch import GridBatch
 from ecd_models.networks.charge3net.layers import gather_sum
-from ecd_models.networks.elements import column, require_properties
+from ecd_models.networks.elements import DESCRIPTORS, column, embedding, require_properties, require_species
 from ecd_models.networks.fourier_density.assembly import density_on_grid
 from ecd_models.networks.fourier_density.encoder import AtomEncoder, ByDegree, perceptron
 from ecd_models.networks.fourier_density.plane_waves import Shape, degrees, harmonics
 from ecd_models.networks.fourier_density.radial import RadialFunctions
-from ecd_models.networks.fourier_density.with_atoms import can_sum, density_with_atoms, sums_agree
-from ecd_models.networks.species import DESCRIPTORS, embedding, require_species
+from ecd_models.networks.fourier_density.with_atoms import (
+    can_sum,
+    density_on_device,
+    density_with_atoms,
+    has_tables,
+    sums_agree,
+)
 
 # What an output of 1 stands for, by l: rms of the coefficients of bonding in fits of the sample's densities.
 SIZES = (0.005, 0.0005, 0.0007, 0.0016, 0.002)
@@ -45,7 +50,8 @@ class FourierDensityConfig:
 
     functions: radial functions of each l, sums of Gaussians with exponents from `widest` to `sharpest` in 1/Å^2; lmax:
     highest angular momentum; channels of each l and layers of the network; neighbors: how far in Å an atom looks in a
-    layer; species: how elements are told apart, "descriptors" or "one-hot".
+    layer; species: how elements are told apart, "descriptors" or "one-hot"; functionals: names of the functionals whose
+    densities one network gives, such as ("PBE", "HSE06"), the first of them by default; none for a network of one.
     """
 
     functions: int = 10
@@ -56,9 +62,13 @@ class FourierDensityConfig:
     layers: int = 2
     neighbors: float = 4.5
     species: str = DESCRIPTORS
+    functionals: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_species(self.species)
+        object.__setattr__(self, "functionals", tuple(self.functionals))  # JSON and TOML have lists
+        if len(set(self.functionals)) != len(self.functionals) or not all(isinstance(f, str) for f in self.functionals):
+            raise UsageError(f"{self} needs different names of functionals, such as ('PBE', 'HSE06')")
         if min(self.functions, self.layers, self.channels) < 1 or not 1 <= self.lmax <= 8:
             raise UsageError(f"{self} needs at least one function, layer and channel, and lmax from 1 to 8")
         if not (0 < self.widest <= self.sharpest and self.neighbors > 0):
@@ -96,17 +106,24 @@ class FourierDensity(nn.Module):
         for last in (self.head, self.scalar[-1], self.charge[-1]):
             for weight in last.parameters():
                 nn.init.zeros_(weight)
+        self.functional = self.config.functionals[0] if self.config.functionals else ""  # whose densities it gives
+        self.shifts: nn.Parameter | None = None  # of the elements' vectors, for each functional
+        if self.config.functionals:
+            self.shifts = nn.Parameter(torch.zeros(len(self.config.functionals), channels))
         sizes = torch.tensor([SIZES[min(l, len(SIZES) - 1)] for l in degrees(lmax)])
         self.register_buffer("sizes", sizes, persistent=False)
         self._sums_agree: bool | None = None
         self.register_buffer("degrees", torch.from_numpy(degrees(lmax)), persistent=False)
         self.register_buffer("monopoles", torch.from_numpy(self.radial.monopoles).float(), persistent=False)
 
-    def encode(self, batch: ProbeBatch) -> Tensor:
-        """The coefficients of the functions of each atom [n, functions, (lmax + 1)^2]."""
+    def encode(self, batch: ProbeBatch, functionals: tuple[str, ...] = ()) -> Tensor:
+        """The coefficients of the functions of each atom [n, functions, (lmax + 1)^2].
+
+        functionals: of each crystal of the batch; without them that of the network.
+        """
         near = batch.atom_vec.norm(dim=1) < self.config.neighbors
         src, dst, vec = batch.atom_src[near], batch.atom_dst[near], batch.atom_vec[near]
-        h, species, described, end = self.encoder(batch.numbers, src, dst, vec)
+        h, species, described, end = self.encoder(batch.numbers, src, dst, vec, self._shift(batch, functionals))
         scalars = torch.cat([species, h[:, 0]], 1)
         gates = self.gate(scalars).view(len(h), self.config.lmax + 1, -1)[:, self.degrees]
         coefficients = self.head(h * gates) * self.sizes[:, None]
@@ -116,6 +133,17 @@ class FourierDensity(nn.Module):
         first = coefficients[:, 0] + SIZES[0] * self.scalar(scalars)
         first = first + (charges - (first @ self.monopoles)[:, None]) * direction
         return torch.cat([first[:, None], coefficients[:, 1:]], 1).transpose(1, 2)
+
+    def _shift(self, batch: ProbeBatch, functionals: tuple[str, ...]) -> Tensor | None:
+        """What the functional of its crystal adds to the vector of each atom [n, channels]."""
+        if self.shifts is None:
+            return None
+        names = self.config.functionals
+        for name in functionals:
+            if name not in names:
+                raise UsageError(f"a density of {name or 'an unknown functional'} is not one of {', '.join(names)}")
+        index = [names.index(name) for name in functionals or [self.functional] * batch.n_crystals]
+        return self.shifts[torch.tensor(index, device=self.shifts.device)[batch.atom_crystal]]
 
     def decode(self, coefficients: Tensor, batch: ProbeBatch) -> Tensor:
         """The densities at the probes [p] in e/Å^3, summed over the images of atoms around them."""
@@ -130,7 +158,7 @@ class FourierDensity(nn.Module):
         """The densities in e/Å^3 at the probes of a batch, or at all grid points of crystal after crystal [p]."""
         if isinstance(batch, ProbeBatch):
             return self.decode(self.encode(batch), batch)
-        coefficients = self.encode(batch.atoms).split([len(crystal) for crystal in batch.crystals])
+        coefficients = self.encode(batch.atoms, batch.functionals).split([len(crystal) for crystal in batch.crystals])
         each = zip(coefficients, batch.crystals, batch.shapes, strict=True)
         return torch.cat([density_on_grid(c, self.radial, crystal, shape).flatten() for c, crystal, shape in each])
 
@@ -153,11 +181,14 @@ class FourierDensity(nn.Module):
 
     @torch.no_grad()
     def on_grid_with_atoms(self, crystal: Crystal, shape: Shape, atoms: SuperposedAtoms) -> Floats | None:
-        """The density of superposed atoms and network in e/Å^3 by compiled sums [a, b, c]; None if there are none.
+        """The density of superposed atoms and network in e/Å^3 by fast sums [a, b, c]; None if there are none.
 
-        The sums are compared with the plain ones at the first use, and not used where they differ.
+        Those of a processor are compiled: they are compared with the plain ones at the first use, and not used where
+        they differ.
         """
         weight = next(self.parameters())
+        if weight.device.type == "cuda" and weight.dtype == torch.float32 and has_tables(self.radial, atoms):
+            return density_on_device(self.coefficients(crystal), self.radial, atoms, crystal, shape)
         if weight.device.type != "cpu" or weight.dtype != torch.float32 or not can_sum(self.radial, atoms):
             return None
         coefficients = self.coefficients(crystal)

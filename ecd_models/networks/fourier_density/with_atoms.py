@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_models.atoms.fitted import SuperposedAtoms
+from ecd_models.device.superposed_atoms import superpose
 from ecd_models.networks.fourier_density.assembly import (
     ROWS,
     SLOTS,
@@ -22,6 +23,7 @@ from ecd_models.networks.fourier_density.assembly import (
     single_precision,
     tables,
 )
+from ecd_models.networks.fourier_density.device_sums import LMAX, SumTables
 from ecd_models.networks.fourier_density.plane_waves import Shape, sum_plane_waves
 from ecd_models.networks.fourier_density.radial import NEGLIGIBLE, RadialFunctions
 from ecd_models.networks.pair_density.functions import MIN_RADIUS, PairDensityConfig, radii
@@ -60,6 +62,25 @@ def density_with_atoms(
     half /= crystal.volume
     values = fft.irfftn(half.view(np.complex64)[..., 0], s=shape, norm="forward", workers=torch.get_num_threads())
     return values.astype(np.float64)
+
+
+def density_on_device(
+    coefficients: Tensor, radial: RadialFunctions, atoms: SuperposedAtoms, crystal: Crystal, shape: Shape
+) -> Floats:
+    """The same density as `density_with_atoms`, computed where the coefficients are [a, b, c].
+
+    Raises UsageError for an element without atoms.
+    """
+    atoms.require(crystal)
+    pairs = atoms.pairs if isinstance(atoms, BondedAtoms) else None
+    longest = radial.longest if pairs is None else max(radial.longest, _longest_of_pairs(pairs.config))
+    table = tables(coefficients, radial, longest)
+    if pairs is not None:
+        table += pair_tables(pairs, crystal, longest).to(table.device)
+    half = SumTables.apply(table / crystal.volume, crystal, shape, longest)
+    values = torch.fft.irfftn(half, s=shape, norm="forward").double()
+    values += superpose(atoms.free, crystal, shape, values.device)
+    return values.cpu().numpy()
 
 
 def pair_tables(pairs: PairDensity, crystal: Crystal, longest: float) -> Tensor:
@@ -106,8 +127,16 @@ def spherical_tables(atoms: SuperposedAtoms, crystal: Crystal) -> tuple[Floats, 
 
 def can_sum(radial: RadialFunctions, atoms: SuperposedAtoms) -> bool:
     """Whether there are compiled sums for all functions of a network and its atoms."""
-    lmax = atoms.pairs.config.lmax if isinstance(atoms, BondedAtoms) else 0
-    return has_kernel(max(radial.lmax, lmax))
+    return has_kernel(_highest_degree(radial, atoms))
+
+
+def has_tables(radial: RadialFunctions, atoms: SuperposedAtoms) -> bool:
+    """Whether all functions of a network and its atoms fit into a row of a table."""
+    return _highest_degree(radial, atoms) <= LMAX
+
+
+def _highest_degree(radial: RadialFunctions, atoms: SuperposedAtoms) -> int:
+    return max(radial.lmax, atoms.pairs.config.lmax if isinstance(atoms, BondedAtoms) else 0)
 
 
 def sums_agree(coefficients: Tensor, radial: RadialFunctions, atoms: SuperposedAtoms, crystal: Crystal) -> bool:

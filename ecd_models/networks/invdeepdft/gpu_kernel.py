@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -19,8 +18,7 @@ from torch import Tensor
 
 from ecd_models.device.edge_kernels import evaluate_polynomials, find_interval, load_edges, load_points
 from ecd_models.device.near import Near, find_true
-from ecd_models.device.radial_tables import DEGREE, TOLERANCE, require_exact, to_float32
-from ecd_models.device.weight_cache import remember
+from ecd_models.device.weight_tables import DEGREE, accurate_table, remember, tile_channels, to_float32
 from ecd_models.networks.invdeepdft.radial_table import radial_table
 
 WIDTH = 64  # channels of a tile
@@ -144,10 +142,9 @@ class Tables:
     """The filters of a network, whatever the crystal [layers, tiles, intervals, degree + 1, U]."""
 
     def __init__(self, network: Any, degree: int, width: int):
-        table = require_exact(radial_table(network, tolerance=TOLERANCE, degree=degree))
-        h, tiles = network.config.hidden_state_size, -(-network.config.hidden_state_size // width)
-        blocks = table.coefficients.reshape(table.intervals, degree + 1, -1, h)
-        blocks = np.pad(blocks, ((0, 0),) * 3 + ((0, tiles * width - h),)).reshape(*blocks.shape[:3], tiles, width)
+        table = accurate_table(radial_table, network, degree)
+        blocks = table.coefficients.reshape(table.intervals, degree + 1, -1, network.config.hidden_state_size)
+        blocks = tile_channels(blocks, width)
         self.values = to_float32(blocks.transpose(2, 3, 0, 1, 4), next(network.parameters()).device)
         self.scale, self.intervals, self.degree = table.scale, table.intervals, degree
 

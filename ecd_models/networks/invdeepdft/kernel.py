@@ -15,14 +15,23 @@ from numba import njit
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_models.kernels import Decoder
-from ecd_models.kernels.affine import Array, Channels, affine, flatten, read_out, sigmoid, split_into_tiles
-from ecd_models.kernels.dense import ROWS, add_product, make_aligned
+from ecd_models.kernels.dense import (
+    ROWS,
+    Array,
+    Channels,
+    add_product,
+    affine,
+    flatten,
+    make_aligned,
+    read_out,
+    sigmoid,
+    split_into_tiles,
+)
 from ecd_models.kernels.edges import DEGREE, find_block_edges, quintic, sort_by_interval
 from ecd_models.kernels.images import Images
 from ecd_models.kernels.parallel import make_parallel_decoder
 from ecd_models.kernels.radial import RadialTable
-from ecd_models.kernels.simd import add, broadcast, fma, load, mul, splat, store, sub
-from ecd_models.kernels.softplus_vector import shifted_softplus
+from ecd_models.kernels.simd import add, broadcast, fma, load, mul, shifted_softplus, splat, store, sub
 from ecd_models.networks.invdeepdft.model import InvDeepDFT, Sent
 from ecd_models.networks.invdeepdft.radial_table import radial_table
 

@@ -29,8 +29,8 @@ from ecd_models.networks.blocks import (
     require_outputs,
 )
 from ecd_models.networks.charge3net.layers import gather_sum
+from ecd_models.networks.elements import ONE_HOT, embedding, require_species
 from ecd_models.networks.softplus import ShiftedSoftplus
-from ecd_models.networks.species import ONE_HOT, embedding, require_species
 
 ROWS = 128  # receivers that go through the layers together
 FINENESS = 26  # intervals of a table of filters for each radial function: then cubic interpolation errs by 2e-7

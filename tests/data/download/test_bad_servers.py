@@ -8,8 +8,8 @@ import tarfile
 import pytest
 
 from ecd_data import Density, Store, fetch, open_store
+from ecd_data.download.download_threads import Tally
 from ecd_data.download.fetch_release import fetch_status
-from ecd_data.download.progress_line import Tally
 from ecd_data.download.transfer import Patience
 from ecd_data.errors import UsageError
 from ecd_data.release.split_files import read_ids

@@ -61,7 +61,7 @@ def test_columns_of_the_index_are_read_alone(path):
 
 
 def test_near_names_among_many_are_found_at_once():
-    from ecd_data.store.near_ids import suggest_ids
+    from ecd_data.errors import suggest_ids
 
     ids = [f"icsd-{number:06d}-Li{number % 7}O" for number in range(0, 200_000, 2)]
     assert "icsd-012346-Li5O" in suggest_ids("icsd-012346-Li5", ids)

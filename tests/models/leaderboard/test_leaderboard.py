@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from ecd_data.errors import EcdError, FormatError, UsageError
+from ecd_data.io.file_bytes import hash_file
 from ecd_models import cli, evaluate, load_model
 from ecd_models.checkpoint import PRETRAINED
-from ecd_models.evaluation.model_card import hash_file
 from ecd_models.evaluation.results import read_results, write_results
 from ecd_models.leaderboard import entry as schema
 from ecd_models.leaderboard.board import ENTRIES, make_tables, read_board, render_board, render_board_as_markdown

@@ -14,14 +14,13 @@ from ecd_data.release.composition import count_compositions
 from ecd_models import cli, evaluate, load_model
 from ecd_models.evaluation.results import Results, read_results, write_results
 from ecd_models.report import chromium
-from ecd_models.report.failures import make_failure_section
+from ecd_models.report.failures import find_worst, make_failure_section
 from ecd_models.report.inputs import Inputs, ScfGain, read_inputs
+from ecd_models.report.page import Picture
 from ecd_models.report.paper import read_paper
 from ecd_models.report.periodic_table import place_element
-from ecd_models.report.pictures import find_worst
-from ecd_models.report.render import Picture
 from ecd_models.report.report import make_report
-from ecd_models.report.shipped import STORED, evaluate_shipped, list_shipped
+from ecd_models.report.shipped import PARTS, STORED, evaluate_shipped, list_shipped
 
 SCRIPT = "<script>alert(1)</script>"
 needs_chromium = pytest.mark.skipif(chromium.find_chromium() is None, reason="Chromium is not installed")
@@ -246,7 +245,7 @@ def test_any_name_of_a_model_is_shown(results):
 def test_the_worst_crystals_are_drawn_once_for_each_compound(monkeypatch):
     """With results that come with the package: the model and the sample are at hand, so their pictures are drawn."""
     one = read_results(STORED / "invdeepdft-sample_test_geometries.json.gz")
-    monkeypatch.setattr("ecd_models.report.pictures.WIDTH", 200)
+    monkeypatch.setattr("ecd_models.report.failures.WIDTH", 200)
     smallest = sorted(one.crystals, key=lambda c: c.points)[:2]
     section = make_failure_section([one.model_copy(update={"crystals": smallest})], pictures=True)
     pictures = [block for block in section.blocks if isinstance(block, Picture)]
@@ -276,5 +275,5 @@ def test_an_error_that_is_another_now_is_not_drawn():
 def test_stored_results_of_the_shipped_models_are_current(tmp_path):
     files = list(evaluate_shipped(tmp_path / "none", stored=True))
     assert {file.parent for file in files} == {STORED}
-    assert len(files) == 4 * len(list_shipped())
+    assert len(files) == len(PARTS) * len(list_shipped())
     assert not (tmp_path / "none").exists()

@@ -9,7 +9,7 @@ import pytest
 
 from ecd_data.crystal import Crystal
 from ecd_data.dft.pseudopotentials import pseudo_folder
-from tests.data.dft_records import SILICON
+from tests.data.dft.records import SILICON
 
 SI = Crystal(SILICON["lattice"], SILICON["numbers"], SILICON["frac_coords"])
 LIH = Crystal((1 - np.eye(3)) * 2.04, np.array([3, 1]), np.array([[0.0] * 3, [0.5] * 3]))

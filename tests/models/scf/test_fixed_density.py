@@ -21,7 +21,7 @@ from ecd_models.scf.energy_table import format_energies, format_energy_table, re
 from ecd_models.scf.fixed_density import find_forces, find_hybrid_levels, find_levels
 from ecd_models.scf.gaps import SCF, run_gaps
 from ecd_models.scf.scf_runs import ScfRun
-from tests.data.dft_records import SILICON
+from tests.data.dft.records import SILICON
 from tests.models.scf.engine import LIH, SI, real
 
 CHEAP = Settings("PBE", ecutwfc=20.0, kmesh=(2, 2, 2))

@@ -19,7 +19,7 @@ from ecd_models.cli import _run
 from ecd_models.scf.bench import ATOMS, ENGINE, FIRST_THRESHOLD, ORACLE, Bench, Start
 from ecd_models.scf.jobs import make_scf_jobs
 from ecd_models.scf.run import OWN_THRESHOLD, file_start, model_start, read_settings, run_starts
-from tests.data.dft_records import SILICON
+from tests.data.dft.records import SILICON
 from tests.models.scf.engine import LIH, SI, real
 
 CHEAP = Settings("PBE", ecutwfc=20.0, kmesh=(2, 2, 2))

@@ -1,0 +1,36 @@
+"""The functional whose densities a model gives, where it was trained on those of several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ecd_data.errors import UsageError
+from ecd_models.model import DensityModel
+
+
+def list_functionals(model: DensityModel) -> tuple[str, ...]:
+    """The functionals among which a model can choose; none for a model of one functional."""
+    return getattr(model.network.config, "functionals", ())
+
+
+@contextmanager
+def choose_functional(model: DensityModel, functional: str | None) -> Iterator[None]:
+    """A context in which a model gives the densities of a functional; None for those that it gives anyway.
+
+    Raises
+    ------
+    UsageError : the model was not trained on this functional together with others.
+    """
+    if functional is None:
+        yield
+        return
+    names = list_functionals(model)
+    if functional not in names:
+        has = f"gives densities of {' and '.join(names)}, not of" if names else "has one functional and cannot choose"
+        raise UsageError(f"{model.name} {has} {functional}: take another model, or leave the functional out")
+    before, model.network.functional = model.network.functional, functional
+    try:
+        yield
+    finally:
+        model.network.functional = before

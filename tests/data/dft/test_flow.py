@@ -1,0 +1,230 @@
+"""The flow from crystals to densities through an engine that computes nothing; the last tests run the real one."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecd_data.crystal import Crystal
+from ecd_data.dft import make_jobs, relax, run
+from ecd_data.dft.engine import NotConvergedError, Result, RunError, Step
+from ecd_data.dft.steps import list_attempts
+from ecd_data.errors import UsageError
+from ecd_data.store import open_store
+from ecd_models import cli
+from tests.data.dft.records import cubic
+
+AT_REST = 5.0  # Å: the cell without pressure
+SHAPE = (6, 6, 6)
+
+
+class Fake:
+    """An engine whose cells come to rest at 5 Å, halving the distance with each relaxation; it counts its runs."""
+
+    name = "fake"
+
+    def __init__(self, diverges: Callable[[Step], bool] = lambda step: False) -> None:
+        self.diverges, self.runs = diverges, Counter()
+        self.dies: str | None = None
+
+    def input_text(self, step: Step) -> str:
+        return f"{step.kind} {json.dumps(step.crystal.to_record())} {step.settings}"
+
+    def is_finished(self, step: Step, text: str, folder: Path) -> bool:
+        if not (folder / "in").is_file() or (folder / "in").read_text() != text:
+            return False
+        if (folder / "diverged").exists():
+            raise NotConvergedError(f"{step.id}: no")
+        return (folder / "done").exists()
+
+    def run(self, step: Step, text: str, folder: Path) -> None:
+        assert step.start is None or (step.start / "done").exists()
+        self.runs[step.kind] += 1
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "in").write_text(text)
+        if self.dies == step.kind:
+            raise RunError(f"{step.id}: killed")
+        if self.diverges(step):
+            (folder / "diverged").touch()
+            raise NotConvergedError(f"{step.id}: no")
+        (folder / "done").touch()
+
+    def read(self, step: Step, folder: Path) -> Result:
+        properties = {"cpu_seconds": 1.0, "gap_eV": 1.0, "gap_direct_eV": 1.0, "scf_steps": 9.0}
+        crystal, ended = step.crystal, {}
+        if step.kind == "relax":
+            a = (crystal.lattice[0, 0] + AT_REST) / 2
+            a = AT_REST if abs(a - AT_REST) < 0.1 else a
+            crystal = Crystal(np.eye(3) * a, crystal.numbers, crystal.frac_coords)
+            properties["pressure_GPa"] = 10 * (AT_REST - a)
+            ended = {"relaxed": True, "relax_steps": 3}
+        if step.kind == "restart":
+            properties |= {"scf_steps": 1.0, "pressure_GPa": 0.5}
+        if step.kind == "bands":
+            properties["gap_eV"] = 0.1 * step.settings.kmesh[0]
+        return Result(crystal, SHAPE, "1.0", properties, {}, ended)
+
+    def density(self, folder: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, None]:
+        lattice = json.loads((folder / "in").read_text().split(" ", 1)[1].rsplit(" Settings", 1)[0])["lattice"]
+        return np.full(shape, 8 / abs(np.linalg.det(lattice))), None
+
+    def datasets(self, crystal: Crystal) -> dict[str, dict[str, str]]:
+        return {}
+
+    def nelect(self, crystal: Crystal) -> float:
+        return 8.0
+
+    def stop(self) -> None:
+        pass
+
+
+def test_relaxed_cells_carry_both_functionals(tmp_path: Path) -> None:
+    engine = Fake()
+    steps = ["relax", "static", "hse", "nscf"]
+    report = run({"a": cubic(6.0)}, tmp_path / "out", steps=steps, restart=True, engine=engine)
+    assert report.done == ["pbe/a", "hse/a"]
+    pbe, hse = (open_store(tmp_path / "out" / f"{name}.ecd")["a"] for name in ("pbe", "hse"))
+    for rho in (pbe, hse):
+        np.testing.assert_allclose(rho.lattice, np.eye(3) * AT_REST)
+        assert rho.meta["provenance"]["relaxation"]["lattice_before"] == (np.eye(3) * 6.0).tolist()
+    assert pbe.meta["properties"]["gap_nscf_eV"] == pytest.approx(0.4)
+    assert pbe.meta["settings"]["kmesh_nscf"] == [4, 4, 4]
+    assert pbe.meta["properties"]["scf_steps_restart"] == 1
+    assert pbe.meta["properties"]["pressure_GPa"] == 0.5
+    assert "scf_steps_restart" not in hse.meta["properties"]
+    assert engine.runs == {"relax": 4, "density": 2, "restart": 1, "bands": 1}
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+@pytest.mark.parametrize("dies", ["density", "restart", "bands"])
+def test_a_second_call_goes_on_behind_the_last_finished_step(tmp_path: Path, dies: str) -> None:
+    engine = Fake()
+    engine.dies = dies
+    options = {"steps": ["relax", "static", "nscf"], "restart": True, "engine": engine}
+    report = run({"a": cubic(6.0)}, tmp_path / "s.ecd", **options)
+    assert report.failures == {"a": "a: killed"}
+    before = dict(engine.runs)
+    engine.dies = None
+    assert run({"a": cubic(6.0)}, tmp_path / "s.ecd", **options).done == ["a"]
+    order = ["relax", "density", "restart", "bands"]
+    again = {kind: engine.runs[kind] - before.get(kind, 0) for kind in order}
+    assert again == {kind: int(order.index(kind) >= order.index(dies)) for kind in order}
+
+
+def test_what_does_not_converge_is_tried_with_other_mixing_then_smearing(tmp_path: Path) -> None:
+    engine = Fake(diverges=lambda step: not step.settings.smearing)
+    crystals, work = {"a": cubic(5.0)}, tmp_path / "work"
+    report = run(crystals, tmp_path / "one.ecd", engine=engine, work=work, restart=True)
+    assert report.retried["a"] == ["as asked", "mixing_beta 0.3, local-TF, more steps"]
+    meta = open_store(tmp_path / "one.ecd")["a"].meta
+    assert meta["settings"]["smearing"] == "cold"
+    assert meta["settings"]["mixing_beta"] == 0.3
+    assert meta["provenance"]["retries"] == report.retried["a"]
+    assert "1 of them at a second attempt" in str(report)
+    assert engine.runs == {"density": 3, "restart": 1}
+    run(crystals, tmp_path / "two.ecd", engine=engine, work=work, restart=True)
+    assert engine.runs == {"density": 3, "restart": 1}
+
+
+def test_the_dense_mesh_falls_back_to_the_coarser(tmp_path: Path) -> None:
+    record = {key: value for key, value in cubic(5.0).items() if key != "kmesh"}
+    engine = Fake(diverges=lambda step: step.settings.kmesh[0] > 5)
+    run({"a": record}, tmp_path / "s.ecd", engine=engine)
+    assert open_store(tmp_path / "s.ecd")["a"].meta["settings"]["kmesh"] == [5, 5, 5]
+    assert make_jobs({"a": record}, "pbe")[0].settings.kmesh == (10, 10, 10)
+    given = make_jobs({"a": cubic(5.0)}, "pbe")[0].settings
+    assert all(settings.kmesh == (2, 2, 2) for settings in list_attempts(given).values())
+
+
+def test_what_never_converges_is_left_out_with_what_was_tried(tmp_path: Path) -> None:
+    engine = Fake(diverges=lambda step: step.id == "a")
+    report = run({"a": cubic(5.0), "b": cubic(5.0)}, tmp_path / "s.ecd", engine=engine)
+    assert report.done == ["b"]
+    assert report.failures["a"].startswith("a: the self-consistency did not converge, tried as asked; mixing_beta 0.3")
+
+
+def test_u_acts_in_pbe_alone(tmp_path: Path) -> None:
+    iron = {"a": cubic(5.0, 26), "b": cubic(5.0)}
+    run(iron, tmp_path / "out", steps=["static", "hse"], hubbard_u={"Fe": 4.6}, engine=Fake())
+    index = open_store(tmp_path / "out" / "pbe.ecd").index.set_index("id")
+    assert index["functional"].to_dict() == {"a": "PBE+U", "b": "PBE"}
+    assert set(open_store(tmp_path / "out" / "hse.ecd").index["functional"]) == {"HSE06"}
+    with pytest.raises(UsageError, match="U acts on PBE only"):
+        run(iron, tmp_path / "h.ecd", "hse", hubbard_u={"Fe": 4.6}, engine=Fake())
+
+
+@pytest.mark.parametrize(
+    ("steps", "says"),
+    [
+        (["relax"], "only static and hse give a density"),
+        (["static", "bands"], "no step 'bands'"),
+        (["hse", "nscf"], "name both"),
+    ],
+)
+def test_impossible_steps_are_refused(tmp_path: Path, steps: list[str], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        run({"a": cubic(5.0)}, tmp_path / "s.ecd", steps=steps, engine=Fake())
+    assert cli._run(["dft", "run", "x.cif", str(tmp_path / "s.ecd"), "--steps", ",".join(steps)]) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unusable_structures_are_left_out_and_the_rest_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    crystal = make_jobs({"a": cubic(5.0)}, "pbe")[0].crystal
+    crystal.to_pymatgen().to(str(folder / "good.cif"))
+    half = crystal.to_pymatgen()
+    half.replace(0, {"Si": 0.5, "Ge": 0.5})
+    half.to(str(folder / "half.cif"))
+    near = replace(crystal, frac_coords=np.array([[0, 0, 0], [0, 0, 0.02]]))
+    report = run([folder], tmp_path / "s.ecd", kspacing=0.1, engine=Fake())
+    assert report.done == ["good"]
+    assert "partial occupancies" in report.failures[str(folder / "half.cif")]
+    report = run({"near": near, "good": crystal, "none": {"lattice": 1}}, tmp_path / "s.ecd", engine=Fake())
+    assert "Si1 and Si2 lie on top of each other (0.10 Å)" in report.failures["near"]
+    assert "none is not a crystal record" in report.failures["none"]
+    assert report.present == ["good"]
+    with pytest.raises(UsageError, match="lie on top"):
+        make_jobs({"near": near}, "pbe")
+
+
+def test_relaxed_crystals_go_on_as_records(tmp_path: Path) -> None:
+    engine, file = Fake(diverges=lambda step: step.id == "bad"), tmp_path / "relaxed.json"
+    report = relax({"a": cubic(6.0), "bad": cubic(6.0)}, file, engine=engine)
+    assert (report.done, list(report.failures)) == (["a"], ["bad"])
+    assert relax({"a": cubic(6.0), "c": cubic(5.2)}, file, engine=engine).present == ["a"]
+    records = json.loads(file.read_text())
+    assert list(records) == ["a", "c"]
+    assert records["a"]["relaxation"]["rounds"] == 4
+    (job, _) = make_jobs(file, "pbe")
+    np.testing.assert_allclose(job.crystal.lattice, np.eye(3) * AT_REST)
+    assert job.settings.kmesh == (2, 2, 2)
+    assert job.provenance["relaxation"]["relax_steps"] == 12
+    file.write_text("[1]")
+    with pytest.raises(UsageError, match="does not hold relaxed crystals"):
+        relax({"a": cubic(6.0)}, file, engine=engine)
+
+
+def test_a_cell_that_never_rests_is_named(tmp_path: Path) -> None:
+    report = relax({"a": cubic(50.0)}, tmp_path / "r.json", engine=Fake())
+    assert "a: 6 relaxations in turn did not suffice" in report.failures["a"]
+
+
+def test_a_cluster_gives_the_same_store(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("dask.distributed")
+    crystals = {name: cubic(5.0) for name in "abc"}
+    run(crystals, tmp_path / "one.ecd", engine=Fake())
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as local,
+        distributed.Client(local) as client,
+    ):
+        assert sorted(run(crystals, tmp_path / "two.ecd", engine=Fake(), cluster=client).done) == ["a", "b", "c"]
+    one, two = open_store(tmp_path / "one.ecd"), open_store(tmp_path / "two.ecd")
+    for name in crystals:
+        np.testing.assert_array_equal(one[name].values, two[name].values)

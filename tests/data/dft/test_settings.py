@@ -1,0 +1,54 @@
+"""The settings of a calculation, from a crystal or a structure file, and the user's choices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecd_data.crystal import Crystal
+from ecd_data.dft.settings import ECUTWFC, apply_choices, default_settings, make_jobs
+from ecd_data.errors import UsageError
+from tests.data.dft.records import SILICON, cubic
+
+
+def test_default_settings_follow_the_paper() -> None:
+    cell = Crystal(np.diag([5.0, 10.0, 30.0]), [14, 8], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    settings = default_settings(cell, "pbe")
+    assert settings.kmesh == (10, 5, 2)
+    assert settings.coarse_kmesh == (5, 3, 1)
+    assert default_settings(cell, "pbe", 0.04).kmesh == (5, 3, 1)
+    assert default_settings(cell, "pbe", 0.04).coarse_kmesh is None
+    assert settings.ecutwfc == max(ECUTWFC["Si"], ECUTWFC["O"])
+    assert default_settings(cell, "hse").qmesh == (3, 3, 3)
+
+
+def test_jobs_come_from_structure_files(tmp_path: Path) -> None:
+    structure = make_jobs({"Si": SILICON}, "pbe")[0].crystal.to_pymatgen()
+    structure.to(str(tmp_path / "mine.cif"))
+    (tmp_path / "other").mkdir()
+    structure.to(str(tmp_path / "other" / "POSCAR"))
+    jobs = make_jobs([tmp_path / "mine.cif", tmp_path / "other" / "POSCAR"], "pbe")
+    assert [job.id for job in jobs] == ["mine", "other"]
+    assert jobs[0].crystal.volume == pytest.approx(structure.volume)
+    with pytest.raises(UsageError, match=r"absent\.cif does not exist"):
+        make_jobs([tmp_path / "absent.cif"], "pbe")
+    assert [job.id for job in make_jobs(tmp_path, "pbe")] == ["mine", "other"]
+    (tmp_path / "other.json").write_text(json.dumps({"other": SILICON}))
+    with pytest.raises(UsageError, match="two structures are called other"):
+        make_jobs([tmp_path / "other" / "POSCAR", tmp_path / "other.json"], "pbe")
+    with pytest.raises(UsageError, match="cannot be an id"):
+        make_jobs({"../Si": SILICON}, "pbe")
+    with pytest.raises(UsageError, match="pbe or hse"):
+        make_jobs({"Si": SILICON}, "lda")
+
+
+def test_choices_hold_for_all_crystals() -> None:
+    (job,) = make_jobs({"a": cubic(5.0, 26)}, "pbe")
+    settings = apply_choices(job, spin=True, hubbard_u={"Fe": 4.0, "Zn": 7.5}, forces=True).settings
+    assert (settings.start_magnetization, settings.smearing, settings.hubbard_u) == (0.4, True, (("Fe", 4.0),))
+    assert apply_choices(job, spin=False, smearing=False).settings.start_magnetization == 0
+    with pytest.raises(UsageError, match="spin-polarised and its moment is not known"):
+        apply_choices(job, spin=True, smearing=False)

@@ -1,0 +1,87 @@
+"""`ecd evaluate exp`: gaps of its compounds beside measured ones, with the real engine; what it refuses without one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ecd_models.cli import _run
+from ecd_models.scf import gaps
+from ecd_models.scf.gaps import HSE, SCF, CrystalGaps, GapReport
+from ecd_models.scf.saved_tables import load_gaps
+from tests.models.scf.engine import real
+
+MODELS = ["pair_density", "fourier_density"]
+SILICON = ["evaluate", "exp", "--id", "Si_diamond", "-q"]
+
+
+def count_crystals(path) -> int:
+    return len(json.loads(path.read_text())["crystals"])
+
+
+@real
+def test_errors_of_densities_and_gaps_of_several_models(tmp_path, capsys):
+    output = tmp_path / "errors.json"
+    named = [word for name in MODELS for word in ("-m", name)]
+    assert _run([*SILICON, *named, "-o", str(output), "--work", str(tmp_path / "work")]) == 0
+    printed = capsys.readouterr().out
+    assert "eps_mae" in printed
+    assert "| ECD-PBE_HSE | 0.65 |" in printed
+    (silicon,) = load_gaps([tmp_path / "errors_gaps.json"])
+    assert list(silicon.gaps) == [SCF, HSE, *MODELS]
+    assert silicon.measured_eV == pytest.approx(1.17)
+    for name in MODELS:
+        assert silicon.gaps[name].gap_eV == pytest.approx(silicon.gaps[SCF].gap_eV, abs=0.2)
+        assert count_crystals(tmp_path / f"errors_{name}.json") == 1
+
+
+@real
+def test_a_compound_of_another_store_has_gaps_alone(monkeypatch, capsys):
+    """Some compounds are test crystals of another store of the sample, where densities are not evaluated for exp."""
+
+    def list_jobs(jobs, starts, **options):
+        return GapReport([CrystalGaps(job.id, job.crystal.formula, 2.7) for job in jobs])
+
+    monkeypatch.setattr(gaps, "run_gaps", list_jobs)
+    command = ["evaluate", "exp", "--id", "AgBr_rs", "--id", "Si_diamond", "--limit", "1", "-m", "pair_density", "-q"]
+    assert _run([*command, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert [crystal["id"] for crystal in found["gaps"]["crystals"]] == ["AgBr_rs"]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["evaluate", "pbe", "--limit", "1", "--gaps"], "`ecd scf gaps` takes other crystals"),
+        (["evaluate", "pbe", "--limit", "1", "--work", "w"], "belong to the gaps"),
+        (["evaluate", "exp", "--no-gaps", "--pwx", "pw.x"], "belong to the gaps"),
+    ],
+)
+def test_options_of_gaps_elsewhere_are_refused(command, words, capsys):
+    assert _run([*command, "-m", "pair_density", "-q"]) == 2
+    assert words in capsys.readouterr().err
+
+
+@real
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--id", "Al_fcc"], "is no crystal of the sample with a measured gap"),
+        (["--limit", "0"], "limit is a positive whole number"),
+        (["--part", "train"], "no crystals in part 'train'"),
+    ],
+)
+def test_crystals_without_a_measured_gap_are_refused(options, words, capsys):
+    assert _run(["evaluate", "exp", *options, "-m", "pair_density", "-q"]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_without_an_engine_the_densities_can_still_be_measured(monkeypatch, capsys):
+    monkeypatch.setenv("ECD_PWX", "/nowhere/pw.x")
+    assert _run([*SILICON, "-m", "pair_density"]) == 1
+    message = capsys.readouterr().err
+    assert "is not installed" in message
+    assert "--no-gaps measures the densities alone" in message
+    assert _run([*SILICON, "-m", "pair_density", "--no-gaps"]) == 0
+    assert "eps_mae" in capsys.readouterr().out
