@@ -110,12 +110,18 @@ def table(
     apply_doubts: Annotated[
         bool, typer.Option("--apply-doubts", help="Of runs: take superposed atoms where there are doubts.")
     ] = False,
+    convergence: Annotated[
+        bool,
+        typer.Option(
+            "--convergence", help="Of runs: how the error falls with each step, and ratios at looser thresholds."
+        ),
+    ] = False,
     every: Annotated[bool, typer.Option("--every", help="Print every crystal, too.")] = False,
 ) -> None:
     """Print the tables of earlier runs, gaps or energies as Markdown, from several files together."""
     from ecd_models.scf.saved_tables import format_files
 
-    print_lines(format_files(files, clock=clock, apply_doubts=apply_doubts, every=every))
+    print_lines(format_files(files, clock=clock, apply_doubts=apply_doubts, convergence=convergence, every=every))
 
 
 def figure(
