@@ -160,7 +160,7 @@ def fit_calibration(
     pairs[:, 2] = np.round(pairs[:, 2] / STEP) * STEP
     start = Calibration(np.zeros(3), 0.0, np.unique(pairs, axis=0))
     features = np.stack([start.features(model, crystal) for crystal in crystals])
-    weights = np.linalg.lstsq(features, np.log(errors), rcond=None)[0]
+    weights: Floats = np.linalg.lstsq(features, np.log(errors), rcond=None)[0].astype(np.float64)
     spread = float(np.sqrt(np.square(np.log(errors) - features @ weights).sum() / max(1, len(errors) - 3)))
     return Calibration(weights, spread, start.pairs)
 
