@@ -68,7 +68,7 @@ def read_errors(named: list[str]) -> dict[str, dict[int, float]]:
         if not (colon and count.isdigit() and int(count)):
             raise SystemExit(f"{text!r} should be NUMBER:FILE, such as 20:errors_20.json")
         results = read_results(file)
-        errors[results.part][int(count)].append(float(np.mean(list(results.errors.values()))))
+        errors[results.part][int(count)].append(100 * float(np.mean(list(results.errors.values()))))
     return {part: {count: float(np.mean(of)) for count, of in sorted(by.items())} for part, by in errors.items()}
 
 
@@ -85,8 +85,8 @@ def format_table(errors: dict[str, dict[int, float]]) -> str:
     rows.append("|" + "---|" * (len(counts) + 3))
     for part, by in errors.items():
         cells = [f"{by[count]:.2f} %" if count in by else "" for count in counts]
-        slope, ahead = fit_slope(by) if len(by) > 1 else (float("nan"), float("nan"))
-        rows.append(f"| {part} | {' | '.join(cells)} | {slope:.2f} | {ahead:.2f} % |")
+        law = "{:.2f} | {:.2f} %".format(*fit_slope(by)) if len(by) > 1 else " | "
+        rows.append(f"| {part} | {' | '.join(cells)} | {law} |")
     return "\n".join(rows)
 
 
