@@ -13,8 +13,8 @@ model (default: all that ship) predicts
 The bound: atoms that meet shift a part of their electrons, so a density leaves that of superposed free atoms nowhere by
 more than the largest density that these atoms have. |prediction - free atoms| <= max(free atoms) at every point is
 not tight (of the true densities of the sample silicon's reaches half of it, the median 3 %), but an explosion breaks
-it at once, also one at a single point. `predict` warns of a network beyond it (ecd_models/prediction/plausibility.py). The table says
-how many crystals break it, and the largest |prediction - free atoms| / max(free atoms) with its crystal.
+it at once, also one at a single point. `predict` warns of a network beyond it (prediction/plausibility.py). The table
+says how many crystals break it, and the largest |prediction - free atoms| / max(free atoms) with its crystal.
 """
 
 from __future__ import annotations
