@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecd_data.errors import MissingDependencyError, UsageError
-from ecd_models.cli.scf_reports import show_crystals
+from ecd_models.cli.scf_reports import has_failures, save_record, show_crystals
 from ecd_models.cli.terminal import print, print_lines
 
 if TYPE_CHECKING:
@@ -99,15 +99,29 @@ def _is_gap_task(task: str, name: str) -> bool:
     return not looks_like_store(task) and find_configuration(task) == name
 
 
-def print_gaps(report: GapReport) -> None:
-    """Print the table of errors from measured gaps and the gaps of every crystal."""
-    from ecd_models.scf.gap_table import format_gap_table, format_gaps
+@dataclass(frozen=True)
+class ComputedGaps:
+    """The gaps of an evaluation as JSON holds them, and whether some could not be computed."""
 
-    if report.crystals:
+    record: dict[str, Any]
+    failed: bool
+
+
+def compute_gaps(
+    plan: GapPlan, models: Mapping[str, DensityModel], output: Path | None, *, show: bool, quiet: bool
+) -> ComputedGaps:
+    """The gaps of a plan, saved beside the results file `output`; with `show` their tables are printed."""
+    from ecd_models.scf.gap_table import format_gap_table, format_gaps, report_gaps
+
+    report = plan.run(models, quiet)
+    record = report_gaps(report)
+    save_record(record, _name_gap_file(output), "gaps")
+    if show and report.crystals:
         print_lines("\n" + format_gap_table(report.crystals))
         print_lines("\n" + format_gaps(report.crystals))
+    return ComputedGaps(record, has_failures(report))
 
 
-def name_gap_file(output: Path | None) -> Path | None:
+def _name_gap_file(output: Path | None) -> Path | None:
     """The JSON file of the gaps that belongs to a results file; None without one."""
     return None if output is None else output.with_name(f"{output.name.partition('.')[0]}_gaps.json")

@@ -121,11 +121,13 @@ def evaluate(
         bool | None,
         typer.Option(
             "--gaps/--no-gaps",
-            help="Of the task exp: also compute band gaps from the densities with pw.x and compare them with measured"
-            " ones (the default), or measure the densities alone.",
+            help="With the task exp: compute band gaps from the densities too, by pw.x, and compare them with measured"
+            " ones; default: compute them.",
         ),
     ] = None,
-    work: Annotated[Path | None, typer.Option(help="Of gaps: keep pw.x's files here; a second call continues.")] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="With gaps: folder that keeps the files of pw.x, to continue.")
+    ] = None,
     pwx: Pwx = None,
     pseudo: Pseudo = None,
     json: Json = False,
@@ -137,12 +139,8 @@ def evaluate(
     code is 1 if a model gives no density or no gap for some of the crystals; the others are evaluated.
     """
     from ecd_models import load_model
-    from ecd_models.cli.gap_evaluation import name_gap_file, plan_gaps, print_gaps
+    from ecd_models.cli.gap_evaluation import compute_gaps, plan_gaps
     from ecd_models.cli.predict import on_device
-    from ecd_models.cli.scf_reports import has_failures, save_record
-    from ecd_models.evaluation.result_table import format_table
-    from ecd_models.evaluation.seeds import summarize_seeds
-    from ecd_models.scf.gap_table import report_gaps
 
     if ids and part:
         raise UsageError("--id takes crystals of any part: leave --part out")
@@ -162,24 +160,26 @@ def evaluate(
     for name in parts if options["ids"] != [] else []:  # gaps have crystals in stores without density errors
         by_part.append([_evaluate(model, task, name, files, quiet, **options) for model in loaded.items()])
         if not json:
-            print_lines(format_table(by_part[-1]))
-            if seeds:
-                print(f"over seeds: {summarize_seeds(by_part[-1])}")
-            for file in files.values():
-                print(f"errors: {file}")
+            _print_errors(by_part[-1], files, seeds)
     results = [result for row in by_part for result in row]
-    printed: list[Any] = [result.results.model_dump(mode="json") for result in results]
-    failed = any(result.failures for result in results)
-    if plan is not None:
-        found = plan.run(loaded, quiet)
-        failed = failed or has_failures(found)
-        save_record(report_gaps(found), name_gap_file(output), "gaps")
-        printed.append({"gaps": report_gaps(found)})
-        if not json:
-            print_gaps(found)
+    found = None if plan is None else compute_gaps(plan, loaded, output, show=not json, quiet=quiet)
     if json:
-        print_lines(dumps(printed, indent=1))
+        printed: list[Any] = [result.results.model_dump(mode="json") for result in results]
+        print_lines(dumps(printed if found is None else [*printed, {"gaps": found.record}], indent=1))
+    failed = any(result.failures for result in results) or (found is not None and found.failed)
     raise typer.Exit(1 if failed else 0)
+
+
+def _print_errors(results: list[Evaluation], files: dict[str, Path], seeds: bool) -> None:
+    """Print the table of one part, the mean over seeds where it is asked for, and the files that were written."""
+    from ecd_models.evaluation.result_table import format_table
+    from ecd_models.evaluation.seeds import summarize_seeds
+
+    print_lines(format_table(results))
+    if seeds:
+        print(f"over seeds: {summarize_seeds(results)}")
+    for file in files.values():
+        print(f"errors: {file}")
 
 
 def _evaluate(

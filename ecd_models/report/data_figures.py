@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,17 +12,11 @@ from ecd_data.release.composition import Composition
 from ecd_models.evaluation.results import Results
 from ecd_models.report.drawing import COLOURS, REPORTED, Drawing, colour_models, draw
 from ecd_models.report.inputs import Curve, ScfGain
-from ecd_models.report.paper import read_paper
+from ecd_models.report.reference_numbers import read_paper, read_stored_gains
 from ecd_models.report.sample_data import Gaps, SampleData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-
-@cache
-def read_measured() -> dict[str, Any]:
-    """Results of this repository that take hours to measure, with the page that says how."""
-    return tomllib.loads(Path(__file__).with_name("measured.toml").read_text(encoding="utf-8"))
 
 
 def draw_time_figure(results: Sequence[Results]) -> Drawing:
@@ -44,6 +36,37 @@ def draw_time_figure(results: Sequence[Results]) -> Drawing:
 
     caption = "Medians over crystals, reading excluded, each on the machine of the table of time and memory."
     return draw("Run times", caption, [plot], width=7, height=0.9 + 0.38 * len(speeds))
+
+
+def collect_training_sizes(results: Sequence[Results]) -> dict[str, dict[int, float]]:
+    """The mean eps_mae in percent by number of training crystals, for each network and each list of test crystals.
+
+    Only what has two numbers of training crystals at least is a curve. Several models of one number, such as those of
+    several seeds, are averaged. Models whose checkpoints do not say what trained them are left out.
+    """
+    found: dict[tuple[str, str, frozenset[str]], dict[int, list[float]]] = {}
+    for one in results:
+        record = one.model_card.trained_on or {}
+        if record.get("complete") and record.get("crystals"):
+            key = (one.model_card.network, f"{one.task} {one.part}", frozenset(one.errors))
+            found.setdefault(key, {}).setdefault(record["crystals"], []).append(one.summary.mean_percent)
+    return {
+        f"{network}, {part}": {size: float(np.mean(errors)) for size, errors in sorted(sizes.items())}
+        for (network, part, _), sizes in found.items()
+        if len(sizes) > 1
+    }
+
+
+def draw_training_sizes(curves: Mapping[str, Mapping[int, float]]) -> Drawing:
+    """The error against the number of training crystals, see `collect_training_sizes`."""
+
+    def plot(ax: Axes) -> None:
+        for k, (name, errors) in enumerate(curves.items()):
+            ax.plot(list(errors), list(errors.values()), "o-", color=COLOURS[k % len(COLOURS)], lw=1.5, label=name)
+        ax.set(xscale="log", yscale="log", xlabel="training crystals", ylabel="eps_mae (%)")
+
+    caption = "Mean error of one network on the same test crystals, after trainings on fewer and on more crystals."
+    return draw("Error against the number of training crystals", caption, [plot], width=7)
 
 
 def draw_curves(curves: Sequence[Curve]) -> Drawing:
@@ -86,7 +109,7 @@ def draw_share_figure(results: Sequence[Results]) -> Drawing:
 def draw_scf_figure(gains: Sequence[ScfGain]) -> Drawing:
     """Achieved ratios of self-consistencies: the paper's, those of this repository, and given ones."""
     paper = [(f"paper: {row[0]}", row[3], row[4], REPORTED) for row in read_paper()["table3"]["rows"]]
-    stored = [ScfGain(*row) for row in read_measured()["scf"]["rows"]]
+    stored = read_stored_gains()
     groups = list(dict.fromkeys(gain.crystals for gain in [*stored, *gains]))
     bars = paper + [
         (f"{gain.crystals}: {gain.start}", gain.mean, gain.std, COLOURS[groups.index(gain.crystals) % len(COLOURS)])
@@ -103,8 +126,8 @@ def draw_scf_figure(gains: Sequence[ScfGain]) -> Drawing:
 
     caption = (
         "Steps of the self-consistency relative to a start from superposed atoms, mean and standard deviation: below 1 "
-        "the density saves steps. Grey: the paper's Table 3 (VASP, 19 crystals). Colours: Quantum ESPRESSO, "
-        f"{read_measured()['scf']['source']}; steps of two codes are not comparable."
+        "the density saves steps. Grey: the paper's Table 3 (VASP, 19 crystals). Colours: Quantum ESPRESSO, the "
+        "embedded sample (docs/scf.md); steps of two codes are not comparable."
     )
     return draw("Steps that a predicted density saves", caption, [plot], width=8, height=0.8 + 0.22 * len(bars))
 

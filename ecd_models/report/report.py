@@ -11,6 +11,7 @@ from ecd_data.release.data_origin import RELEASE, SAMPLE
 from ecd_data.safe_text import printable
 from ecd_models.evaluation.results import Results
 from ecd_models.report.data_figures import (
+    collect_training_sizes,
     draw_composition_figure,
     draw_curves,
     draw_energy_figure,
@@ -18,6 +19,7 @@ from ecd_models.report.data_figures import (
     draw_scf_figure,
     draw_share_figure,
     draw_time_figure,
+    draw_training_sizes,
 )
 from ecd_models.report.detail_tables import (
     make_cost_table,
@@ -31,9 +33,9 @@ from ecd_models.report.error_figures import draw_error_figures
 from ecd_models.report.failures import make_failure_section
 from ecd_models.report.inputs import Inputs
 from ecd_models.report.page import Card, Section, Table, render_page
-from ecd_models.report.paper import read_paper
 from ecd_models.report.paper_tables import make_list_table, make_paper_tables
 from ecd_models.report.periodic_table import PeriodicTable, make_count_table_of_elements
+from ecd_models.report.reference_numbers import read_paper
 from ecd_models.report.result_tables import group_by_data, make_difference_table, make_error_table
 from ecd_models.report.sample_data import SampleData, read_sample_data
 
@@ -128,6 +130,8 @@ def _make_figures(inputs: Inputs, sample: SampleData) -> list[Drawing]:
     figures = draw_error_figures(inputs.results, sample.energies) if inputs.results else []
     if inputs.results:
         figures.append(draw_time_figure(inputs.results))
+    if sizes := collect_training_sizes(inputs.results):
+        figures.append(draw_training_sizes(sizes))
     if inputs.curves:
         figures.append(draw_curves(inputs.curves))
     figures += [draw_share_figure(inputs.results), draw_scf_figure(inputs.gains)]

@@ -1,6 +1,6 @@
 """The settings of a training run: one frozen dataclass, read from TOML files, in which an unknown key is an error.
 
-A dataclass, not pydantic's: `ecd train --set` turns texts into the types of the fields, and near names are suggested.
+A dataclass, not pydantic's: its errors are one sentence with the file, the key and a similar key.
 """
 
 from __future__ import annotations

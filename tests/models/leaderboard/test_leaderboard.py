@@ -17,7 +17,7 @@ from ecd_models.leaderboard import entry as schema
 from ecd_models.leaderboard.board import ENTRIES, make_tables, read_board, render_board, render_board_as_markdown
 from ecd_models.leaderboard.checks import check_entry, read_checked
 from ecd_models.leaderboard.entry import read_entry
-from ecd_models.report.paper import read_paper
+from ecd_models.report.reference_numbers import read_paper
 
 PATHS = sorted(ENTRIES.glob("*.yaml"))
 MODEL = "invdeepdft-sample"

@@ -14,11 +14,12 @@ from ecd_data.release.composition import count_compositions
 from ecd_models import cli, evaluate, load_model
 from ecd_models.evaluation.results import Results, read_results, write_results
 from ecd_models.report import chromium
+from ecd_models.report.data_figures import collect_training_sizes
 from ecd_models.report.failures import find_worst, make_failure_section
 from ecd_models.report.inputs import Inputs, ScfGain, read_inputs
 from ecd_models.report.page import Picture
-from ecd_models.report.paper import read_paper
 from ecd_models.report.periodic_table import place_element
+from ecd_models.report.reference_numbers import read_paper, read_stored_gains
 from ecd_models.report.report import make_report
 from ecd_models.report.shipped import PARTS, STORED, evaluate_shipped, list_shipped
 
@@ -120,6 +121,29 @@ def test_files_are_told_apart_by_their_content(results, tmp_path):
     text = make_report(found, pictures=False)
     assert "Learning curves" in text
     assert "2 of scf: mine" in text
+
+
+def test_models_of_fewer_and_more_training_crystals_make_a_curve(results):
+    def with_crystals(count: int, name: str, complete: bool = True) -> Results:
+        trained = {**(results[0].model_card.trained_on or {}), "crystals": count, "complete": complete}
+        card = results[0].model_card.model_copy(update={"trained_on": trained})
+        return results[0].model_copy(update={"model": name, "model_card": card})
+
+    few, many = with_crystals(20, "few"), with_crystals(40, "many")
+    mean = results[0].summary.mean_percent
+    (curve,) = collect_training_sizes([few, with_crystals(20, "few, other seed"), many]).values()
+    assert curve == {20: pytest.approx(mean), 40: pytest.approx(mean)}
+    assert collect_training_sizes([few, with_crystals(40, "unknown", complete=False)]) == {}
+    assert "number of training crystals" in make_report(Inputs([few, many]), pictures=False)
+
+
+def test_the_steps_saved_are_those_of_the_page_of_scf():
+    page = (Path(__file__).parents[3] / "docs" / "scf.md").read_text()
+    gains = read_stored_gains()
+    assert gains
+    for gain in gains:
+        count = gain.crystals.partition(" ")[0]
+        assert f"| {gain.start} | {count} | {gain.mean:.3f} ± {gain.std:.3f} |" in page
 
 
 @pytest.mark.parametrize(

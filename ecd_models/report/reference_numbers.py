@@ -1,0 +1,45 @@
+"""Numbers that every report shows beside its results: the paper's tables, and self-consistencies of this repository.
+
+The latter are the JSON files of `ecd scf run` in docs/scf_results, which the wheel has in this folder.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ecd_models.report.inputs import ScfGain
+
+CLOCK = "cpu"  # achieved ratios do not depend on it
+
+
+@cache
+def read_paper() -> dict[str, Any]:
+    """The title of the paper, and table1 to table5, each with its source and rows."""
+    return tomllib.loads(Path(__file__).with_name("paper.toml").read_text(encoding="utf-8"))
+
+
+def find_scf_results() -> Path:
+    """The folder of stored results of `ecd scf`: that of the wheel, else that of the repository."""
+    inside = Path(__file__).parent / "scf_results"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "docs" / "scf_results"
+
+
+@cache
+def read_stored_gains() -> tuple[ScfGain, ...]:
+    """The achieved ratio of each start in the files runs-*.json; crystals of files with equal settings go together."""
+    from ecd_models.scf.measure import measure_gains
+    from ecd_models.scf.run_files import read_runs
+
+    by_settings: dict[str, list[Path]] = {}
+    for path in sorted(find_scf_results().glob("runs-*.json")):
+        settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        by_settings.setdefault(json.dumps(settings, sort_keys=True), []).append(path)
+    return tuple(
+        ScfGain(f"{len(gain.ids)} crystals", gain.name, gain.achieved.mean, gain.achieved.std)
+        for paths in by_settings.values()
+        for gain in measure_gains(read_runs(paths), CLOCK)
+    )
