@@ -1,6 +1,6 @@
 """How the error falls with the number of training formulas: splits of the sample to train on, and the table of results.
 
-    python benchmarks/learning_curve.py splits FOLDER [--formulas 20 40 60] [--seed 42]
+    python benchmarks/learning_curve.py splits FOLDER [--formulas 20 40 60 74] [--seed 42]
     python benchmarks/learning_curve.py table 20:errors_20.json 40:errors_40.json 74:errors.json ...
 
 The first writes FOLDER/20.json and so on, each with all cells of so many training formulas of the embedded PBE sample,
@@ -95,7 +95,7 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     splits = verbs.add_parser("splits")
     splits.add_argument("folder", type=Path)
-    splits.add_argument("--formulas", type=int, nargs="+", default=[20, 40, 60])
+    splits.add_argument("--formulas", type=int, nargs="+", default=[20, 40, 60, 74])
     splits.add_argument("--seed", type=int, default=42)
     table = verbs.add_parser("table")
     table.add_argument("results", nargs="+", metavar="NUMBER:FILE")
