@@ -1,6 +1,6 @@
 """How the error falls with the number of training formulas: splits of the sample to train on, and the table of results.
 
-    python benchmarks/learning_curve.py splits FOLDER [--formulas 20 40 60] [--seed 42]
+    python benchmarks/learning_curve.py splits FOLDER [--formulas 20 40 60 74] [--seed 42]
     python benchmarks/learning_curve.py table 20:errors_20.json 40:errors_40.json 74:errors.json ...
 
 The first writes FOLDER/20.json and so on, each with all cells of so many training formulas of the embedded PBE sample,
@@ -68,7 +68,7 @@ def read_errors(named: list[str]) -> dict[str, dict[int, float]]:
         if not (colon and count.isdigit() and int(count)):
             raise SystemExit(f"{text!r} should be NUMBER:FILE, such as 20:errors_20.json")
         results = read_results(file)
-        errors[results.part][int(count)].append(float(np.mean(list(results.errors.values()))))
+        errors[results.part][int(count)].append(100 * float(np.mean(list(results.errors.values()))))
     return {part: {count: float(np.mean(of)) for count, of in sorted(by.items())} for part, by in errors.items()}
 
 
@@ -85,8 +85,8 @@ def format_table(errors: dict[str, dict[int, float]]) -> str:
     rows.append("|" + "---|" * (len(counts) + 3))
     for part, by in errors.items():
         cells = [f"{by[count]:.2f} %" if count in by else "" for count in counts]
-        slope, ahead = fit_slope(by) if len(by) > 1 else (float("nan"), float("nan"))
-        rows.append(f"| {part} | {' | '.join(cells)} | {slope:.2f} | {ahead:.2f} % |")
+        law = "{:.2f} | {:.2f} %".format(*fit_slope(by)) if len(by) > 1 else " | "
+        rows.append(f"| {part} | {' | '.join(cells)} | {law} |")
     return "\n".join(rows)
 
 
@@ -95,7 +95,7 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     splits = verbs.add_parser("splits")
     splits.add_argument("folder", type=Path)
-    splits.add_argument("--formulas", type=int, nargs="+", default=[20, 40, 60])
+    splits.add_argument("--formulas", type=int, nargs="+", default=[20, 40, 60, 74])
     splits.add_argument("--seed", type=int, default=42)
     table = verbs.add_parser("table")
     table.add_argument("results", nargs="+", metavar="NUMBER:FILE")
