@@ -103,7 +103,7 @@ def time_release_steps(device: str, repeats: int) -> None:
         start = time.perf_counter()
         loss = batch.weigh((network(batch) - batch.target).abs()).sum()
         loss.backward()
-        float(loss)  # waits for the device
+        float(loss.detach())  # waits for the device
         times.append(time.perf_counter() - start)
     parameters = sum(weight.numel() for weight in network.parameters())
     each = 1e3 * min(times[2:]) / batch.n_crystals

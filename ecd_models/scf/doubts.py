@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NEGATIVE_ELECTRONS = 1e-3  # of all: predictions with more have failed somewhere in the cell
 # of a cell: smaller ones converge from superposed atoms in so few steps that predictions slowed many (docs/scf.md)
 MIN_ATOMS = 3
-# of eps_mae: of 41 predictions the 7 above it took 95 % of the steps of superposed atoms, the others 80 % (docs/scf.md)
+# of eps_mae: of 41 predictions the 6 above it took 98 % of the steps of superposed atoms, the others 78 % (docs/scf.md)
 LARGEST_ERROR = 0.024
 RARE_FACTOR = 2.0  # by which errors are above the expected ones where a single composition trained an element
 UNSEEN = "unseen"
