@@ -110,7 +110,7 @@ def run(case: Case) -> None:
 
 def print_table(cases: Sequence[Case]) -> None:
     """Print the errors that are there, a row for each way and share."""
-    kinds = dict.fromkeys((case.way, case.share) for case in cases)
+    kinds = sorted({(case.way, case.share) for case in cases}, key=lambda kind: (WAYS.index(kind[0]), kind[1]))
     found = {
         kind: [c for c in cases if (c.way, c.share) == kind and (c.folder / "errors.json").exists()] for kind in kinds
     }
@@ -129,7 +129,7 @@ def print_table(cases: Sequence[Case]) -> None:
 
 
 def list_cases(options: argparse.Namespace) -> list[Case]:
-    """All cases of the arguments, those of all shares first for the whole set of crystals."""
+    """All cases of the arguments, those with all HSE06 crystals first."""
     shares = {
         "zero-shot": [0.0],
         "scratch": [1.0],
@@ -138,12 +138,13 @@ def list_cases(options: argparse.Namespace) -> list[Case]:
     }
     starts = options.starts * len(options.seeds) if len(options.starts) == 1 else options.starts
     steps = {"joint": options.joint_steps}
-    return [
+    cases = [
         Case(way, share, seed, start, steps.get(way, options.steps), options.out)
         for way in options.ways
         for share in shares[way]
         for seed, start in zip(options.seeds, starts, strict=True)
     ]
+    return sorted(cases, key=lambda case: case.share not in (0.0, 1.0))
 
 
 def main() -> None:
