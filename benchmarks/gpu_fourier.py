@@ -23,9 +23,14 @@ from predict import rock_salt
 from ecd_data import Crystal, open_store
 from ecd_data.density_error import eps_mae
 from ecd_models import load_model, predict, train
+from ecd_models.batch import make_item
+from ecd_models.graph import Neighbors
+from ecd_models.grid_batch import GridBatch, collate_grids
+from ecd_models.networks import build_model
 from ecd_models.training.config import load_config
 
-RECIPE = Path(__file__).resolve().parents[1] / "examples" / "fourier_density_sample.toml"
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+RECIPE, RELEASE = EXAMPLES / "fourier_density_sample.toml", EXAMPLES / "recipes/release/models/fourier_density.toml"
 CHECKED = ("MgO_rs", "Si_diamond", "C_diamond")  # crystals of the sample
 FIRST = 15  # steps that decode densities
 
@@ -79,6 +84,33 @@ def time_steps(device: str, steps: int) -> None:
         print(f"{crystals:8}{1e3 * float(np.median(took)):12.1f}{peak_memory(device):18.0f}", flush=True)
 
 
+def time_release_steps(device: str, repeats: int) -> None:
+    """Print the time of gradients at the size for the whole of ECD, on cells like its average ones."""
+    recipe = load_config(RELEASE, settings=["out=unused"])
+    network = build_model(recipe.model, **recipe.options).to(device)
+    cell, shape = rock_salt((1, 1, 3)), (64, 64, 192)  # 24 atoms, 786,000 points; ECD's mean is 856,000
+    item = GridBatch(
+        atoms=make_item(Neighbors(cell, network.config.neighbors), cell.numbers, np.zeros((0, 3))),
+        crystals=(cell,),
+        shapes=(shape,),
+        target=torch.rand(int(np.prod(shape))),
+        baseline=None,
+        mean=torch.ones(1),
+    )
+    batch, times = collate_grids([item] * 4).to(device=device), []
+    reset_memory(device)
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        loss = batch.weigh((network(batch) - batch.target).abs()).sum()
+        loss.backward()
+        float(loss.detach())  # waits for the device
+        times.append(time.perf_counter() - start)
+    parameters = sum(weight.numel() for weight in network.parameters())
+    each = 1e3 * min(times[2:]) / batch.n_crystals
+    print(f"\nrelease: {parameters:,} parameters, {each:.1f} ms a crystal of {len(cell)} atoms, ", end="")
+    print(f"{peak_memory(device):.0f} MB for {batch.n_crystals} crystals", flush=True)
+
+
 def reset_memory(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
@@ -100,6 +132,7 @@ def main() -> None:
         print(torch.cuda.get_device_name())
     check(options.model, options.device)
     time_steps(options.device, options.steps)
+    time_release_steps(options.device, options.repeats)
     measure(options.model, options.device, options.repeats)
 
 

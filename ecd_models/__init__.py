@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ecd_models.checkpoint import load_model
     from ecd_models.evaluation.evaluate import evaluate
+    from ecd_models.prediction.error_estimate import estimate_error
     from ecd_models.prediction.predict import predict
     from ecd_models.training.loop import train
 
 _MODULES = {
+    "estimate_error": "ecd_models.prediction.error_estimate",
     "evaluate": "ecd_models.evaluation.evaluate",
     "load_model": "ecd_models.checkpoint",
     "predict": "ecd_models.prediction.predict",
     "train": "ecd_models.training.loop",
 }
 
-__all__ = ["evaluate", "load_model", "predict", "train"]
+__all__ = ["estimate_error", "evaluate", "load_model", "predict", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -120,7 +120,7 @@ def main() -> None:
         calibration = found or read_calibration(model)
         if calibration is None:
             raise UsageError(f"{options.checkpoint} has no record of its errors: run this without --check")
-        parts = {}
+        parts: dict[str, Judged] = {}
         for task in TASKS:
             data = task_data(task)
             tests = {part: ids for part, ids in data.parts.items() if part.startswith("test_") and ids}

@@ -17,6 +17,7 @@ from ecd_data.formats.vasp.occupancies import copy_augmentation, has_augmentatio
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_data.work.interrupts import stop_between_steps
 from ecd_models.model import DensityModel
+from ecd_models.prediction.error_estimate import estimate_error, read_calibration
 from ecd_models.prediction.plausibility import NO_DENSITY
 from ecd_models.prediction.predict import predict
 from ecd_models.prediction.reference_electrons import (
@@ -25,6 +26,8 @@ from ecd_models.prediction.reference_electrons import (
     compare_with_density,
     compare_with_potcars,
 )
+
+ESTIMATE = "error_estimate"  # key in the meta of a prediction
 
 Counter = Callable[[str, int], AbstractContextManager[Callable[[int], None] | None]]
 
@@ -131,6 +134,8 @@ def predict_files(
         if augmentation is not None and (strict or has_augmentation_for(rho, augmentation)):
             rho = copy_augmentation(rho, augmentation)
         write(target, rho)
+        if read_calibration(model) is not None:
+            rho = replace(rho, meta={**rho.meta, ESTIMATE: str(estimate_error(model, crystal))})
         return rho
 
     return _predict_all(pairs, predict_file)
@@ -155,7 +160,7 @@ def _predict_all(pairs: Mapping[Path, Path], predict_file: Callable[[Path, Path]
                     raise
                 report.failed[str(source)] = str(error)
                 continue
-            report.written[target] = repr(rho)
+            report.written[target] = ", ".join(filter(None, (repr(rho), rho.meta.get(ESTIMATE))))
             if rho.augmentation is None and "cube" not in target.suffix:
                 report.bare.append(target)
     return report

@@ -11,9 +11,9 @@ The three weights are fitted on validation crystals, which trained nothing; they
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from ecd_models.networks.fourier_density.model import FourierDensity
 from ecd_models.networks.pair_density.functions import find_pairs, pair_descriptors
 
 KEY = "error_estimate"  # among a checkpoint's metadata
+FORMAT = 1  # of the record; another one where a number below or a descriptor changes, since the weights belong to them
 NEIGHBORS = 1.6  # sums of covalent radii: pairs that are farther are no neighbours
 STEP = 0.005  # of stored distances: some 0.01 Å, which changes no estimate
 SMALLEST_NOVELTY = 0.02  # pairs of the training themselves have novelty 0
@@ -92,19 +93,21 @@ class Calibration:
     def to_text(self) -> str:
         """The record for a checkpoint's header."""
         rows = [[int(a), int(b), round(float(d) / STEP)] for a, b, d in self.pairs]
-        return json.dumps({"weights": self.weights.tolist(), "spread": self.spread, "pairs": rows})
+        return json.dumps({"format": FORMAT, "weights": self.weights.tolist(), "spread": self.spread, "pairs": rows})
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, Any]) -> Calibration | None:
-        """The calibration in a checkpoint's metadata, None if it has none; raises FormatError if it is damaged."""
-        if KEY not in metadata:
-            return None
+    def from_text(cls, text: str) -> Calibration:
+        """The calibration of a record; raises FormatError if it is damaged."""
         try:
-            record = json.loads(metadata[KEY])
+            record = json.loads(text)
+            if record["format"] != FORMAT:
+                raise ValueError(f"its format is {record['format']}, not {FORMAT}")
             pairs = np.array(record["pairs"], dtype=np.float64) * [1, 1, STEP]
             return cls(np.array(record["weights"], dtype=np.float64), float(record["spread"]), pairs)
         except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"the checkpoint's record of its errors is damaged ({error}): copy it again") from error
+            raise FormatError(
+                f"the checkpoint's record of its errors cannot be used ({error}): calibrate it again"
+            ) from error
 
 
 def estimate_error(model: DensityModel, crystal: Crystal) -> ErrorEstimate:
@@ -126,10 +129,14 @@ def estimate_error(model: DensityModel, crystal: Crystal) -> ErrorEstimate:
 
 
 def read_calibration(model: DensityModel) -> Calibration | None:
-    """The calibration of a model's errors, read once; None if its checkpoint has none."""
-    if not hasattr(model, "calibration"):
-        model.calibration = Calibration.from_metadata(model.metadata)
-    return model.calibration
+    """The calibration of a model's errors; None if its checkpoint has none."""
+    return _parse(model.metadata[KEY]) if KEY in model.metadata else None
+
+
+@lru_cache(maxsize=4)
+def _parse(text: str) -> Calibration:
+    """The calibration of a record, which is unpacked once and not for each crystal."""
+    return Calibration.from_text(text)
 
 
 def fit_calibration(
@@ -153,7 +160,7 @@ def fit_calibration(
     pairs[:, 2] = np.round(pairs[:, 2] / STEP) * STEP
     start = Calibration(np.zeros(3), 0.0, np.unique(pairs, axis=0))
     features = np.stack([start.features(model, crystal) for crystal in crystals])
-    weights = np.linalg.lstsq(features, np.log(errors), rcond=None)[0]
+    weights: Floats = np.linalg.lstsq(features, np.log(errors), rcond=None)[0].astype(np.float64)
     spread = float(np.sqrt(np.square(np.log(errors) - features @ weights).sum() / max(1, len(errors) - 3)))
     return Calibration(weights, spread, start.pairs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,15 +11,25 @@ from ecd_data.density import Density
 
 if TYPE_CHECKING:
     from ecd_models.model import DensityModel
+    from ecd_models.prediction.error_estimate import ErrorEstimate
 
 NEGATIVE_ELECTRONS = 1e-3  # of all: predictions with more have failed somewhere in the cell
 # of a cell: smaller ones converge from superposed atoms in so few steps that predictions slowed many (docs/scf.md)
 MIN_ATOMS = 3
+# of eps_mae: of 41 predictions the 6 above it took 98 % of the steps of superposed atoms, the others 78 % (docs/scf.md)
+LARGEST_ERROR = 0.024
+RARE_FACTOR = 2.0  # by which errors are above the expected ones where a single composition trained an element
 UNSEEN = "unseen"
 
 
 def list_doubts(
-    rho: Density, *, spin: bool = False, seen: str | None = None, rests_on_pairs: bool = False
+    rho: Density,
+    *,
+    spin: bool = False,
+    seen: str | None = None,
+    rests_on_pairs: bool = False,
+    estimate: ErrorEstimate | None = None,
+    rare: Sequence[str] = (),
 ) -> list[str]:
     """The reasons not to start a self-consistency from a prediction; empty where none is known.
 
@@ -33,11 +44,17 @@ def list_doubts(
     rests_on_pairs : bool
         Whether the linear pair model is in it, see `has_pairs`: that keeps its error for compositions that it never
         saw, also of unseen pairs of elements. Other networks have several times their error there.
+    estimate : ErrorEstimate, optional
+        The expected error, of a model that estimates it. It decides in place of `seen`, which says less.
+    rare : sequence of str
+        The elements that a single composition of the training had, see `TrainedOn.rare_elements`.
     """
     doubts = [doubt] if (doubt := doubt_cell(len(rho.crystal))) else []
     elements = [name for name in rho.meta.get("never_seen", ()) if "-" not in name]
     doubts += [f"the model never saw {', '.join(elements)} in training"] if elements else []
-    if seen == UNSEEN and not rests_on_pairs:
+    if estimate is not None:
+        doubts += _doubt_error(estimate, rare)
+    elif seen == UNSEEN and not rests_on_pairs:
         doubts.append("the network never saw this composition in training")
     negative = measure_negative_electrons(rho)
     if negative > NEGATIVE_ELECTRONS:
@@ -45,6 +62,16 @@ def list_doubts(
     if spin and rho.magnetization is None:
         doubts.append("the run has spin and the prediction has none")
     return doubts
+
+
+def _doubt_error(estimate: ErrorEstimate, rare: Sequence[str]) -> list[str]:
+    """The doubt that follows from the expected error; nan, for atoms without neighbours, is one."""
+    if np.isnan(estimate.eps_mae):
+        return ["its atoms have no neighbours, and the model learned from crystals"]
+    if estimate.eps_mae * (RARE_FACTOR if rare else 1) <= LARGEST_ERROR:
+        return []
+    reason = f", twice that as only one composition with {', '.join(rare)} trained the model" if rare else ""
+    return [f"{estimate}{reason}: few steps are saved above {100 * LARGEST_ERROR:.2g} %"]
 
 
 def doubt_cell(natoms: int) -> str | None:

@@ -127,6 +127,7 @@ def model_start(name: str, model: DensityModel, *, allow: bool = False, symmetry
     allow : whether other valence electrons than the pseudopotentials have are a warning instead of an error.
     symmetry : evaluate the network at irreducible grid points only, if the run uses the symmetry of the crystal.
     """
+    from ecd_models.prediction.error_estimate import estimate_error, read_calibration
     from ecd_models.prediction.predict import predict
     from ecd_models.training.trained_on import TrainedOn
 
@@ -148,7 +149,11 @@ def model_start(name: str, model: DensityModel, *, allow: bool = False, symmetry
         spin = "predicted" if rho.magnetization is not None else None
         seen = None if trained_on is None else trained_on.seen(bench.job.id, crystal.formula)
         spins = bool(bench.settings.start_magnetization)
-        doubts = tuple(list_doubts(rho, spin=spins, seen=seen, rests_on_pairs=has_pairs(model)))
+        known: Any = {"seen": seen, "rests_on_pairs": has_pairs(model)}
+        if read_calibration(model) is not None:
+            rare = trained_on.rare_elements(crystal) if trained_on is not None else []
+            known |= {"estimate": estimate_error(model, crystal), "rare": rare}
+        doubts = tuple(list_doubts(rho, spin=spins, **known))
         return Start(name, rho, {"density": "predicted", "magnetization": spin}, **seconds, seen=seen, doubts=doubts)
 
     return make

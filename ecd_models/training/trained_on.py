@@ -11,12 +11,14 @@ import base64
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ecd_data.crystal import Crystal
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.io.file_bytes import hash_file
 from ecd_data.release.data_origin import Origin
@@ -51,6 +53,11 @@ class TrainedOn:
         """What the training data hold of a crystal: "crystal" (itself), "composition" (its formula) or "unseen"."""
         known = reduce_formula(formula) in self.formulas
         return CRYSTAL if known and id in self.ids else COMPOSITION if known else UNSEEN
+
+    def rare_elements(self, crystal: Crystal) -> list[str]:
+        """The elements of a crystal that a single composition of the training data has."""
+        counts = Counter(symbol for formula in self.formulas for symbol in set(re.findall("[A-Z][a-z]?", formula)))
+        return [symbol for symbol in crystal.elements if counts[symbol] == 1]
 
     def merge(self, before: TrainedOn | None) -> TrainedOn:
         """This record with that of the checkpoint that the training began with; before: None if that has none."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,8 +16,10 @@ from ecd_data.store import StoreWriter
 from ecd_models import load_model, predict, train
 from ecd_models.atoms.fitted import EXPONENTS, SuperposedAtoms
 from ecd_models.batch import make_item
+from ecd_models.checkpoint import save_checkpoint
 from ecd_models.graph import Neighbors
 from ecd_models.grid_batch import GridBatch, collate_grids
+from ecd_models.metrics import eps_mae
 from ecd_models.model import DensityModel
 from ecd_models.networks.fourier_density import assembly, device_sums, reference, with_atoms
 from ecd_models.networks.fourier_density.model import FourierDensity, FourierDensityConfig
@@ -23,6 +27,7 @@ from ecd_models.networks.fourier_density.plane_waves import sum_plane_waves
 from ecd_models.networks.fourier_density.radial import RadialFunctions
 from ecd_models.networks.pair_density.start import BondedAtoms
 from ecd_models.training.config import TrainConfig
+from ecd_models.training.join_seeds import join_seeds
 
 SHAPE = (32, 36, 30)
 LATTICE = np.array([[3.1, 0.2, 0.0], [0.1, 3.4, 0.3], [0.0, -0.2, 2.9]])
@@ -173,6 +178,12 @@ def test_densities_of_two_far_molecules_add():
     close(both, sum(alone), 1e-4)
 
 
+def test_an_atom_without_neighbours_has_a_density():
+    lone = crystal(14 * np.eye(3), (8,), [[0.5, 0.5, 0.5]])
+    model = DensityModel(network(), atoms(), "fourier_density")
+    assert predict(model, lone, shape=(40, 40, 40)).nelect == pytest.approx(6, abs=1e-3)
+
+
 def test_no_electrons_are_added_whatever_the_weights():
     for seed in range(3):
         values = network(seed).on_grid(crystal(), SHAPE)
@@ -224,6 +235,47 @@ def test_compiled_sums_that_are_wrong_are_not_used(bonded, monkeypatch, caplog):
 
 def test_a_new_network_adds_nothing():
     assert np.abs(FourierDensity(SMALL).on_grid(crystal(), SHAPE)).max() < 1e-9
+
+
+def test_a_mean_of_seeds_has_the_mean_of_their_densities_and_is_read_again(bonded, tmp_path):
+    paths = [tmp_path / f"{seed}.safetensors" for seed in range(3)]
+    models = [DensityModel(network(seed), bonded, "fourier_density") for seed in range(3)]
+    for path, model in zip(paths, models, strict=True):
+        save_checkpoint(path, model, {"config": {"seed": path.stem}})
+    joined = join_seeds(paths, tmp_path / "joined.safetensors")
+    values = [predict(model, crystal(), shape=SHAPE).values for model in models]
+    close(predict(joined, crystal(), shape=SHAPE).values, np.mean(values, axis=0), 1e-5)
+    read = load_model(tmp_path / "joined.safetensors")
+    close(predict(read, crystal(), shape=SHAPE).values, np.mean(values, axis=0), 1e-5)
+    assert read.metadata["seeds"] == ["0", "1", "2"]
+    with pytest.raises(UsageError, match="two checkpoints"):
+        join_seeds(paths[:1], tmp_path / "one.safetensors")
+    save_checkpoint(paths[0], DensityModel(network(0), atoms(), "fourier_density"))
+    with pytest.raises(UsageError, match="superposed atoms"):
+        join_seeds(paths, tmp_path / "other.safetensors")
+
+
+def test_one_network_learns_the_densities_of_two_functionals(tmp_path):
+    net, add, cell = network(5), atoms(), crystal()
+    change = {"PBE": 0.0, "HSE06": 1.0}
+    with StoreWriter(tmp_path / "both.ecd", pipeline="real") as writer:
+        for name, factor in change.items():
+            values = add(cell, SHAPE).values + factor * net.on_grid(cell, SHAPE)
+            for id in (name, f"{name}-again"):
+                writer.add(id, Density(cell, values, meta={"functional": name}))
+    parts = {"train": list(change), "validation": [f"{name}-again" for name in change], "test": []}
+    write_split(parts, tmp_path / "both.ecd" / "split.json")
+    store = Store(tmp_path / "both.ecd")
+    options = {"functionals": list(change)}
+    run = settings(store, tmp_path / "run", steps=150, validate_every=150)
+    model = train(replace(run, options=run.options | options)).model
+    found = {name: predict(model, cell, shape=SHAPE, functional=name) for name in change}
+    for name in change:
+        other = next(n for n in change if n != name)
+        assert eps_mae(found[name], store[name]) < 0.5 * eps_mae(found[other], store[name])
+    np.testing.assert_array_equal(predict(model, cell, shape=SHAPE).values, found["PBE"].values)
+    with pytest.raises(UsageError, match="not of SCAN"):
+        predict(model, cell, shape=SHAPE, functional="SCAN")
 
 
 def test_bad_sizes_are_refused():

@@ -20,6 +20,7 @@ SCALES = ("release", "sample")
 TUNED = ("tuning_continued", "tuning_fresh", *(f"sweep_{percent}" for percent in (0, 25, 50, 75, 100)))
 TASKS = ("pbe", "hse", *TUNED)
 NETWORKS = ("charge3net", "charge3net_4layer", "invcharge3net", "invcharge3net_4layer", "deepdft", "invdeepdft")
+NETWORKS += ("fourier_density",)
 BRIEF = ["validation_crystals=1", "validation_probes=20", "batch_size=2", "probes=20", "validate_every=1000000"]
 SHIPPED = ("charge3net", "invcharge3net", "deepdft", "invdeepdft")
 TINY = ["options.mul=16", "options.lmax=1", "options.num_interactions=2", "options.num_basis=8"]

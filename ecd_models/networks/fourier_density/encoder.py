@@ -152,7 +152,8 @@ class Layer(nn.Module):
         """The features after the layer [n, (lmax + 1)^2, channels]."""
         src, dst, described, angular, end = edges
         inputs = described if self.first else torch.cat([described, h[dst, 0], h[src, 0]], 1)
-        weights = (self.edge(inputs) * end[:, None]).view(len(src), -1, self.lmax + 1, self.channels)
+        kinds = 1 if self.first else 2  # not left to `view`: an atom without neighbours has no edges
+        weights = (self.edge(inputs) * end[:, None]).view(len(src), kinds, self.lmax + 1, self.channels)
         weights = weights[:, :, self.of_component]
         messages = weights[:, 0] * angular[:, :, None]
         if not self.first:
