@@ -41,7 +41,10 @@ def check(name: str, device: str) -> None:
     for label, (crystal, shape) in cases.items():
         one, other = predict(on_cpu, crystal, shape=shape), predict(on_device, crystal, shape=shape)
         largest = np.abs(one.values - other.values).max() / np.abs(one.values).max()
-        print(f"{label:14} eps_mae {100 * eps_mae(other, one):.2e} %, largest {largest:.1e} of the largest density")
+        print(
+            f"{label:14} eps_mae {100 * eps_mae(other, one):.2e} %, largest {largest:.1e} of the largest density",
+            flush=True,
+        )
 
 
 def measure(name: str, device: str, repeats: int) -> None:

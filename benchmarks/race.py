@@ -73,7 +73,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "lr": 0.002,
         "batch_size": 4,
         "probes": 50,
-        "options": {"hidden_state_size": 64, "cutoff": 3.5, "species": "descriptors"},
+        "options": {"hidden_state_size": 64, "cutoff": 3.5, "species": "descriptors", "bounded": True},
     },
 }
 

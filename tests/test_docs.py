@@ -26,7 +26,7 @@ NOT_RUN = re.compile(r"<!-- not run: (?P<reason>\S.{4,}\S) -->")
 CODE = ("python", "bash")
 LONG = ("docs/start.md", "docs/evaluate.md", "docs/scf.md", "docs/faq.md", "docs/leaderboard.md", "docs/report.md")
 FROM_NOTHING = ("README.md", "docs/start.md", "docs/own_data.md")  # these pages make the files that they use
-ENGINE = re.compile(r"^ecd (dft (setup|run|relax)|scf (run|gaps|energies))", re.MULTILINE)
+ENGINE = re.compile(r"^ecd (dft (setup|run|relax)|scf (run|gaps|energies)|evaluate exp(?!.*--no-gaps))", re.MULTILINE)
 CHECKPOINT = "runs/chargE3net_sample/best.safetensors"
 ENVIRONMENT = {
     **os.environ,

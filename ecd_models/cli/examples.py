@@ -17,7 +17,10 @@ EXAMPLES: dict[str, list[str]] = {
     "verify": ["ecd verify my.ecd --workers 4"],
     "train": ["ecd train examples/chargE3net_sample.toml --set steps=500 --out runs/short"],
     "predict": ["ecd predict POSCAR --encut 520 -m charge3net-sample -o predicted_CHGCAR"],
-    "evaluate": ["ecd evaluate pbe -m charge3net-sample --part test_geometries -o errors.json"],
+    "evaluate": [
+        "ecd evaluate pbe -m charge3net-sample --part test_geometries -o errors.json",
+        "ecd evaluate exp --id Si_diamond -m pair_density",
+    ],
     "models": ["ecd models --json"],
     "plot": ["ecd plot MgO_rs -m charge3net-sample -o MgO.png"],
     "view": ["ecd view MgO_rs -m charge3net-sample -o MgO.html"],

@@ -121,12 +121,18 @@ def table(
         bool,
         typer.Option("--apply-doubts", help="Count the run from superposed atoms where the prediction is doubtful."),
     ] = False,
+    convergence: Annotated[
+        bool,
+        typer.Option(
+            "--convergence", help="Print for runs how the error falls with each step, and ratios at looser thresholds."
+        ),
+    ] = False,
     every: Annotated[bool, typer.Option("--every", help="Print every crystal too.")] = False,
 ) -> None:
     """Print the tables of earlier runs, gaps or energies as Markdown, from several files together."""
     from ecd_models.scf.saved_tables import format_files
 
-    print_lines(format_files(files, clock=clock, apply_doubts=apply_doubts, every=every))
+    print_lines(format_files(files, clock=clock, apply_doubts=apply_doubts, convergence=convergence, every=every))
 
 
 def figure(

@@ -108,6 +108,7 @@ def complete_density(
     nelect = model.nelect(crystal)
     expected = with_atoms if nelect is None else nelect
     if atoms is not None:
+        _warn_beyond_atoms(model, crystal, values, atoms)
         values += atoms
         expected = float(atoms.mean()) * crystal.volume if nelect is None else nelect
     if model.training_valences is not None and expected is None:
@@ -124,6 +125,20 @@ def complete_density(
         _warn_of_negative_values(model, crystal, values)
     if nelect is not None and found > 0:
         values *= nelect / found
+
+
+def _warn_beyond_atoms(model: DensityModel, crystal: Crystal, output: Any, atoms: Any) -> None:
+    """Log a warning if what a network adds to superposed atoms exceeds their largest density anywhere.
+
+    Atoms that meet shift a part of their electrons, so that no true density is so far from theirs.
+    """
+    largest, held = float(abs(output).max()), float(atoms.max())
+    if largest > held:
+        log.warning(
+            "%s changes the density of the atoms of %s by up to %.3g e/Å^3, which themselves have %.3g at most: do not"
+            " use this density",
+            *(model.name, crystal.formula, largest, held),
+        )
 
 
 def _warn_of_electrons(

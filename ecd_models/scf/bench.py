@@ -20,7 +20,14 @@ from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats.espresso_density import read_xml
 from ecd_data.io.file_bytes import hash_file
 from ecd_models.scf.charge_density import Waves
-from ecd_models.scf.scf_runs import ScfRun, Start, count_loop_steps, count_solver_iterations, time_call
+from ecd_models.scf.scf_runs import (
+    ScfRun,
+    Start,
+    count_loop_steps,
+    count_solver_iterations,
+    read_errors,
+    time_call,
+)
 from ecd_models.scf.wave_order import find_grid, order_waves, refuse_other_order
 
 CONV_THR = 1e-8  # Ry, the default convergence threshold
@@ -229,6 +236,7 @@ class Bench:
             off,
             channels,
             iterations=count_solver_iterations(printed),
+            errors_Ry=read_errors(printed),
         )
 
 

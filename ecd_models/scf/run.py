@@ -20,7 +20,7 @@ from ecd_data.dft.settings import Job, Settings, default_settings
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats import read_run
 from ecd_models.scf.bench import ATOMS, CONV_THR, ENGINE, FIRST_THRESHOLD, ORACLE, Bench, Start
-from ecd_models.scf.doubts import list_doubts
+from ecd_models.scf.doubts import has_pairs, list_doubts
 from ecd_models.scf.measure import CrystalRuns
 from ecd_models.scf.scf_runs import time_call
 from ecd_models.scf.vasp_restart import find_origin
@@ -148,7 +148,7 @@ def model_start(name: str, model: DensityModel, *, allow: bool = False, symmetry
         spin = "predicted" if rho.magnetization is not None else None
         seen = None if trained_on is None else trained_on.seen(bench.job.id, crystal.formula)
         spins = bool(bench.settings.start_magnetization)
-        doubts = tuple(list_doubts(rho, spin=spins, seen=seen, network=not hasattr(model.network, "unseen_pairs")))
+        doubts = tuple(list_doubts(rho, spin=spins, seen=seen, rests_on_pairs=has_pairs(model)))
         return Start(name, rho, {"density": "predicted", "magnetization": spin}, **seconds, seen=seen, doubts=doubts)
 
     return make

@@ -12,7 +12,7 @@ from ecd_data.errors import FormatError, UsageError
 from ecd_models.scf.measure import CrystalRuns
 from ecd_models.scf.scf_runs import ScfRun
 
-TUPLES = ("loops", "doubts")
+TUPLES = ("loops", "doubts", "errors_Ry")
 
 
 def read_runs(paths: Sequence[Path]) -> list[CrystalRuns]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ecd_models.scf.bench import ATOMS
+from ecd_models.scf.doubts import doubt_cell
 from ecd_models.scf.gap_table import format_row
 from ecd_models.scf.measure import CrystalRuns, Gain, list_starts, measure_gains
 from ecd_models.scf.scf_runs import ScfRun
@@ -38,19 +39,19 @@ def format_run_table(crystals: Sequence[CrystalRuns], clock: str) -> str:
 
 
 def replace_doubtful(crystals: Sequence[CrystalRuns]) -> list[CrystalRuns]:
-    """The same runs, where a start with doubts is not used: its run is that from superposed atoms.
+    """The same runs, where a prediction with doubts is not used: its run is that from superposed atoms.
 
-    The time of the prediction stays in it, as the doubts are known with the prediction.
+    The time of the prediction stays in it, as most doubts are known with the prediction; a small cell is known before,
+    so nothing is predicted.
     """
-    return [
-        replace(c, runs={name: _follow_doubts(run, c.runs[ATOMS]) for name, run in c.runs.items()}) for c in crystals
-    ]
+    return [replace(c, runs={name: _follow_doubts(run, c) for name, run in c.runs.items()}) for c in crystals]
 
 
-def _follow_doubts(run: ScfRun, atoms: ScfRun) -> ScfRun:
-    if not run.doubts:
+def _follow_doubts(run: ScfRun, crystal: CrystalRuns) -> ScfRun:
+    small, atoms = doubt_cell(crystal.natoms) is not None, crystal.runs[ATOMS]
+    if run.channels.get("density") != "predicted" or not (run.doubts or small):
         return run
-    return replace(
+    followed = replace(
         run,
         steps=atoms.steps,
         wall_seconds=atoms.wall_seconds,
@@ -58,6 +59,7 @@ def _follow_doubts(run: ScfRun, atoms: ScfRun) -> ScfRun:
         iterations=atoms.iterations,
         energy_eV=atoms.energy_eV,
     )
+    return replace(followed, before_wall_seconds=0.0, before_cpu_seconds=0.0) if small else followed
 
 
 def _gain_row(gain: Gain) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ecd_data.errors import FormatError
+from ecd_models.scf.convergence import format_convergence_table
 from ecd_models.scf.energies import CrystalEnergies
 from ecd_models.scf.energy_table import format_energies, format_energy_table, read_energy_report
 from ecd_models.scf.gap_table import format_gap_table, format_gaps, read_gap_report
@@ -20,11 +21,19 @@ T = TypeVar("T")
 GAPS, ENERGIES = "gaps", "errors"  # what a crystal has in the JSON of gaps and of energies
 
 
-def format_files(paths: Sequence[Path], *, clock: str = "wall", apply_doubts: bool = False, every: bool = False) -> str:
+def format_files(
+    paths: Sequence[Path],
+    *,
+    clock: str = "wall",
+    apply_doubts: bool = False,
+    convergence: bool = False,
+    every: bool = False,
+) -> str:
     """The table of some files of one kind, as Markdown.
 
-    clock: of runs, "wall" or "cpu"; apply_doubts: of runs, see `replace_doubtful`; every: add every crystal. Raises
-    FormatError where a file is of another kind than the first, or was written by none of these verbs.
+    clock: of runs, "wall" or "cpu"; apply_doubts: of runs, see `replace_doubtful`; convergence: of runs, instead, how
+    the error falls, see `format_convergence_table`; every: add every crystal. Raises FormatError where a file is of
+    another kind than the first, or was written by none of these verbs.
     """
     kind = _find_kind(paths[0])
     if kind == GAPS:
@@ -36,6 +45,8 @@ def format_files(paths: Sequence[Path], *, clock: str = "wall", apply_doubts: bo
         lists = [f"{name}:\n\n{format_energies(energies, name)}" for name in starts] if every else []
         return "\n\n".join([format_energy_table(energies), *lists])
     runs = read_runs(paths)
+    if convergence:
+        return format_convergence_table(runs)
     if apply_doubts:
         runs = replace_doubtful(runs)
     return "\n\n".join([format_gain_table(runs, clock), *([format_run_table(runs, clock)] if every else [])])

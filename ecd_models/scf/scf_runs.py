@@ -12,6 +12,8 @@ from ecd_data.density import Density
 
 T = TypeVar("T")
 SOLVER = re.compile(r"avg # of iterations = *([\d.]+)")
+ERROR = re.compile(r"estimated scf accuracy +< +([\d.E+-]+) Ry")
+MIN_STEPS = 3  # of a run whose error falls at a rate that can be averaged
 
 ITERATION, EXCHANGE_LOOP = re.compile(r"iteration #"), "EXX: now go back to refine exchange calculation"
 
@@ -53,6 +55,7 @@ class ScfRun:
     channels, seen, doubts : as in Start.
     first_threshold : of the orbitals in the first step in Ry, None for pw.x's own.
     iterations : of the eigenvalue solver, averaged over k points, of all steps together: the same on every machine.
+    errors_Ry : pw.x's estimate of the error of the self-consistency after each step, quadratic in that of the density.
     """
 
     name: str
@@ -70,6 +73,12 @@ class ScfRun:
     doubts: tuple[str, ...] = ()
     first_threshold: float | None = None
     iterations: float | None = None
+    errors_Ry: tuple[float, ...] = ()
+
+    @property
+    def has_rate(self) -> bool:
+        """Whether there are enough steps to say how fast the error falls: with few, the first ones rule it."""
+        return len(self.errors_Ry) > MIN_STEPS
 
     def seconds(self, clock: str) -> float:
         """All the time that a run with this start costs in s, by a clock "wall" or "cpu"."""
@@ -86,6 +95,11 @@ def count_loop_steps(text: str) -> tuple[int, ...]:
 def count_solver_iterations(text: str) -> float:
     """The iterations of the eigenvalue solver in an output of pw.x, averaged over k points, of all steps together."""
     return round(sum(float(count) for count in SOLVER.findall(text)), 1)
+
+
+def read_errors(text: str) -> tuple[float, ...]:
+    """The estimated errors of the self-consistency in Ry after each step, in an output of pw.x."""
+    return tuple(float(value) for value in ERROR.findall(text))
 
 
 def time_call(make: Callable[[], T]) -> tuple[T, dict[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ TUNED = ("tuning_continued", "tuning_fresh", *(f"sweep_{percent}" for percent in
 TASKS = ("pbe", "hse", *TUNED)
 NETWORKS = ("charge3net", "charge3net_4layer", "invcharge3net", "invcharge3net_4layer", "deepdft", "invdeepdft")
 BRIEF = ["validation_crystals=1", "validation_probes=20", "batch_size=2", "probes=20", "validate_every=1000000"]
+SHIPPED = ("charge3net", "invcharge3net", "deepdft", "invdeepdft")
 TINY = ["options.mul=16", "options.lmax=1", "options.num_interactions=2", "options.num_basis=8"]
 
 
@@ -39,6 +41,8 @@ def test_the_lists_above_are_all_recipes():
     for scale in SCALES:
         assert {file.stem for file in (RECIPES / scale / "tasks").iterdir()} == set(TASKS)
         assert {file.stem for file in (RECIPES / scale / "models").iterdir()} == set(NETWORKS)
+    assert {file.stem for file in (RECIPES / "shipped/tasks").iterdir()} == {"pbe"}
+    assert {file.stem for file in (RECIPES / "shipped/models").iterdir()} == set(SHIPPED)
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -57,6 +61,17 @@ def test_every_task_combines_with_every_model(scale, task):
 def test_every_model_takes_steps_at_its_size(scale, model):
     config = recipe(scale, "pbe", model, *BRIEF, "steps=2", "threads=1", "sample=true")
     result = train(config)
+    assert result.model.network.config == build_model(config.model, **config.options).config
+    assert math.isfinite(result.best_error)
+
+
+@pytest.mark.parametrize("model", SHIPPED)
+def test_the_networks_that_ship_learn_chemistry_beyond_the_pair_model(model):
+    config = recipe("shipped", "pbe", model, *BRIEF, "steps=2", "workers=0")
+    assert (config.out, config.sample, config.relative_loss) == (f"runs/shipped/{model}/pbe", True, True)
+    assert config.options["species"] == "descriptors"
+    assert config.options.get("bounded", False) == (model == "deepdft")
+    result = train(replace(config, steps=1))
     assert result.model.network.config == build_model(config.model, **config.options).config
     assert math.isfinite(result.best_error)
 

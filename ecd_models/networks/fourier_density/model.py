@@ -11,8 +11,9 @@ from the superposed atoms.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -51,7 +52,8 @@ class FourierDensityConfig:
     functions: radial functions of each l, sums of Gaussians with exponents from `widest` to `sharpest` in 1/Å^2; lmax:
     highest angular momentum; channels of each l and layers of the network; neighbors: how far in Å an atom looks in a
     layer; species: how elements are told apart, "descriptors" or "one-hot"; functionals: names of the functionals whose
-    densities one network gives, such as ("PBE", "HSE06"), the first of them by default; none for a network of one.
+    densities one network gives, such as ("PBE", "HSE06"), the first of them by default; none for a network of one;
+    members: networks trained from different seeds whose mean the coefficients are (`join_seeds`).
     """
 
     functions: int = 10
@@ -63,14 +65,15 @@ class FourierDensityConfig:
     neighbors: float = 4.5
     species: str = DESCRIPTORS
     functionals: tuple[str, ...] = ()
+    members: int = 1
 
     def __post_init__(self) -> None:
         require_species(self.species)
         object.__setattr__(self, "functionals", tuple(self.functionals))  # JSON and TOML have lists
         if len(set(self.functionals)) != len(self.functionals) or not all(isinstance(f, str) for f in self.functionals):
             raise UsageError(f"{self} needs different names of functionals, such as ('PBE', 'HSE06')")
-        if min(self.functions, self.layers, self.channels) < 1 or not 1 <= self.lmax <= 8:
-            raise UsageError(f"{self} needs at least one function, layer and channel, and lmax from 1 to 8")
+        if min(self.functions, self.layers, self.channels, self.members) < 1 or not 1 <= self.lmax <= 8:
+            raise UsageError(f"{self} needs at least one function, layer, channel and member, and lmax from 1 to 8")
         if not (0 < self.widest <= self.sharpest and self.neighbors > 0):
             raise UsageError(f"{self} needs positive lengths and exponents, widest not above sharpest")
 
@@ -110,6 +113,8 @@ class FourierDensity(nn.Module):
         self.shifts: nn.Parameter | None = None  # of the elements' vectors, for each functional
         if self.config.functionals:
             self.shifts = nn.Parameter(torch.zeros(len(self.config.functionals), channels))
+        one = replace(self.config, members=1)
+        self.others = nn.ModuleList(FourierDensity(one) for _ in range(self.config.members - 1))
         sizes = torch.tensor([SIZES[min(l, len(SIZES) - 1)] for l in degrees(lmax)])
         self.register_buffer("sizes", sizes, persistent=False)
         self._sums_agree: bool | None = None
@@ -117,10 +122,20 @@ class FourierDensity(nn.Module):
         self.register_buffer("monopoles", torch.from_numpy(self.radial.monopoles).float(), persistent=False)
 
     def encode(self, batch: ProbeBatch, functionals: tuple[str, ...] = ()) -> Tensor:
-        """The coefficients of the functions of each atom [n, functions, (lmax + 1)^2].
+        """The coefficients of the functions of each atom, mean of the members [n, functions, (lmax + 1)^2].
 
         functionals: of each crystal of the batch; without them that of the network.
         """
+        functionals = functionals or (self.functional,) * batch.n_crystals
+        return self.encode_members(batch, functionals).mean(0) if self.others else self._encode(batch, functionals)
+
+    def encode_members(self, batch: ProbeBatch, functionals: tuple[str, ...]) -> Tensor:
+        """The coefficients of each member [members, n, functions, (lmax + 1)^2]."""
+        members = [self, *cast("Iterable[FourierDensity]", self.others)]
+        return torch.stack([member._encode(batch, functionals) for member in members])
+
+    def _encode(self, batch: ProbeBatch, functionals: tuple[str, ...]) -> Tensor:
+        """The coefficients of this network alone [n, functions, (lmax + 1)^2]."""
         near = batch.atom_vec.norm(dim=1) < self.config.neighbors
         src, dst, vec = batch.atom_src[near], batch.atom_dst[near], batch.atom_vec[near]
         h, species, described, end = self.encoder(batch.numbers, src, dst, vec, self._shift(batch, functionals))
@@ -142,7 +157,7 @@ class FourierDensity(nn.Module):
         for name in functionals:
             if name not in names:
                 raise UsageError(f"a density of {name or 'an unknown functional'} is not one of {', '.join(names)}")
-        index = [names.index(name) for name in functionals or [self.functional] * batch.n_crystals]
+        index = [names.index(name) for name in functionals]
         return self.shifts[torch.tensor(index, device=self.shifts.device)[batch.atom_crystal]]
 
     def decode(self, coefficients: Tensor, batch: ProbeBatch) -> Tensor:
@@ -165,12 +180,20 @@ class FourierDensity(nn.Module):
     @torch.no_grad()
     def coefficients(self, crystal: Crystal) -> Tensor:
         """The coefficients of the functions of each atom of a crystal [n, functions, (lmax + 1)^2]."""
+        return self.encode(self._atoms(crystal))
+
+    @torch.no_grad()
+    def member_coefficients(self, crystal: Crystal) -> Tensor:
+        """The coefficients that each member gives a crystal [members, n, functions, (lmax + 1)^2]."""
+        return self.encode_members(self._atoms(crystal), (self.functional,))
+
+    def _atoms(self, crystal: Crystal) -> ProbeBatch:
+        """The atoms and edges of a crystal where the weights are."""
         require_properties(crystal.numbers)
         weight = next(self.parameters())
-        item = make_item(
-            Neighbors(crystal, self.config.neighbors), crystal.numbers, np.zeros((0, 3)), dtype=weight.dtype
-        )
-        return self.encode(item.to(device=weight.device))
+        neighbors = Neighbors(crystal, self.config.neighbors)
+        item = make_item(neighbors, crystal.numbers, np.zeros((0, 3)), dtype=weight.dtype)
+        return item.to(device=weight.device)
 
     def superpose(self, atoms: SuperposedAtoms, crystal: Crystal, shape: Shape) -> Floats:
         """The density of superposed atoms alone in e/Å^3, by compiled sums if there are any [a, b, c]."""

@@ -9,10 +9,10 @@ import pytest
 
 from ecd_data.errors import FormatError, UsageError
 from ecd_models.cli import _run
-from ecd_models.scf.bench import ATOMS
+from ecd_models.scf.bench import ATOMS, ORACLE
 from ecd_models.scf.gap_table import REPORTED, format_gap_table, format_gaps, read_gap_report, report_gaps
 from ecd_models.scf.gaps import HSE, SCF, CrystalGaps, Gap, GapReport, measure_error
-from ecd_models.scf.measure import report
+from ecd_models.scf.measure import CrystalRuns, report
 from ecd_models.scf.measured_gaps import make_gap_jobs, read_measured_gaps
 from ecd_models.scf.run_files import read_runs
 from ecd_models.scf.run_tables import format_gain_table, format_run_table, replace_doubtful
@@ -105,15 +105,26 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path):
             read_runs([tmp_path / "one", tmp_path / name])
 
 
+def predicted(c: CrystalRuns, natoms: int, *doubts: str) -> CrystalRuns:
+    """A crystal of so many atoms whose start "model" is a prediction with doubts."""
+    run = replace(c.runs["model"], channels={"density": "predicted"}, doubts=doubts)
+    return replace(c, natoms=natoms, runs={**c.runs, "model": run})
+
+
 def test_a_prediction_with_doubts_is_not_used_and_its_time_still_counts():
-    sure, doubtful = crystal("a", 5, 5.0, 1.0), crystal("b", 20, 20.0, 1.0)
-    runs = {**doubtful.runs, "model": replace(doubtful.runs["model"], doubts=("why",))}
-    kept, replaced = replace_doubtful([sure, replace(doubtful, runs=runs)])
+    sure, doubtful = predicted(crystal("a", 5, 5.0, 1.0), 3), predicted(crystal("b", 20, 20.0, 1.0), 3, "why")
+    kept, replaced = replace_doubtful([sure, doubtful])
     assert kept == sure
     assert replaced.runs["model"].steps == replaced.runs[ATOMS].steps
     assert replaced.runs["model"].seconds("wall") == 11.0
     assert "| model | 2 | 0.750 ± 0.250" in format_gain_table([kept, replaced], "wall")
     assert "| b | 10 (10.0; 1.00)" in format_run_table([kept, replaced], "wall")
+
+
+def test_for_a_small_cell_nothing_is_predicted():
+    (found,) = replace_doubtful([predicted(crystal("a", 20, 20.0, 1.0), 2, "small")])
+    assert found.runs["model"].seconds("wall") == found.runs[ATOMS].seconds("wall")
+    assert found.runs[ORACLE].steps == 2
 
 
 @pytest.mark.parametrize("verb", ["gaps", "energies"])

@@ -1,0 +1,70 @@
+"""Ensembles: the mean of models, their spread, and what cannot be averaged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ecd_data.errors import UsageError
+from ecd_models import load_model, predict
+from ecd_models.checkpoint import save_checkpoint
+from ecd_models.model import DensityModel
+from ecd_models.networks import build_model
+from ecd_models.prediction.ensemble import Ensemble, load_ensemble
+from tests.models.test_atoms import cell
+
+CRYSTAL, SHAPE = cell(0, (12, 8)), (6, 7, 8)
+
+
+def model(seed: int, **options: int) -> DensityModel:
+    torch.manual_seed(seed)
+    network = build_model("invdeepdft", hidden_state_size=8, num_interactions=1, **options)
+    return DensityModel(network, name=f"model-{seed}").eval()
+
+
+def densities(models: list[DensityModel]) -> np.ndarray:
+    return np.stack([predict(one, CRYSTAL, shape=SHAPE, refuse=False).values for one in models])
+
+
+def test_the_prediction_is_the_mean_and_the_spread_the_deviation():
+    models = [model(seed) for seed in range(3)]
+    found, values = Ensemble(models).predict(CRYSTAL, shape=SHAPE, refuse=False), densities(models)
+    np.testing.assert_allclose(found.density.values, values.mean(0))
+    np.testing.assert_allclose(found.spread, np.sqrt(((values - values.mean(0)) ** 2).sum(0) / 2))
+    assert found.relative_spread == pytest.approx(found.spread.mean() / np.abs(values.mean(0)).mean())
+    assert "3 models: model-0 + model-1 + model-2" in found.density.meta["comment"]
+
+
+def test_equal_models_have_no_spread():
+    one = model(1)
+    found = Ensemble([one, one]).predict(CRYSTAL, shape=SHAPE, refuse=False)
+    assert found.spread.max() == 0
+    np.testing.assert_array_equal(found.density.values, densities([one])[0])
+
+
+def test_files_and_names_are_loaded(tmp_path):
+    for seed in (0, 1):
+        save_checkpoint(tmp_path / f"{seed}.safetensors", model(seed))
+    ensemble = load_ensemble([tmp_path / "0.safetensors", tmp_path / "1.safetensors"])
+    found = ensemble.predict(CRYSTAL, shape=SHAPE, refuse=False)
+    np.testing.assert_allclose(found.density.values, densities([model(0), model(1)]).mean(0))
+
+
+def test_what_has_no_mean_is_refused():
+    with pytest.raises(UsageError, match="two or more models, not of 1"):
+        Ensemble([model(0)])
+    with pytest.raises(UsageError, match="model-1 predicts the magnetization"):
+        Ensemble([model(0), model(1, outputs=2)])
+    with pytest.raises(UsageError, match="whole grids"):
+        Ensemble([model(0), model(1)]).predict(CRYSTAL, points=[[0, 0, 0]])
+    with pytest.raises(UsageError, match="wants a list"):
+        load_ensemble("pair_density")
+    ours, theirs = load_model("pair_density"), model(0)
+    known = ours.training_valences
+    assert known is not None
+    theirs.training_valences = replace(known, valences=known.valences | {"O": 8.0})
+    with pytest.raises(UsageError, match="different kinds of densities"):
+        Ensemble([ours, theirs])
