@@ -19,9 +19,9 @@ def make_paper_tables(results: Sequence[Results], gains: Sequence[ScfGain], samp
     return [_sizes(), _errors(results), _restarts(gains), _shares(results), _gaps(sample)]
 
 
-def _plus_minus(mean: float, spread: float | str, kind: str = "reported", digits: int = 2) -> Cell:
-    spread_text = "" if isinstance(spread, str) else f" ± {_write_digits(spread, digits)}"
-    return Cell(f"{_write_digits(mean, 3)}{spread_text}", float(mean), "", kind)
+def _plus_minus(mean: float, deviation: float | str, kind: str = "reported", digits: int = 2) -> Cell:
+    deviation_text = "" if isinstance(deviation, str) else f" ± {_write_digits(deviation, digits)}"
+    return Cell(f"{_write_digits(mean, 3)}{deviation_text}", float(mean), "", kind)
 
 
 def _write_digits(value: float, least: int) -> str:
@@ -51,8 +51,8 @@ def _sizes() -> Table:
 
 def _errors(results: Sequence[Results]) -> Table:
     rows = []
-    for tested_on, _, model, error, spread, source in read_paper()["table2"]["rows"]:
-        cells = [text(tested_on), text(model), _plus_minus(error, spread), Cell("–")]
+    for tested_on, _, model, error, deviation, source in read_paper()["table2"]["rows"]:
+        cells = [text(tested_on), text(model), _plus_minus(error, deviation), Cell("–")]
         rows.append([*cells, text(f"paper: {source}", "reported")])
     for one in results:
         kind = "" if one.data_origin == RELEASE else "warning"
