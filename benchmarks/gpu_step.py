@@ -53,8 +53,8 @@ ATOMIC = "graph, atomic sums"
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 
 
-class Measured(NamedTuple):
-    """Of one way to make steps: ms of wall time, ms that kernels ran, their number, peak memory in GB."""
+class StepTime(NamedTuple):
+    """The time of a step: ms of wall time, ms that kernels ran, their number, and the peak memory in GB."""
 
     wall: float
     busy: float
@@ -80,7 +80,7 @@ def make_trainer(name: str, device: str, crystals: int = CRYSTALS, probes: int =
     return Trainer(model, config, Processes(device=device))
 
 
-def packed(name: str, count: int = 4) -> list[BatchBuffer]:
+def pack_batches(name: str, count: int = 4) -> list[BatchBuffer]:
     """Batches of a step in pinned memory."""
     kind = build_model(name, **({"mul": 60} if "charge3net" in name else {})).arrangement
     made = [pack(mgo(seed), kind) for seed in range(count)]
@@ -121,18 +121,18 @@ def kernels_of(step: Callable[[int], object], steps: int = 2) -> tuple[float, fl
     return sum(ms for _, ms, _ in longest), sum(n for _, n in totals.values()), longest[:14]
 
 
-def measured(step: Callable[[int], object], seconds: float) -> tuple[Measured, list[tuple[str, float, int]]]:
-    """How a step goes."""
+def measure_step(step: Callable[[int], object], seconds: float) -> tuple[StepTime, list[tuple[str, float, int]]]:
+    """The StepTime of a step, and the kernels that took longest."""
     torch.cuda.reset_peak_memory_stats()
     wall = seconds_a_step(step, seconds)
     memory = torch.cuda.max_memory_allocated() / 1e9
     busy, kernels, longest = kernels_of(step)
-    return Measured(1e3 * wall, busy, kernels, memory), longest
+    return StepTime(1e3 * wall, busy, kernels, memory), longest
 
 
 @contextmanager
-def no_waiting() -> Iterator[None]:
-    """Where an operation that waits for the device is an error."""
+def forbid_waiting() -> Iterator[None]:
+    """A context in which an operation that waits for the device is an error."""
     torch.cuda.set_sync_debug_mode("error")
     try:
         yield
@@ -144,7 +144,7 @@ def waits(trainer: Trainer, batches: list[BatchBuffer]) -> str:
     """ "none", or what waited for the device in three steps."""
     torch.cuda.synchronize()
     try:
-        with no_waiting():
+        with forbid_waiting():
             for k in range(3):
                 trainer.step([batches[k % len(batches)]], 1e-3)
     except RuntimeError:
@@ -176,7 +176,7 @@ def errors(name: str, device: str, precisions: tuple[str, ...]) -> dict[str, tup
     return found
 
 
-def compiled(trainer: Trainer) -> None:
+def compile_network(trainer: Trainer) -> None:
     """Have the network's passes compiled; recorded graphs hold the compiled kernels then."""
     trainer.model.network.forward = torch.compile(trainer.model.network.forward, dynamic=False)
 
@@ -186,7 +186,7 @@ def ways(name: str, device: str, compile_too: bool) -> list[tuple[str, Callable[
 
     def with_compiler() -> Trainer:
         trainer = make_trainer(name, device)
-        compiled(trainer)
+        compile_network(trainer)
         return trainer
 
     if compile_too:
@@ -197,8 +197,8 @@ def ways(name: str, device: str, compile_too: bool) -> list[tuple[str, Callable[
 
 
 @contextmanager
-def without_triton() -> Iterator[None]:
-    """Where sums are atomic additions."""
+def disable_triton() -> Iterator[None]:
+    """A context in which sums are atomic additions."""
     found, groups.triton = groups.triton, None
     try:
         yield
@@ -212,7 +212,7 @@ def way_line(make: Callable[[], Trainer], batches: list[BatchBuffer], seconds: f
     trainer = make()
     trainer.step([batches[0]], 1e-3).read()
     first = time.perf_counter() - start
-    times, longest = measured(lambda k: trainer.step([batches[k % len(batches)]], 1e-3), seconds)
+    times, longest = measure_step(lambda k: trainer.step([batches[k % len(batches)]], 1e-3), seconds)
     line = f"{times.wall:8.2f} {times.busy:8.2f} {times.kernels:8.0f} {times.memory:8.2f} {first:8.1f}"
     graphs = "" if trainer.graphs is None or trainer.graphs.possible else "  NO GRAPH"
     kernels = [f"    {ms:7.3f} ms {count:5d} x {kernel[:100]}" for kernel, ms, count in longest]
@@ -221,10 +221,10 @@ def way_line(make: Callable[[], Trainer], batches: list[BatchBuffer], seconds: f
 
 def model_lines(name: str, device: str, seconds: float, compile_too: bool = False) -> list[str]:
     """The lines of one network."""
-    batches, lines = packed(name), []
+    batches, lines = pack_batches(name), []
     for way, make in ways(name, device, compile_too):
         try:
-            with without_triton() if way == ATOMIC else nullcontext():
+            with disable_triton() if way == ATOMIC else nullcontext():
                 line, kernels = way_line(make, batches, seconds)
         except Exception as error:  # a way that fails is a line of the table, the others go on
             traceback.print_exc()

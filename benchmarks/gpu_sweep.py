@@ -87,7 +87,7 @@ def part(there: Device, size: int, points: int) -> tuple[Near, int, Callable[[],
     return find(), int(counts.pairs.sum()), find, lambda: count_near(there.images, bricks)
 
 
-def timed(work: Callable[[], object], device: torch.device, points: int, repeats: int = 5) -> float:
+def time_work(work: Callable[[], object], device: torch.device, points: int, repeats: int = 5) -> float:
     """ns a point, the best of some repeats by the device's clock."""
     best = float("inf")
     work()
@@ -155,8 +155,8 @@ def main() -> None:
                         for work in works.values():
                             work()
                         continue
-                    times = {key: timed(work, device, near.rows) for key, work in works.items()}
-                    times["find"], times["count"] = (timed(work, device, near.rows, 2) for work in (find, count))
+                    times = {key: time_work(work, device, near.rows) for key, work in works.items()}
+                    times["find"], times["count"] = (time_work(work, device, near.rows, 2) for work in (find, count))
                 except Exception as error:
                     print(setting, type(error).__name__, str(error).splitlines()[:1], flush=True)
                     continue

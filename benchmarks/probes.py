@@ -85,13 +85,13 @@ def local_steps(path: Path) -> list[tuple[str, Callable[[int], object]]]:
     store = Store(path)
     chosen = [store.ids[k :: len(store) // CRYSTALS][:CRYSTALS] for k in range(len(store) // CRYSTALS)]
 
-    def decoded(step: int) -> None:
+    def draw_from_decoded(step: int) -> None:
         rng = np.random.default_rng(step)
         for id in chosen[step % len(chosen)]:
             values = store[id].values.ravel()
             values[rng.integers(values.size, size=PROBES)]
 
-    def extracted(step: int) -> object:
+    def read_extract(step: int) -> object:
         return store.probes(chosen[step % len(chosen)], PROBES, epoch=step)
 
     options: dict[str, Any] = {"cutoff": CUTOFF, "probes": PROBES, "seed": 0}
@@ -102,7 +102,7 @@ def local_steps(path: Path) -> list[tuple[str, Callable[[int], object]]]:
         for id in chosen[step % len(chosen)]:
             without[step, id]
 
-    def trained(step: int) -> object:
+    def load_batch(step: int) -> object:
         return reading.__getitems__([(step, id) for id in chosen[step % len(chosen)]])
 
     reader, index = store.probe_reader, store.probe_reader.index
@@ -115,11 +115,11 @@ def local_steps(path: Path) -> list[tuple[str, Callable[[int], object]]]:
         return reader._ranges.read(wanted)
 
     return [
-        ("whole densities decoded, then drawn from", decoded),
-        ("store.probes", extracted),
+        ("whole densities decoded, then drawn from", draw_from_decoded),
+        ("store.probes", read_extract),
         ("floor: 16 x 800 bytes", bytes_alone),
         ("ecd train, decoding, with the probes' edges", trained_without),
-        ("ecd train, from the extract, with the edges", trained),
+        ("ecd train, from the extract, with the edges", load_batch),
     ]
 
 

@@ -5,9 +5,10 @@
 A network can be right on every crystal of a test and still give 1e5 e/Å^3 next to a nucleus of another. So each
 model (default: all that ship) predicts
 
-- random crystals: one to eight atoms of any elements that the model's free atoms know, in a random cell of the volume
-  that their covalent radii suggest, no two nearer than 0.7 times the sum of these, on a grid of 0.25 Å and at points
-  0, 0.02, 0.05, 0.1 and 0.2 Å from each nucleus;
+- random crystals: one to eight atoms of any elements that the model's free atoms know, in a random cell of about the
+  volume that solids have (1.5 spheres of the covalent radius + 0.3 Å, at least 8 Å^3 an atom), no two nearer than 0.75
+  times the sum of their radii or 0.7 Å, on a grid of 0.25 Å and at points 0, 0.02, 0.05, 0.1 and 0.2 Å from each
+  nucleus;
 - crystals that trained it, on grids with twice the points along each axis, where most points are new.
 
 The bound: atoms that meet shift a part of their electrons, so a density leaves that of superposed free atoms nowhere by
@@ -42,7 +43,8 @@ from ecd_models.task_data import task_data
 
 SHIPPED = "fourier_density pair_density charge3net-sample deepdft-sample invcharge3net-sample invdeepdft-sample".split()
 SPACING = 0.25  # Å, of the grids of random crystals
-NEAREST, LARGEST = 0.7, 8  # least distance in sums of covalent radii; most atoms
+NEAREST, SHORTEST = 0.75, 0.7  # least distance of atoms: in sums of covalent radii, and in Å (H2 has 0.74)
+LARGEST, SMALLEST_VOLUME = 8, 8.0  # most atoms in a cell, and least volume of one in Å^3
 DISTANCES = (0.0, 0.02, 0.05, 0.1, 0.2)  # Å from a nucleus
 BOUND = 1.0  # of |prediction - free atoms| / max(free atoms)
 
@@ -51,27 +53,26 @@ def make_crystal(rng: np.random.Generator, elements: list[int]) -> Crystal:
     """A random crystal; cells in which atoms are too near are drawn again, a little larger each time."""
     numbers = rng.choice(elements, rng.integers(1, LARGEST + 1))
     radii = column("covalent_radius")[numbers]
-    volume = 2.2 * (4 / 3 * np.pi * radii**3).sum()
+    volume = np.maximum(1.5 * 4 / 3 * np.pi * (radii + 0.3) ** 3, SMALLEST_VOLUME).sum()
     while True:
         volume *= 1.05
         lattice = np.eye(3) + rng.uniform(-0.35, 0.35, (3, 3))
         lattice *= (volume / abs(np.linalg.det(lattice))) ** (1 / 3)
         if np.linalg.det(lattice) > 0:
             crystal = Crystal(lattice, numbers, rng.random((len(numbers), 3)))
-            if smallest_distance(crystal, radii) > NEAREST:
+            if are_apart(crystal, radii):
                 return crystal
 
 
-def smallest_distance(crystal: Crystal, radii: Floats) -> float:
-    """The smallest distance of two atoms or images, in sums of their covalent radii."""
+def are_apart(crystal: Crystal, radii: Floats) -> bool:
+    """Whether no two atoms or images are too near each other; radii in Å [n]."""
     shifts = np.stack(np.meshgrid(*[range(-2, 3)] * 3), axis=-1).reshape(-1, 3)
     home = crystal.frac_coords @ crystal.lattice
     images = (home[None] + (shifts @ crystal.lattice)[:, None]).reshape(-1, 3)
     pairs = cKDTree(home).sparse_distance_matrix(cKDTree(images), 6.0, output_type="ndarray")
     pairs = pairs[pairs["v"] > 1e-9]
-    if not len(pairs):
-        return np.inf
-    return float((pairs["v"] / (radii[pairs["i"]] + radii[pairs["j"] % len(home)])).min())
+    least = np.maximum(NEAREST * (radii[pairs["i"]] + radii[pairs["j"] % len(home)]), SHORTEST)
+    return bool((pairs["v"] > least).all())
 
 
 def free_atoms(model: DensityModel) -> SuperposedAtoms:

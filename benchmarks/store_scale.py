@@ -55,16 +55,16 @@ def payloads() -> list[PackedCrystal]:
     return [pack_crystal(id, sample[id], bound=BOUND) for id in sample.ids[:: len(sample) // 80]]
 
 
-def renamed(item: PackedCrystal, id: str, number: int) -> PackedCrystal:
+def rename_crystal(item: PackedCrystal, id: str, number: int) -> PackedCrystal:
     """The crystal under another id, with a geometry of its own, since equal ones would compress as real ones do not."""
     rng = np.random.default_rng(number)
     moved = np.array(item.row["frac_coords"]) + rng.normal(scale=1e-3, size=(item.row["natoms"], 3))
-    told = {"id": id, "source": f"{id}.chgcar", "source_sha256": rng.bytes(32).hex()}
-    told |= {"frac_coords": moved.tolist(), "lattice": (np.array(item.row["lattice"]) * rng.normal(1, 1e-3)).tolist()}
+    row = {"id": id, "source": f"{id}.chgcar", "source_sha256": rng.bytes(32).hex()}
+    row |= {"frac_coords": moved.tolist(), "lattice": (np.array(item.row["lattice"]) * rng.normal(1, 1e-3)).tolist()}
     described = json.loads(item.entries["zarr.json"])
-    described["attributes"] |= told
+    described["attributes"] |= row
     entries = item.entries | {"zarr.json": json.dumps(described, indent=2).encode()}
-    return PackedCrystal(entries, item.row | told)
+    return PackedCrystal(entries, item.row | row)
 
 
 def write(path: Path, ids: list[str], items: Iterator[PackedCrystal]) -> float:
@@ -75,14 +75,14 @@ def write(path: Path, ids: list[str], items: Iterator[PackedCrystal]) -> float:
     with StoreWriter(path) as writer:
         for number, (id, item) in enumerate(track(zip(ids, items, strict=True), total=len(ids), description=path.name)):
             if id not in writer:
-                again = renamed(item, id, number)
+                again = rename_crystal(item, id, number)
                 started = time.perf_counter()
                 writer.put(again)
                 spent += time.perf_counter() - started
     return spent
 
 
-def saving(path: Path) -> float:
+def measure_saving(path: Path) -> float:
     """Seconds that replacing the index takes, as after each part."""
     table = Index(path / INDEX).table()
     with tempfile.TemporaryDirectory() as folder:
@@ -149,7 +149,7 @@ def process(code: str, *words: str) -> float:
     return time.perf_counter() - started
 
 
-def measured(url: str) -> dict[str, float]:
+def measure_opening(url: str) -> dict[str, float]:
     """The least of several fresh interpreters for each figure."""
     runs = []
     for _ in range(TRIES):
@@ -210,7 +210,7 @@ def table_of_growth(folder: Path, names: list[str], base: str) -> Table:
         for place, url in (("disk", str(folder / name)), ("http", f"{base}/{name}")):
             whole = min(process(WHOLE, url) for _ in range(TRIES))
             Ranges.requests = Ranges.sent = 0
-            got = measured(url) | {"process": whole}
+            got = measure_opening(url) | {"process": whole}
             opening = got["open"] + got["ids"]
             figures = [f"{got['count']:,}", place, f"{size:.2f}", f"{objects}", f"{1e3 * opening:.0f}"]
             figures += [f"{1e3 * got[name]:.0f}" for name in ("first", "import", "process")]
@@ -242,7 +242,7 @@ def main() -> None:
         source = hse_items(ids, grid_shapes(options.lists), options.shapes) if name == "hse.ecd" else given
         seconds = write(folder / name, ids, source)
         spent = f"{1e3 * seconds / len(ids):.2f}" if seconds else "was there"
-        writing.add_row(name, f"{len(ids):,}", spent, f"{1e3 * saving(folder / name):.0f}")
+        writing.add_row(name, f"{len(ids):,}", spent, f"{1e3 * measure_saving(folder / name):.0f}")
     console.print(writing)
     handler = lambda *args: Ranges(*args, directory=str(folder))  # noqa: E731
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

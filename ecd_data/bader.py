@@ -179,7 +179,7 @@ def _run_baderkit(rho: Density, basins: Density) -> tuple[Floats, Floats]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what baderkit prints and logs; loading it would set up the log of the whole program."""
+    """A context in which baderkit prints and logs nothing; loading it would set up the log of the whole program."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     root.addHandler(logging.NullHandler())  # logging.basicConfig does nothing where there is a handler

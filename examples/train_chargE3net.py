@@ -1,4 +1,4 @@
-"""Train ChargE3Net on the embedded PBE densities, then judge it on crystals it never saw.
+"""Train ChargE3Net on the embedded PBE densities, then measure its error on crystals it never saw.
 
 python examples/train_chargE3net.py [--config FILE.toml] [--out DIR] [--steps N] [--limit N]
 """
@@ -20,7 +20,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--config", default=Path(__file__).with_name("chargE3net_sample.toml"))
 parser.add_argument("--out", help="folder of the run")
 parser.add_argument("--steps", type=int, help="fewer or more training steps")
-parser.add_argument("--limit", type=int, help="judge only the first crystals of each test part")
+parser.add_argument("--limit", type=int, help="largest number of crystals to evaluate of each test part")
 options = parser.parse_args()
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 

@@ -73,8 +73,8 @@ def _grid_of_cutoff(rho: Density, settings: dict) -> Shape | None:
 
 def _check_axes(lattice: Floats, shape: Shape) -> Iterator[Report]:
     """Reports where the density of points differs between the axes by more than any cutoff causes."""
-    spread = _unevenness(lattice, shape)
-    if spread <= MAX_UNEVENNESS or fits_some_cutoff(lattice, shape):
+    ratio = _unevenness(lattice, shape)
+    if ratio <= MAX_UNEVENNESS or fits_some_cutoff(lattice, shape):
         return
     orders = [o for o in permutations(range(3)) if _unevenness(lattice, _reorder(shape, o)) < EVEN_ENOUGH]
     if orders:
@@ -83,7 +83,7 @@ def _check_axes(lattice: Floats, shape: Shape) -> Iterator[Report]:
             "axes-permuted", f"{_format_shape(shape)} points do not fit the cell, {_format_shape(better)} would"
         )
     else:
-        yield flag("uneven-grid", f"the points along the axes are up to {spread:.1f} times as dense as along others")
+        yield flag("uneven-grid", f"the points along the axes are up to {ratio:.1f} times as dense as along others")
 
 
 def _unevenness(lattice: Floats, shape: Shape) -> float:

@@ -130,7 +130,7 @@ class Engine(Protocol):
 
 @contextmanager
 def exit_on_sigterm() -> Iterator[None]:
-    """Within it SIGTERM, as batch systems send it, exits like Ctrl-C, so that no engine keeps running alone."""
+    """A context in which SIGTERM, which batch systems send, exits like Ctrl-C, so that no engine runs on alone."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python lets only the main thread change handlers
         return

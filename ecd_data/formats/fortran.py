@@ -117,7 +117,7 @@ def _explain_bad_block(text: bytes, count: int) -> str:
 
 
 def _find_block_end(data: Text, start: int, count: int, name: str) -> tuple[int, int]:
-    """Where the last number of a block ends, and where its line ends."""
+    """The positions at which the last number of a block and its line end."""
     first = data.find(b"\n", start)  # where all lines are as long as the first, the end can be computed
     per_line = len(data[start:first].split()) if first > 0 else count
     if per_line == 0:
@@ -137,7 +137,7 @@ def _next_line(data: Text, position: int) -> int:
 
 
 def _find_words(data: Text, start: int, count: int, name: str) -> tuple[int, int]:
-    """Where the last of `count` words ends, and where its line ends, found by counting the first letters of words."""
+    """The positions at which the last of `count` words and its line end; the first letters of words are counted."""
     position, counted = start, 0
     while position < len(data):
         # With the byte before, which may be blank

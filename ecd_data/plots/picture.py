@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 4.4, 4.4  # of a panel in inches
+WIDTH = 4.4  # of a panel in inches
+IMAGE_WIDTH, MARGINS = 3.0, 1.1  # of that, the plane itself; in the height, for titles and labels, in inches
+LEAST_HEIGHT, LARGEST_HEIGHT = 2.6, 7.0  # of a panel in inches: long cells get no taller picture
 
 
 def plot_density(
@@ -90,7 +92,8 @@ def _save_panels(panels: list[tuple[str, Any, Colours]], plane: Plane, path: str
     except ImportError as error:
         raise MissingDependencyError("plots need matplotlib: pip install 'ecd-data[plot]'") from error
     notes = [f"{name}: {note}" for name, values, colours in panels if (note := colours.describe_clipped(values))]
-    figure = Figure(figsize=(WIDTH * len(panels), HEIGHT + 0.25 * len(notes)), layout="constrained")
+    height = _panel_height(plane, panels[0][1]) + 0.25 * len(notes)
+    figure = Figure(figsize=(WIDTH * len(panels), height), layout="constrained")
     FigureCanvasAgg(figure)
     for ax, (name, values, colours) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         _draw_panel(figure, ax, plane, values, colours, name)
@@ -99,6 +102,12 @@ def _save_panels(panels: list[tuple[str, Any, Colours]], plane: Plane, path: str
         figure.supxlabel(_escape_dollars("\n".join(notes)), fontsize="small", color="darkred")
     figure.savefig(path, dpi=130)
     return notes
+
+
+def _panel_height(plane: Plane, values: Any) -> float:
+    """The height in inches at which the plane fills a panel of the width WIDTH, so that the colour bar is as high."""
+    x, y = plane.corners(values.shape)
+    return float(np.clip(IMAGE_WIDTH * np.ptp(y) / np.ptp(x) + MARGINS, LEAST_HEIGHT, LARGEST_HEIGHT))
 
 
 def _draw_panel(figure: Figure, ax: Axes, plane: Plane, values: Any, colours: Colours, name: str) -> None:
@@ -110,7 +119,7 @@ def _draw_panel(figure: Figure, ax: Axes, plane: Plane, values: Any, colours: Co
         ax.annotate(symbol, position, ha="center", va="center", fontsize=6, color="black" if inside else "grey")
     ax.set(aspect="equal", xlabel="Å", ylabel="Å", xlim=(x.min(), x.max()), ylim=(y.min(), y.max()))
     ax.set_title(_escape_dollars(name))
-    figure.colorbar(mesh, ax=ax, shrink=0.8, extend=colours.bar_ends(values), label=colours.label)
+    figure.colorbar(mesh, ax=ax, extend=colours.bar_ends(values), label=colours.label)
 
 
 def _escape_dollars(text: str) -> str:

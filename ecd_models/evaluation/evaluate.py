@@ -76,7 +76,7 @@ class Evaluation:
 
     @property
     def seen(self) -> dict[str, str] | None:
-        """By id what of a crystal trained the model: the "crystal", its "composition", or nothing ("unseen").
+        """What trained the model, by id: the "crystal" itself, its "composition", or nothing of it ("unseen").
 
         None where the checkpoint does not say what trained it.
         """
@@ -242,7 +242,7 @@ def _evaluate_missing(
     workers: int,
     report: ReportCrystal | None,
 ) -> dict[str, str]:
-    """By id why crystals have no result, after the crystals that are not yet kept were evaluated and kept."""
+    """The reason by id for each crystal without a result, after all crystals that are not kept yet were evaluated."""
     failures: dict[str, str] = {}
     missing = [id for id in ids if id not in kept.crystals]
     done = len(ids) - len(missing)

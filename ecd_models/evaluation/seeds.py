@@ -107,7 +107,7 @@ def _find_start(start: str, seed: int) -> str:
 def train_seeds(configs: Sequence[TrainConfig], show: ShowTraining | None = None) -> Iterator[TrainResult]:
     """The result of each training, one after the other; complete runs are not repeated.
 
-    show(config) makes a context whose value is told of each step of the training.
+    show(config) makes a context whose value is called after each step of the training.
     """
     for config in configs:
         with show(config) if show else nullcontext() as report:

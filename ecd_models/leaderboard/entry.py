@@ -136,7 +136,7 @@ def read_entry(path: str | Path) -> Entry:
     Raises
     ------
     UsageError : there is no such file.
-    FormatError : it is no YAML, or does not follow the schema; the message names the first fault.
+    FormatError : it is no YAML, has keys without a value, or does not follow the schema; the message names them.
     """
     path = Path(path)
     try:
@@ -157,7 +157,15 @@ def read_entry(path: str | Path) -> Entry:
     try:
         return Entry.model_validate(record)
     except ValidationError as error:
+        if empty := _list_empty_keys(error):
+            raise FormatError(f"{path} is not filled in yet: write values in place of null for {empty}") from None
         raise FormatError(f"{path} does not follow the schema of entries ({explain(error)})") from None
+
+
+def _list_empty_keys(error: ValidationError) -> str:
+    """The keys that need a value and are null, as in "idea, code.licence"; empty where there are none."""
+    faults = error.errors(include_url=False)
+    return ", ".join(".".join(map(str, fault["loc"])) for fault in faults if fault["input"] is None)
 
 
 def entry_as_yaml(record: dict[str, Any]) -> str:

@@ -64,7 +64,8 @@ def _make_electron_row(one: Results) -> list[Cell]:
 
 
 def _name_largest(error: float, id: str, digits: int) -> Cell:
-    return Cell(f"{error:+.{digits}f} in {id}", abs(error), "", "number")
+    shown = f"{error:+.{digits}f}" if round(error, digits) else f"{0:.{digits}f}"  # no "-0.0000"
+    return Cell(f"{shown} in {id}", abs(error), "", "number")
 
 
 def make_cost_table(results: Sequence[Results]) -> Table:

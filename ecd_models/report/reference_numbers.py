@@ -1,19 +1,32 @@
 """Numbers that every report shows beside its results: the paper's tables, and self-consistencies of this repository.
 
-The latter are the JSON files of `ecd scf run` in docs/scf_results, which the wheel has in this folder.
+The latter are the JSON files of `ecd scf run` and `ecd scf gaps` in docs/scf_results, which the wheel has beside this
+module.
 """
 
 from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from ecd_models.report.inputs import ScfGain
 
 CLOCK = "cpu"  # achieved ratios do not depend on it
+
+
+@dataclass(frozen=True)
+class GapErrors:
+    """The errors of a method's gaps: mean |error| in eV over `crystals` with a measured gap, median CPU seconds."""
+
+    method: str
+    crystals: int
+    mean_error: float
+    cpu_seconds: float
 
 
 @cache
@@ -43,3 +56,18 @@ def read_stored_gains() -> tuple[ScfGain, ...]:
         for paths in by_settings.values()
         for gain in measure_gains(read_runs(paths), CLOCK)
     )
+
+
+@cache
+def read_stored_gaps() -> tuple[GapErrors, ...]:
+    """The errors of gaps from self-consistent and from predicted densities in gaps.json; empty without the file."""
+    from ecd_models.scf.gaps import measure_error
+    from ecd_models.scf.saved_tables import load_gaps
+
+    path = find_scf_results() / "gaps.json"
+    measured = [one for one in load_gaps([path]) if one.measured_eV is not None] if path.is_file() else []
+    found = []
+    for method in dict.fromkeys(name for one in measured for name in one.gaps):
+        seconds = [one.gaps[method].cpu_seconds for one in measured if method in one.gaps]
+        found.append(GapErrors(method, len(seconds), measure_error(measured, method), median(seconds)))
+    return tuple(found)

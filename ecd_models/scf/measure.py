@@ -64,7 +64,8 @@ class Gain:
     time_saved : mean share of a crystal's time.
     total_time_saved : share of the time of all crystals.
     slowed : share of the crystals that took longer or did not converge.
-    oracle_share, oracle_steps : share of the time and of the steps that the converged density saves.
+    oracle_share, oracle_steps, oracle_iterations : share of the time, the steps and the iterations of the eigenvalue
+        solver that the converged density saves.
     other_state : the crystals that ended at another energy.
     missing : the crystals without a start, or whose run did not converge.
     """
@@ -79,6 +80,7 @@ class Gain:
     slowed: float
     oracle_share: Interval | None
     oracle_steps: Interval | None
+    oracle_iterations: Interval | None
     other_state: tuple[str, ...]
     missing: tuple[str, ...]
 
@@ -109,6 +111,7 @@ def measure_gain(name: str, crystals: Sequence[CrystalRuns], clock: str = "wall"
         float(1 - seconds.sum() / before.sum()),
         float(slower / len(tried)),
         *_oracle_shares(converged, before - seconds, default - steps, clock, draw),
+        _share_iterations(converged, name, draw),
         tuple(c.id for c in converged if c.reached_other_state(name)),
         tuple(c.id for c in crystals if c not in converged),
     )
@@ -126,6 +129,15 @@ def _oracle_shares(
     default_steps = np.array([c.runs[ATOMS].steps for c in crystals], dtype=np.float64)
     oracle_steps = np.array([o.steps for o in oracles], dtype=np.float64)
     return draw.quotient(time, default_time - oracle_time), draw.quotient(steps, default_steps - oracle_steps)
+
+
+def _share_iterations(crystals: Sequence[CrystalRuns], name: str, draw: _Bootstrap) -> Interval | None:
+    """The share of the solver's iterations that the converged density saves; None where a run has no count of them."""
+    counts = [[c.runs[run].iterations if run in c.runs else None for run in (ATOMS, ORACLE, name)] for c in crystals]
+    if any(None in row for row in counts):
+        return None
+    atoms, oracle, found = np.array(counts, dtype=np.float64).T
+    return draw.quotient(atoms - found, atoms - oracle)
 
 
 class _Bootstrap:

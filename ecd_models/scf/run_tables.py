@@ -20,6 +20,7 @@ HEAD = [
     "slowed",
     "of the oracle's gain in time",
     "in steps",
+    "in solver iterations",
 ]
 
 
@@ -63,7 +64,10 @@ def _follow_doubts(run: ScfRun, crystal: CrystalRuns) -> ScfRun:
 
 
 def _gain_row(gain: Gain) -> str:
-    shares = [str(share) if share is not None else "-" for share in (gain.oracle_share, gain.oracle_steps)]
+    shares = [
+        str(share) if share is not None else "-"
+        for share in (gain.oracle_share, gain.oracle_steps, gain.oracle_iterations)
+    ]
     achieved = f"{gain.achieved.mean:.3f} ± {gain.achieved.std:.3f}"
     cells = [gain.name, str(len(gain.ids)), achieved, str(gain.time_saved), f"{gain.total_time_saved:.3f}"]
     return format_row([*cells, f"{gain.slowed:.2f}", *shares])

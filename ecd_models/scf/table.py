@@ -8,7 +8,17 @@ from ecd_models.scf.bench import ATOMS
 from ecd_models.scf.measure import CrystalRuns, Gain, list_starts, measure_gains
 
 Row = tuple[str, ...]
-GAIN_HEAD = ("start", "n", "achieved ratio", "time saved", "of all time", "slowed", "of the oracle's gain", "in steps")
+GAIN_HEAD = (
+    "start",
+    "n",
+    "achieved ratio",
+    "time saved",
+    "of all time",
+    "slowed",
+    "of the oracle's gain",
+    "in steps",
+    "in solver iterations",
+)
 
 
 def format_table(crystals: Sequence[CrystalRuns], clock: str = "wall") -> str:
@@ -33,7 +43,10 @@ def _format_cell(crystal: CrystalRuns, name: str, clock: str) -> str:
 
 
 def _format_gain(gain: Gain) -> Row:
-    shares = [str(share) if share is not None else "-" for share in (gain.oracle_share, gain.oracle_steps)]
+    shares = [
+        str(share) if share is not None else "-"
+        for share in (gain.oracle_share, gain.oracle_steps, gain.oracle_iterations)
+    ]
     return (
         gain.name,
         str(len(gain.ids)),

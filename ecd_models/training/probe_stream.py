@@ -127,7 +127,7 @@ class ProbeStream(IterableDataset[ProbeBatch]):
 
 
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """This process's rank and how many there are: as given, of torch.distributed, of torchrun, or alone."""
+    """The rank of this process and the number of processes: the arguments, else those of torch or torchrun."""
     if distributed.is_available() and distributed.is_initialized():
         found = distributed.get_rank(), distributed.get_world_size()
     else:

@@ -60,7 +60,7 @@ class TrainedOn:
         return [symbol for symbol in crystal.elements if counts[symbol] == 1]
 
     def merge(self, before: TrainedOn | None) -> TrainedOn:
-        """This record with that of the checkpoint that the training began with; before: None if that has none."""
+        """The union with the record of the checkpoint that the training began with; before: None if that has none."""
         if before is None:
             return replace(self, complete=False)
         complete = self.complete and before.complete

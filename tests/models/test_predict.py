@@ -55,6 +55,7 @@ def test_a_prediction_far_from_the_electrons_of_its_atoms_is_told(tiny, caplog):
             model.network.decoder.readout.fill_(size)
         predict(model, cell(0), shape=(8, 8, 8))
         assert ("tiny predicts" in caplog.text) == told
+        assert ("tiny changes the density of the atoms" in caplog.text) == told
 
 
 def test_symmetries_of_the_density(model):

@@ -128,7 +128,7 @@ def _find_dimension_lines(data: Text, start: int, dimensions: re.Pattern[bytes])
 
 
 def _find_header_above(data: Text, place: int, lines: int, lowest: int, name: str) -> int | None:
-    """Where the header of `lines` lines above `place` begins; None where there is none after `lowest`."""
+    """The position of the header of `lines` lines above `place`; None where there is none after `lowest`."""
     start = place
     for number in range(lines):
         before = data.rfind(b"\n", lowest - 1, start - 1)

@@ -53,7 +53,7 @@ class Couplings:
         self._matrices: dict[tuple[int, int, tuple[int, ...]], Tensor] = {}
 
     def __call__(self, l1: int, l3: int, l2s: tuple[int, ...]) -> Tensor:
-        """From 2l1+1 to 2l3+1 components through each of the l2 [e, len(l2s) * (2l3+1), 2l1+1]."""
+        """The maps from 2l1+1 to 2l3+1 components through each of the l2 [e, len(l2s) * (2l3+1), 2l1+1]."""
         key = (l1, l3, l2s)
         if key not in self._matrices:
             matrix = coupling_matrix(l1, l3, l2s, self._y.dtype, self._y.device)
@@ -62,7 +62,7 @@ class Couplings:
         return self._matrices[key]
 
     def join_targets(self, l1: int, targets: tuple[tuple[int, tuple[int, ...]], ...]) -> Tensor:
-        """From 2l1+1 components to those of all targets, each an l3 with its l2, one after the other
+        """The maps from 2l1+1 components to those of all targets, each an l3 with its l2, one after the other
         [e, sum of len(l2s) * (2l3+1), 2l1+1].
         """
         matrix = coupling_matrices(l1, targets, self._y.dtype, self._y.device)

@@ -35,8 +35,18 @@ def test_a_gain_is_what_its_words_say():
     assert gain.oracle_share.mean == pytest.approx(3 / 16)
     assert gain.oracle_steps is not None
     assert gain.oracle_steps.mean == pytest.approx(5 / 16)
+    assert gain.oracle_iterations is None  # these runs have no counts
     assert gain.time_saved.low is not None
     assert gain.time_saved.low <= gain.time_saved.mean <= gain.time_saved.high
+
+
+def test_the_share_of_the_iterations_is_that_of_their_sums():
+    counts = {ATOMS: 30.0, ORACLE: 10.0, "model": 25.0}
+    c = crystal("a", 5, 5.0)
+    c = replace(c, runs={name: replace(run, iterations=counts[name]) for name, run in c.runs.items()})
+    share = measure_gain("model", [c, c]).oracle_iterations
+    assert share is not None
+    assert share.mean == pytest.approx(5 / 20)
 
 
 def test_shares_do_not_depend_on_the_unit_of_time():
