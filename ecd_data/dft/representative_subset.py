@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ecd_data.crystal import Crystal
-from ecd_data.dft.filters import SYMPREC
+from ecd_data.dft.selection import SYMPREC
 from ecd_data.errors import UsageError
 from ecd_data.symmetry import spacegroup
 

@@ -111,7 +111,7 @@ def submit(
         raise UsageError(f"{output} is there already: name another file")
     if output.suffix not in YAML:
         raise UsageError(f"{output}: an entry is a YAML file; let its name end in .yaml")
-    from ecd_models.leaderboard.new_entry import make_entry
+    from ecd_models.leaderboard.entry import make_entry
 
     output.write_text(make_entry(files, checkpoint), encoding="utf-8")
     print(f"entry: {output}; fill in what is null, then `ecd submit {output}`")

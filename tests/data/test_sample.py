@@ -23,10 +23,9 @@ from ecd_data.sample.cells import (
     parent_of,
     select_hybrids,
 )
-from ecd_data.sample.convergence import CONVERGED_STORES
 from ecd_data.sample.literature import KJ_MOL, count_formula_atoms, read_literature
 from ecd_data.sample.recipe import read_records
-from ecd_data.sample.report import REPORT, make_report
+from ecd_data.sample.report import CONVERGED_STORES, REPORT, make_report
 from ecd_data.sample.split import (
     HELD_OUT,
     MANIFEST,

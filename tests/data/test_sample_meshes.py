@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ecd_data.sample.cells import make_cells, parent_of
-from ecd_data.sample.convergence import CONVERGED_STORES, find_differences, make_convergence_table
 from ecd_data.sample.meshes import KSPACING, NARROW_GAP, NARROW_KSPACING, converged_kmesh, refine_meshes
 from ecd_data.sample.recipe import read_records
+from ecd_data.sample.report import CONVERGED_STORES, find_differences, make_convergence_table
 from ecd_data.sample.table import SAMPLE_FOLDER
 from ecd_data.store import open_store
 

@@ -9,9 +9,16 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from ecd_data import Crystal
-from ecd_data.dft.filters import SYMPREC, find_asymmetry, find_charge, find_duplicates, find_element_excess
 from ecd_data.dft.representative_subset import choose_representative
-from ecd_data.dft.selection import load_formation_energies, select_crystals
+from ecd_data.dft.selection import (
+    SYMPREC,
+    find_asymmetry,
+    find_charge,
+    find_duplicates,
+    find_element_excess,
+    load_formation_energies,
+    select_crystals,
+)
 from ecd_data.errors import UsageError
 from ecd_data.formats.structure_files import read_structures
 from ecd_data.sample.cells import load_structures

@@ -11,7 +11,7 @@ from ecd_data.errors import FormatError, UsageError
 from ecd_data.formats.espresso_density import read_charge_density
 from ecd_models.scf.bench import count_loop_steps
 from ecd_models.scf.charge_density import Waves
-from tests.data.test_dft import random_density, write_charge_density
+from tests.data.dft.espresso_files import random_density, write_charge_density
 
 GRID = (9, 9, 9)
 

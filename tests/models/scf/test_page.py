@@ -12,9 +12,12 @@ DOCS = Path(__file__).resolve().parents[3] / "docs"
 RESULTS = DOCS / "scf_results"
 TABLES = {
     "runs": (["runs-*.json"], {"clock": "cpu"}),
+    "runs by the rule": (["runs-*.json"], {"clock": "cpu", "apply_doubts": True}),
+    "convergence": (["steps-*.json"], {"convergence": True}),
+    "interleaved": (["interleaved.json"], {"clock": "cpu"}),
     "runs of pairs": (["runs-pairs.json"], {"clock": "cpu"}),
     "energies": (["energies*.json"], {}),
-    "gaps": (["gaps.json"], {}),
+    "gaps": (["gaps*.json"], {}),
     "one loop": (["one-loop.json"], {}),
 }
 
