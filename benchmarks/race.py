@@ -14,7 +14,8 @@ machine. --wall ends everything after so many seconds: steps are then also bound
 evaluation goes crystal by crystal through all parts in turn. --table only prints what is there.
 
 A percentage is a mean over crystals of eps_mae with its spread over seeds; median and 90th percentile of all crystals
-and seeds stand in brackets, and how many crystals were predicted where these are not all. Points a second are those of
+and seeds stand in brackets, and how many crystals were predicted where these are not all. Behind the steps stand the
+seconds of a processor that the trainings took, decoding and validations included. Points a second are those of
 one core's processor time for MgO (8 atoms) on a grid of 48^3, after the first use; MB are the largest of the training.
 """
 
@@ -198,7 +199,8 @@ def row(model: str, entries: list[Entry], parts: dict[str, tuple[str, list[str]]
     cells = [f"{model}, {len(entries)} seeds"]
     cells += [cell([by_task[task] for by_task in results], ids) for task, ids in parts.values()]
     steps, ms = (np.mean([found[key] for found in trained]) for key in ("steps", "ms"))
-    cells.append(f"{steps:,.0f} of {ms:.0f} ms")
+    least, most = (pick(found["seconds_in_all"] for found in trained) for pick in (min, max))
+    cells.append(f"{steps:,.0f} of {ms:.0f} ms; {least:.0f} to {most:.0f} s")
     cells.append(f"{np.mean([found['points_per_second'] for found in trained]):,.0f}")
     cells.append(f"{np.max([found['memory_MB'] for found in trained]):,.0f}")
     return "| " + " | ".join(cells) + " |"

@@ -1,11 +1,13 @@
 """How large the error of fourier_density is on a crystal: an estimate of eps_mae before anybody knows the density.
 
-    log(eps_mae) = w_0 + w_1 log(size) + w_2 log(novelty + 0.02)
+    log(eps_mae) = w_0 + w_1 log(size) + w_2 log(novelty + 0.02) + w_3 log(strangeness + 0.1)
 
 The size is what the network adds, the norm of its coefficients for each electron: where it changes much, it errs much.
 The novelty is how far the crystal's pairs of neighbours are, on average, from the nearest ones of the training, in the
 descriptors of the pair model (chemistry of both elements, distance in units of their radii), which are standardised.
-The three weights are fitted on validation crystals, which trained nothing; they are in the checkpoint with the pairs.
+The strangeness is the same for the surroundings of atoms whatever the elements: the norm of the angular moments of
+their neighbours for each l and window of distances of the pair model. The four weights are fitted on validation
+crystals, which trained nothing; they are in the checkpoint with the pairs and surroundings of the training.
 """
 
 from __future__ import annotations
@@ -25,14 +27,23 @@ from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import FormatError, UsageError
 from ecd_models.model import DensityModel
 from ecd_models.networks.fourier_density.model import FourierDensity
-from ecd_models.networks.pair_density.functions import find_pairs, pair_descriptors
+from ecd_models.networks.pair_density.functions import (
+    PAIR_DESCRIPTORS,
+    PairDensityConfig,
+    describe_surroundings,
+    find_pairs,
+    pair_descriptors,
+)
 
 KEY = "error_estimate"  # among a checkpoint's metadata
-FORMAT = 1  # of the record; another one where a number below or a descriptor changes, since the weights belong to them
+FORMAT = 2  # of the record; another one where a number below or a descriptor changes, since the weights belong to them
 NEIGHBORS = 1.6  # sums of covalent radii: pairs that are farther are no neighbours
 STEP = 0.005  # of stored distances: some 0.01 Å, which changes no estimate
 SMALLEST_NOVELTY = 0.02  # pairs of the training themselves have novelty 0
 SMALLEST_SIZE = 1e-6  # a network that adds nothing
+SMALLEST_STRANGENESS = 0.1  # surroundings of the training themselves have strangeness 0
+MOMENT_STEP = 0.02  # of stored moments, a fiftieth of the smallest strangeness in one of twenty
+SURROUNDINGS = PairDensityConfig()  # whose windows of distances are used, whatever pair model the network has
 
 
 @dataclass(frozen=True)
@@ -50,14 +61,16 @@ class ErrorEstimate:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The weights [3] of the estimate, the spread of log(error) around it, and the pairs of the training [p, 3].
+    """The weights [4], the spread of log(error) around the estimate, pairs [p, 3] and moments [a, 20] of the training.
 
-    A row of the pairs has two atomic numbers and their distance in units of the sum of their radii.
+    A row of the pairs has two atomic numbers and their distance in units of the sum of their radii; a row of the
+    moments belongs to an atom, see `measure_moments`.
     """
 
     weights: Floats
     spread: float
     pairs: Floats
+    moments: Floats
 
     @cached_property
     def _scale(self) -> tuple[Floats, Floats]:
@@ -80,20 +93,42 @@ class Calibration:
         nearest, _ = self._tree.query(self._standardise(pairs))
         return float(nearest.mean())
 
+    @cached_property
+    def _moment_scale(self) -> Floats:
+        return self.moments.std(axis=0) + MOMENT_STEP
+
+    @cached_property
+    def _moment_tree(self) -> Any:
+        return cKDTree(self.moments / self._moment_scale)
+
+    def strangeness(self, crystal: Crystal) -> float:
+        """The mean distance of the surroundings of the crystal's atoms to the nearest ones of the training."""
+        nearest, _ = self._moment_tree.query(measure_moments(crystal) / self._moment_scale)
+        return float(nearest.mean())
+
     def estimate(self, model: DensityModel, crystal: Crystal) -> ErrorEstimate:
         """The estimate for a prediction of the model that this belongs to."""
         middle = float(self.features(model, crystal) @ self.weights)
         return ErrorEstimate(*(float(np.exp(middle + side * self.spread)) for side in (0, -1, 1)))
 
     def features(self, model: DensityModel, crystal: Crystal) -> Floats:
-        """What the weights are multiplied by [3]."""
-        size, novelty = measure_size(model, crystal), self.novelty(crystal)
-        return np.array([1.0, np.log(size + SMALLEST_SIZE), np.log(novelty + SMALLEST_NOVELTY)])
+        """What the weights are multiplied by [4]."""
+        found = measure_size(model, crystal), self.novelty(crystal), self.strangeness(crystal)
+        return np.array([1.0, *np.log(np.add(found, (SMALLEST_SIZE, SMALLEST_NOVELTY, SMALLEST_STRANGENESS)))])
 
     def to_text(self) -> str:
         """The record for a checkpoint's header."""
         rows = [[int(a), int(b), round(float(d) / STEP)] for a, b, d in self.pairs]
-        return json.dumps({"format": FORMAT, "weights": self.weights.tolist(), "spread": self.spread, "pairs": rows})
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "weights": self.weights.tolist(),
+                "spread": self.spread,
+                "pairs": rows,
+                "moments": np.rint(self.moments / MOMENT_STEP).astype(int).tolist(),
+            },
+            separators=(",", ":"),
+        )
 
     @classmethod
     def from_text(cls, text: str) -> Calibration:
@@ -103,7 +138,8 @@ class Calibration:
             if record["format"] != FORMAT:
                 raise ValueError(f"its format is {record['format']}, not {FORMAT}")
             pairs = np.array(record["pairs"], dtype=np.float64) * [1, 1, STEP]
-            return cls(np.array(record["weights"], dtype=np.float64), float(record["spread"]), pairs)
+            moments = np.array(record["moments"], dtype=np.float64) * MOMENT_STEP
+            return cls(np.array(record["weights"], dtype=np.float64), float(record["spread"]), pairs, moments)
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(
                 f"the checkpoint's record of its errors cannot be used ({error}): calibrate it again"
@@ -156,13 +192,18 @@ def fit_calibration(
     """
     if not isinstance(model.network, FourierDensity) or model.atoms is None:
         raise UsageError(f"{model.name} is no fourier_density with superposed atoms: its errors cannot be estimated")
-    pairs = np.concatenate([list_pairs(crystal) for crystal in training])
+    seen = list(training)
+    pairs = np.concatenate([list_pairs(crystal) for crystal in seen])
     pairs[:, 2] = np.round(pairs[:, 2] / STEP) * STEP
-    start = Calibration(np.zeros(3), 0.0, np.unique(pairs, axis=0))
+    moments = np.round(np.concatenate([measure_moments(crystal) for crystal in seen]) / MOMENT_STEP) * MOMENT_STEP
+    start = Calibration(np.zeros(4), 0.0, np.unique(pairs, axis=0), np.unique(moments, axis=0))
     features = np.stack([start.features(model, crystal) for crystal in crystals])
     weights: Floats = np.linalg.lstsq(features, np.log(errors), rcond=None)[0].astype(np.float64)
-    spread = float(np.sqrt(np.square(np.log(errors) - features @ weights).sum() / max(1, len(errors) - 3)))
-    return Calibration(weights, spread, start.pairs)
+    residuals = np.log(errors) - features @ weights
+    # what a residual would be without its crystal in the fit: with few crystals the fit follows each of them
+    influence = np.einsum("ci,ic->c", features, np.linalg.pinv(features))
+    spread = float(np.sqrt(np.square(residuals / np.maximum(1 - influence, 0.1)).mean()))
+    return Calibration(weights, spread, start.pairs, start.moments)
 
 
 def measure_size(model: DensityModel, crystal: Crystal) -> float:
@@ -177,6 +218,15 @@ def list_pairs(crystal: Crystal) -> Floats:
     """The pairs of neighbours: two atomic numbers, and the distance in units of the sum of radii [p, 3]."""
     pairs = find_pairs(crystal, NEIGHBORS)
     return np.stack([crystal.numbers[pairs.atom], crystal.numbers[pairs.neighbour], pairs.distances], axis=1)
+
+
+def measure_moments(crystal: Crystal) -> Floats:
+    """The norm over m of sum_b w_j(d_ab) Y_lm(b - a) of each atom for each l and window w_j [n, 5 * 4]."""
+    config = SURROUNDINGS
+    shape = len(crystal), len(config.degrees), config.windows, PAIR_DESCRIPTORS
+    sums = describe_surroundings(crystal, config).reshape(shape)[..., 0]  # of the descriptor that is 1
+    norms = [np.sqrt(np.square(sums[:, config.degrees == l]).sum(axis=1)) for l in range(config.lmax + 1)]
+    return np.concatenate(norms, axis=1)
 
 
 def _describe(pairs: Floats) -> Floats:

@@ -67,7 +67,7 @@ def test_atoms_without_neighbours_have_no_estimate(model):
 def test_the_record_is_read_as_it_was_written_and_a_damaged_one_is_refused(model):
     text = model.metadata[KEY]
     assert Calibration.from_text(text).to_text() == text
-    for damaged in (text[:40], text.replace('"format": 1', '"format": 0')):
+    for damaged in (text[:40], text.replace('"format":2', '"format":0')):
         with pytest.raises(FormatError, match="calibrate it again"):
             Calibration.from_text(damaged)
 

@@ -14,6 +14,7 @@ TABLES = {
     "runs": (["runs-*.json"], {"clock": "cpu"}),
     "runs by the rule": (["runs-*.json"], {"clock": "cpu", "apply_doubts": True}),
     "convergence": (["steps-*.json"], {"convergence": True}),
+    "interleaved": (["interleaved.json"], {"clock": "cpu"}),
     "runs of pairs": (["runs-pairs.json"], {"clock": "cpu"}),
     "energies": (["energies*.json"], {}),
     "gaps": (["gaps*.json"], {}),
