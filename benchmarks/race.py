@@ -160,8 +160,15 @@ def evaluate_entry(entry: Entry) -> None:
 
 
 def open_results(entry: Entry, task: str) -> PartialResults:
-    """The crystals of a task that an entry has predicted."""
+    """The crystals of a task that an entry has predicted, to which others are added."""
     return PartialResults(entry.folder / f"{task}.jsonl", {"model": entry.model, "seed": entry.seed, "task": task})
+
+
+def read_results(entry: Entry, task: str) -> dict[str, CrystalResult]:
+    """The same crystals by id, without touching the file, which another process may be writing."""
+    path = entry.folder / f"{task}.jsonl"
+    lines = path.read_text().split("\n")[1:-1] if path.exists() else []
+    return {result.id: result for result in map(CrystalResult.model_validate_json, lines)}
 
 
 def list_parts(data: dict[str, TaskData]) -> dict[str, tuple[str, list[str]]]:
@@ -195,7 +202,7 @@ def row(model: str, entries: list[Entry], parts: dict[str, tuple[str, list[str]]
     if not entries:
         return f"| {model} | not trained yet |"
     trained = [json.loads((entry.folder / "training.json").read_text()) for entry in entries]
-    results = [{task: open_results(entry, task).crystals for task in TASKS} for entry in entries]
+    results = [{task: read_results(entry, task) for task in TASKS} for entry in entries]
     cells = [f"{model}, {len(entries)} seeds"]
     cells += [cell([by_task[task] for by_task in results], ids) for task, ids in parts.values()]
     steps, ms = (np.mean([found[key] for found in trained]) for key in ("steps", "ms"))
