@@ -185,6 +185,14 @@ def test_an_edited_formula_is_not_answered_by_the_old_kernels(name, monkeypatch,
         predict(model, crystal, fast=True, **whole)
 
 
+def test_kernels_do_not_hide_that_a_network_overflows(monkeypatch):
+    crystal, net = smooth_density().crystal, network(1)
+    before = net.decode
+    monkeypatch.setattr(net, "decode", lambda *given: float("inf") * before(*given))
+    with torch.inference_mode():
+        assert fast_decoder(net, encoded(net, crystal), crystal) is None
+
+
 def test_predict_takes_the_fast_path_by_itself(monkeypatch):
     model, crystal = DensityModel(network()), smooth_density().crystal
     slow = predict(model, crystal, shape=(12, 11, 10), fast=False).values
