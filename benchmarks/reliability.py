@@ -37,7 +37,7 @@ def measure(ensemble: Ensemble, data: TaskData, part: str, limit: int | None) ->
     rows = []
     for id in data.ids(part)[:limit]:
         rho = data.store[id]
-        found = ensemble.predict(rho.crystal, like=rho, refuse=False)
+        found = ensemble.predict(rho.crystal, like=rho, refuse=False, symmetry=True)
         off = np.abs(found.density.values - rho.values).ravel() / np.maximum(found.spread.ravel(), 1e-12)
         below = np.searchsorted(np.sort(off), LEVELS, side="right") / off.size
         error = 100 * eps_mae(found.density, rho)
@@ -65,6 +65,13 @@ def format_curve(rows: list[dict[str, Any]], factor: float) -> str:
     return "\n".join(lines)
 
 
+def format_parts(rows: list[dict[str, Any]]) -> str:
+    """The mean error of the ensemble on each part."""
+    parts = dict.fromkeys(row["part"] for row in rows)
+    means = {part: np.mean([row["error"] for row in rows if row["part"] == part]) for part in parts}
+    return "eps_mae of the mean: " + ", ".join(f"{part} {mean:.2f} %" for part, mean in means.items())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="names or checkpoints")
@@ -80,6 +87,7 @@ def main() -> None:
     rows = [row for name, part in TEST for row in measure(ensemble, tasks[name], part, options.limit)]
     factor = float(np.mean([row["error"] for row in known]) / np.mean([row["spread"] for row in known]))
     print(f"{ensemble.name}, {len(ensemble.models)} models; factor {factor:.2f} from {len(known)} validation crystals")
+    print(format_parts(rows))
     print(format_curve(rows, factor))
     if options.out is not None:
         options.out.write_text(json.dumps({"factor": factor, "validation": known, "test": rows}))

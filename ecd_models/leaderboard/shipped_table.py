@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ecd_data.errors import UsageError
 from ecd_models.leaderboard.board import read_board
+from ecd_models.leaderboard.superposed_atoms import read_summary
 from ecd_models.metrics import Summary
 from ecd_models.report.shipped import PARTS, list_shipped
 
@@ -22,22 +23,21 @@ TITLES = {
     "test_rare_elements": "unseen pairs with a rare element",
     "test_types": "unseen structure types",
 }
-ATOMS = "superposed atoms"
-ATOMS_OF = "charge3net-sample"  # whose superposed atoms are the first row: the other networks have the same
+ATOMS = "superposed atoms, fitted"
 
 Summaries = dict[str, Summary]  # by part
 
 
 def read_summaries() -> dict[str, Summaries]:
-    """The statistics of superposed atoms and of each shipped model by part, the best on compounds first."""
+    """The statistics of fitted superposed atoms and of each shipped model by part, the best on compounds first."""
     found: dict[str, Summaries] = {}
     for row in read_board():
         results = row.results
         if results is None or results.data_origin != "sample" or results.model not in list_shipped():
             continue
         found.setdefault(results.model, {})[results.part] = results.summary
-        if results.model == ATOMS_OF and results.superposed_atoms is not None:
-            found.setdefault(ATOMS, {})[results.part] = results.superposed_atoms.summary
+        if results.part not in (atoms := found.setdefault(ATOMS, {})):
+            atoms[results.part] = read_summary(results)
     return dict(sorted(found.items(), key=lambda item: item[1]["test_compositions"].mean_percent))
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,8 @@ def test_each_shipped_checkpoint_has_a_card_with_its_hash(path):
     card = path.with_suffix(".md").read_text()
     assert hashlib.sha256(path.read_bytes()).hexdigest() in card
     assert str(path) not in json.dumps(load_checkpoint(path).metadata)
+    out = load_checkpoint(path).metadata["config"]["out"]
+    assert not Path(out).is_absolute()  # it would name a folder of the machine that trained it
 
 
 def test_shipped_checkpoints_are_small():
