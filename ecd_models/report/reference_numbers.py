@@ -1,7 +1,7 @@
-"""Numbers that every report shows beside its results: the paper's tables, and self-consistencies of this repository.
+"""Numbers that every report shows beside its results: the paper's tables, and stored results of this repository.
 
-The latter are the JSON files of `ecd scf run` and `ecd scf gaps` in docs/scf_results, which the wheel has beside this
-module.
+The latter are the JSON files of `ecd scf run` and `ecd scf gaps` in docs/scf_results, and the results of a learning
+curve in docs/learning_curve, which the wheel has beside this module.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ecd_models.evaluation.results import Results, read_results
 from ecd_models.report.inputs import ScfGain
 
 CLOCK = "cpu"  # achieved ratios do not depend on it
@@ -35,10 +36,16 @@ def read_paper() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name("paper.toml").read_text(encoding="utf-8"))
 
 
-def find_scf_results() -> Path:
-    """The folder of stored results of `ecd scf`: that of the wheel, else that of the repository."""
-    inside = Path(__file__).parent / "scf_results"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "docs" / "scf_results"
+def find_stored(name: str) -> Path:
+    """The folder of stored results of that name: that of the wheel, else that of the repository's docs."""
+    inside = Path(__file__).parent / name
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "docs" / name
+
+
+@cache
+def read_stored_curve() -> tuple[Results, ...]:
+    """The results of the linear pair model fitted on fewer compounds of the sample; empty without the files."""
+    return tuple(read_results(path) for path in sorted(find_stored("learning_curve").glob("*.json.gz")))
 
 
 @cache
@@ -48,7 +55,7 @@ def read_stored_gains() -> tuple[ScfGain, ...]:
     from ecd_models.scf.run_files import read_runs
 
     by_settings: dict[str, list[Path]] = {}
-    for path in sorted(find_scf_results().glob("runs-*.json")):
+    for path in sorted(find_stored("scf_results").glob("runs-*.json")):
         settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
         by_settings.setdefault(json.dumps(settings, sort_keys=True), []).append(path)
     return tuple(
@@ -64,7 +71,7 @@ def read_stored_gaps() -> tuple[GapErrors, ...]:
     from ecd_models.scf.gaps import measure_error
     from ecd_models.scf.saved_tables import load_gaps
 
-    path = find_scf_results() / "gaps.json"
+    path = find_stored("scf_results") / "gaps.json"
     measured = [one for one in load_gaps([path]) if one.measured_eV is not None] if path.is_file() else []
     found = []
     for method in dict.fromkeys(name for one in measured for name in one.gaps):

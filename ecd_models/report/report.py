@@ -35,7 +35,7 @@ from ecd_models.report.inputs import Inputs
 from ecd_models.report.page import Card, Section, Table, render_page
 from ecd_models.report.paper_tables import make_list_table, make_paper_tables
 from ecd_models.report.periodic_table import PeriodicTable, make_count_table_of_elements
-from ecd_models.report.reference_numbers import read_paper
+from ecd_models.report.reference_numbers import read_paper, read_stored_curve
 from ecd_models.report.result_tables import group_by_data, make_difference_table, make_error_table
 from ecd_models.report.sample_data import SampleData, read_sample_data
 
@@ -130,7 +130,7 @@ def _make_figures(inputs: Inputs, sample: SampleData) -> list[Drawing]:
     figures = draw_error_figures(inputs.results, sample.energies) if inputs.results else []
     if inputs.results:
         figures.append(draw_time_figure(inputs.results))
-    if sizes := collect_training_sizes(inputs.results):
+    if sizes := collect_training_sizes([*inputs.results, *read_stored_curve()]):
         figures.append(draw_training_sizes(sizes))
     if inputs.curves:
         figures.append(draw_curves(inputs.curves))

@@ -19,7 +19,7 @@ from ecd_models.report.failures import find_worst, make_failure_section
 from ecd_models.report.inputs import Inputs, ScfGain, read_inputs
 from ecd_models.report.page import Picture
 from ecd_models.report.periodic_table import place_element
-from ecd_models.report.reference_numbers import read_paper, read_stored_gains
+from ecd_models.report.reference_numbers import read_paper, read_stored_curve, read_stored_gains
 from ecd_models.report.report import make_report
 from ecd_models.report.shipped import PARTS, STORED, evaluate_shipped, list_shipped
 
@@ -134,7 +134,13 @@ def test_models_of_fewer_and_more_training_crystals_make_a_curve(results):
     (curve,) = collect_training_sizes([few, with_crystals(20, "few, other seed"), many]).values()
     assert curve == {20: pytest.approx(mean), 40: pytest.approx(mean)}
     assert collect_training_sizes([few, with_crystals(40, "unknown", complete=False)]) == {}
-    assert "number of training crystals" in make_report(Inputs([few, many]), pictures=False)
+
+
+def test_every_report_draws_the_stored_learning_curve(results):
+    curve = collect_training_sizes(read_stored_curve())["PairDensity, ood test_pairs"]
+    assert len(curve) == 3
+    assert list(curve.values()) == sorted(curve.values(), reverse=True)  # more crystals, smaller errors
+    assert "number of training crystals" in make_report(Inputs([results[0]]), pictures=False)
 
 
 def test_the_steps_saved_are_those_of_the_page_of_scf():
