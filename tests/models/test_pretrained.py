@@ -41,9 +41,9 @@ def test_the_default_has_the_error_that_its_card_states():
     assert result.summary.mean_percent < result.atom_summary.mean_percent
 
 
-@pytest.mark.parametrize("name", ["charge3net", "deepdft", "invcharge3net", "invdeepdft"])
-def test_no_network_names_a_folder_of_the_machine_that_trained_it(name):
-    out = load_checkpoint(PRETRAINED / f"{name}-sample.safetensors").metadata["config"]["out"]
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_no_header_names_a_folder_of_the_machine_that_trained_the_model(path):
+    out = load_checkpoint(path).metadata["config"]["out"]
     assert not Path(out).is_absolute()
 
 
