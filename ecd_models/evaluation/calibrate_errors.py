@@ -30,7 +30,7 @@ BINS = 5  # of the reliability curve
 
 
 @dataclass(frozen=True)
-class Judged:
+class Reliability:
     """The errors of a model on some crystals and what was expected, fractions [c]."""
 
     errors: Floats
@@ -77,13 +77,15 @@ def measure_errors(model: DensityModel, data: TaskData, ids: Sequence[str]) -> t
     return [rho.crystal for rho in densities], np.array(errors)
 
 
-def judge(model: DensityModel, calibration: Calibration, data: TaskData, ids: Sequence[str]) -> Judged:
+def measure_reliability(
+    model: DensityModel, calibration: Calibration, data: TaskData, ids: Sequence[str]
+) -> Reliability:
     """The errors on some crystals beside the estimates."""
     crystals, errors = measure_errors(model, data, ids)
-    return Judged(errors, [calibration.estimate(model, crystal) for crystal in crystals])
+    return Reliability(errors, [calibration.estimate(model, crystal) for crystal in crystals])
 
 
-def format_reliability(parts: dict[str, Judged]) -> str:
+def format_reliability(parts: dict[str, Reliability]) -> str:
     """Two Markdown tables: by part, and by the size of the estimate over all parts."""
     lines = [
         "| part | crystals | error, % | expected, % | within a factor of 2 | between the bounds |",
@@ -120,12 +122,12 @@ def main() -> None:
         calibration = found or read_calibration(model)
         if calibration is None:
             raise UsageError(f"{options.checkpoint} has no record of its errors: run this without --check")
-        parts: dict[str, Judged] = {}
+        parts: dict[str, Reliability] = {}
         for task in TASKS:
             data = task_data(task)
             tests = {part: ids for part, ids in data.parts.items() if part.startswith("test_") and ids}
-            parts |= {part: judge(model, calibration, data, ids) for part, ids in tests.items()}
-        print(f"weights {calibration.weights.round(3).tolist()}, spread of log(error) {calibration.spread:.2f}\n")
+            parts |= {part: measure_reliability(model, calibration, data, ids) for part, ids in tests.items()}
+        print(f"weights {calibration.weights.round(3).tolist()}, deviation of log(error) {calibration.spread:.2f}\n")
         print(format_reliability(parts))
     except EcdError as error:
         parser.exit(2 if isinstance(error, UsageError) else 1, f"{error}\n")

@@ -61,7 +61,7 @@ class ErrorEstimate:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The weights [4], the spread of log(error) around the estimate, pairs [p, 3] and moments [a, 20] of the training.
+    """The weights [4], the standard deviation of log(error), pairs [p, 3] and moments [a, 20] of the training.
 
     A row of the pairs has two atomic numbers and their distance in units of the sum of their radii; a row of the
     moments belongs to an atom, see `measure_moments`.
