@@ -68,7 +68,7 @@ def test_evaluations_with_several_seeds_have_a_mean_and_a_deviation_of_each_mean
 
 def test_the_command_adds_a_line_over_seeds(small_root):
     where = ["evaluate", "pbe", "--data", str(small_root), "--limit", "2", "-q", "--seeds"]
-    models = ["-m", "charge3net-sample", "-m", "invcharge3net-sample"]
+    models = ["-m", "pair_density", "-m", "fourier_density"]
     done = CliRunner().invoke(app, [*where, *models], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "over seeds: " in done.output
