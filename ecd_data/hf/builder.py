@@ -49,7 +49,7 @@ def load_dataset(path: str = "ecd", name: str | None = None, **options: Any) -> 
     """The dataset of a configuration or a store: a DatasetDict, or one Dataset with split="train".
 
     It is the same as `datasets.load_dataset`, which knows "ecd" once ecd_data is imported. torch's DataLoader takes the
-    rows as they are, see `ecd_data.hf.load_dataset_hook`. The column "data_origin" of every row and `.info.description`
+    rows as they are, see `ecd_data.hf.torch_batches`. The column "data_origin" of every row and `.info.description`
     say where the data come from: "release", "sample" or the hash of another store.
 
     Parameters

@@ -30,13 +30,14 @@ def test_importing_is_cheap(tmp_path, root):
     assert run(code, tmp_path, root) == "[]"
 
 
-@pytest.mark.parametrize("module", ["density_feature", "builder", "load_dataset_hook"])
+@pytest.mark.parametrize("module", ["density_feature", "builder", "torch_batches", "load_dataset_hook"])
 @pytest.mark.parametrize("before", ["", "datasets", "torch"])
 def test_modules_import_in_any_order(module, before):
     """Each alone in a new interpreter, before `datasets` and after it."""
     names = {
         "density_feature": "DensityFeature, ProbesFeature",
         "builder": "load_dataset",
+        "torch_batches": "register_collate",
         "load_dataset_hook": "install",
     }
     code = (
