@@ -28,15 +28,21 @@ def predict(
             help="Structure files (CIF, POSCAR, CHGCAR or others that pymatgen or ASE reads), or folders of them."
         ),
     ],
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Checkpoint or name of a model.", autocompletion=complete_models)
-    ],
     output: Annotated[
         Path,
         typer.Option(
             "--output", "-o", help="File to write, with CHGCAR or .cube in its name; for several structures a folder."
         ),
     ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Checkpoint or name of a model; default: fourier_density.",
+            autocompletion=complete_models,
+        ),
+    ] = None,
     grid: Grid = None,
     like: Annotated[
         Path | None,

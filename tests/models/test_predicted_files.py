@@ -9,12 +9,14 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
-from ecd_data import Density, read, write
+from ecd_data import Density, open_store, read, write
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats.structure import closest_pair, read_structure
 from ecd_data.formats.structure_files import structure_id
 from ecd_data.vasp_grid import vasp_fine_grid
+from ecd_models import cli
 from ecd_models.atoms.fitted import EXPONENTS, MAX_ELEMENT, SuperposedAtoms
+from ecd_models.checkpoint import DEFAULT
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.prediction.density_files import GridRule, predict_files
@@ -139,3 +141,10 @@ def test_partial_occupancies_are_refused(tmp_path):
     Structure(Lattice.cubic(4), [{"Si": 0.5, "Ge": 0.5}], [[0, 0, 0]]).to(str(tmp_path / "alloy.cif"))
     with pytest.raises(EcdError, match="partial occupancies"):
         read_structure(tmp_path / "alloy.cif")
+
+
+def test_the_command_without_a_model_takes_the_default_one(tmp_path):
+    write(tmp_path / "CHGCAR", open_store("pbe")["MgO_rs"].resample((12, 12, 12)))
+    target = tmp_path / "CHGCAR_predicted"
+    assert cli._run(["predict", str(tmp_path / "CHGCAR"), "--grid", "12", "12", "12", "-o", str(target), "-q"]) == 0
+    assert DEFAULT in target.read_text().splitlines()[0]
