@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
@@ -20,7 +18,12 @@ from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_data.work.interrupts import stop_between_steps
 from ecd_models.model import DensityModel
 from ecd_models.prediction.error_estimate import estimate_error, read_calibration
-from ecd_models.prediction.plausibility import MAX_NEGATIVE_SHARE, NO_DENSITY, find_unseen_elements
+from ecd_models.prediction.plausibility import (
+    MAX_NEGATIVE_SHARE,
+    NO_DENSITY,
+    find_unseen_elements,
+    measure_negative_share,
+)
 from ecd_models.prediction.predict import predict
 from ecd_models.prediction.reference_electrons import (
     Valences,
@@ -145,10 +148,8 @@ def predict_files(
 
 def _describe_trust(model: DensityModel, rho: Density) -> str:
     """The expected error of a prediction, and why it is no start where that is known."""
-    negative = -float(np.minimum(rho.values, 0).sum() / rho.values.sum())
-    reasons = (
-        [f"{', '.join(unseen)} never seen in training"] if (unseen := find_unseen_elements(model, rho.crystal)) else []
-    )
+    negative, unseen = measure_negative_share(rho.values), find_unseen_elements(model, rho.crystal)
+    reasons = [f"{', '.join(unseen)} never seen in training"] if unseen else []
     reasons += [f"{100 * negative:.2g} % of the electrons negative"] if negative > MAX_NEGATIVE_SHARE else []
     if reasons:
         return f"do not restart from this ({'; '.join(reasons)})"

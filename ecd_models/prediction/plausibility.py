@@ -159,9 +159,14 @@ def _warn_of_electrons(
     )
 
 
+def measure_negative_share(values: Floats) -> float:
+    """The electrons in negative values of a density, as a share of all."""
+    return float(-np.minimum(values, 0).sum() / np.abs(values.sum()))
+
+
 def _warn_of_negative_values(model: DensityModel, crystal: Crystal, values: Floats) -> None:
     """Log a warning if negative values hold more of the electrons than rounding at nuclei explains."""
-    share = -float(np.minimum(values, 0).sum() / values.sum())
+    share = measure_negative_share(values)
     if share > MAX_NEGATIVE_SHARE:
         log.warning(
             "%s predicts negative values for %s that hold %.2g %% of its electrons, down to %.2g e/Å^3: the crystal is "

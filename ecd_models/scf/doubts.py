@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecd_data.density import Density
+from ecd_models.prediction.plausibility import MAX_NEGATIVE_SHARE, measure_negative_share
 
 if TYPE_CHECKING:
     from ecd_models.model import DensityModel
     from ecd_models.prediction.error_estimate import ErrorEstimate
 
-NEGATIVE_ELECTRONS = 1e-3  # of all: predictions with more have failed somewhere in the cell
 # of a cell: smaller ones converge from superposed atoms in so few steps that predictions slowed many (docs/scf.md)
 MIN_ATOMS = 3
 # of eps_mae: of 41 predictions the 6 above it took 98 % of the steps of superposed atoms, the others 78 % (docs/scf.md)
@@ -56,8 +56,8 @@ def list_doubts(
         doubts += _doubt_error(estimate, rare)
     elif seen == UNSEEN and not rests_on_pairs:
         doubts.append("the network never saw this composition in training")
-    negative = measure_negative_electrons(rho)
-    if negative > NEGATIVE_ELECTRONS:
+    negative = measure_negative_share(rho.values)
+    if negative > MAX_NEGATIVE_SHARE:
         doubts.append(f"{100 * negative:.2g} % of the electrons are negative")
     if spin and rho.magnetization is None:
         doubts.append("the run has spin and the prediction has none")
@@ -84,8 +84,3 @@ def doubt_cell(natoms: int) -> str | None:
 def has_pairs(model: DensityModel) -> bool:
     """Whether a model is the linear pair model, or a network that adds to it."""
     return hasattr(model.network, "unseen_pairs") or getattr(model.atoms, "pairs", None) is not None
-
-
-def measure_negative_electrons(rho: Density) -> float:
-    """The electrons in negative values of a density, as a share of all."""
-    return float(-np.minimum(rho.values, 0).sum() / np.abs(rho.values.sum()))

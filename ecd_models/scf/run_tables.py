@@ -8,27 +8,23 @@ from dataclasses import replace
 from ecd_models.scf.bench import ATOMS
 from ecd_models.scf.doubts import doubt_cell
 from ecd_models.scf.gap_table import format_row
-from ecd_models.scf.measure import CrystalRuns, Gain, list_starts, measure_gains
+from ecd_models.scf.measure import CrystalRuns, list_starts, measure_gains
 from ecd_models.scf.scf_runs import ScfRun
-
-HEAD = [
-    "start",
-    "n",
-    "achieved ratio",
-    "time saved",
-    "of all time",
-    "slowed",
-    "of the oracle's gain in time",
-    "in steps",
-    "in solver iterations",
-]
+from ecd_models.scf.table import GAIN_HEAD, format_gain
 
 
 def format_gain_table(crystals: Sequence[CrystalRuns], clock: str) -> str:
     """The gains of each start, as Markdown."""
     gains = list(measure_gains(crystals, clock))
     lines = [f"optimal ratio {gains[0].optimal}", ""] if gains else []
-    return "\n".join([*lines, format_row(HEAD), format_row(["---"] * len(HEAD)), *(_gain_row(g) for g in gains)])
+    return "\n".join(
+        [
+            *lines,
+            format_row(GAIN_HEAD),
+            format_row(["---"] * len(GAIN_HEAD)),
+            *(format_row(format_gain(g)) for g in gains),
+        ]
+    )
 
 
 def format_run_table(crystals: Sequence[CrystalRuns], clock: str) -> str:
@@ -61,16 +57,6 @@ def _follow_doubts(run: ScfRun, crystal: CrystalRuns) -> ScfRun:
         energy_eV=atoms.energy_eV,
     )
     return replace(followed, before_wall_seconds=0.0, before_cpu_seconds=0.0) if small else followed
-
-
-def _gain_row(gain: Gain) -> str:
-    shares = [
-        str(share) if share is not None else "-"
-        for share in (gain.oracle_share, gain.oracle_steps, gain.oracle_iterations)
-    ]
-    achieved = f"{gain.achieved.mean:.3f} ± {gain.achieved.std:.3f}"
-    cells = [gain.name, str(len(gain.ids)), achieved, str(gain.time_saved), f"{gain.total_time_saved:.3f}"]
-    return format_row([*cells, f"{gain.slowed:.2f}", *shares])
 
 
 def _run_cell(run: ScfRun | None, clock: str) -> str:

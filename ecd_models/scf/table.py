@@ -15,7 +15,7 @@ GAIN_HEAD = (
     "time saved",
     "of all time",
     "slowed",
-    "of the oracle's gain",
+    "of the oracle's gain in time",
     "in steps",
     "in solver iterations",
 )
@@ -31,7 +31,7 @@ def format_table(crystals: Sequence[CrystalRuns], clock: str = "wall") -> str:
     if gains:
         optimal = gains[0].optimal
         lines.append(f"optimal ratio {optimal} (mean of 1/steps from superposed atoms, population standard deviation)")
-    lines += _align([GAIN_HEAD, *(_format_gain(gain) for gain in gains)])
+    lines += _align([GAIN_HEAD, *(format_gain(gain) for gain in gains)])
     return "\n".join([*lines, *_list_remarks(crystals, gains)])
 
 
@@ -42,7 +42,8 @@ def _format_cell(crystal: CrystalRuns, name: str, clock: str) -> str:
     return f"{run.steps if run.steps is not None else 'none'} ({run.seconds(clock):.1f})"
 
 
-def _format_gain(gain: Gain) -> Row:
+def format_gain(gain: Gain) -> Row:
+    """The cells of a start below GAIN_HEAD."""
     shares = [
         str(share) if share is not None else "-"
         for share in (gain.oracle_share, gain.oracle_steps, gain.oracle_iterations)

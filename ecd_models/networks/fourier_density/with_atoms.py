@@ -48,12 +48,7 @@ def density_with_atoms(
     from ecd_models.networks.fourier_density import kernel
     from ecd_models.networks.fourier_density.spherical_kernel import add_spherical
 
-    atoms.require(crystal)
-    pairs = atoms.pairs if isinstance(atoms, BondedAtoms) else None
-    longest = radial.longest if pairs is None else max(radial.longest, _longest_of_pairs(pairs.config))
-    table = tables(coefficients, radial, longest)
-    if pairs is not None:
-        table += pair_tables(pairs, crystal, longest)
+    table, longest = _tables_with_pairs(coefficients, radial, atoms, crystal)
     half = half_grid(shape)
     waves = kernel.waves_of(crystal, shape, longest)
     kernel.sum_waves(waves, shape, table.numpy(), (ROWS - 1) / longest, half.reshape(-1, 2))
@@ -71,16 +66,24 @@ def density_on_device(
 
     Raises UsageError for an element without atoms.
     """
+    table, longest = _tables_with_pairs(coefficients, radial, atoms, crystal)
+    half = SumTables.apply(table / crystal.volume, crystal, shape, longest)
+    values = torch.fft.irfftn(half, s=shape, norm="forward").double()
+    values += superpose(atoms.free, crystal, shape, values.device)
+    return values.cpu().numpy()
+
+
+def _tables_with_pairs(
+    coefficients: Tensor, radial: RadialFunctions, atoms: SuperposedAtoms, crystal: Crystal
+) -> tuple[Tensor, float]:
+    """The tables of the coefficients and of the pair model, if there is one, and their largest |G| in 1/Å."""
     atoms.require(crystal)
     pairs = atoms.pairs if isinstance(atoms, BondedAtoms) else None
     longest = radial.longest if pairs is None else max(radial.longest, _longest_of_pairs(pairs.config))
     table = tables(coefficients, radial, longest)
     if pairs is not None:
         table += pair_tables(pairs, crystal, longest).to(table.device)
-    half = SumTables.apply(table / crystal.volume, crystal, shape, longest)
-    values = torch.fft.irfftn(half, s=shape, norm="forward").double()
-    values += superpose(atoms.free, crystal, shape, values.device)
-    return values.cpu().numpy()
+    return table, longest
 
 
 def pair_tables(pairs: PairDensity, crystal: Crystal, longest: float) -> Tensor:

@@ -11,7 +11,8 @@ from ecd_data.crystal import Crystal
 from ecd_models import load_model
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
-from ecd_models.scf.doubts import doubt_cell, has_pairs, list_doubts, measure_negative_electrons
+from ecd_models.prediction.plausibility import measure_negative_share
+from ecd_models.scf.doubts import doubt_cell, has_pairs, list_doubts
 from tests.models.scf.engine import LIH
 
 LITHIA = Crystal((1 - np.eye(3)) * 2.31, np.array([8, 3, 3]), np.array([[0.0] * 3, [0.25] * 3, [0.75] * 3]))
@@ -36,7 +37,7 @@ def test_each_reason_is_named():
     for words, doubts in cases.items():
         assert len(doubts) == 1
         assert words in doubts[0]
-    assert measure_negative_electrons(RHO) == 0
+    assert measure_negative_share(RHO.values) == 0
 
 
 def test_small_cells_are_doubted_before_the_prediction():
