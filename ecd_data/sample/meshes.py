@@ -42,7 +42,12 @@ def refine_meshes(records: Mapping[str, Record]) -> dict[str, Record]:
 def _kmesh(record: Record) -> list[int]:
     if record["kmesh"] == [1, 1, 1]:
         return [1, 1, 1]
-    return converged_kmesh(record["lattice"], record["metal"] or record.get("narrow_gap", False))
+    return converged_kmesh(record["lattice"], has_narrow_gap(record))
+
+
+def has_narrow_gap(record: Record) -> bool:
+    """Whether the crystal is a metal or has a PBE gap below 1 eV; of a derived cell, what its crystal is."""
+    return bool(record["metal"] or record.get("narrow_gap", False))
 
 
 def _estimate_work(record: Record) -> float:

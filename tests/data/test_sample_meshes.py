@@ -5,12 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecd_data.sample.cells import make_cells, parent_of
-from ecd_data.sample.meshes import KSPACING, NARROW_GAP, NARROW_KSPACING, converged_kmesh, refine_meshes
+from ecd_data.density import Density
+from ecd_data.sample.cells import load_structures, make_cells, parent_of
+from ecd_data.sample.convergence import DOUBLED, RAISED, find_differences, make_checks, make_convergence_table
+from ecd_data.sample.meshes import (
+    KSPACING,
+    NARROW_GAP,
+    NARROW_KSPACING,
+    converged_kmesh,
+    has_narrow_gap,
+    refine_meshes,
+)
 from ecd_data.sample.recipe import read_records
-from ecd_data.sample.report import CONVERGED_STORES, find_differences, make_convergence_table
+from ecd_data.sample.report import CONVERGED_STORES, find_mesh_differences
 from ecd_data.sample.table import SAMPLE_FOLDER
-from ecd_data.store import open_store
+from ecd_data.store import StoreWriter, open_store
 
 
 def _spacing(record) -> np.ndarray:
@@ -19,7 +28,7 @@ def _spacing(record) -> np.ndarray:
 
 def test_no_cell_is_coarser_than_the_rule() -> None:
     for id, record in refine_meshes(make_cells()).items():
-        narrow = record["metal"] or record.get("narrow_gap", False)
+        narrow = has_narrow_gap(record)
         assert _spacing(record).max() <= (NARROW_KSPACING if narrow else KSPACING) + 1e-9, id
         assert not narrow or all(points % 2 == 0 for points in record["kmesh"]), id
 
@@ -62,10 +71,42 @@ def test_refined_densities_were_computed_on_these_meshes(name: str) -> None:
         assert store[id].meta["settings"]["kmesh"] == records[id]["kmesh"]
 
 
-def test_what_finer_meshes_change_is_small_and_told_largest_first() -> None:
-    found = find_differences()
+def test_the_largest_change_by_a_finer_mesh_comes_first() -> None:
+    found = find_mesh_differences()
     errors = [one.eps_mae_percent for one in found]
     assert errors == sorted(errors, reverse=True)
     assert 0 <= errors[-1] <= errors[0] < 1
-    assert all(np.prod(one.after) > np.prod(one.before) for one in found)
-    assert make_convergence_table(found).startswith(f"{len(found)} cells")
+    assert all(one.before != one.after for one in found)
+    assert make_convergence_table(found, 3).startswith(f"{len(found)} cells")
+    assert len(make_convergence_table(found, 3).splitlines()) == 2 + 2 + 3
+
+
+def test_checks_cover_both_rules_of_the_meshes_and_many_structure_types() -> None:
+    ids = set(read_records("pbe")) | set(read_records("ood"))
+    checks, records = make_checks(ids), refine_meshes(load_structures())
+    assert (len(checks["kmesh"]), len(checks["cutoff"])) == (DOUBLED, RAISED)
+    narrow = [has_narrow_gap(record) for record in checks["kmesh"].values()]
+    assert 5 <= sum(narrow) <= 15
+    assert len({record["prototype"] for record in checks["kmesh"].values()}) >= 10
+    for id, record in checks["kmesh"].items():
+        assert record["kmesh"] == [2 * points for points in records[id]["kmesh"]]
+        assert record["ecutwfc_Ry"] == records[id]["ecutwfc_Ry"]
+    for id, record in checks["cutoff"].items():
+        assert record["kmesh"] == records[id]["kmesh"]
+        assert record["ecutwfc_Ry"] == 1.25 * records[id]["ecutwfc_Ry"]
+
+
+def test_a_change_is_measured_on_the_grid_of_the_finer_calculation(tmp_path) -> None:
+    """A density that only moves to another grid has not changed; one that is scaled by 1 % has changed by 1 %."""
+    store = open_store(SAMPLE_FOLDER / "pbe.ecd")
+    rho, scale = store["MgO_rs"], 1.01
+    meta = rho.meta | {"properties": {"energy_eV": rho.meta["properties"]["energy_eV"] + 0.02}}
+    finer = rho.resample(tuple(2 * n for n in rho.shape))
+    for factor, percent in ((1.0, 0.0), (scale, 100 * (1 - 1 / scale))):
+        path = tmp_path / f"{factor}.ecd"
+        changed = Density(rho.crystal, factor * finer.values, meta=meta)
+        with StoreWriter(path) as writer:
+            writer.add("MgO_rs", changed)
+        (found,) = find_differences(store, open_store(path))
+        assert found.eps_mae_percent == pytest.approx(percent, abs=0.01)
+        assert found.energy_mev_atom == pytest.approx(10)

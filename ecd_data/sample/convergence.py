@@ -1,0 +1,132 @@
+"""How converged the sample is: some crystals with doubled k meshes, and some with a higher cutoff.
+
+`python -m ecd_data.sample.convergence DIR` computes them in a folder, or continues there, and prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ecd_data.density import Density
+from ecd_data.density_error import eps_mae
+from ecd_data.dft import RunReport, run
+from ecd_data.sample.cells import load_structures, parent_of
+from ecd_data.sample.meshes import has_narrow_gap, refine_meshes
+from ecd_data.sample.table import make_markdown_table
+from ecd_data.store import Store, open_store
+
+DOUBLED = 20  # crystals whose k mesh is doubled along every axis
+RAISED = 10  # crystals whose cutoff is raised
+RAISE = 1.25  # factor of the cutoff of the plane waves, and of that of the density
+
+Record = dict[str, Any]
+
+
+class Difference(NamedTuple):
+    """The change of a cell in a finer calculation: eps_mae in percent, the energy in meV/atom, both calculations."""
+
+    id: str
+    eps_mae_percent: float
+    energy_mev_atom: float
+    before: str
+    after: str
+
+
+def choose_crystals(ids: set[str]) -> list[str]:
+    """The ids of the pristine crystals to check, the cheapest first.
+
+    Of every structure type they are the cheapest crystal with a wide gap and the cheapest metal or narrow gap, so that
+    both rules of the k meshes are checked.
+    """
+    chosen: dict[tuple[str, bool], str] = {}
+    for id, record in refine_meshes({id: load_structures()[id] for id in ids if parent_of(id) == id}).items():
+        chosen.setdefault((record["prototype"], has_narrow_gap(record)), id)
+    return list(chosen.values())
+
+
+def make_checks(ids: set[str]) -> dict[str, dict[str, Record]]:
+    """The records of the calculations with doubled k meshes ("kmesh") and with a higher cutoff ("cutoff"), by id."""
+    chosen = choose_crystals(ids)
+    records = refine_meshes({id: load_structures()[id] for id in chosen})
+    return {
+        "kmesh": {id: records[id] | {"kmesh": [2 * n for n in records[id]["kmesh"]]} for id in chosen[:DOUBLED]},
+        "cutoff": {id: records[id] | {"ecutwfc_Ry": RAISE * records[id]["ecutwfc_Ry"]} for id in chosen[:RAISED]},
+    }
+
+
+def run_checks(out: Path, stores: list[Store], **options: Any) -> dict[str, RunReport]:
+    """A report for each of `kmesh.ecd` and `cutoff.ecd`, computed in the folder `out`; a second call continues.
+
+    Parameters
+    ----------
+    out : folder of the stores.
+    stores : the densities that are checked.
+    options : of `ecd_data.dft.run`, such as `pseudo`, `work` and `processes`.
+    """
+    checks = make_checks({id for store in stores for id in store.ids})
+    return {name: run(records, out / f"{name}.ecd", **options) for name, records in checks.items()}
+
+
+def find_differences(before: Store, after: Store) -> list[Difference]:
+    """The Difference of every cell that both stores hold, the largest eps_mae first."""
+    found = [compare_cell(id, before, after) for id in after.ids if id in before]
+    return sorted(found, key=lambda one: -one.eps_mae_percent)
+
+
+def compare_cell(id: str, before: Store, after: Store) -> Difference:
+    """The Difference of a cell between two stores; eps_mae is taken on the grid of the finer calculation."""
+    old, new = before[id], after[id]
+    finer = _energy_of(new) - _energy_of(old)
+    error = eps_mae(old if old.shape == new.shape else old.resample(new.shape), new)
+    return Difference(id, 100 * error, 1000 * finer / len(new.crystal), _describe(old), _describe(new))
+
+
+def _energy_of(rho: Density) -> float:
+    return float(rho.meta["properties"]["energy_eV"])
+
+
+def _describe(rho: Density) -> str:
+    settings = rho.meta["settings"]
+    return f"{'x'.join(map(str, settings['kmesh']))}, {settings['ecutwfc_Ry']:g} Ry"
+
+
+def make_convergence_table(found: list[Difference], shown: int) -> str:
+    """The differences as Markdown: a line of means, and a table with a row for each of the `shown` largest ones."""
+    errors = np.array([one.eps_mae_percent for one in found])
+    energies = np.abs([one.energy_mev_atom for one in found])
+    means = (
+        f"{len(found)} cells: eps_mae {errors.mean():.3f} % on average, median {np.median(errors):.3f} %, "
+        f"above 0.1 % in {np.count_nonzero(errors > 0.1)}; energy {energies.mean():.1f} meV/atom on average"
+    )
+    header = ["cell", "stored", "finer", "eps_mae of the stored density", "energy, meV/atom"]
+    rows = [
+        [*one[:1], *one[3:], f"{one.eps_mae_percent:.3f} %", f"{one.energy_mev_atom:+.1f}"] for one in found[:shown]
+    ]
+    return f"{means}\n\n{make_markdown_table(header, rows)}"
+
+
+def main() -> None:
+    """Compute the checks from the command line and print their differences."""
+    parser = argparse.ArgumentParser(prog="python -m ecd_data.sample.convergence", description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder for kmesh.ecd and cutoff.ecd")
+    parser.add_argument("stores", type=Path, nargs="+", help="the stores that are checked")
+    parser.add_argument("--work", type=Path, help="folder that keeps the engine's files")
+    parser.add_argument("--pseudo", type=Path, help="folder of pseudopotentials in place of the cache")
+    parser.add_argument("--processes", type=int, default=1, help="number of engine runs at the same time")
+    options = parser.parse_args()
+    stores = [open_store(path) for path in options.stores]
+    for name, report in run_checks(
+        options.folder, stores, work=options.work, pseudo=options.pseudo, processes=options.processes
+    ).items():
+        after = open_store(options.folder / f"{name}.ecd")
+        found = [one for store in stores for one in find_differences(store, after)]
+        found.sort(key=lambda one: -one.eps_mae_percent)
+        print(f"{name}: {report}\n{make_convergence_table(found, len(found))}\n")
+
+
+if __name__ == "__main__":
+    main()
