@@ -64,7 +64,12 @@ def open_page(page: Path, script: str = "return null", *, webgl: bool = True, wi
     assert CHROMIUM is not None
     copy = page.with_name(f"{page.stem}-visit.html")
     copy.write_text(page.read_text(encoding="utf-8").replace("</body>", SCRIPT % script), encoding="utf-8")
-    options = [*OPTIONS, f"--window-size={width},500", *([] if webgl else ["--disable-3d-apis"]), f"--user-data-dir={page.parent / 'profile'}"]
+    options = [
+        *OPTIONS,
+        f"--window-size={width},500",
+        *([] if webgl else ["--disable-3d-apis"]),
+        f"--user-data-dir={page.parent / 'profile'}",
+    ]
     if os.getuid() == 0:
         options.append("--no-sandbox")
     options += ["--virtual-time-budget=60000", "--enable-logging=stderr", "--dump-dom", copy.resolve().as_uri()]

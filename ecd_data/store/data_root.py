@@ -56,8 +56,8 @@ def find_store(configuration: str, data_dir: str | Path | None = None, sample: b
         return sample_store(configuration)
     if sample:
         raise UsageError(
-            f"the embedded sample has no {configuration!r}, only {', '.join(SAMPLE_STORES)}: set ECD_ROOT (or data_dir=) "
-            f"to a folder or URL that has {configuration}.ecd"
+            f"the embedded sample has no {configuration!r}, only {', '.join(SAMPLE_STORES)}: set ECD_ROOT (or "
+            f"data_dir=) to a folder or URL that has {configuration}.ecd"
         )
     if configuration not in SAMPLE_STORES:
         raise UsageError(

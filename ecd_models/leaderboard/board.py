@@ -27,7 +27,10 @@ from ecd_models.report.page import (
 
 ENTRIES = Path(__file__).parent / "entries"
 COLUMNS = ("model", "mean over crystals %", "mean over compounds %", "median %", "p90 %", "p99 %", "from")
-COLUMNS_OF_MODELS = ("model", "idea", "weights", "licence: code", "checkpoint", "trained on", "hardware", "memory GB")
+COLUMNS_OF_MODELS = (
+    *("model", "idea", "weights", "code licence", "weights licence", "trained on"),
+    *("hardware", "memory GB", "points / s"),
+)
 SAMPLE_TEXT = "Small crystals of Quantum ESPRESSO, for models of its densities."
 LEAD = (
     "Measured rows come from results files of `ecd evaluate` that are stored with their hashes; reported rows repeat a "
@@ -76,7 +79,7 @@ def read_board(folder: Path = ENTRIES) -> list[Row]:
     paths = sorted(folder.glob("*.yaml"))
     if not paths:
         raise UsageError(f"{folder} has no entries: name a folder of YAML files")
-    rows = []
+    rows: list[Row] = []
     for path in paths:
         entry, results = read_checked(path)
         if any(row.entry.model == entry.model for row in rows):
@@ -154,6 +157,7 @@ def make_model_table(rows: Sequence[Row]) -> Table:
                 text(entry.training.data),
                 text(entry.hardware.prediction, "", hint),
                 number(entry.hardware.memory_GB, 2),
+                number(entry.hardware.points_per_second, 0),
             ]
         )
     noted = {row.entry.model: row.entry.notes for row in rows if row.entry.notes}

@@ -38,7 +38,9 @@ def read_summaries() -> dict[str, Summaries]:
 def make_table(summaries: dict[str, Summaries], intervals: bool) -> list[str]:
     """The lines of the Markdown table; the least mean of each part is bold."""
     least = {part: min(of[part].mean_percent for of in summaries.values()) for part in PARTS}
-    cells = [[PART_TITLES[part] + (_count(next(iter(summaries.values()))[part]) if intervals else "") for part in PARTS]]
+    cells = [
+        [PART_TITLES[part] + (_count(next(iter(summaries.values()))[part]) if intervals else "") for part in PARTS]
+    ]
     for of in summaries.values():
         cells.append([_describe(of[part], intervals, of[part].mean_percent == least[part]) for part in PARTS])
     names = ["mean error of the density (eps_mae)", *(f"`{name}`" if name != ATOMS else name for name in summaries)]

@@ -41,8 +41,8 @@ def draw_time_figure(results: Sequence[Results]) -> Drawing:
         ax.grid(axis="y", visible=False)
 
     caption = (
-        "Medians over crystals, reading excluded; a bar for each device. Bars of one device compare, as far as the table "
-        "of time and memory has the same processor and number of threads for them."
+        "Medians over crystals, reading excluded; a bar for each device. Bars of one device compare, as far as the "
+        "table of time and memory has the same processor and number of threads for them."
     )
     return draw("Run times", caption, [plot], width=7, height=0.9 + 0.34 * len(bars))
 
@@ -156,7 +156,7 @@ def draw_gap_figure(gaps: Gaps) -> Drawing:
         apart = sorted(pairs, key=lambda id: -abs(pairs[id][0] - pairs[id][1]))
         for k, id in enumerate(sorted(apart[:4], key=lambda id: pairs[id][1])):
             above = k % 2 == 1  # neighbours on opposite sides, so that no name covers the next one
-            place = {"xytext": (0, 5 if above else -6), "va": "bottom" if above else "top", "ha": "center"}
+            place: Any = {"xytext": (0, 5 if above else -6), "va": "bottom" if above else "top", "ha": "center"}
             ax.annotate(id.partition("_")[0], pairs[id][::-1], textcoords="offset points", fontsize=7, **place)
         title = f"{functional}: {len(pairs)} compounds, mean error {gaps.mean_error(functional):.2f} eV"
         ax.set(xlabel="measured gap (eV)", ylabel="computed gap (eV)", title=title, xlim=(0, top), ylim=(0, top))

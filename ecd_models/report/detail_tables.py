@@ -71,22 +71,28 @@ def _name_largest(error: float, id: str, digits: int) -> Cell:
 def make_cost_table(results: Sequence[Results]) -> Table:
     """What the predictions took, and on which machine."""
     speeds = ("points / s", "s / crystal")
-    totals = ("reading s", "graph s", "network s", "memory MB", "device memory MB")
+    totals = ("reading s", "graph s", "network s", "memory MB", "on device MB", "threads")
     notes = [
         "Points a second and seconds a crystal are medians, the others totals; compiled kernels find neighbours while "
-        "they compute, which counts as network. Clocks of a machine that does other work as well differ by much."
+        "they compute, which counts as network. Threads: 1 x 4 is one in each of four processes. Clocks of a machine "
+        "that does other work as well differ by much."
     ]
+    notes.append(f"Processors: {'; '.join(dict.fromkeys(map(_describe_processor, results)))}.")
     rows = [_make_cost_row(one) for one in results]
-    return Table("Time and memory", ("model", "part", "device", *speeds, *totals, "processor"), rows, notes)
+    return Table("Time and memory", ("model", "part", "device", *speeds, *totals), rows, notes)
+
+
+def _describe_processor(one: Results) -> str:
+    return f"{one.machine.processor} with {one.machine.memory_GB:g} GB"
 
 
 def _make_cost_row(one: Results) -> list[Cell]:
     cost, machine = one.cost, one.machine
-    processor = f"{machine.processor}, {machine.threads} threads x {machine.workers}"
+    threads = f"{machine.threads} x {machine.workers}" if machine.workers > 1 else f"{machine.threads}"
     return [
         text(one.model),
         text(name_part(one)),
-        text(machine.device),
+        text(machine.device, hint=_describe_processor(one)),
         number(cost.median_points_per_second, 0),
         number(cost.median_seconds_per_crystal, 2),
         number(cost.io_seconds, 1),
@@ -94,7 +100,7 @@ def _make_cost_row(one: Results) -> list[Cell]:
         number(cost.network_seconds, 1),
         number(cost.peak_memory_MB, 0),
         number(cost.peak_device_memory_MB, 0),
-        text(processor, hint=f"{machine.memory_GB} GB"),
+        text(threads),
     ]
 
 

@@ -133,7 +133,9 @@ def test_what_the_results_contradict_is_named(changes, message, mine, capsys):
 
 def test_a_day_to_come_is_named(mine):
     fill_in(mine, date=datetime.date(2999, 1, 1))
-    assert [check.fault for check in check_entry(mine)[2] if check.fault] == ["it says 2999-01-01: write the day of writing"]
+    assert [check.fault for check in check_entry(mine)[2] if check.fault] == [
+        "it says 2999-01-01: write the day of writing"
+    ]
 
 
 def test_two_results_of_one_part_begin_no_entry(mine, capsys):
@@ -151,7 +153,7 @@ def test_two_entries_of_one_name_are_refused(mine):
 
 def test_the_board_has_the_atoms_that_a_network_has_to_beat():
     for table in make_tables(read_board(), "sample"):
-        assert [cell.text for cell in table.rows[-1]][0] == "superposed atoms, fitted"
+        assert table.rows[-1][0].text == "superposed atoms, fitted"
         means = [row[1].value for row in table.rows]
         assert means[-1] > min(means[:-1])
 
