@@ -77,7 +77,7 @@ def _exists(page: str) -> bool:
 
 
 def _notebook_pages() -> dict[str, str]:
-    """The pages made from notebooks, and the notebooks."""
+    """The pages that notebook_pages.py makes from notebooks, and the notebooks."""
     found = sorted((ROOT / NOTEBOOKS).glob("*.ipynb"))
     return {f"notebooks/{path.stem}.md": f"{NOTEBOOKS}/{path.name}" for path in found}
 
@@ -87,8 +87,6 @@ def on_files(files: Files, config: Any) -> Files:
     for page, source in FROM_OUTSIDE.items():
         text = FRONT_MATTER.sub("", (ROOT / source).read_text(encoding="utf-8"))
         files.append(File.generated(config, page, content=text))
-    for page, source in _notebook_pages().items():
-        files.append(File.generated(config, page, content=show_notebook(json.loads((ROOT / source).read_text()))))
     for page, source in find_html_files().items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
     search = Path(__file__).with_name("search_from_disk.js").read_text(encoding="utf-8")
@@ -101,15 +99,6 @@ def on_files(files: Files, config: Any) -> Files:
 def find_html_files() -> dict[str, str]:
     """Where the HTML files of docs/ stand on the site: apart, since report.md is built to report.html too."""
     return {f"files/{path.name}": f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.html"))}
-
-
-def show_notebook(notebook: dict[str, Any]) -> str:
-    """A notebook as Markdown: its texts, and its code in fences."""
-    parts = []
-    for cell in notebook["cells"]:
-        text = "".join(cell["source"])
-        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
-    return "\n\n".join(parts)
 
 
 def make_api_page(package: str) -> str:

@@ -163,7 +163,8 @@ def _run_baderkit(rho: Density, basins: Density) -> tuple[Floats, Floats]:
             from baderkit.toolkit import Grid
         except ImportError as error:
             raise MissingDependencyError(
-                "Bader charges need baderkit: pip install 'ecd-data[bader]' installs it"
+                "Bader charges need baderkit, which wants pandas below 3 and pymatgen up to 2025.10: make an "
+                "environment of its own for it, and there pip install 'ecd-data[bader]'"
             ) from error
         structure = rho.crystal.wrap_atoms().to_pymatgen()
         grids = [Grid(structure, {"total": one.values * rho.crystal.volume}) for one in (rho, basins)]

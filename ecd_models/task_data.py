@@ -53,9 +53,8 @@ class TaskData:
         ids = self.parts.get(part, [])
         if not ids:
             available = ", ".join(name for name, ids in self.parts.items() if ids)
-            raise UsageError(
-                f"{self.task} has no crystals in part {part!r} of {self.store.root}; there are: {available}"
-            )
+            where = "" if self.task == str(self.store.root) else f" of {self.store.root}"
+            raise UsageError(f"{self.task} has no crystals in part {part!r}{where}; there are: {available}")
         return ids
 
     def select_ids(self, ids: list[str]) -> TaskData:

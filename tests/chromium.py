@@ -19,7 +19,6 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is ins
 OFFLINE = ["--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking"]
 OPTIONS = [
     "--headless=new",
-    "--window-size=600,500",
     "--no-first-run",
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
@@ -60,12 +59,17 @@ class Visit:
     document: str
 
 
-def open_page(page: Path, script: str = "return null", *, webgl: bool = True) -> Visit:
+def open_page(page: Path, script: str = "return null", *, webgl: bool = True, width: int = 600) -> Visit:
     """A Visit of a page with a script at its end, which may call `change(id, value)` and returns its answer."""
     assert CHROMIUM is not None
     copy = page.with_name(f"{page.stem}-visit.html")
     copy.write_text(page.read_text(encoding="utf-8").replace("</body>", SCRIPT % script), encoding="utf-8")
-    options = [*OPTIONS, *([] if webgl else ["--disable-3d-apis"]), f"--user-data-dir={page.parent / 'profile'}"]
+    options = [
+        *OPTIONS,
+        f"--window-size={width},500",
+        *([] if webgl else ["--disable-3d-apis"]),
+        f"--user-data-dir={page.parent / 'profile'}",
+    ]
     if os.getuid() == 0:
         options.append("--no-sandbox")
     options += ["--virtual-time-budget=60000", "--enable-logging=stderr", "--dump-dom", copy.resolve().as_uri()]

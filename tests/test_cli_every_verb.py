@@ -60,6 +60,13 @@ def test_the_verb_and_options_of_an_example_exist(name):
         assert {word for word in words if re.fullmatch(r"--?[a-zA-Z][\w-]*", word)} <= known
 
 
+def test_options_without_a_value_show_no_type(capsys):
+    assert run("doctor", "--help") == 0
+    shown = capsys.readouterr().out
+    assert "--json" in shown
+    assert "bool" not in shown
+
+
 @pytest.mark.parametrize("name", VERBS)
 def test_every_verb_has_the_shared_options(name):
     known = {word for one in VERBS[name].params for word in one.opts}

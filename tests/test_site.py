@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install 'ecd-data[docs]'")
+from mkdocs.exceptions import PluginError
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -25,6 +27,7 @@ def load(name: str):
 
 pages = load("site_pages")
 forms = load("docstring_forms")
+notebooks = load("notebook_pages")
 
 
 def adapt(text: str, source: str, page: str) -> str:
@@ -92,7 +95,30 @@ def test_the_api_has_what_the_packages_export():
 
 def test_a_notebook_becomes_a_page():
     cells = [{"cell_type": "markdown", "source": ["# A\n", "b"]}, {"cell_type": "code", "source": ["x = 1"]}]
-    assert pages.show_notebook({"cells": cells}) == "# A\nb\n\n```python\nx = 1\n```"
+    assert notebooks.show_notebook({"cells": cells}, "n") == ("# A\nb\n\n```python\nx = 1\n```", {})
+
+
+def test_a_page_shows_what_a_notebook_printed_and_drew():
+    outputs = [
+        {"output_type": "stream", "name": "stderr", "text": ["progress\n"]},
+        {"output_type": "stream", "name": "stdout", "text": ["\x1b[31m1\x1b[0m\n", "2\n"]},
+        {"output_type": "display_data", "data": {"image/png": "YWJj", "text/plain": ["<Figure>"]}},
+        {"output_type": "execute_result", "data": {"text/plain": [f"{k}\n" for k in range(100)]}},
+    ]
+    page, pictures = notebooks.show_notebook({"cells": [{"cell_type": "code", "source": [], "outputs": outputs}]}, "n")
+    assert "```text\n1\n2\n```" in page
+    assert "progress" not in page
+    assert "<Figure>" not in page
+    assert pictures == {"n_1.png": b"abc"}
+    assert "![What the cell above draws](n_1.png)" in page
+    assert page.endswith("39\n... and 60 more lines\n```")
+
+
+def test_a_notebook_that_fails_builds_no_site():
+    pytest.importorskip("nbclient", reason="nbclient is not installed: pip install 'ecd-data[dev]'")
+    cell = {"cell_type": "code", "source": "1 / 0", "metadata": {}, "outputs": [], "execution_count": None}
+    with pytest.raises(PluginError, match=r"(?s)broken\.ipynb does not run.*ZeroDivisionError"):
+        notebooks.run_notebook({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}, "broken.ipynb")
 
 
 def test_both_forms_of_docstrings_put_sentences_below_names():
@@ -127,6 +153,7 @@ def test_the_site_is_built_and_loads_nothing_from_the_network(tmp_path):
     assert built >= {f"{path.stem}.html" for path in ROOT.glob("docs/*.md")}
     assert built >= {"index.html", "api/ecd_data.html", "api/ecd_models.html", "project/changelog.html"}
     assert built >= {f"notebooks/{path.stem}.html" for path in ROOT.glob("examples/notebooks/*.ipynb")}
+    assert "<img" in (tmp_path / "site/notebooks/1_look_at_a_density.html").read_text(encoding="utf-8")
     for name in built:
         parser = Resources()
         parser.feed((tmp_path / "site" / name).read_text(encoding="utf-8"))

@@ -55,7 +55,10 @@ def find_store(configuration: str, data_dir: str | Path | None = None, sample: b
     if sample and configuration in SAMPLE_STORES:
         return sample_store(configuration)
     if sample:
-        raise UsageError(f"the embedded sample has no {configuration!r}: it has {', '.join(SAMPLE_STORES)}")
+        raise UsageError(
+            f"the embedded sample has no {configuration!r}, only {', '.join(SAMPLE_STORES)}: set ECD_ROOT (or "
+            f"data_dir=) to a folder or URL that has {configuration}.ecd"
+        )
     if configuration not in SAMPLE_STORES:
         raise UsageError(
             f"there are no data for {configuration!r}: set ECD_ROOT (or data_dir=) to a folder or URL that has "

@@ -38,10 +38,10 @@ def describe_cell(rho: Density) -> Rows:
     cosines = [directions[1] @ directions[2], directions[0] @ directions[2], directions[0] @ directions[1]]
     angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
     return [
-        ("formula", f"{crystal.formula or 'no atoms'} ({len(crystal)} atoms)"),
+        ("formula", f"{crystal.formula or 'no atoms'} ({len(crystal)} {'atom' if len(crystal) == 1 else 'atoms'})"),
         ("a, b, c", f"{', '.join(f'{x:.4f}' for x in lengths)} Å"),
         ("α, β, γ", f"{', '.join(f'{x:.2f}' for x in angles)}°"),
-        ("volume", f"{crystal.volume:.3f} Å^3"),
+        ("volume", f"{crystal.volume:.3f} Å³"),
         ("grid", " x ".join(map(str, rho.shape))),
     ]
 
@@ -51,7 +51,7 @@ def describe_coarser_grid(full: tuple[int, ...], shape: tuple[int, ...], fields:
     was, now = ("x".join(map(str, points)) for points in (full, shape))
     ranges = "; ".join(
         f"{field['name']} {field['page'][0]:.4g} to {field['page'][1]:.4g} instead of "
-        f"{field['full'][0]:.4g} to {field['full'][1]:.4g} e/Å^3"
+        f"{field['full'][0]:.4g} to {field['full'][1]:.4g} e/Å³"
         for field in fields
     )
     return (
@@ -67,7 +67,7 @@ def describe_density(rho: Density, name: str = "") -> Rows:
     if rho.moment is not None:
         moments = rho.moment if isinstance(rho.moment, list) else [rho.moment]
         rows.append((f"{prefix}moment", f"{', '.join(f'{m:.4f}' for m in moments)} Bohr magnetons"))
-    rows.append((f"{prefix}range", f"{rho.values.min():.4g} to {rho.values.max():.4g} e/Å^3"))
+    rows.append((f"{prefix}range", f"{rho.values.min():.4g} to {rho.values.max():.4g} e/Å³"))
     if kind := rho.meta.get("kind"):
         rows.append((f"{prefix}kind", printable(str(kind))))
     return rows
@@ -81,8 +81,8 @@ def describe_comparison(comparison: Comparison, names: tuple[str, str]) -> Rows:
         *describe_density(comparison.a, names[0]),
         *describe_density(comparison.b, names[1]),
         ("eps_mae", f"{100 * comparison.eps_mae:.4g} %" if defined else "undefined: the reference is zero everywhere"),
-        ("mean absolute difference", f"{comparison.mean_absolute:.4g} e/Å^3"),
-        ("largest difference", f"{comparison.largest:+.4g} e/Å^3 at ({point}){near}"),
+        ("mean absolute difference", f"{comparison.mean_absolute:.4g} e/Å³"),
+        ("largest difference", f"{comparison.largest:+.4g} e/Å³ at ({point}){near}"),
     ]
 
 

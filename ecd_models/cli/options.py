@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ecd_data.errors import UsageError
 from ecd_data.io.network import OFFLINE
@@ -160,7 +161,19 @@ def add_verb(app: typer.Typer, verb: Callable[..., None], name: str | None = Non
     name = name or verb.__name__.replace("_", "-")
     lines = EXAMPLES.get(f"{group} {name}".strip(), [])
     heading = [] if not lines else ["Example:"] if len(lines) == 1 else ["Examples:"]
-    app.command(name, epilog="\n\n".join([*heading, *lines]))(_add_shared_options(verb))
+    app.command(name, cls=Verb, epilog="\n\n".join([*heading, *lines]))(_add_shared_options(verb))
+
+
+class Verb(TyperCommand):
+    """A command whose help shows no type behind an option that takes no value, since `--json true` would be wrong."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options and arguments of the verb, with --help."""
+        parameters = super().get_params(ctx)
+        for parameter in parameters:
+            if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+                parameter.metavar = ""
+        return parameters
 
 
 def _add_shared_options(verb: Callable[..., None]) -> Callable[..., None]:

@@ -34,7 +34,12 @@ def report(
     ] = None,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Page to write: .html, or with Chromium .pdf, .png.", callback=check_page),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Page to write: .html, or with Chromium .pdf, or .png of its top.",
+            callback=check_page,
+        ),
     ] = Path("report.html"),
     results: Annotated[
         Path | None,
@@ -51,7 +56,7 @@ def report(
     """Write one HTML page that opens without a network: our tables beside the paper's, figures, worst predictions."""
     from functools import partial
 
-    from ecd_models.report.chromium import require_chromium
+    from ecd_models.report.chromium import HEIGHT, require_chromium
     from ecd_models.report.inputs import read_inputs
     from ecd_models.report.report import make_report
     from ecd_models.report.shipped import evaluate_shipped
@@ -67,7 +72,10 @@ def report(
         files = list(evaluate_shipped(folder_of_results, workers, progress, stored=results is None))
         print(f"results: {', '.join(sorted({str(file.parent) for file in files}))}")
     _write_page(make_report(read_inputs(files), pictures, title), output)
-    print(f"report: {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    part = (
+        f", the first {HEIGHT:,} pixels; .html and .pdf have the whole page" if output.suffix.lower() == ".png" else ""
+    )
+    print(f"report: {output} ({output.stat().st_size / 1e6:.1f} MB){part}")
 
 
 def _write_page(html: str, output: Path) -> None:

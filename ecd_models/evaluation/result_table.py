@@ -13,7 +13,7 @@ from ecd_models.evaluation.statistics import summarize_cost, summarize_electrons
 from ecd_models.metrics import Summary, compare_errors
 
 OVER_CRYSTALS = ("n", "mean %", "95 % of the mean", "median %", "p90 %", "p99 %")
-HEAD = ("eps_mae", *OVER_CRYSTALS, "compounds", "mean of these %", "95 % of it")
+HEAD = ("eps_mae", *OVER_CRYSTALS, "compounds", "compound mean %", "95 % of it")
 REGION_NAMES = {"near_core": "near the cores", "bond": "in bonds", "interstitial": "in the interstices"}
 LABELS = {
     "seen_crystals": "  crystals that trained it",

@@ -37,6 +37,7 @@ from ecd_models.metrics import Summary, summarize
 
 FORMAT = "ecd-results-1"
 HASH = "content_sha256"
+MOST_FAULTS = 6  # of a schema that one message names: a reader mends these first
 LARGEST = 1 << 29  # bytes of a results file: 140,646 crystals have a half
 TOLERANCE = 1e-6  # relative, between stored and recomputed statistics
 
@@ -160,11 +161,25 @@ REMEDY = "write it again with `ecd evaluate -o`"
 
 
 def explain(error: ValidationError) -> str:
-    """The first fault that a schema found, as in "summary.count: Field required", and how many others there are."""
-    first, *others = error.errors(include_url=False)
-    where = ".".join(map(str, first["loc"]))[:100] or "the whole"
-    more = f"; and {len(others)} more" if others else ""
-    return f"{where}: {first['msg']}{more}"
+    """The faults that a schema found, as in "summary.count is missing": the first ones, and how many more there are."""
+    faults = [_explain_fault(fault) for fault in error.errors(include_url=False)]
+    more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
+    return "; ".join([*faults[:MOST_FAULTS], *more])
+
+
+def _explain_fault(fault: Any) -> str:
+    """A fault that pydantic found, in words of its key."""
+    where = ".".join(map(str, fault["loc"]))[:100]
+    if fault["type"] == "missing":
+        return f"{where} is missing"
+    if fault["type"] == "extra_forbidden":
+        return f"{where} is no key of the schema"
+    message = fault["msg"].removeprefix("Value error, ")
+    message = message.removeprefix("Input should ").removeprefix("String should ").removeprefix("List should ")
+    if message == fault["msg"] or not where:
+        return f"{where}: {message}" if where else message
+    given = f", not {str(fault['input'])[:60]!r}" if isinstance(fault["input"], str | int | float) else ""
+    return f"{where} has to {message}{given}"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecd_data.errors import UsageError
+from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.release.data_origin import RELEASE, SAMPLE
 from ecd_models.evaluation.results import Results
 from ecd_models.leaderboard.checks import read_checked
 from ecd_models.leaderboard.entry import Entry, Reported
+from ecd_models.leaderboard.superposed_atoms import read_summary
 from ecd_models.report.page import (
     Card,
     Cell,
@@ -26,7 +27,10 @@ from ecd_models.report.page import (
 
 ENTRIES = Path(__file__).parent / "entries"
 COLUMNS = ("model", "mean over crystals %", "mean over compounds %", "median %", "p90 %", "p99 %", "from")
-COLUMNS_OF_MODELS = ("model", "idea", "weights", "licence: code", "checkpoint", "trained on", "hardware", "memory GB")
+COLUMNS_OF_MODELS = (
+    *("model", "idea", "weights", "code licence", "weights licence", "trained on"),
+    *("hardware", "memory GB", "points / s"),
+)
 SAMPLE_TEXT = "Small crystals of Quantum ESPRESSO, for models of its densities."
 LEAD = (
     "Measured rows come from results files of `ecd evaluate` that are stored with their hashes; reported rows repeat a "
@@ -70,14 +74,16 @@ def read_board(folder: Path = ENTRIES) -> list[Row]:
     Raises
     ------
     UsageError : the folder has no entries.
-    EcdError : an entry has a fault.
+    EcdError : an entry has a fault, or two are of models of one name.
     """
     paths = sorted(folder.glob("*.yaml"))
     if not paths:
         raise UsageError(f"{folder} has no entries: name a folder of YAML files")
-    rows = []
+    rows: list[Row] = []
     for path in paths:
         entry, results = read_checked(path)
+        if any(row.entry.model == entry.model for row in rows):
+            raise EcdError(f"{path}: another entry is of a model {entry.model} too: give this one a name of its own")
         rows += [Row(entry, results=one) for one in results]
         rows += [Row(entry, reported=one) for one in entry.reported]
     return rows
@@ -98,8 +104,24 @@ def make_tables(rows: Sequence[Row], origin: str) -> list[Table]:
             for r in ranked
             if r.results
         }
-        tables.append(Table(name, COLUMNS, mark_least(map(_make_row, ranked), (1,)), sorted(counts)))
+        cells: list[Sequence[Cell]] = [*mark_least(map(_make_row, ranked), (1,))]
+        cells += _make_atom_row(ranked)
+        tables.append(Table(name, COLUMNS, cells, sorted(counts)))
     return tables
+
+
+def _make_atom_row(rows: Sequence[Row]) -> list[list[Cell]]:
+    """The row of fitted superposed atoms on the part of some rows, where their errors are stored for these data."""
+    measured = next((row.results for row in rows if row.results is not None), None)
+    if measured is None or measured.data_origin != SAMPLE:
+        return []
+    try:
+        summary = read_summary(measured)
+    except FormatError:  # results of other crystals than the whole part
+        return []
+    tail = [number(value) for value in (summary.median_percent, summary.p90_percent, summary.p99_percent)]
+    name = text("superposed atoms, fitted", "detail")
+    return [[name, over_crystals(summary), over_compounds(summary), *tail, text("measured, no network")]]
 
 
 def _make_row(row: Row) -> list[Cell]:
@@ -115,7 +137,8 @@ def _make_row(row: Row) -> list[Cell]:
         spread = "" if one.spread_percent is None else f" ± {one.spread_percent:g}"
         mean = Cell(f"{one.eps_mae_percent:.3f}{spread}", one.eps_mae_percent, "", "reported")
     source = f"reported: {one.source}" + ("" if one.read else " (second hand)")
-    return [text(row.entry.model, "reported"), mean, *[Cell("–")] * 4, text(source, "reported")]
+    tail = [number(value, 3, "reported") for value in (one.median_percent, one.p90_percent, one.p99_percent)]
+    return [text(row.entry.model, "reported"), mean, Cell("–"), *tail, text(source, "reported")]
 
 
 def make_model_table(rows: Sequence[Row]) -> Table:
@@ -134,6 +157,7 @@ def make_model_table(rows: Sequence[Row]) -> Table:
                 text(entry.training.data),
                 text(entry.hardware.prediction, "", hint),
                 number(entry.hardware.memory_GB, 2),
+                number(entry.hardware.points_per_second, 0),
             ]
         )
     noted = {row.entry.model: row.entry.notes for row in rows if row.entry.notes}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class Check:
     fault: str = ""
 
     def __str__(self) -> str:
-        return f"ok: {self.what}" if not self.fault else f"fault: {self.what}: {self.fault}"
+        return f"ok: {self.what}" if not self.fault else f"fault: not true that {self.what}: {self.fault}"
 
 
 def check_entry(path: str | Path) -> tuple[Entry, list[Results], list[Check]]:
@@ -37,7 +38,11 @@ def check_entry(path: str | Path) -> tuple[Entry, list[Results], list[Check]]:
     """
     path = Path(path)
     entry = read_entry(path)
-    checks = [Check("the entry follows the schema")]
+    tomorrow = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1)  # somewhere it is today
+    checks = [
+        Check("the entry follows the schema"),
+        _check("its date is no day to come", entry.date <= tomorrow, f"it says {entry.date}: write the day of writing"),
+    ]
     results: list[Results] = []
     for one in entry.results:
         found, check = _read_file(one, path)
@@ -47,7 +52,7 @@ def check_entry(path: str | Path) -> tuple[Entry, list[Results], list[Check]]:
             checks += _check_results(entry, found, one.file)
     checks += [_check_task(one.task) for one in entry.reported if one.task is not None]
     if twice := _find_twice(results):
-        checks.append(Check("one results file for each part", f"two files are of {twice}: leave one out"))
+        checks.append(Check("there is one results file for each part", f"two files are of {twice}: leave one out"))
     return entry, results, checks
 
 
@@ -61,7 +66,7 @@ def read_checked(path: str | Path) -> tuple[Entry, list[Results]]:
     """
     entry, results, checks = check_entry(path)
     if fault := next((check for check in checks if check.fault), None):
-        raise EcdError(f"{path}: {fault.what}: {fault.fault}")
+        raise EcdError(f"{path}: not true that {fault.what}: {fault.fault}")
     return entry, results
 
 

@@ -89,6 +89,9 @@ class Reported(Strict):
     task: Words | None
     eps_mae_percent: Annotated[float, Field(ge=0)] | None
     spread_percent: Annotated[float, Field(ge=0)] | None = None
+    median_percent: Annotated[float, Field(ge=0)] | None = None
+    p90_percent: Annotated[float, Field(ge=0)] | None = None
+    p99_percent: Annotated[float, Field(ge=0)] | None = None
     stated: Words | None = None
     source: Words
     read: bool
@@ -133,6 +136,24 @@ class Entry(Strict):
         return self
 
 
+class UniqueKeyLoader(yaml.SafeLoader):
+    """A loader of plain data that refuses a key that is written twice, of which YAML would take the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node.
+
+        Raises
+        ------
+        ConstructorError : a key is there twice.
+        """
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice} is written twice: leave one out", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
 def read_entry(path: str | Path) -> Entry:
     """The entry in a YAML file.
 
@@ -148,7 +169,7 @@ def read_entry(path: str | Path) -> Entry:
         text = path.read_text(encoding="utf-8")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise FormatError(f"{path} has YAML aliases (*name), which an entry does without: write the values out")
-        record = yaml.safe_load(text)
+        record = yaml.load(text, Loader=UniqueKeyLoader)  # a SafeLoader
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist: `ecd submit RESULTS.json... -o {path}` begins one") from None
     except IsADirectoryError:
@@ -162,7 +183,7 @@ def read_entry(path: str | Path) -> Entry:
     except ValidationError as error:
         if empty := _list_empty_keys(error):
             raise FormatError(f"{path} is not filled in yet: write values in place of null for {empty}") from None
-        raise FormatError(f"{path} does not follow the schema of entries ({explain(error)})") from None
+        raise FormatError(f"{path} does not follow the schema of entries: {explain(error)}") from None
 
 
 def _list_empty_keys(error: ValidationError) -> str:
@@ -192,10 +213,13 @@ def make_entry(paths: Sequence[Path], checkpoint: Path | None = None) -> str:
 
     Raises
     ------
-    UsageError : the files are of several checkpoints, or the checkpoint is another one.
+    UsageError : the files are of several checkpoints or two are of one part, or the checkpoint is another one.
     FormatError : a file is no results file.
     """
     results = [read_results(path) for path in paths]
+    parts = [f"{one.task} {one.part}" for one in results]
+    if twice := next((part for part in parts if parts.count(part) > 1), None):
+        raise UsageError(f"two results files are of {twice}: an entry has one for each part, leave one out")
     hashes = {one.model_card.checkpoint_sha256 for one in results}
     if len(hashes) != 1 or None in hashes:
         raise UsageError(f"{paths[0]} and the others are not of one checkpoint file: an entry is of one checkpoint")

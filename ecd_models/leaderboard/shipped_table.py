@@ -13,16 +13,10 @@ from ecd_data.errors import UsageError
 from ecd_models.leaderboard.board import read_board
 from ecd_models.leaderboard.superposed_atoms import read_summary
 from ecd_models.metrics import Summary
+from ecd_models.report.result_tables import PART_TITLES
 from ecd_models.report.shipped import PARTS, list_shipped
 
 BEGIN, END = "<!-- table of the shipped models: begin -->", "<!-- table of the shipped models: end -->"
-TITLES = {
-    "test_geometries": "unseen geometries",
-    "test_compositions": "unseen compounds",
-    "test_pairs": "unseen pairs of elements",
-    "test_rare_elements": "unseen pairs with a rare element",
-    "test_types": "unseen structure types",
-}
 ATOMS = "superposed atoms, fitted"
 
 Summaries = dict[str, Summary]  # by part
@@ -44,7 +38,9 @@ def read_summaries() -> dict[str, Summaries]:
 def make_table(summaries: dict[str, Summaries], intervals: bool) -> list[str]:
     """The lines of the Markdown table; the least mean of each part is bold."""
     least = {part: min(of[part].mean_percent for of in summaries.values()) for part in PARTS}
-    cells = [[TITLES[part] + (_count(next(iter(summaries.values()))[part]) if intervals else "") for part in PARTS]]
+    cells = [
+        [PART_TITLES[part] + (_count(next(iter(summaries.values()))[part]) if intervals else "") for part in PARTS]
+    ]
     for of in summaries.values():
         cells.append([_describe(of[part], intervals, of[part].mean_percent == least[part]) for part in PARTS])
     names = ["mean error of the density (eps_mae)", *(f"`{name}`" if name != ATOMS else name for name in summaries)]

@@ -19,23 +19,32 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+MOST_SIZES = 8  # numbers of training crystals that are all written at the axis: more would overlap
+
+
 def draw_time_figure(results: Sequence[Results]) -> Drawing:
-    """How fast each model predicts: the median of grid points a second over its results."""
-    speeds: dict[str, list[float]] = {}
+    """How fast each model predicts on each device: the median of grid points a second over its results there."""
+    speeds: dict[tuple[str, str], list[float]] = {}
     for one in results:
-        speeds.setdefault(one.model, []).append(one.cost.median_points_per_second)
-    colours = colour_models(list(speeds))
+        speeds.setdefault((one.model, one.machine.device), []).append(one.cost.median_points_per_second)
+    colours = colour_models([model for model, _ in speeds])
+    bars = sorted(speeds, key=lambda bar: (bar[1] != "cpu", bar[1], list(colours).index(bar[0])))
 
     def plot(ax: Axes) -> None:
-        names = list(speeds)[::-1]
-        values = [float(np.median(speeds[name])) for name in names]
-        ax.barh(names, values, color=[colours[name] for name in names], height=0.6)
+        values = [float(np.median(speeds[bar])) for bar in bars]
+        ax.barh(range(len(bars)), values, color=[colours[model] for model, _ in bars], height=0.6)
         for y, value in enumerate(values):
             ax.annotate(f"{value:,.0f}", (value, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8)
-        ax.set(xlabel="grid points / s", xlim=(0, 1.18 * max(values)))
+        ax.set_yticks(range(len(bars)), [f"{model}, {device}" for model, device in bars])
+        ax.invert_yaxis()
+        ax.set(xlabel="grid points / s", xscale="log", xlim=(0.5 * min(values), 3 * max(values)))
+        ax.grid(axis="y", visible=False)
 
-    caption = "Medians over crystals, reading excluded, each on the machine of the table of time and memory."
-    return draw("Run times", caption, [plot], width=7, height=0.9 + 0.38 * len(speeds))
+    caption = (
+        "Medians over crystals, reading excluded; a bar for each device. Bars of one device compare, as far as the "
+        "table of time and memory has the same processor and number of threads for them."
+    )
+    return draw("Run times", caption, [plot], width=7, height=0.9 + 0.34 * len(bars))
 
 
 def collect_training_sizes(results: Sequence[Results]) -> dict[str, dict[int, float]]:
@@ -64,6 +73,9 @@ def draw_training_sizes(curves: Mapping[str, Mapping[int, float]]) -> Drawing:
         for k, (name, errors) in enumerate(curves.items()):
             ax.plot(list(errors), list(errors.values()), "o-", color=COLOURS[k % len(COLOURS)], lw=1.5, label=name)
         ax.set(xscale="log", yscale="log", xlabel="training crystals", ylabel="eps_mae (%)")
+        sizes = sorted({size for errors in curves.values() for size in errors})
+        if len(sizes) <= MOST_SIZES:
+            ax.set_xticks(sizes)
 
     caption = "Mean error of one network on the same test crystals, after trainings on fewer and on more crystals."
     return draw("Error against the number of training crystals", caption, [plot], width=7)
@@ -142,8 +154,10 @@ def draw_gap_figure(gaps: Gaps) -> Drawing:
         for computed, measured in pairs.values():
             ax.plot(measured, computed, "o", ms=4.5, alpha=0.75, mew=0, color=COLOURS[functional != "PBE"])
         apart = sorted(pairs, key=lambda id: -abs(pairs[id][0] - pairs[id][1]))
-        for id in apart[:4]:
-            ax.annotate(id.partition("_")[0], pairs[id][::-1], xytext=(4, -3), textcoords="offset points", fontsize=7)
+        for k, id in enumerate(sorted(apart[:4], key=lambda id: pairs[id][1])):
+            above = k % 2 == 1  # neighbours on opposite sides, so that no name covers the next one
+            place: Any = {"xytext": (0, 5 if above else -6), "va": "bottom" if above else "top", "ha": "center"}
+            ax.annotate(id.partition("_")[0], pairs[id][::-1], textcoords="offset points", fontsize=7, **place)
         title = f"{functional}: {len(pairs)} compounds, mean error {gaps.mean_error(functional):.2f} eV"
         ax.set(xlabel="measured gap (eV)", ylabel="computed gap (eV)", title=title, xlim=(0, top), ylim=(0, top))
 

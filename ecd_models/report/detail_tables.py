@@ -8,7 +8,7 @@ from ecd_models.evaluation.results import Results
 from ecd_models.evaluation.statistics import Groups
 from ecd_models.metrics import Summary
 from ecd_models.report.page import Cell, Table, number, text
-from ecd_models.report.result_tables import REGION_NAMES, name_part
+from ecd_models.report.result_tables import REGION_NAMES, SYSTEM_ORDER, name_part
 
 GROUP_NAMES = {
     "atoms": "Number of atoms",
@@ -33,7 +33,7 @@ def make_region_table(results: Sequence[Results]) -> Table | None:
         "Median over crystals of the error among the electrons of the region, and the mean share of the whole error. "
         "Near the cores: up to 0.5 covalent radii from a nucleus; bonds: up to 1.25; interstices: beyond."
     ]
-    return Table("Where in the cell the errors are", columns, rows, notes) if rows else None
+    return Table("Where in the cell the errors are", columns, rows, notes, folded=True) if rows else None
 
 
 def make_electron_table(results: Sequence[Results]) -> Table:
@@ -44,7 +44,7 @@ def make_electron_table(results: Sequence[Results]) -> Table:
         "atom. The paper's failure case (Figure 8, GNoME ebfc3a7854) is one of such electrons, of Be and Ce."
     ]
     rows = [_make_electron_row(one) for one in results]
-    return Table("Electrons and potential", (*columns, "worst element", "its largest error"), rows, notes)
+    return Table("Electrons and potential", (*columns, "worst element", "its largest error"), rows, notes, folded=True)
 
 
 def _make_electron_row(one: Results) -> list[Cell]:
@@ -71,21 +71,28 @@ def _name_largest(error: float, id: str, digits: int) -> Cell:
 def make_cost_table(results: Sequence[Results]) -> Table:
     """What the predictions took, and on which machine."""
     speeds = ("points / s", "s / crystal")
-    totals = ("reading s", "graph s", "network s", "memory MB", "device memory MB")
+    totals = ("reading s", "graph s", "network s", "memory MB", "on device MB", "threads")
     notes = [
         "Points a second and seconds a crystal are medians, the others totals; compiled kernels find neighbours while "
-        "they compute, which counts as network. Clocks of a machine that does other work as well differ by much."
+        "they compute, which counts as network. Threads: 1 x 4 is one in each of four processes. Clocks of a machine "
+        "that does other work as well differ by much."
     ]
+    notes.append(f"Processors: {'; '.join(dict.fromkeys(map(_describe_processor, results)))}.")
     rows = [_make_cost_row(one) for one in results]
-    return Table("Time and memory", ("model", "part", *speeds, *totals, "processor", "device"), rows, notes)
+    return Table("Time and memory", ("model", "part", "device", *speeds, *totals), rows, notes)
+
+
+def _describe_processor(one: Results) -> str:
+    return f"{one.machine.processor} with {one.machine.memory_GB:g} GB"
 
 
 def _make_cost_row(one: Results) -> list[Cell]:
     cost, machine = one.cost, one.machine
-    processor = f"{machine.processor}, {machine.threads} threads x {machine.workers}"
+    threads = f"{machine.threads} x {machine.workers}" if machine.workers > 1 else f"{machine.threads}"
     return [
         text(one.model),
         text(name_part(one)),
+        text(machine.device, hint=_describe_processor(one)),
         number(cost.median_points_per_second, 0),
         number(cost.median_seconds_per_crystal, 2),
         number(cost.io_seconds, 1),
@@ -93,8 +100,7 @@ def _make_cost_row(one: Results) -> list[Cell]:
         number(cost.network_seconds, 1),
         number(cost.peak_memory_MB, 0),
         number(cost.peak_device_memory_MB, 0),
-        text(processor, hint=f"{machine.memory_GB} GB"),
-        text(machine.device),
+        text(threads),
     ]
 
 
@@ -104,7 +110,8 @@ def make_group_table(kind: str, results: Sequence[Results]) -> Table:
     for one in results:
         names.update(dict.fromkeys(_group(one.groups, kind)))
     rows = []
-    for name in names:
+    known = {name: k for k, name in enumerate(SYSTEM_ORDER)} if kind == "crystal_system" else {}
+    for name in sorted(names, key=lambda name: known.get(name, len(known))):
         cells = []
         for one in results:
             summary = _group(one.groups, kind).get(name)
@@ -112,7 +119,7 @@ def make_group_table(kind: str, results: Sequence[Results]) -> Table:
             cells.append(number(None if summary is None else summary.mean_percent, 2, hint=hint))
         rows.append([text(name), *cells])
     columns = (GROUP_NAMES[kind], *(one.model for one in results))
-    return Table(f"Mean error in % by {GROUP_NAMES[kind].lower()}", columns, rows, ())
+    return Table(f"Mean error in % by {GROUP_NAMES[kind].lower()}", columns, rows, (), folded=True)
 
 
 def _group(groups: Groups, kind: str) -> dict[str, Summary]:

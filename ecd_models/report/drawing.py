@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from ecd_data.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = ("#2364aa", "#d1495b", "#2a9d8f", "#e09f3e", "#6a4c93", "#7f7f7f", "#8c564b", "#17becf")  # of models
 REPORTED = "#9aa5b1"  # of numbers from the paper
@@ -76,20 +78,34 @@ def draw(
             _write_plain_numbers(ax)
         named = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
         if named:
-            figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(len(named), 5))
+            _place_legend(figure, named)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     return Drawing(title, caption, _strip(stream.getvalue(), title, round(PIXELS_PER_INCH * width * len(panels))))
 
 
+def _place_legend(figure: Figure, named: Mapping[str, Any]) -> None:
+    """One legend below all panels, in as many columns as the figure is wide enough for, and of even rows."""
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    room = 0.98 * figure.bbox.width
+    for rows in range(1, len(named) + 1):
+        legend = figure.legend(
+            named.values(), named.keys(), loc="outside lower center", ncols=math.ceil(len(named) / rows)
+        )
+        if legend.get_window_extent(renderer).width <= room or rows == len(named):
+            return
+        legend.remove()
+
+
 def _write_plain_numbers(ax: Axes) -> None:
     """Write 0.1 and 10 at the ticks of logarithmic axes, since formulas would need fonts."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
     for axis, scale in ((ax.xaxis, ax.get_xscale()), (ax.yaxis, ax.get_yscale())):
         if scale == "log":
             low, high = sorted(axis.get_view_interval())
-            if high < 300 * low:  # over more decades the ticks would be too close
+            chosen = isinstance(axis.get_major_locator(), FixedLocator)  # by whoever drew the panel
+            if high < 300 * low and not chosen:  # over more decades the ticks would be too close
                 axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
             axis.set_minor_formatter(NullFormatter())

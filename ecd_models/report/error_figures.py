@@ -11,12 +11,11 @@ import numpy as np
 from ecd_models.evaluation.crystal_result import CrystalResult
 from ecd_models.evaluation.results import Results
 from ecd_models.report.drawing import Drawing, colour_models, draw
-from ecd_models.report.result_tables import REGION_NAMES, group_by_data
+from ecd_models.report.result_tables import REGION_NAMES, SYSTEM_ORDER, group_by_data
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SYSTEM_ORDER = ("cubic", "hexagonal", "trigonal", "tetragonal", "orthorhombic", "monoclinic", "triclinic", "unknown")
 PANELS = 3  # parts in one figure: more are too small to read
 
 Label = Callable[[CrystalResult], str]

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ecd_models.metrics import Summary
 from ecd_models.report.drawing import Drawing
 from ecd_models.report.periodic_table import PeriodicTable
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its title, its columns, and notes below it."""
+    """A table with its title, its columns, and notes below it; a folded one opens when its title is clicked."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = field(default_factory=tuple)
+    folded: bool = False
 
 
 def text(value: object, kind: str = "", hint: str = "") -> Cell:
@@ -50,7 +55,8 @@ def number(value: float | None, digits: int = 3, kind: str = "number", unit: str
     """A cell of a number with its digits after the point; "–" where there is none."""
     if value is None:
         return Cell("–", None, hint, kind)
-    return Cell(f"{value:,.{digits}f}{unit}", float(value), hint, kind)
+    shown = round(value, digits) or 0.0  # no "-0.000"
+    return Cell(f"{shown:,.{digits}f}{unit}", float(value), hint, kind)
 
 
 def interval(mean: float, low: float, high: float, single: bool = False, kind: str = "number") -> Cell:
@@ -118,6 +124,21 @@ class Card:
     label: str
 
 
+def keep_units(heading: str) -> str:
+    """A heading whose line never breaks before its unit, as in "p90 %" or "network s"."""
+    return re.sub(r" (?=\(?(?:%|s|eV|MB|GB)\)?$)", "\u00a0", heading)
+
+
+def mark_code(line: str) -> Markup:
+    """A line as HTML, escaped, with `words` between backticks as code."""
+    from markupsafe import Markup, escape
+
+    parts = line.split("`")
+    if len(parts) % 2 == 0:  # a single backtick stands for itself
+        return escape(line)
+    return Markup("").join(Markup("<code>{}</code>").format(p) if k % 2 else escape(p) for k, p in enumerate(parts))
+
+
 def render_page(
     title: str, lead: Sequence[str], cards: Sequence[Card], sections: Sequence[Section], footer: str
 ) -> str:
@@ -136,6 +157,8 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["keep_units"] = keep_units
+    environment.filters["code"] = mark_code
     script = (FOLDER / "page.js").read_text(encoding="utf-8")
     names: dict[str, Any] = {
         "title": title,

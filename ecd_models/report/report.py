@@ -36,7 +36,7 @@ from ecd_models.report.page import Card, Section, Table, render_page
 from ecd_models.report.paper_tables import make_list_table, make_paper_tables
 from ecd_models.report.periodic_table import PeriodicTable, make_count_table_of_elements
 from ecd_models.report.reference_numbers import read_paper, read_stored_curve
-from ecd_models.report.result_tables import group_by_data, make_difference_table, make_error_table
+from ecd_models.report.result_tables import group_by_data, make_difference_table, make_error_table, make_overview
 from ecd_models.report.sample_data import SampleData, read_sample_data
 
 LONGEST = 60  # characters of a model's name in tables and legends
@@ -63,10 +63,11 @@ def make_report(inputs: Inputs, pictures: bool = True, title: str = "How well do
         Section(
             "Results", "results", MEASURES if results else ("No results are given.",), _make_result_tables(results)
         ),
-        Section("Beside the paper", "paper", _introduce_paper(), make_paper_tables(results, inputs.gains, sample)),
         Section("Figures", "figures", (), _make_figures(replace(inputs, results=results), sample)),
+        Section("Beside the paper", "paper", _introduce_paper(), make_paper_tables(results, inputs.gains, sample)),
         Section("The data", "data", (), _make_data_blocks(lists)),
         make_failure_section(results, pictures),
+        Section("Details", "details", (), _make_detail_tables(results)),
         Section("Models and machines", "models", (), _make_model_tables(results)),
     ]
     return render_page(title, _make_lead(results), _make_cards(results), sections, _make_footer(results))
@@ -110,15 +111,20 @@ def _make_cards(results: Sequence[Results]) -> list[Card]:
 
 
 def _make_result_tables(results: Sequence[Results]) -> list[Table]:
-    tables: list[Table | None] = []
+    tables: list[Table | None] = [make_overview(results)]
     for name, members in group_by_data(results).items():
         tables += [make_error_table(name, members), make_difference_table(name, members)]
+    return [table for table in tables if table is not None]
+
+
+def _make_detail_tables(results: Sequence[Results]) -> list[Table]:
+    tables: list[Table | None] = []
     if results:
         tables += [make_region_table(results), make_electron_table(results)]
     for name, members in group_by_data(results).items():
         for kind in GROUPS:
             table = make_group_table(kind, members)
-            tables.append(Table(f"{table.title}, {name}", table.columns, table.rows) if len(table.rows) > 1 else None)
+            tables.append(replace(table, title=f"{table.title}, {name}") if len(table.rows) > 1 else None)
     return [table for table in tables if table is not None]
 
 

@@ -9,7 +9,16 @@ from ecd_models.evaluation.results import Results
 from ecd_models.metrics import Summary, compare_errors
 from ecd_models.report.page import Cell, Table, mark_least, number, over_compounds, over_crystals, text
 
+ATOMS = "superposed atoms alone"
 REGION_NAMES = {"near_core": "near the cores", "bond": "bonds", "interstitial": "interstices"}
+SYSTEM_ORDER = ("cubic", "hexagonal", "trigonal", "tetragonal", "orthorhombic", "monoclinic", "triclinic", "unknown")
+PART_TITLES = {  # of the embedded sample
+    "test_geometries": "unseen geometries",
+    "test_compositions": "unseen compounds",
+    "test_pairs": "unseen pairs of elements",
+    "test_rare_elements": "unseen pairs with a rare element",
+    "test_types": "unseen structure types",
+}
 SEEN = {
     "seen_crystals": "crystals that trained it",
     "seen_compositions": "other crystals of compounds that trained it",
@@ -34,6 +43,25 @@ def group_by_data(results: Sequence[Results]) -> dict[str, list[Results]]:
     }
 
 
+def make_overview(results: Sequence[Results]) -> Table | None:
+    """The mean error of each model on each part; None with less than two parts, which need no overview."""
+    parts = group_by_data(results)
+    if len(parts) < 2:
+        return None
+    by_model: dict[str, dict[str, Summary]] = {}
+    for name, members in parts.items():
+        for one in members:
+            by_model.setdefault(one.model, {})[name] = one.summary
+    rows = [
+        [text(model), *(number(found[name].mean_percent if name in found else None, 2) for name in parts)]
+        for model, found in by_model.items()
+    ]
+    columns = [f"{name}: mean %" for name in parts]
+    notes = [f"{name}: {PART_TITLES[one.part]}" for name, (one, *_) in parts.items() if one.part in PART_TITLES]
+    note = "Mean eps_mae over the crystals of each part, the least of a part in green. " + "; ".join(notes)
+    return Table("All models at a glance", ("model", *columns), mark_least(rows, range(1, len(columns) + 1)), [note])
+
+
 def make_error_table(name: str, results: Sequence[Results]) -> Table:
     """The errors of each model on a part, with those of its superposed atoms and of seen and unseen crystals."""
     columns = ("model", "crystals", "mean %", "median %", "p90 %", "p99 %", "compounds", "mean over compounds %")
@@ -43,6 +71,8 @@ def make_error_table(name: str, results: Sequence[Results]) -> Table:
         rows += _detail_rows(one)
     rows += _atom_rows(results)
     notes = [_describe_data(results[0])]
+    if len(main) < len(rows):
+        notes.append("Superposed atoms alone are what a model starts from, without its network.")
     notes += [f"{one.model}: {caution}" for one in results if (caution := one.seen_in_training.get("caution"))]
     for one in results:
         if one.failures:
@@ -77,7 +107,10 @@ def _atom_rows(results: Sequence[Results]) -> list[list[Cell]]:
                 same[0].append(one.model)
             else:
                 kinds.append((found, [one.model]))
-    return [_error_row(f"superposed atoms alone, of {', '.join(names)}", summary, "detail") for summary, names in kinds]
+    return [
+        _error_row(ATOMS if len(names) == len(results) else f"{ATOMS} of {', '.join(names)}", summary, "detail")
+        for summary, names in kinds
+    ]
 
 
 def _describe_data(one: Results) -> str:
@@ -108,7 +141,7 @@ def make_difference_table(name: str, results: Sequence[Results]) -> Table | None
         )
     columns = ("models", "crystals", "difference over crystals", "over compounds", "first is better in", "sure (95 %)")
     notes = ["Percentage points of eps_mae; negative where the first model has the smaller error."]
-    return Table(f"Paired differences on {name}", columns, rows, notes) if rows else None
+    return Table(f"Paired differences on {name}", columns, rows, notes, folded=True) if rows else None
 
 
 def _signed(mean: float, low: float, high: float) -> Cell:

@@ -35,7 +35,14 @@ def format_gap_table(crystals: Sequence[CrystalGaps]) -> str:
     methods = _list_methods(crystals)
     measured = [c for c in crystals if c.measured_eV is not None]
     common = [c for c in measured if all(name in c.gaps for name in methods)]
-    head = ["gap from", "n", "MAE, eV", f"MAE, the {len(common)} of all", "from self-consistent PBE, eV", "CPU s"]
+    head = [
+        "gap from",
+        "n",
+        "MAE, eV",
+        f"MAE of the {len(common)} in all rows",
+        "from self-consistent PBE, eV",
+        "CPU s",
+    ]
     rows = []
     for name in methods:
         own = [c for c in measured if name in c.gaps]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 
@@ -102,7 +103,8 @@ def test_a_new_entry_is_refused_until_it_is_filled_in(mine, capsys):
         ({"hardware__memory_GB": None}, "memory_GB"),
         ({"checkpoint": None}, "checkpoint"),
         ({"results": [{"file": "../../etc/passwd", "sha256": "0" * 64, "size": 3}]}, "results.0.file"),
-        ({"weights": "many"}, "weights"),
+        ({"weights": "many"}, "weights has to be a valid integer.*not 'many'"),
+        ({"notes": "x" * 301, "extra": 1, "model": ""}, "notes .*extra is no key|model .*extra is no key"),
     ],
 )
 def test_what_the_schema_refuses_is_named(changes, message, mine):
@@ -127,6 +129,38 @@ def test_what_the_results_contradict_is_named(changes, message, mine, capsys):
     assert message in capsys.readouterr().out
     with pytest.raises(EcdError, match=message):
         read_checked(mine)
+
+
+def test_a_day_to_come_is_named(mine):
+    fill_in(mine, date=datetime.date(2999, 1, 1))
+    assert [check.fault for check in check_entry(mine)[2] if check.fault] == [
+        "it says 2999-01-01: write the day of writing"
+    ]
+
+
+def test_two_results_of_one_part_begin_no_entry(mine, capsys):
+    Path("again.json").write_bytes(Path("r.json").read_bytes())
+    assert cli._run(["submit", "r.json", "again.json", "-o", "two.yaml"]) == 2
+    assert "two results files are of pbe validation" in capsys.readouterr().err
+
+
+def test_two_entries_of_one_name_are_refused(mine):
+    fill_in(mine)
+    mine.with_name("other.yaml").write_text(mine.read_text())
+    with pytest.raises(EcdError, match=r"other\.yaml: another entry is of a model"):
+        read_board(mine.parent)
+
+
+def test_the_board_has_the_atoms_that_a_network_has_to_beat():
+    for table in make_tables(read_board(), "sample"):
+        assert table.rows[-1][0].text == "superposed atoms, fitted"
+        means = [row[1].value for row in table.rows]
+        assert means[-1] > min(means[:-1])
+
+
+def test_a_publication_s_percentiles_are_shown():
+    (table,) = (table for table in make_tables(read_board(), "other") if "electrai" in table.title)
+    assert [cell.text for cell in table.rows[0]][1:6] == ["0.481", "–", "0.379", "0.890", "1.830"]
 
 
 def test_a_results_file_that_was_edited_is_named(mine):
@@ -157,6 +191,9 @@ def test_crystals_that_trained_the_model_are_named(small_root, tmp_path, mine):
         ("!!python/object/apply:os.system ['true']", "no YAML"),
         ("a" * 300_000, "larger than an entry"),
         ("\x00", "no YAML"),
+        ("model: a\nmodel: b\n", "the key model is written twice"),
+        ("code: {licence: MIT, url: null, licence: GPL}\n", "the key licence is written twice"),
+        ("model: a\n", "format is missing; kind is missing.*and 5 more"),
     ],
 )
 def test_other_files_are_no_entries(text, message, tmp_path):

@@ -14,14 +14,16 @@ from ecd_data.release.composition import count_compositions
 from ecd_models import cli, evaluate, load_model
 from ecd_models.evaluation.results import Results, read_results, write_results
 from ecd_models.report import chromium
-from ecd_models.report.data_figures import collect_training_sizes
+from ecd_models.report.data_figures import collect_training_sizes, draw_time_figure
 from ecd_models.report.failures import find_worst, make_failure_section
 from ecd_models.report.inputs import Inputs, ScfGain, read_inputs
-from ecd_models.report.page import Picture
+from ecd_models.report.page import Picture, keep_units, mark_code, number
 from ecd_models.report.periodic_table import place_element
 from ecd_models.report.reference_numbers import read_paper, read_stored_curve, read_stored_gains
 from ecd_models.report.report import make_report
+from ecd_models.report.result_tables import make_overview
 from ecd_models.report.shipped import PARTS, STORED, evaluate_shipped, list_shipped
+from tests.chromium import open_page
 
 SCRIPT = "<script>alert(1)</script>"
 needs_chromium = pytest.mark.skipif(chromium.find_chromium() is None, reason="Chromium is not installed")
@@ -60,9 +62,9 @@ def test_the_page_needs_no_network(page):
 
 def test_every_table_of_the_paper_is_there(page):
     text = page.read_text()
-    for number in range(1, 6):
-        assert f"Table {number}" in text
-        assert read_paper()[f"table{number}"]["source"].startswith(f"Table {number}")
+    for n in range(1, 6):
+        assert f"Table {n}" in text
+        assert read_paper()[f"table{n}"]["source"].startswith(f"Table {n}")
     for value in ("0.685 ± 0.03", "1.085 ± 0.03", "0.061 ± 0.016", "2.057 ± 0.07", "228.1 min", "64,024"):
         assert value in text
 
@@ -307,3 +309,67 @@ def test_stored_results_of_the_shipped_models_are_current(tmp_path):
     assert {file.parent for file in files} == {STORED}
     assert len(files) == len(PARTS) * len(list_shipped())
     assert not (tmp_path / "none").exists()
+
+
+def test_several_parts_have_an_overview_and_one_has_none(results):
+    other = results[0].model_copy(update={"part": "test_types", "store_hash": "0" * 16})
+    table = make_overview([*results, other])
+    assert table is not None
+    assert table.columns == ("model", "pbe train: mean %", "pbe test_types: mean %")
+    assert [row[1].text for row in table.rows] == [f"{one.summary.mean_percent:.2f}" for one in results]
+    assert [row[2].text for row in table.rows] == [f"{results[0].summary.mean_percent:.2f}", "–"]
+    assert "unseen structure types" in table.notes[0]
+    assert make_overview(results) is None
+
+
+def test_speeds_of_two_devices_are_two_bars(results):
+    on_gpu = results[0].model_copy(update={"machine": results[0].machine.model_copy(update={"device": "NVIDIA X"})})
+    svg = draw_time_figure([*results, on_gpu]).svg
+    name = results[0].model
+    assert f"{name}, cpu<" in svg
+    assert f"{name}, NVIDIA X<" in svg
+
+
+def test_numbers_that_round_to_zero_have_no_sign():
+    assert [number(value, 3).text for value in (-1e-9, 0.0, -0.0004, -0.0006)] == ["0.000", "0.000", "0.000", "-0.001"]
+
+
+def test_headings_keep_their_units_and_backticks_become_code():
+    assert [keep_units(text) for text in ("p90 %", "sure (95 %)", "number of atoms")] == [
+        "p90\u00a0%",
+        "sure (95\u00a0%)",
+        "number of atoms",
+    ]
+    assert str(mark_code("made by `ecd <x>` & others")) == "made by <code>ecd &lt;x&gt;</code> &amp; others"
+    assert str(mark_code("one ` alone")) == "one ` alone"
+
+
+PROBE = """
+const outside = [];
+for (const svg of document.querySelectorAll("figure > svg")) {
+  const frame = svg.getBoundingClientRect();
+  for (const word of svg.querySelectorAll("text")) {
+    const box = word.getBoundingClientRect();
+    const far = Math.max(frame.left - box.left, box.right - frame.right, frame.top - box.top);
+    if (far > 2) outside.push(word.textContent);
+  }
+}
+for (const part of document.querySelectorAll("details")) part.open = true;
+const cut = Array.from(document.querySelectorAll(".scroll")).filter((e) => e.scrollWidth > e.clientWidth + 1);
+return [...outside, ...cut.map((e) => e.closest("figure").querySelector("h3").textContent)];
+"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", ["report", "leaderboard"])
+def test_no_text_of_a_figure_and_no_table_is_cut_off(name, tmp_path):
+    """Of the shipped models on a screen of usual width."""
+    from ecd_models.leaderboard.board import read_board, render_board
+
+    if name == "report":
+        html = make_report(read_inputs(sorted(STORED.glob("*_test_[gt]*.json.gz"))), pictures=False)
+    else:
+        html = render_board(read_board())
+    page = tmp_path / "page.html"
+    page.write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html), encoding="utf-8")
+    assert open_page(page, PROBE, width=1280).answer == []
