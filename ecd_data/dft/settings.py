@@ -18,7 +18,7 @@ from ecd_data.errors import EcdError, UsageError
 
 FUNCTIONALS = {"pbe": "PBE", "hse": "HSE06"}
 START_MAGNETIZATION = 0.4  # of the valence electrons of each atom, where spin is on
-RECORD_FACTS = ("prototype", "parent", "seed", "relaxation")  # facts of a record that are stored with its density
+RECORD_FACTS = ("prototype", "parent", "seed", "source", "relaxation")  # facts of a record that are stored with its density
 DEFAULT_ECUTWFC = 100.0  # Ry; for elements that are not in the table
 # Cutoff in Ry by element. PseudoDojo's "normal" hint of its standard set, or more where the sample's crystals want it
 ECUTWFC = {

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 from ecd_data.crystal import SYMBOLS
-from ecd_data.dft.settings import ECUTWFC, START_MAGNETIZATION, list_magnetic_elements
+from ecd_data.dft.open_shells import list_magnetic_elements
+from ecd_data.dft.settings import START_MAGNETIZATION
 from ecd_data.sample.cells import displace
-from ecd_data.sample.costs import count_electrons, estimate_seconds
+from ecd_data.sample.costs import count_electrons
 from ecd_data.sample.meshes import converged_kmesh
-from ecd_data.sample.split import describe_cells, elements_of, make_manifest
 
 ADDITIONS = "additions.json"
+CUTOFF = 110.0  # Ry, for all: the largest that PseudoDojo recommends for one of its 72 elements (La)
 DISPLACED_CELLS = 2  # of every crystal that has displaced cells
 WANTED_FORMULAS = 4  # training formulas that every element of the sample should have
-VALIDATION_COMPOSITIONS = 10  # formulas of the added crystals that go to validation_compositions
-VALIDATION_GEOMETRIES = 10  # compounds whose first displaced cell goes to validation_geometries
 NONMETALS = set("H He B C N O F Ne Si P S Cl Ar Ge As Se Br Kr Sb Te I Xe Po Rn".split())
 
 Record = dict[str, Any]
@@ -50,8 +48,9 @@ def make_displaced_additions(crystals: Mapping[str, Record]) -> dict[str, Record
 def add_settings(record: Record, narrow_gap: bool | None = None) -> Record:
     """The record with the settings of its run.
 
-    Cold smearing is used for all, since gaps are not known before the first run; above 1 eV it changes nothing. The
-    cutoff is the largest that PseudoDojo recommends for one of the elements, and the k mesh that of `meshes`.
+    Cold smearing is used for all, since gaps are not known before the first run; above 1 eV it changes nothing. One
+    cutoff makes all energies comparable. The k mesh is that of `meshes`; spin is on where an element may have a moment,
+    and only its atoms start with one.
 
     Parameters
     ----------
@@ -64,7 +63,7 @@ def add_settings(record: Record, narrow_gap: bool | None = None) -> Record:
     return {
         **record,
         "metal": True,
-        "ecutwfc_Ry": float(max(ECUTWFC[symbol] for symbol in symbols)),
+        "ecutwfc_Ry": CUTOFF,
         "start_magnetisation": START_MAGNETIZATION if magnetic else 0.0,
         "magnetic_elements": magnetic,
         "kmesh": converged_kmesh(record["lattice"], narrow),

@@ -14,7 +14,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from pymatgen.core import Composition
+from pymatgen.core import Composition, Element
 
 from ecd_data.dft.selection import find_charge, select_crystals
 from ecd_data.sample.additions import ADDITIONS, WANTED_FORMULAS, add_settings
@@ -22,13 +22,15 @@ from ecd_data.sample.cells import displace
 from ecd_data.sample.costs import VALENCE, estimate_seconds
 from ecd_data.sample.held_out import HeldOut, find_formula, find_held_out, to_crystal
 from ecd_data.sample.split import describe_cells, elements_of, make_manifest
-from ecd_data.sample.substitutions import Candidate, make_candidates, predict_volume
+from ecd_data.sample.substitutions import TYPE_NAMES, Candidate, make_candidates, predict_volume
 from ecd_data.sample.verification import choose_bare, list_elements, list_oxides, make_verification_cell
 
 SEED = 20261
-COUNTS = {"layered": 30, "low symmetry": 45, "intermetallic": 45}  # crystals of each class of structure types
+COUNTS = {"layered": 24, "low symmetry": 36, "intermetallic": 36}  # crystals of each class of structure types
 MOST_OF_A_TYPE = 3  # crystals of one structure type, so that many types are taken
 MOST_SECONDS = 900.0  # estimated CPU seconds of one run; what costs more is left out
+MOST_OXIDE_SECONDS = 300.0  # the same for oxides, of which an element has several
+LIGHT = 20  # electrons that count for every cell, so that cells of light elements alone are not always the best
 DISPLACED = {"oxide": 12, "layered": 8, "low symmetry": 12, "intermetallic": 8}  # crystals with displaced cells
 OXIDE_NAMES = {"X2O": "antifl", "XO": "rs", "XO2": "fluorite", "X2O3": "X2O3", "X2O5": "X2O5", "XO3": "ReO3"}
 
@@ -63,7 +65,7 @@ def _choose_verification(held_out: HeldOut, formulas: set[str]) -> dict[str, Rec
     for element in list_elements():
         bare = _make_verification_record(element, choose_bare(element))
         oxides = [_make_verification_record(element, kind) for kind in list_oxides(element)]
-        oxides = [one for one in oxides if one["estimate"] <= MOST_SECONDS]
+        oxides = [one for one in oxides if one["estimate"] <= MOST_OXIDE_SECONDS]
         taken = [one for one in [bare, *oxides] if _is_usable(one, held_out, formulas)]
         few = counts[element] < WANTED_FORMULAS
         taken = taken[: (bare in taken) + (2 if few else 1)]
@@ -88,8 +90,10 @@ def _is_usable(record: Record, held_out: HeldOut, formulas: set[str]) -> bool:
 
 def _name_record(record: Record) -> str:
     """The id of a crystal: its formula as chemists write it, and its structure type."""
-    formula = Composition("".join(to_crystal(record).symbols)).reduced_formula
-    return f"{formula}_{record['suffix']}"
+    reduced = Composition("".join(to_crystal(record).symbols)).element_composition.reduced_composition
+    counts = reduced.get_el_amt_dict() if len(reduced) > 1 else {str(reduced.elements[0]): 1}
+    order = sorted(counts, key=lambda symbol: Element(symbol).X)
+    return "".join(f"{s}{int(counts[s]) if counts[s] > 1 else ''}" for s in order) + f"_{record['suffix']}"
 
 
 def _strip(record: Record) -> Record:
@@ -121,7 +125,7 @@ class Knowledge:
         self.types[prototype or ""] += 1
 
     def find_gain(self, candidate: Candidate) -> float:
-        """What a crystal teaches, by the root of its electrons: its rare elements, its new pairs, and its type.
+        """What a crystal teaches, by the root of its electrons and 20: its rare elements, its new pairs, and its type.
 
         An element of n training formulas counts 1 / (1 + n), and 1 more if n is below 4; a pair that no crystal has
         counts 1/2; a type of n crystals counts 1 / (1 + n).
@@ -129,7 +133,7 @@ class Knowledge:
         elements = sorted(candidate.crystal.elements)
         rare = sum(1 / (1 + self.counts[e]) + (self.counts[e] < WANTED_FORMULAS) for e in elements)
         pairs = sum(pair not in self.pairs for pair in combinations(elements, 2)) / 2
-        electrons = sum(VALENCE[symbol] for symbol in candidate.crystal.symbols)
+        electrons = LIGHT + sum(VALENCE[symbol] for symbol in candidate.crystal.symbols)
         return (rare + pairs + 1 / (1 + self.types[candidate.prototype])) / electrons**0.5
 
 
@@ -187,7 +191,7 @@ def _make_substituted_record(candidate: Candidate) -> Record | None:
         "class": candidate.kind,
         "source": f"substitution into {candidate.prototype}, volume by DLSVolumePredictor",
         "suffix": "_".join(label.split("_")[1:3]),
-        "prototype": label,
+        "prototype": TYPE_NAMES.get(label, label),
         **crystal.to_record(),
     }
     return record if estimate_seconds(add_settings(record)) <= MOST_SECONDS else None

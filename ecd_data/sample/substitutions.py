@@ -7,10 +7,10 @@ those of its DLSVolumePredictor (Chu et al., Comput. Mater. Sci. 146, 184 (2018)
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import combinations, product
 from typing import TYPE_CHECKING
 
 from ecd_data.crystal import Crystal
@@ -47,20 +47,32 @@ TYPES = {
         "BaSbPt ABC_hP3_187_a_d_f",
     ],
 }  # fmt: skip
-MOST_ATOMS = 8  # in the primitive cell
+# The names that the sample has for some of these types
+TYPE_NAMES = {
+    "AB2_hP3_164_a_d": "CdI2",
+    "AB2_hP6_194_c_f": "2H",
+    "A2B_tP6_136_f_a": "rutile",
+    "ABC_cF12_216_b_c_a": "hh",
+    "AB_hP4_194_c_d": "hBN",
+}
+CLEAR_DIFFERENCE = 0.3  # of Pauling electronegativities; above it one site counts as the more negative one
 D_ROWS = (
     ("Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn"),
     ("Y", "Zr", "Nb", "Mo", "Tc", "Ru", "Rh", "Pd", "Ag", "Cd"),
     ("La", "Hf", "Ta", "W", "Re", "Os", "Ir", "Pt", "Au", "Hg"),
 )
+# A metal takes the place of a metal and a nonmetal that of a nonmetal; hydrides have the structures of halides
 MAIN_GROUPS = (
     ("Li", "Na", "K", "Rb", "Cs"),
     ("Be", "Mg", "Ca", "Sr", "Ba"),
-    ("B", "Al", "Ga", "In", "Tl"),
-    ("C", "Si", "Ge", "Sn", "Pb"),
-    ("N", "P", "As", "Sb", "Bi"),
+    ("B",),
+    ("Al", "Ga", "In", "Tl"),
+    ("C",),
+    ("Si", "Ge", "Sn", "Pb"),
+    ("N", "P"),
+    ("P", "As", "Sb", "Bi"),
     ("O", "S", "Se", "Te", "Po"),
-    ("H", "F", "Cl", "Br", "I"),  # hydrides have the structures of halides
+    ("H", "F", "Cl", "Br", "I"),
 )
 RARE_EARTHS = ("Sc", "Y", "La", "Lu")  # also in place of lanthanides, which PseudoDojo lacks
 
@@ -92,25 +104,37 @@ def load_prototypes() -> dict[str, Structure]:
 
 
 def list_substitutes(symbol: str) -> tuple[str, ...]:
-    """The elements that may take the place of one: its group, in the d block also the groups beside, or rare earths."""
+    """The elements that may take the place of one: of its group, in the d block also of the next ones, or rare earths."""
     for row in D_ROWS:
         if symbol in row:
             column = row.index(symbol)
             near = range(max(0, column - 1), min(len(row), column + 2))
             lutetium = ("Lu",) if 0 in near else ()
             return tuple(other[i] for i in near for other in D_ROWS) + lutetium
-    group = next((group for group in MAIN_GROUPS if symbol in group), None)
-    return group or RARE_EARTHS
+    groups = [other for group in MAIN_GROUPS if symbol in group for other in group]
+    return tuple(dict.fromkeys(groups)) or RARE_EARTHS
+
+
+def keeps_polarity(before: Sequence[str], after: Sequence[str]) -> bool:
+    """Whether elements that replace others have electronegativities in the same order, as far as it was clear."""
+    from pymatgen.core import Element
+
+    old, new = ([Element(symbol).X for symbol in symbols] for symbols in (before, after))
+    pairs = combinations(range(len(old)), 2)
+    return all(abs(old[i] - old[j]) < CLEAR_DIFFERENCE or (old[i] - old[j]) * (new[i] - new[j]) > 0 for i, j in pairs)
 
 
 def make_candidates() -> Iterator[Candidate]:
-    """Every substitution of elements into every type, as a Candidate; all sites of an element get the same one."""
+    """Every substitution of elements into every type, as a Candidate; all sites of an element get the same one.
+
+    The order of electronegativities stays, so that anions take the sites of anions.
+    """
     for kind, names in TYPES.items():
         for name in names:
             structure = load_prototypes()[name]
             symbols = list(dict.fromkeys(site.specie.symbol for site in structure))
             for chosen in product(*map(list_substitutes, symbols)):
-                if len(set(chosen)) == len(chosen):
+                if len(set(chosen)) == len(chosen) and keeps_polarity(symbols, chosen):
                     replaced = structure.copy()
                     replaced.replace_species(dict(zip(symbols, chosen, strict=True)))
                     yield Candidate(kind, name, Crystal.from_pymatgen(replaced))

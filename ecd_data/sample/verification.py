@@ -89,7 +89,10 @@ def choose_bare(element: str) -> str:
 
 
 def list_oxides(element: str) -> list[str]:
-    """The kinds of oxide in which an element has an oxidation state that it is known for, common ones first."""
+    """The kinds of oxide in which an element has an oxidation state that it is known for.
+
+    States that pymatgen calls common come first, high ones before low ones, then those of crystals in the ICSD.
+    """
     from pymatgen.core import Element
 
     facts = Element(element)
@@ -98,5 +101,5 @@ def list_oxides(element: str) -> list[str]:
     if element == "F":
         return ["X2O"]  # F2O, in which oxygen has the positive charge
     common, rare = set(facts.common_oxidation_states), set(facts.icsd_oxidation_states)
-    kinds = [kind for kind, state in OXIDES.items() if state in common]
-    return kinds + [kind for kind, state in OXIDES.items() if state in rare - common]
+    kinds = sorted(OXIDES, key=lambda kind: -OXIDES[kind])
+    return [k for k in kinds if OXIDES[k] in common] + [k for k in kinds if OXIDES[k] in rare - common]
