@@ -30,6 +30,7 @@ NEAREST_BARE = {
     **dict.fromkeys("C Si Ge Sn".split(), "Diamond"),
     **dict.fromkeys("H N O F P S Cl As Se Br Sb Te I Po Bi".split(), "SC"),
 }
+NOBLE_GASES = {"He", "Ne", "Ar", "Kr", "Xe", "Rn"}
 OXIDISED_NOBLE_GASES = {"Xe"}  # the others have no oxide
 
 
@@ -96,7 +97,7 @@ def list_oxides(element: str) -> list[str]:
     from pymatgen.core import Element
 
     facts = Element(element)
-    if element == "O" or (facts.is_noble_gas and element not in OXIDISED_NOBLE_GASES):
+    if element == "O" or element in NOBLE_GASES - OXIDISED_NOBLE_GASES:
         return []
     if element == "F":
         return ["X2O"]  # F2O, in which oxygen has the positive charge
