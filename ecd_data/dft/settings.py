@@ -18,7 +18,8 @@ from ecd_data.errors import EcdError, UsageError
 
 FUNCTIONALS = {"pbe": "PBE", "hse": "HSE06"}
 START_MAGNETIZATION = 0.4  # of the valence electrons of each atom, where spin is on
-RECORD_FACTS = ("prototype", "parent", "seed", "source", "relaxation")  # facts of a record that are stored with its density
+# Facts of a record that are stored with its density
+RECORD_FACTS = ("prototype", "parent", "seed", "source", "relaxation")
 DEFAULT_ECUTWFC = 100.0  # Ry; for elements that are not in the table
 # Cutoff in Ry by element. PseudoDojo's "normal" hint of its standard set, or more where the sample's crystals want it
 ECUTWFC = {
@@ -113,7 +114,8 @@ def make_jobs(crystals: Any, functional: str, kspacing: float = DENSE) -> list[J
     ----------
     crystals : a mapping from id to record or Crystal; or paths: JSON files of records, structures, folders of
         structures. A record has lattice, numbers and frac_coords, and may have ecutwfc_Ry, kmesh, qmesh_hse, metal,
-        start_magnetisation, magnetic_elements, symmetry, prototype, parent, seed and relaxation; `default_settings` gives the others.
+        start_magnetisation, magnetic_elements, symmetry, prototype, parent, seed, source and relaxation;
+        `default_settings` gives the others.
     functional : "pbe" or "hse".
     kspacing : spacing of the k mesh in 2 pi / Å, for crystals without a mesh of their own.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def _run_batch(cells: Mapping[str, Record], out: Path, report: RunReport, option
 
 
 def choose_final_meshes(cells: Mapping[str, Record], gaps: Mapping[str, float]) -> dict[str, Record]:
-    """The cells with the meshes that the gaps of their crystals want; cells of crystals whose gap is missing are left out.
+    """The cells with the meshes that the gaps of their crystals want; those of crystals without a gap are left out.
 
     Parameters
     ----------

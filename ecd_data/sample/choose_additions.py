@@ -174,10 +174,11 @@ def _filter_candidates(held_out: HeldOut, formulas: set[str]) -> dict[str, Candi
     found: dict[str, Candidate] = {}
     for candidate in make_candidates():
         crystal, formula = candidate.crystal, find_formula(candidate.crystal)
-        usable = formula not in formulas and set(crystal.elements) <= set(VALENCE)
-        if usable and held_out.find_composition_conflict(formula) is None:
-            if find_charge(crystal, alloys=candidate.kind == "intermetallic") is None:
-                found[f"{candidate.prototype} {crystal.formula}"] = candidate
+        if formula in formulas or not set(crystal.elements) <= set(VALENCE):
+            continue
+        charge = find_charge(crystal, alloys=candidate.kind == "intermetallic")
+        if charge is None and held_out.find_composition_conflict(formula) is None:
+            found[f"{candidate.prototype} {crystal.formula}"] = candidate
     return found
 
 
@@ -199,7 +200,10 @@ def _make_substituted_record(candidate: Candidate) -> Record | None:
 
 def _mark_displaced(crystals: dict[str, Record]) -> dict[str, Record]:
     """The records, of which the compounds with the cheapest displaced cells in each class are marked."""
-    costs = {id: estimate_seconds(add_settings(displace(record | {"metal": True}, f"{id}-d1"))) for id, record in crystals.items()}
+    costs = {
+        id: estimate_seconds(add_settings(displace(record | {"metal": True}, f"{id}-d1")))
+        for id, record in crystals.items()
+    }
     marked: set[str] = set()
     for kind, count in DISPLACED.items():
         ids = [id for id, record in crystals.items() if record["class"] == kind]
@@ -211,8 +215,8 @@ def _hash(text: str) -> str:
     return hashlib.sha256(f"{SEED}:{text}".encode()).hexdigest()
 
 
-def write_additions(path: Path = Path(__file__).with_name(ADDITIONS)) -> dict[str, Record]:
-    """The added crystals, after writing additions.json: a line for each crystal."""
+def write_additions(path: Path) -> dict[str, Record]:
+    """The added crystals, after writing them to additions.json with a line for each."""
     crystals = choose_additions()
     lines = [f"  {json.dumps(id)}: {json.dumps(record)}" for id, record in crystals.items()]
     source = json.dumps("verification.json (MIT) and substitutions into the AFLOW prototypes that pymatgen ships (MIT)")
@@ -221,4 +225,4 @@ def write_additions(path: Path = Path(__file__).with_name(ADDITIONS)) -> dict[st
 
 
 if __name__ == "__main__":
-    print(Counter(record["class"] for record in write_additions().values()))
+    print(Counter(record["class"] for record in write_additions(Path(__file__).with_name(ADDITIONS)).values()))

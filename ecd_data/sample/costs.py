@@ -23,8 +23,8 @@ VALENCE = {
     "Hf": 12, "Ta": 13, "W": 14, "Re": 15, "Os": 16, "Ir": 17, "Pt": 18, "Au": 19, "Hg": 20, "Tl": 13, "Pb": 14,
     "Bi": 15, "Po": 16, "Rn": 18,
 }  # fmt: skip
-# HSE06: factor and powers of (k points x q points) and (plane waves x occupied bands), fitted to the sample's 78 crystals,
-# whose times it gives within 40 % and whose sum within 8 %
+# HSE06: factor, and powers of (k points x q points) and of (plane waves x occupied bands), fitted to the sample's 78
+# crystals, whose times it gives within 40 % and whose sum within 8 %
 HYBRID_SECONDS, HYBRID_POINT_POWER, HYBRID_WAVE_POWER = 6.4e-5, 0.73, 0.95
 
 

@@ -140,7 +140,7 @@ def compute_epsilon(one: EquationOfState, other: EquationOfState) -> float:
 
 
 def compute_nu(one: EquationOfState, other: EquationOfState) -> float:
-    """The distance nu of two curves: the relative differences of V0, B0 and B1 in percent with weights 1, 1/20, 1/400."""
+    """The distance nu of two curves: the relative differences of V0, B0, B1 in percent, weighted by 1, 1/20, 1/400."""
     pairs = zip(WEIGHTS, (one.v0, one.b0, one.b1), (other.v0, other.b0, other.b1), strict=True)
     return float(100 * np.sqrt(sum((weight * 2 * (a - b) / (a + b)) ** 2 for weight, a, b in pairs)))
 
@@ -173,12 +173,10 @@ def main() -> None:
     parser.add_argument("--first", type=int, help="compute only so many crystals, the cheapest ones")
     parser.add_argument("--table", action="store_true", help="compute nothing, print the table of finished crystals")
     options = parser.parse_args()
-    crystals = sorted(choose_crystals(), key=lambda pair: estimate_seconds(make_volume_record(*pair, 1.0)))
+    crystals = sorted(choose_crystals(), key=lambda pair: estimate_seconds(make_volume_record(pair[0], pair[1], 1.0)))
     crystals = crystals[: options.first]
     if not options.table:
-        compute_volumes(
-            crystals, options.out, work=options.work, pseudo=options.pseudo, processes=options.processes
-        )
+        compute_volumes(crystals, options.out, work=options.work, pseudo=options.pseudo, processes=options.processes)
     print(make_comparison_table(compare_crystals(crystals, options.out)))
 
 

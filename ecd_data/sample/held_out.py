@@ -1,4 +1,4 @@
-"""What crystals that are added to the sample must not show: formulas, pairs of elements and structure types of tests."""
+"""What crystals that are added to the sample must not show: formulas, pairs of elements and types of the tests."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ecd_data.crystal import Crystal
 from ecd_data.release.formula import reduce_formula
 from ecd_data.sample.cells import load_structures
 from ecd_data.sample.split import describe_cells, elements_of, make_manifest
+from ecd_data.symmetry import spacegroup
 
 TYPE_SYMPREC = 1e-3  # Å; distance up to which positions count as symmetric
 FORMULA_PARTS = {
@@ -54,13 +55,15 @@ class HeldOut:
 def find_held_out() -> HeldOut:
     """The HeldOut of the sample's split."""
     manifest, cells = make_manifest(), describe_cells()
-    formulas = {cells[id].formula for name, parts in FORMULA_PARTS.items() for part in parts for id in manifest[name][part]}
-    inside = {pair for part in ("train", "validation", "test") for id in manifest["pbe"][part] for pair in cells[id].pairs}
-    tested = {pair for part in FORMULA_PARTS["ood"][:2] for id in manifest["ood"][part] for pair in cells[id].pairs}
-    structures = load_structures()
-    types = {find_type(to_crystal(structures[id])) for id in manifest["ood"]["test_types"] if id in structures}
-    pairs = frozenset((a, b) for a, b in tested - inside)
-    return HeldOut(frozenset(formulas), pairs, frozenset(types))
+    pbe, ood, structures = manifest["pbe"], manifest["ood"], load_structures()
+    ids = [id for name, parts in FORMULA_PARTS.items() for part in parts for id in manifest[name][part]]
+    inside = {pair for part in ("train", "validation", "test") for id in pbe[part] for pair in cells[id].pairs}
+    tested = {pair for part in FORMULA_PARTS["ood"][:2] for id in ood[part] for pair in cells[id].pairs}
+    return HeldOut(
+        frozenset(cells[id].formula for id in ids),
+        frozenset((a, b) for a, b in tested - inside),
+        frozenset(find_type(to_crystal(structures[id])) for id in ood["test_types"]),
+    )
 
 
 def to_crystal(record: Mapping[str, Any]) -> Crystal:
@@ -80,9 +83,7 @@ def find_type(crystal: Crystal) -> str:
     """
     import spglib
 
-    cell = (crystal.lattice, crystal.frac_coords, crystal.numbers)
-    data = spglib.get_symmetry_dataset(cell, symprec=TYPE_SYMPREC)
-    number = data.number if data is not None else 1
-    _, _, numbers = spglib.standardize_cell(cell, to_primitive=True, symprec=TYPE_SYMPREC)
+    cell: Any = (crystal.lattice, crystal.frac_coords, crystal.numbers)  # spglib's types want lists, it takes arrays
+    _, _, numbers = spglib.standardize_cell(cell, to_primitive=True, symprec=TYPE_SYMPREC) or cell
     counts = sorted(np.unique(numbers, return_counts=True)[1].tolist())
-    return f"{number}:{len(numbers)}:{','.join(map(str, counts))}"
+    return f"{spacegroup(crystal, TYPE_SYMPREC) or 1}:{len(numbers)}:{','.join(map(str, counts))}"

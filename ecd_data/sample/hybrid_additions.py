@@ -60,7 +60,7 @@ def _list_candidates() -> dict[str, Record]:
 
 
 def make_hybrid_record(record: Mapping[str, Any]) -> Record:
-    """The record with the settings of HSE06: fixed occupations, `hybrid_mesh`, and the cutoff that its elements want."""
+    """The record with the settings of HSE06: fixed occupations, `hybrid_mesh`, the cutoff that its elements want."""
     cutoff = max(ECUTWFC[SYMBOLS[number]] for number in record["numbers"])
     return {**record, "metal": False, "ecutwfc_Ry": float(cutoff), "qmesh_hse": hybrid_mesh(record["lattice"])}
 
@@ -77,7 +77,9 @@ def read_known_gaps(additions: Path) -> dict[str, float]:
     return {id: gap for folder in folders for id, gap in read_gaps_of(folder).items()}
 
 
-def run_hybrids(out: Path, work: Path, processes: int = 1, pseudo: Path | None = None, pwx: Path | None = None) -> RunReport:
+def run_hybrids(
+    out: Path, work: Path, processes: int = 1, pseudo: Path | None = None, pwx: Path | None = None
+) -> RunReport:
     """A report of the computation of the joining crystals into `hse.ecd` in the folder of the added PBE densities.
 
     Added crystals whose PBE density is not there yet are left for a later call. The arguments are those of

@@ -31,9 +31,10 @@ def converged_kmesh(lattice: Any, narrow_gap: bool) -> list[int]:
 
 
 def hybrid_mesh(lattice: Any) -> list[int]:
-    """The Gamma-centred mesh [3] of k and of q points for HSE06: points at most 0.055 x 2 pi / Å apart, for all crystals.
+    """The Gamma-centred mesh [3] of k and of q points for HSE06: points at most 0.055 x 2 pi / Å apart.
 
-    The spacing of today's meshes, max(3, round(2 |b|)), is 0.08; silicon has 6x6x6 points in place of 4x4x4.
+    It holds for all crystals. The meshes of `qmesh_hse` in structures.json, max(3, round(2 |b|)), have a spacing of
+    about 0.08; silicon has 4x4x4 points there, and 6x6x6 here.
     """
     lengths = np.linalg.norm(np.linalg.inv(np.array(lattice)), axis=0)
     return np.ceil(lengths / QSPACING - 1e-9).astype(int).tolist()

@@ -27,14 +27,14 @@ TYPES = {
         "BN AB_hP4_194_c_d", "SiS2 A2B_oI12_72_j_a", "CaCuO2 ABC2_tP4_123_d_a_f",
     ],
     "low symmetry": [
-        "CuO AB_mC8_15_c_e", "FeS2 AB2_oP6_58_a_g", "CaCl2 AB2_oP6_58_a_g", "HgS AB_hP6_154_a_b",
-        "PtS AB_tP4_131_c_e", "NiAs AB_hP4_194_c_a", "NiS AB_hR6_160_b_b", "NbP AB_tI8_141_a_b", "CuTe AB_oP4_59_a_b",
-        "TlF AB_oF8_69_a_b", "Te2Au AB2_mC6_12_a_i", "Al2CdS4 A2BC4_tI14_82_bc_a_g", "FeCu2SnS4 A2BC4D_tI16_121_d_a_i_b",
+        "CuO AB_mC8_15_c_e", "FeS2 AB2_oP6_58_a_g", "CaCl2 AB2_oP6_58_a_g", "HgS AB_hP6_154_a_b", "PtS AB_tP4_131_c_e",
+        "NiAs AB_hP4_194_c_a", "NiS AB_hR6_160_b_b", "NbP AB_tI8_141_a_b", "CuTe AB_oP4_59_a_b", "TlF AB_oF8_69_a_b",
+        "Te2Au AB2_mC6_12_a_i", "Al2CdS4 A2BC4_tI14_82_bc_a_g", "FeCu2SnS4 A2BC4D_tI16_121_d_a_i_b",
         "BPO4 AB4C_tI12_82_c_g_a", "Li3N A3B_hP4_191_bc_a", "AlF3 AB3_hR8_155_c_de", "TlF AB_oP8_57_d_d",
         "TlSe AB_tI16_140_ab_h", "BeO AB_tP8_136_g_f", "Na3As AB3_hP8_194_c_bf", "GaAs AB_oI4_44_a_b",
-        "CdTe AB_oP2_25_b_a", "ZrPbO3 A3BC_tP5_99_bc_a_b", "La2CuO4 AB2C4_tI14_139_a_e_ce", "SrCuO2 AB2C_oC16_63_c_2c_c",
-        "CeNiC2 A2BC_oC8_38_e_a_b", "ReSi2 AB2_oI6_71_a_i", "ZrSi2 A2B_oC12_63_2c_c", "TiO2 A2B_tP6_136_f_a",
-        "WC AB_hP2_187_d_a",
+        "CdTe AB_oP2_25_b_a", "ZrPbO3 A3BC_tP5_99_bc_a_b", "La2CuO4 AB2C4_tI14_139_a_e_ce",
+        "SrCuO2 AB2C_oC16_63_c_2c_c", "CeNiC2 A2BC_oC8_38_e_a_b", "ReSi2 AB2_oI6_71_a_i", "ZrSi2 A2B_oC12_63_2c_c",
+        "TiO2 A2B_tP6_136_f_a", "WC AB_hP2_187_d_a",
     ],
     "intermetallic": [
         "Si2Mo AB2_tI6_139_a_e", "Cu3Au AB3_cP4_221_a_c", "CuAu AB_tP2_123_a_d", "NaTl AB_cF16_227_a_b",
@@ -104,7 +104,7 @@ def load_prototypes() -> dict[str, Structure]:
 
 
 def list_substitutes(symbol: str) -> tuple[str, ...]:
-    """The elements that may take the place of one: of its group, in the d block also of the next ones, or rare earths."""
+    """The elements that may take the place of one: its group, in the d block the next ones too, or rare earths."""
     for row in D_ROWS:
         if symbol in row:
             column = row.index(symbol)
