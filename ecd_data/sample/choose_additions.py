@@ -77,7 +77,7 @@ def _make_verification_record(element: str, kind: str) -> Record:
     record = {
         "class": "oxide" if kind in OXIDE_NAMES else "bare element",
         "source": f"{element}_{kind} of the verification crystals",
-        "suffix": OXIDE_NAMES.get(kind, kind.lower()),
+        "suffix": OXIDE_NAMES.get(kind, f"{kind.lower()}_acwf"),  # not the name of a measured crystal
         **make_verification_cell(element, kind),
     }
     return record | {"estimate": estimate_seconds(add_settings(record))}

@@ -38,13 +38,12 @@ TYPES = {
     ],
     "intermetallic": [
         "Si2Mo AB2_tI6_139_a_e", "Cu3Au AB3_cP4_221_a_c", "CuAu AB_tP2_123_a_d", "NaTl AB_cF16_227_a_b",
-        "BiF3 AB3_cF16_225_a_bc", "MnAlCu2 AB2C_cF16_225_a_c_b", "MgAgAs ABC_cF12_216_b_c_a", "CdAu AB_oP4_51_e_f",
-        "TiAl3 A3B_tI8_139_bd_a", "Cr3Si A3B_cP8_223_c_a", "CaCu5 AB5_hP6_191_a_cg", "MgCu2 A2B_cF24_227_d_a",
-        "Cu2Sb A2B_tP6_129_ac_c", "TiCu AB_tP4_129_c_c", "Ni4Mo AB4_tI10_87_a_h", "BaAl4 A4B_tI10_139_de_a",
-        "MoPt2 AB2_oI6_71_a_g", "Ti3Cu AB3_tP4_123_a_ce", "CoSn AB_hP6_191_f_ad", "InNi2 AB2_hP6_194_c_ad",
-        "CaIn2 AB2_hP6_194_b_f", "Al2Cu A2B_tI12_140_h_a", "CuPt AB_hR2_166_a_b", "Al3Ni2 A3B2_hP5_164_ad_d",
-        "CrB AB_oC8_63_c_c", "TiNi AB_mP4_11_e_e", "VIr AB_oC8_65_j_g", "AlB2 AB2_hP3_191_a_d",
-        "BaSbPt ABC_hP3_187_a_d_f",
+        "MnAlCu2 AB2C_cF16_225_a_c_b", "MgAgAs ABC_cF12_216_b_c_a", "CdAu AB_oP4_51_e_f", "TiAl3 A3B_tI8_139_bd_a",
+        "Cr3Si A3B_cP8_223_c_a", "CaCu5 AB5_hP6_191_a_cg", "MgCu2 A2B_cF24_227_d_a", "Cu2Sb A2B_tP6_129_ac_c",
+        "TiCu AB_tP4_129_c_c", "Ni4Mo AB4_tI10_87_a_h", "BaAl4 A4B_tI10_139_de_a", "MoPt2 AB2_oI6_71_a_g",
+        "Ti3Cu AB3_tP4_123_a_ce", "CoSn AB_hP6_191_f_ad", "InNi2 AB2_hP6_194_c_ad", "CaIn2 AB2_hP6_194_b_f",
+        "Al2Cu A2B_tI12_140_h_a", "CuPt AB_hR2_166_a_b", "Al3Ni2 A3B2_hP5_164_ad_d", "CrB AB_oC8_63_c_c",
+        "TiNi AB_mP4_11_e_e", "VIr AB_oC8_65_j_g", "AlB2 AB2_hP3_191_a_d", "BaSbPt ABC_hP3_187_a_d_f",
     ],
 }  # fmt: skip
 # The names that the sample has for some of these types
