@@ -95,10 +95,7 @@ def compute_volumes(crystals: Sequence[tuple[str, str]], out: Path, **options: A
 
 def compare_crystals(crystals: Sequence[tuple[str, str]], out: Path) -> list[Comparison]:
     """The Comparison of each crystal whose seven volumes are finished in a folder."""
-    if not (out / STORE / "index.parquet").exists():
-        return []
-    table = open_store(out / STORE).columns("id", "energy_eV")
-    energies = dict(zip(table["id"].to_pylist(), table["energy_eV"].to_pylist(), strict=True))
+    energies = read_energies(out / STORE)
     found = []
     for element, kind in crystals:
         if all(name_volume(element, kind, scale) in energies for scale in SCALES):
@@ -106,6 +103,14 @@ def compare_crystals(crystals: Sequence[tuple[str, str]], out: Path) -> list[Com
             epsilon, nu = compute_epsilon(ours, reference), compute_nu(ours, reference)
             found.append(Comparison(f"{element}_{kind}", ours, reference, epsilon, nu))
     return found
+
+
+def read_energies(store: Path) -> dict[str, float]:
+    """The energies in eV by id of a store; none if it does not exist yet."""
+    if not (store / "index.parquet").exists():
+        return {}
+    table = open_store(store).columns("id", "energy_eV")
+    return dict(zip(table["id"].to_pylist(), table["energy_eV"].to_pylist(), strict=True))
 
 
 def fit_crystal(element: str, kind: str, energies: Mapping[str, float]) -> EquationOfState:
