@@ -22,7 +22,13 @@ from ecd_data.sample.cells import displace
 from ecd_data.sample.costs import VALENCE, estimate_seconds
 from ecd_data.sample.held_out import HeldOut, find_formula, find_held_out, to_crystal
 from ecd_data.sample.split import describe_cells, elements_of, make_manifest
-from ecd_data.sample.substitutions import TYPE_NAMES, Candidate, make_candidates, predict_volume
+from ecd_data.sample.substitutions import (
+    TYPE_NAMES,
+    Candidate,
+    has_usual_distances,
+    make_candidates,
+    predict_volume,
+)
 from ecd_data.sample.verification import choose_bare, list_elements, list_oxides, make_verification_cell
 
 SEED = 20261
@@ -183,9 +189,9 @@ def _filter_candidates(held_out: HeldOut, formulas: set[str]) -> dict[str, Candi
 
 
 def _make_substituted_record(candidate: Candidate) -> Record | None:
-    """The record of a candidate at its predicted volume; None without a prediction, or if its run costs too much."""
+    """The record of a candidate at its predicted volume; None with odd distances, or if its run costs too much."""
     crystal = predict_volume(candidate.crystal)
-    if crystal is None:
+    if crystal is None or not has_usual_distances(crystal):
         return None
     label = candidate.prototype.split()[1]
     record = {

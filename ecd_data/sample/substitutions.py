@@ -54,6 +54,8 @@ TYPE_NAMES = {
     "ABC_cF12_216_b_c_a": "hh",
     "AB_hP4_194_c_d": "hBN",
 }
+LONGEST_BOND = 6.0  # Å; within it every crystal has its shortest distance
+USUAL_DISTANCES = 0.8, 1.35  # shortest distance of atoms in a crystal, in units of the sum of their covalent radii
 CLEAR_DIFFERENCE = 0.3  # of Pauling electronegativities; above it one site counts as the more negative one
 D_ROWS = (
     ("Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn"),
@@ -150,3 +152,21 @@ def predict_volume(crystal: Crystal) -> Crystal | None:
     except (ValueError, KeyError, TypeError):
         return None
     return Crystal(scaled.lattice.matrix.round(8), crystal.numbers, crystal.frac_coords.round(8))
+
+
+def has_usual_distances(crystal: Crystal) -> bool:
+    """Whether the shortest bond is neither very short nor very long, measured by covalent radii.
+
+    One predicted volume cannot suit all bonds of a structure type; this leaves out the crystals that it suits badly.
+    """
+    from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
+
+    radius = CovalentRadius.radius
+    first, second, _, distances = crystal.to_pymatgen().get_neighbor_list(r=LONGEST_BOND)
+    symbols = crystal.symbols
+    ratios = [
+        distance / (radius[symbols[i]] + radius[symbols[j]])
+        for i, j, distance in zip(first, second, distances, strict=True)
+    ]
+    low, high = USUAL_DISTANCES
+    return bool(ratios) and low <= min(ratios) <= high
