@@ -14,6 +14,7 @@ from ecd_data.dft.settings import START_MAGNETIZATION
 from ecd_data.sample.cells import displace
 from ecd_data.sample.costs import count_electrons
 from ecd_data.sample.meshes import converged_kmesh
+from ecd_data.sample.verification import NOBLE_GASES
 
 ADDITIONS = "additions.json"
 CUTOFF = 110.0  # Ry, for all: the largest that PseudoDojo recommends for one of its 72 elements (La)
@@ -74,10 +75,10 @@ def add_settings(record: Record, narrow_gap: bool | None = None) -> Record:
 def may_have_gap(record: Mapping[str, Any]) -> bool:
     """Whether a crystal may be an insulator without spin: an even number of electrons, and an element that is no metal.
 
-    Bare elements other than noble gases, hydrogen, carbon, nitrogen, oxygen and halogens never have a gap in the cubic
-    structures of the verification crystals, so only noble gases may.
+    Of bare elements only noble gases may: the cubic structures of the verification crystals make metals of nearly all
+    others.
     """
     symbols = {SYMBOLS[number] for number in record["numbers"]}
     if len(symbols) == 1:
-        return bool(symbols & {"He", "Ne", "Ar", "Kr", "Xe", "Rn", "C"})
+        return bool(symbols & NOBLE_GASES)
     return bool(symbols & NONMETALS) and count_electrons(record) % 2 == 0
