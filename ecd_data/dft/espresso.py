@@ -189,8 +189,9 @@ def _system(
         system["nosym"] = True
     if settings.start_magnetization:
         system["nspin"] = 2
-        for number in range(1, len(species) + 1):
-            system[f"starting_magnetization({number})"] = settings.start_magnetization
+        for number, symbol in enumerate(species, 1):
+            if symbol in settings.magnetic_elements or not settings.magnetic_elements:
+                system[f"starting_magnetization({number})"] = settings.start_magnetization
     if settings.hubbard_u:
         table = dict(settings.hubbard_u)
         system["lda_plus_u"] = True

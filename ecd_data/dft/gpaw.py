@@ -153,7 +153,9 @@ def gpaw_input(
 ) -> dict[str, Any]:
     """The input of a step as a dictionary: crystal, parameters of GPAW, names and hashes of the setups, no paths."""
     valence = [setups[s].valence for s in crystal.symbols]
-    spin = [settings.start_magnetization * v for v in valence] if settings.start_magnetization else None
+    magnetic = settings.magnetic_elements or crystal.elements
+    starts = [settings.start_magnetization * v * (s in magnetic) for s, v in zip(crystal.symbols, valence, strict=True)]
+    spin = starts if settings.start_magnetization else None
     inputs = {
         "kind": kind,
         "crystal": crystal.to_record(),

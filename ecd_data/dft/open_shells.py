@@ -46,6 +46,26 @@ def may_have_moment(counts: Mapping[str, int], datasets: Mapping[str, str] | Non
     return 0 not in charges
 
 
+# Elements that may have a moment in a crystal: 3d metals, and lanthanides with an open f shell
+MAGNETIC = {"V", "Cr", "Mn", "Fe", "Co", "Ni", "Ce", "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm"}
+
+
+def list_magnetic_elements(counts: Mapping[str, int]) -> list[str]:
+    """The elements of a crystal whose atoms start a calculation with a moment; none if the shells are closed.
+
+    These are V, Cr, Mn, Fe, Co, Ni and lanthanides with an open f shell where `may_have_moment` sees open shells, and
+    oxygen in crystals and molecules of nothing else.
+
+    Parameters
+    ----------
+    counts : the number of atoms of each element.
+    """
+    if set(counts) == {"O"}:
+        return ["O"]
+    present = sorted(MAGNETIC & set(counts))
+    return present if present and may_have_moment(counts) else []
+
+
 def _closed_states(symbol: str, dataset: str) -> tuple[int, ...]:
     """The oxidation state with closed shells, if there is one; datasets such as Pr_3 have it in their names."""
     valence = dataset.partition("_")[2]

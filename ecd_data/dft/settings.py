@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,21 +12,24 @@ from typing import Any
 import numpy as np
 
 from ecd_data.crystal import Crystal
+from ecd_data.dft.open_shells import list_magnetic_elements
 from ecd_data.dft.vasp_inputs import DENSE, MEDIUM, mesh
 from ecd_data.errors import EcdError, UsageError
 
 FUNCTIONALS = {"pbe": "PBE", "hse": "HSE06"}
 START_MAGNETIZATION = 0.4  # of the valence electrons of each atom, where spin is on
-RECORD_FACTS = ("prototype", "parent", "seed", "relaxation")  # facts of a record that are stored with its density
-MAGNETIC = {"Cr", "Mn", "Fe", "Co", "Ni"}
+# Facts of a record that are stored with its density
+RECORD_FACTS = ("prototype", "parent", "seed", "source", "relaxation")
 DEFAULT_ECUTWFC = 100.0  # Ry; for elements that are not in the table
-# Cutoff in Ry by element, converged with PseudoDojo standard for the crystals of the sample and similar ones
+# Cutoff in Ry by element. PseudoDojo's "normal" hint of its standard set, or more where the sample's crystals want it
 ECUTWFC = {
     "H": 74, "Li": 74, "Be": 88, "B": 76, "C": 82, "N": 84, "O": 84, "F": 84, "Na": 88, "Mg": 84, "Al": 40,
     "Si": 40, "P": 44, "S": 52, "Cl": 58, "K": 74, "Ca": 68, "Sc": 84, "Ti": 84, "V": 84, "Fe": 90, "Co": 96,
     "Ni": 98, "Cu": 92, "Zn": 84, "Ga": 80, "Ge": 78, "As": 84, "Se": 86, "Br": 76, "Rb": 58, "Sr": 84, "Zr": 66,
     "Nb": 82, "Mo": 80, "Pd": 82, "Ag": 82, "Cd": 102, "In": 70, "Sn": 72, "Sb": 80, "Te": 102, "I": 82,
     "Cs": 58, "Ba": 52, "La": 110, "Hf": 84, "Ta": 84, "W": 74, "Au": 76, "Pb": 56,
+    "He": 90, "Ne": 68, "Ar": 66, "Cr": 94, "Mn": 96, "Kr": 52, "Y": 72, "Tc": 84, "Ru": 84, "Rh": 88, "Xe": 68,
+    "Lu": 100, "Re": 72, "Os": 74, "Ir": 68, "Pt": 84, "Hg": 66, "Tl": 62, "Bi": 66, "Po": 64, "Rn": 72,
 }  # fmt: skip
 
 
@@ -40,6 +44,7 @@ class Settings:
     kmesh, qmesh : Gamma-centred meshes of k points, and of q points for the exchange of HSE06.
     smearing : cold smearing, for metals; else fixed occupations.
     start_magnetization : fraction of the valence electrons of each atom; 0 for no spin.
+    magnetic_elements : the elements whose atoms start with this moment; empty for all atoms.
     symmetry : use the symmetries of the crystal.
     max_steps, mixing_beta, mixing_mode : of the self-consistent calculation, as in pw.x.
     hubbard_u : pairs of element and U in eV.
@@ -55,6 +60,7 @@ class Settings:
     qmesh: tuple[int, ...] | None = None
     smearing: bool = False
     start_magnetization: float = 0.0
+    magnetic_elements: tuple[str, ...] = ()
     symmetry: bool = True
     degauss: float = 0.01
     conv_thr: float = 1e-9
@@ -73,7 +79,8 @@ class Settings:
 
     def as_meta(self) -> dict[str, Any]:
         """The settings as a dictionary for JSON, with units in the names."""
-        return {
+        starts = {"magnetic_elements": list(self.magnetic_elements)} if self.magnetic_elements else {}
+        return starts | {
             "ecutwfc_Ry": self.ecutwfc,
             "ecutrho_Ry": 4 * self.ecutwfc,
             "ecutfock_Ry": self.ecutwfc if self.qmesh else None,
@@ -107,7 +114,8 @@ def make_jobs(crystals: Any, functional: str, kspacing: float = DENSE) -> list[J
     ----------
     crystals : a mapping from id to record or Crystal; or paths: JSON files of records, structures, folders of
         structures. A record has lattice, numbers and frac_coords, and may have ecutwfc_Ry, kmesh, qmesh_hse, metal,
-        start_magnetisation, symmetry, prototype, parent, seed and relaxation; `default_settings` gives the others.
+        start_magnetisation, magnetic_elements, symmetry, prototype, parent, seed, source and relaxation;
+        `default_settings` gives the others.
     functional : "pbe" or "hse".
     kspacing : spacing of the k mesh in 2 pi / Å, for crystals without a mesh of their own.
 
@@ -171,36 +179,47 @@ def _record_settings(crystal: Crystal, record: Mapping[str, Any], functional: st
     base = default_settings(crystal, functional, kspacing)
     hybrid = base.qmesh is not None
     qmesh = tuple(record.get("qmesh_hse", base.qmesh)) if hybrid else None
+    start = float(record.get("start_magnetisation", base.start_magnetization))
     return Settings(
         functional=base.functional,
         ecutwfc=float(record.get("ecutwfc_Ry", base.ecutwfc)),
+        magnetic_elements=_choose_starts(crystal, start, record.get("magnetic_elements")),
         kmesh=qmesh or tuple(record.get("kmesh", base.kmesh)),
         qmesh=qmesh,
         smearing=bool(record.get("metal", base.smearing)),
-        start_magnetization=float(record.get("start_magnetisation", base.start_magnetization)),
+        start_magnetization=start,
         symmetry=bool(record.get("symmetry", True)),
         conv_thr=base.conv_thr,
         coarse_kmesh=None if "kmesh" in record else base.coarse_kmesh,
     )
 
 
+def _choose_starts(crystal: Crystal, start: float, elements: Iterable[str] | None = None) -> tuple[str, ...]:
+    """The elements that start with a moment; empty without spin, or if all atoms do."""
+    chosen = list_magnetic_elements(Counter(crystal.symbols)) if elements is None else list(elements)
+    return tuple(chosen) if start and set(chosen) < set(crystal.elements) else ()
+
+
 def default_settings(crystal: Crystal, functional: str, kspacing: float = DENSE) -> Settings:
     """The Settings for a crystal without any of its own; it gets smearing, since it may be a metal.
+
+    Spin is on for the crystals of `list_magnetic_elements`, whose atoms of these elements start with a moment.
 
     The k mesh of PBE has a spacing of 2 pi 0.02 / Å as in the paper, and 0.04 if that does not converge. HSE06 has one
     mesh for k and q, max(3, round(2 |b|)) points along each axis, |b| being the length of the reciprocal vector in 1/Å.
     """
-    symbols = crystal.elements
+    start = START_MAGNETIZATION if list_magnetic_elements(Counter(crystal.symbols)) else 0.0
     kmesh, medium = mesh(crystal, kspacing), mesh(crystal, MEDIUM)
     reciprocal = np.linalg.norm(np.linalg.inv(crystal.lattice).T, axis=1)
     qmesh = tuple(max(3, round(4 * np.pi * b)) for b in reciprocal) if functional == "hse" else None
     return Settings(
         functional=FUNCTIONALS[functional],
-        ecutwfc=float(max(ECUTWFC.get(s, DEFAULT_ECUTWFC) for s in symbols)),
+        ecutwfc=float(max(ECUTWFC.get(s, DEFAULT_ECUTWFC) for s in crystal.elements)),
         kmesh=qmesh or kmesh,
         qmesh=qmesh,
         smearing=True,
-        start_magnetization=START_MAGNETIZATION if MAGNETIC & set(symbols) else 0.0,
+        start_magnetization=start,
+        magnetic_elements=_choose_starts(crystal, start),
         # a hybrid converges within every exchange loop: at 1e-7 silicon is within eps_mae 2e-6 of its density at 1e-9
         conv_thr=1e-7 if qmesh else 1e-9,
         coarse_kmesh=medium if qmesh is None and kspacing < MEDIUM and medium != kmesh else None,
@@ -220,6 +239,7 @@ def apply_choices(
     if spin is not None:
         start = settings.start_magnetization or START_MAGNETIZATION
         settings = replace(settings, start_magnetization=start if spin else 0.0, smearing=spin or settings.smearing)
+        settings = settings if spin else replace(settings, magnetic_elements=())
     if smearing is not None:
         if settings.start_magnetization and not smearing:
             raise UsageError(

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ecd_data.dft import RelaxReport, RunReport, relax, run
+from ecd_data.sample.addition_runs import run_additions
 from ecd_data.sample.cells import load_structures, make_cells, select_hybrids
+from ecd_data.sample.hybrid_additions import run_hybrids
 from ecd_data.sample.literature import read_literature
 from ecd_data.sample.meshes import refine_meshes
 from ecd_data.sample.split import make_manifest, write_manifest
@@ -94,12 +96,20 @@ def main() -> None:
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--out", type=Path, help="compute all stores in this folder, or continue there")
     task.add_argument("--refine", type=Path, help="compute the PBE stores at converged k meshes in this folder")
+    task.add_argument("--add", type=Path, help="compute the added crystals (PBE) in this folder, or continue there")
+    task.add_argument("--add-hybrids", type=Path, help="compute further HSE06 densities in the folder of --add")
     parser.add_argument("--work", type=Path, help="folder that keeps the engine's files")
     parser.add_argument("--pseudo", type=Path, help="folder of pseudopotentials in place of the cache")
     parser.add_argument("--processes", type=int, default=1, help="number of engine runs at the same time")
     options = parser.parse_args()
     reports: Mapping[str, RunReport | RelaxReport]
-    if options.refine:
+    if options.add:
+        work = options.work or options.add / "work"
+        reports = {"added crystals": run_additions(options.add, work, options.processes, options.pseudo)}
+    elif options.add_hybrids:
+        work = options.work or options.add_hybrids / "work-hse"
+        reports = {"HSE06": run_hybrids(options.add_hybrids, work, options.processes, options.pseudo)}
+    elif options.refine:
         reports = refine_sample(options.refine, options.work, options.processes, options.pseudo)
     else:
         reports = make_sample(options.out, options.work, options.processes, options.pseudo)

@@ -35,7 +35,8 @@ Spin = Annotated[
     bool | None,
     typer.Option(
         "--spin/--no-spin",
-        help="Compute all crystals with or without spin; default: with spin where there is Cr, Mn, Fe, Co or Ni.",
+        help="Compute all crystals with or without spin; default: with spin where V, Cr, Mn, Fe, Co, Ni or"
+        " lanthanides may have open shells, and for O2.",
     ),
 ]
 Smearing = Annotated[

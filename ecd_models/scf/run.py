@@ -196,6 +196,7 @@ def read_settings(rho: Density) -> Settings:
         smearing=bool(recorded.get("smearing")),
         degauss=float(recorded.get("degauss_Ry") or Settings.degauss),
         start_magnetization=float(recorded.get("start_magnetization") or 0.0),
+        magnetic_elements=tuple(recorded.get("magnetic_elements", ())),
         symmetry=bool(recorded.get("symmetry", True)),
         mixing_beta=float(recorded.get("mixing_beta", Settings.mixing_beta)),
         mixing_mode=str(recorded.get("mixing_mode", Settings.mixing_mode)),

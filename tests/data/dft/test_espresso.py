@@ -112,6 +112,18 @@ def test_metals_smear_and_magnets_start_polarised(pseudo: Path) -> None:
     assert "nosym = .true." in text
 
 
+def test_only_magnetic_elements_start_with_a_moment() -> None:
+    (job,) = make_jobs({"FeO": MGO | {"numbers": [26, 8], "start_magnetisation": 0.4}}, "pbe")
+    assert job.settings.magnetic_elements == ("Fe",)
+    assert job.settings.as_meta()["magnetic_elements"] == ["Fe"]
+    text = pw_input(job.crystal, job.settings, pseudo("Fe", "O"))
+    assert "nspin = 2" in text
+    assert "starting_magnetization(1) = 0.4" in text
+    assert "starting_magnetization(2)" not in text
+    (job,) = make_jobs({"MgO": MGO | {"start_magnetisation": 0.4}}, "pbe")  # nothing magnetic: all atoms, as asked
+    assert "starting_magnetization(2) = 0.4" in pw_input(job.crystal, job.settings, pseudo("Mg", "O"))
+
+
 def test_the_input_of_a_density_stays_what_it_was() -> None:
     """Finished runs are known by their input: another byte would repeat all of them."""
     (job,) = make_jobs({"MgO": MGO}, "pbe")

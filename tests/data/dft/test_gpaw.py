@@ -108,6 +108,8 @@ def test_every_step_has_its_input(setups: Path, tmp_path: Path) -> None:
     engine = Gpaw("python", [setups])
     iron = json.loads(engine.input_text(step(IRON)))
     assert iron["magmoms"] == [pytest.approx(3.2)] * 2
+    half = IRON | {"numbers": [26, 14]}
+    assert json.loads(engine.input_text(step(half)))["magmoms"] == [pytest.approx(3.2), 0]
     assert iron["parameters"]["occupations"] == {
         "name": "marzari-vanderbilt",
         "width": pytest.approx(0.13606, abs=1e-5),

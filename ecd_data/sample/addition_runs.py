@@ -1,0 +1,145 @@
+"""The computation of the added crystals: their order, and runs into a store that can be continued.
+
+A crystal that may have a gap runs first on the mesh for gaps above 1 eV; if its gap is smaller, it runs again on the
+mesh for narrow gaps. `python -m ecd_data.sample.recipe --add DIR` calls it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ecd_data.crystal import ATOMIC_NUMBERS
+from ecd_data.dft import RunReport, run
+from ecd_data.sample.additions import CUTOFF, WANTED_FORMULAS, add_settings, make_addition_cells
+from ecd_data.sample.cells import load_structures, parent_of
+from ecd_data.sample.costs import estimate_seconds
+from ecd_data.sample.meshes import NARROW_GAP, refine_meshes
+from ecd_data.sample.split import describe_cells, make_manifest
+from ecd_data.store import open_store
+
+FINAL, REFERENCES = "pbe.ecd", "elements.ecd"
+FIRST = "gaps.ecd"  # the first runs, which only tell the gaps
+BATCH = 10  # cells between the first and the second run of the same cells
+
+Record = dict[str, Any]
+
+
+def order_cells(cells: Mapping[str, Record]) -> list[str]:
+    """The ids of the cells in the order of their runs: the cheapest and most instructive first, parents before others.
+
+    The order is that of the estimated CPU seconds, divided by 1 + the number of elements of the cell that have fewer
+    than 4 training formulas today.
+    """
+    counts = _count_training_formulas()
+
+    def rank(id: str) -> float:
+        elements = set(cells[id]["numbers"])
+        return estimate_seconds(cells[id]) / (1 + sum(counts[number] < WANTED_FORMULAS for number in elements))
+
+    ranks = {id: rank(id) for id in cells}
+    return sorted(cells, key=lambda id: (max(ranks[id], ranks[parent_of(id)]), id != parent_of(id), id))
+
+
+def _count_training_formulas() -> Counter[int]:
+    facts, parts = describe_cells(), make_manifest()["pbe"]["train"]
+    formulas = {facts[id].formula: facts[id].elements for id in parts}
+    return Counter(ATOMIC_NUMBERS[element] for elements in formulas.values() for element in elements)
+
+
+def make_reference_records() -> dict[str, Record]:
+    """The records by id of the sample's elements, at the cutoff of the added crystals and on converged meshes.
+
+    With them the formation energies of added crystals have one cutoff throughout.
+    """
+    elements = json.loads(files("ecd_data.sample").joinpath("elements.json").read_text())
+    elements |= {id: record for id, record in load_structures().items() if len(set(record["numbers"])) == 1}
+    return {id: record | {"ecutwfc_Ry": CUTOFF} for id, record in refine_meshes(elements).items()}
+
+
+def run_additions(
+    out: Path,
+    work: Path,
+    processes: int = 1,
+    pseudo: Path | None = None,
+    pwx: Path | None = None,
+    cells: Mapping[str, Record] | None = None,
+) -> RunReport:
+    """A report of the computation of the added cells into `pbe.ecd` in a folder; a second call continues.
+
+    At the end the elements are computed into `elements.ecd`, for formation energies at one cutoff.
+
+    Parameters
+    ----------
+    out : folder for the stores.
+    work : folder that keeps the engine's files; the second runs read there what the first ones computed.
+    processes : number of engine runs at the same time.
+    pseudo, pwx : the pseudopotentials and the program, as in `ecd_data.dft.setup`.
+    cells : the cells by id, by default all.
+    """
+    cells = make_addition_cells() if cells is None else cells
+    order = [id for id in order_cells(cells) if id not in list_finished(out / FINAL)]
+    hours = sum(estimate_seconds(cells[id]) for id in order) / 3600
+    print(f"{len(order)} of {len(cells)} cells to compute, about {hours:.1f} CPU hours, more where gaps are below 1 eV")
+    options: dict[str, Any] = {"processes": processes, "pseudo": pseudo, "pwx": pwx, "work": work}
+    report = RunReport(present=[id for id in cells if id not in set(order)])
+    for start in range(0, len(order), BATCH):
+        _run_batch({id: cells[id] for id in order[start : start + BATCH]}, out, report, options)
+    _count(report, run(make_reference_records(), out / REFERENCES, **options), kept=True)
+    return report
+
+
+def _run_batch(cells: Mapping[str, Record], out: Path, report: RunReport, options: dict[str, Any]) -> None:
+    """Compute some cells: first those whose gap is not known, then all on the meshes that their gaps want."""
+    first = {id: cell for id, cell in cells.items() if parent_of(id) == id and not cell["narrow_gap"]}
+    if first:
+        _count(report, run(first, out / FIRST, forces=False, **options), kept=False)
+    final = choose_final_meshes(cells, read_gaps_of(out / FIRST))
+    for id in cells.keys() - final.keys() - report.failures.keys():
+        report.failures[id] = f"{id}: the gap of {parent_of(id)} is not known, since its run failed"
+    if final:
+        _count(report, run(final, out / FINAL, restart=True, **options), kept=True)
+
+
+def choose_final_meshes(cells: Mapping[str, Record], gaps: Mapping[str, float]) -> dict[str, Record]:
+    """The cells with the meshes that the gaps of their crystals want; those of crystals without a gap are left out.
+
+    Parameters
+    ----------
+    cells : cells by id, with the settings of their first run.
+    gaps : PBE gaps in eV of the crystals that may have one, by id.
+    """
+    final = {}
+    for id, cell in cells.items():
+        parent = parent_of(id)
+        if cell["narrow_gap"]:
+            final[id] = cell
+        elif parent in gaps:
+            final[id] = add_settings(cell, narrow_gap=gaps[parent] < NARROW_GAP)
+    return final
+
+
+def read_gaps_of(store: Path) -> dict[str, float]:
+    """The PBE gaps in eV by id of a store; none if it does not exist yet."""
+    if not (store / "index.parquet").exists():
+        return {}
+    table = open_store(store).columns("id", "gap_eV")
+    return dict(zip(table["id"].to_pylist(), table["gap_eV"].to_pylist(), strict=True))
+
+
+def list_finished(store: Path) -> set[str]:
+    """The ids in a store; none if it does not exist yet."""
+    return set(open_store(store).ids) if (store / "index.parquet").exists() else set()
+
+
+def _count(report: RunReport, part: RunReport, kept: bool) -> None:
+    """Add what a part of the runs did to the report; the ids count as done only if their densities are kept."""
+    report.cpu_seconds += part.cpu_seconds
+    report.failures |= part.failures
+    report.retried |= part.retried
+    if kept:
+        report.done += part.done

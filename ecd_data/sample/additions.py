@@ -1,0 +1,84 @@
+"""The crystals that are added to the sample: their cells from additions.json, their settings, and their parts."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from ecd_data.crystal import SYMBOLS
+from ecd_data.dft.open_shells import list_magnetic_elements
+from ecd_data.dft.settings import START_MAGNETIZATION
+from ecd_data.sample.cells import displace
+from ecd_data.sample.costs import count_electrons
+from ecd_data.sample.meshes import converged_kmesh
+from ecd_data.sample.verification import NOBLE_GASES
+
+ADDITIONS = "additions.json"
+CUTOFF = 110.0  # Ry, for all: the largest that PseudoDojo recommends for one of its 72 elements (La)
+DISPLACED_CELLS = 2  # of every crystal that has displaced cells
+WANTED_FORMULAS = 4  # training formulas that every element of the sample should have
+NONMETALS = set("H He B C N O F Ne Si P S Cl Ar Ge As Se Br Kr Sb Te I Xe Po Rn".split())
+
+Record = dict[str, Any]
+
+
+def load_additions() -> dict[str, Record]:
+    """The records of the added crystals by id: cell, class, prototype, source, and whether displaced cells are made."""
+    return json.loads(files("ecd_data.sample").joinpath(ADDITIONS).read_text())["crystals"]
+
+
+def make_addition_cells() -> dict[str, Record]:
+    """The records of all added cells by id, with the settings of their first run: crystals, then displaced cells."""
+    crystals = load_additions()
+    return {id: add_settings(record) for id, record in (crystals | make_displaced_additions(crystals)).items()}
+
+
+def make_displaced_additions(crystals: Mapping[str, Record]) -> dict[str, Record]:
+    """The records of the displaced cells `<name>-d1` and `-d2` by id, from the crystals that are marked for them."""
+    return {
+        f"{name}-d{n}": displace(record | {"metal": True}, f"{name}-d{n}")
+        for name, record in crystals.items()
+        if record["displaced"]
+        for n in range(1, DISPLACED_CELLS + 1)
+    }
+
+
+def add_settings(record: Record, narrow_gap: bool | None = None) -> Record:
+    """The record with the settings of its run.
+
+    Cold smearing is used for all, since gaps are not known before the first run; above 1 eV it changes nothing. One
+    cutoff makes all energies comparable. The k mesh is that of `meshes`; spin is on where an element may have a moment,
+    and only its atoms start with one.
+
+    Parameters
+    ----------
+    record : lattice, numbers and frac_coords.
+    narrow_gap : whether the crystal is a metal or has a gap below 1 eV; by default whether `may_have_gap` denies a gap.
+    """
+    symbols = [SYMBOLS[number] for number in record["numbers"]]
+    magnetic = list_magnetic_elements(Counter(symbols))
+    narrow = not may_have_gap(record) if narrow_gap is None else narrow_gap
+    return {
+        **record,
+        "metal": True,
+        "ecutwfc_Ry": CUTOFF,
+        "start_magnetisation": START_MAGNETIZATION if magnetic else 0.0,
+        "magnetic_elements": magnetic,
+        "kmesh": converged_kmesh(record["lattice"], narrow),
+        "narrow_gap": narrow,
+    }
+
+
+def may_have_gap(record: Mapping[str, Any]) -> bool:
+    """Whether a crystal may be an insulator without spin: an even number of electrons, and an element that is no metal.
+
+    Of bare elements only noble gases may: the cubic structures of the verification crystals make metals of nearly all
+    others.
+    """
+    symbols = {SYMBOLS[number] for number in record["numbers"]}
+    if len(symbols) == 1:
+        return bool(symbols & NOBLE_GASES)
+    return bool(symbols & NONMETALS) and count_electrons(record) % 2 == 0

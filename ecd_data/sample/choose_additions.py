@@ -1,0 +1,234 @@
+"""The choice of the crystals that are added to the sample: `python -m ecd_data.sample.choose_additions` writes them.
+
+additions.json is the result: the crystals with their cells, where they come from, and which have displaced cells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from pymatgen.core import Composition, Element
+
+from ecd_data.dft.selection import find_charge, select_crystals
+from ecd_data.sample.additions import ADDITIONS, WANTED_FORMULAS, add_settings
+from ecd_data.sample.cells import displace
+from ecd_data.sample.costs import VALENCE, estimate_seconds
+from ecd_data.sample.held_out import HeldOut, find_formula, find_held_out, to_crystal
+from ecd_data.sample.split import describe_cells, elements_of, make_manifest
+from ecd_data.sample.substitutions import (
+    TYPE_NAMES,
+    Candidate,
+    has_usual_distances,
+    make_candidates,
+    predict_volume,
+)
+from ecd_data.sample.verification import choose_bare, list_elements, list_oxides, make_verification_cell
+
+SEED = 20261
+COUNTS = {"layered": 24, "low symmetry": 36, "intermetallic": 36}  # crystals of each class of structure types
+MOST_OF_A_TYPE = 3  # crystals of one structure type, so that many types are taken
+MOST_SECONDS = 900.0  # estimated CPU seconds of one run; what costs more is left out
+MOST_OXIDE_SECONDS = 300.0  # the same for oxides, of which an element has several
+LIGHT = 20  # electrons that count for every cell, so that cells of light elements alone are not always the best
+DISPLACED = {"oxide": 12, "layered": 8, "low symmetry": 12, "intermetallic": 8}  # crystals with displaced cells
+OXIDE_NAMES = {"X2O": "antifl", "XO": "rs", "XO2": "fluorite", "X2O3": "X2O3", "X2O5": "X2O5", "XO3": "ReO3"}
+
+Record = dict[str, Any]
+
+
+def choose_additions() -> dict[str, Record]:
+    """The records of the added crystals by id: bare elements, oxides, and substitutions into known structure types."""
+    held_out = find_held_out()
+    formulas = _find_training_formulas()
+    chosen = _choose_verification(held_out, formulas)
+    formulas |= {find_formula(to_crystal(record)) for record in chosen.values()}
+    chosen |= _choose_substitutions(held_out, formulas)
+    kept = set(select_crystals({id: to_crystal(record) for id, record in chosen.items()}, neutral=False).kept)
+    return _mark_displaced({id: record for id, record in chosen.items() if id in kept})
+
+
+def _find_training_formulas() -> set[str]:
+    cells, parts = describe_cells(), make_manifest()["pbe"]
+    return {cells[id].formula for id in parts["train"]}
+
+
+def count_elements(formulas: Iterable[str]) -> Counter[str]:
+    """The number of formulas that have each element."""
+    return Counter(element for formula in formulas for element in elements_of(formula))
+
+
+def _choose_verification(held_out: HeldOut, formulas: set[str]) -> dict[str, Record]:
+    """Every element bare and as an oxide, where no test forbids it; a second oxide for elements of few formulas."""
+    counts = count_elements(formulas)
+    chosen: dict[str, Record] = {}
+    for element in list_elements():
+        bare = _make_verification_record(element, choose_bare(element))
+        oxides = [_make_verification_record(element, kind) for kind in list_oxides(element)]
+        oxides = [one for one in oxides if one["estimate"] <= MOST_OXIDE_SECONDS]
+        taken = [one for one in [bare, *oxides] if _is_usable(one, held_out, formulas)]
+        few = counts[element] < WANTED_FORMULAS
+        taken = taken[: (bare in taken) + (2 if few else 1)]
+        chosen |= {_name_record(record): record for record in taken}
+    return {id: _strip(record) for id, record in chosen.items()}
+
+
+def _make_verification_record(element: str, kind: str) -> Record:
+    record = {
+        "class": "oxide" if kind in OXIDE_NAMES else "bare element",
+        "source": f"{element}_{kind} of the verification crystals",
+        "suffix": OXIDE_NAMES.get(kind, f"{kind.lower()}_acwf"),  # not the name of a measured crystal
+        **make_verification_cell(element, kind),
+    }
+    return record | {"estimate": estimate_seconds(add_settings(record))}
+
+
+def _is_usable(record: Record, held_out: HeldOut, formulas: set[str]) -> bool:
+    crystal = to_crystal(record)
+    return find_formula(crystal) not in formulas and held_out.find_conflict(crystal) is None
+
+
+def _name_record(record: Record) -> str:
+    """The id of a crystal: its formula as chemists write it, and its structure type."""
+    reduced = Composition("".join(to_crystal(record).symbols)).element_composition.reduced_composition
+    counts = reduced.get_el_amt_dict() if len(reduced) > 1 else {str(reduced.elements[0]): 1}
+    order = sorted(counts, key=lambda symbol: Element(symbol).X)
+    return "".join(f"{s}{int(counts[s]) if counts[s] > 1 else ''}" for s in order) + f"_{record['suffix']}"
+
+
+def _strip(record: Record) -> Record:
+    return {key: value for key, value in record.items() if key not in ("suffix", "estimate")}
+
+
+@dataclass
+class Knowledge:
+    """What the training crystals show: their formulas, the formulas of each element, pairs, and crystals of a type."""
+
+    formulas: set[str]
+    counts: Counter[str]
+    pairs: set[tuple[str, ...]]
+    types: Counter[str]
+
+    @classmethod
+    def of_formulas(cls, formulas: set[str]) -> Knowledge:
+        """The Knowledge of some training formulas."""
+        found = cls(set(), Counter(), set(), Counter())
+        for formula in formulas:
+            found.add(formula)
+        return found
+
+    def add(self, formula: str, prototype: str | None = None) -> None:
+        """Count a crystal."""
+        self.formulas.add(formula)
+        self.counts.update(elements_of(formula))
+        self.pairs.update(combinations(sorted(elements_of(formula)), 2))
+        self.types[prototype or ""] += 1
+
+    def find_gain(self, candidate: Candidate) -> float:
+        """What a crystal teaches, by the root of its electrons and 20: its rare elements, its new pairs, and its type.
+
+        An element of n training formulas counts 1 / (1 + n), and 1 more if n is below 4; a pair that no crystal has
+        counts 1/2; a type of n crystals counts 1 / (1 + n).
+        """
+        elements = sorted(candidate.crystal.elements)
+        rare = sum(1 / (1 + self.counts[e]) + (self.counts[e] < WANTED_FORMULAS) for e in elements)
+        pairs = sum(pair not in self.pairs for pair in combinations(elements, 2)) / 2
+        electrons = LIGHT + sum(VALENCE[symbol] for symbol in candidate.crystal.symbols)
+        return (rare + pairs + 1 / (1 + self.types[candidate.prototype])) / electrons**0.5
+
+
+def _choose_substitutions(held_out: HeldOut, formulas: set[str]) -> dict[str, Record]:
+    """Substitutions by class: again and again the one that teaches most, until there are enough of each class.
+
+    Then further ones for each element that still has too few formulas.
+    """
+    candidates, known = _filter_candidates(held_out, formulas), Knowledge.of_formulas(formulas)
+    chosen: dict[str, Record] = {}
+    left = Counter(COUNTS)
+    while candidates:
+        free = {id: one for id, one in candidates.items() if known.types[one.prototype] < MOST_OF_A_TYPE}
+        wanted = {id: one for id, one in free.items() if left[one.kind] > 0}
+        if not wanted:
+            wanted = {id: one for id, one in candidates.items() if _find_few(known, one.crystal.elements)}
+        if not wanted:
+            break
+        best = max(wanted, key=lambda id: (known.find_gain(wanted[id]), _hash(id)))
+        candidate = candidates.pop(best)
+        formula = find_formula(candidate.crystal)
+        record = _make_substituted_record(candidate)
+        if formula in known.formulas or record is None or held_out.find_conflict(to_crystal(record)):
+            continue
+        chosen[_name_record(record)] = _strip(record)
+        left[candidate.kind] -= 1
+        known.add(formula, candidate.prototype)
+    return chosen
+
+
+def _find_few(known: Knowledge, elements: Iterable[str]) -> set[str]:
+    """The elements that have too few training formulas, without noble gases."""
+    return {element for element in elements if known.counts[element] < WANTED_FORMULAS}
+
+
+def _filter_candidates(held_out: HeldOut, formulas: set[str]) -> dict[str, Candidate]:
+    """The candidates whose formula is new, is neutral (without alloys), and is forbidden by no test."""
+    found: dict[str, Candidate] = {}
+    for candidate in make_candidates():
+        crystal, formula = candidate.crystal, find_formula(candidate.crystal)
+        if formula in formulas or not set(crystal.elements) <= set(VALENCE):
+            continue
+        charge = find_charge(crystal, alloys=candidate.kind == "intermetallic")
+        if charge is None and held_out.find_composition_conflict(formula) is None:
+            found[f"{candidate.prototype} {crystal.formula}"] = candidate
+    return found
+
+
+def _make_substituted_record(candidate: Candidate) -> Record | None:
+    """The record of a candidate at its predicted volume; None with odd distances, or if its run costs too much."""
+    crystal = predict_volume(candidate.crystal)
+    if crystal is None or not has_usual_distances(crystal):
+        return None
+    label = candidate.prototype.split()[1]
+    record = {
+        "class": candidate.kind,
+        "source": f"substitution into {candidate.prototype}, volume by DLSVolumePredictor",
+        "suffix": "_".join(label.split("_")[1:3]),
+        "prototype": TYPE_NAMES.get(label, label),
+        **crystal.to_record(),
+    }
+    return record if estimate_seconds(add_settings(record)) <= MOST_SECONDS else None
+
+
+def _mark_displaced(crystals: dict[str, Record]) -> dict[str, Record]:
+    """The records, of which the compounds with the cheapest displaced cells in each class are marked."""
+    costs = {
+        id: estimate_seconds(add_settings(displace(record | {"metal": True}, f"{id}-d1")))
+        for id, record in crystals.items()
+    }
+    marked: set[str] = set()
+    for kind, count in DISPLACED.items():
+        ids = [id for id, record in crystals.items() if record["class"] == kind]
+        marked |= set(sorted(ids, key=lambda id: (costs[id], id))[:count])
+    return {id: record | {"displaced": id in marked} for id, record in crystals.items()}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(f"{SEED}:{text}".encode()).hexdigest()
+
+
+def write_additions(path: Path) -> dict[str, Record]:
+    """The added crystals, after writing them to additions.json with a line for each."""
+    crystals = choose_additions()
+    lines = [f"  {json.dumps(id)}: {json.dumps(record)}" for id, record in crystals.items()]
+    source = json.dumps("verification.json (MIT) and substitutions into the AFLOW prototypes that pymatgen ships (MIT)")
+    path.write_text(f'{{\n "source": {source},\n "seed": {SEED},\n "crystals": {{\n' + ",\n".join(lines) + "\n }\n}\n")
+    return crystals
+
+
+if __name__ == "__main__":
+    print(Counter(record["class"] for record in write_additions(Path(__file__).with_name(ADDITIONS)).values()))

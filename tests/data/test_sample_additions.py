@@ -1,0 +1,263 @@
+"""The crystals that are added to the sample: what they must show, what they must not, and how they are run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecd_data.crystal import ATOMIC_NUMBERS, SYMBOLS
+from ecd_data.dft import RunReport, make_jobs
+from ecd_data.sample import addition_runs, hybrid_additions
+from ecd_data.sample.addition_runs import choose_final_meshes, make_reference_records, order_cells, run_additions
+from ecd_data.sample.additions import (
+    CUTOFF,
+    DISPLACED_CELLS,
+    WANTED_FORMULAS,
+    add_settings,
+    load_additions,
+    make_addition_cells,
+    may_have_gap,
+)
+from ecd_data.sample.cells import load_structures, parent_of, select_hybrids
+from ecd_data.sample.costs import VALENCE, estimate_hybrid_seconds, estimate_seconds
+from ecd_data.sample.held_out import HeldOut, find_formula, find_held_out, find_type, to_crystal
+from ecd_data.sample.hybrid_additions import TOTAL, choose_hybrids
+from ecd_data.sample.meshes import KSPACING, NARROW_KSPACING, QSPACING
+from ecd_data.sample.recipe import read_records
+from ecd_data.sample.split import describe_cells, elements_of, make_manifest
+from ecd_data.sample.split_additions import COMPOSITIONS, GEOMETRIES, split_additions
+from ecd_data.sample.verification import NOBLE_GASES, list_elements, list_oxides, make_verification_cell
+
+CRYSTALS = load_additions()
+CELLS = make_addition_cells()
+FORMULAS = {id: find_formula(to_crystal(record)) for id, record in CELLS.items()}
+MANIFEST, SAMPLE = make_manifest(), describe_cells()
+TRAINED = {SAMPLE[id].formula for id in MANIFEST["pbe"]["train"]}
+
+
+@pytest.fixture(scope="module")
+def held_out() -> HeldOut:
+    """What the tests hold out."""
+    return find_held_out()
+
+
+def _count(formulas: set[str]) -> Counter[str]:
+    return Counter(element for formula in formulas for element in elements_of(formula))
+
+
+def _symbols(record) -> set[str]:
+    return {SYMBOLS[number] for number in record["numbers"]}
+
+
+def test_there_are_five_hundred_cells_and_no_id_twice() -> None:
+    today = read_records("pbe") | read_records("ood") | read_records("elements")
+    assert not set(CELLS) & set(today)
+    assert len(CELLS) + len(read_records("pbe")) + len(read_records("ood")) >= 550  # some runs may fail
+
+
+def test_nothing_that_is_held_out_is_added(held_out: HeldOut) -> None:
+    """No formula, pair or structure type of a test part, counted from the split and not from the code that chose."""
+    tested = {SAMPLE[id].formula for name in ("pbe", "ood") for id in MANIFEST[name]["test"]} - TRAINED
+    tested |= {SAMPLE[id].formula for id in MANIFEST["ood"]["test"]} | {
+        SAMPLE[id].formula for id in MANIFEST["pbe"]["validation_compositions"]
+    }
+    assert not tested & set(FORMULAS.values())
+    trained_pairs = {pair for id in MANIFEST["pbe"]["train"] for pair in SAMPLE[id].pairs}
+    added = {pair for formula in FORMULAS.values() for pair in combinations(sorted(elements_of(formula)), 2)}
+    for part in ("test_pairs", "test_rare_elements"):
+        for id in MANIFEST["ood"][part]:
+            assert SAMPLE[id].pairs - trained_pairs - added, f"every pair of {id} would train"
+    assert not held_out.pairs & added
+    types = {find_type(to_crystal(load_structures()[id])) for id in MANIFEST["ood"]["test_types"]}
+    for id, record in CRYSTALS.items():
+        assert find_type(to_crystal(record)) not in types, id
+    prototypes = {SAMPLE[id].prototype for id in MANIFEST["ood"]["test_types"]}
+    assert not prototypes & {record["prototype"] for record in CRYSTALS.values()}
+
+
+@pytest.mark.parametrize(
+    ("id", "reason"),
+    [
+        ("MgO_rs", "formula of a test or validation part: MgO"),
+        ("KI_rs", "formula of a test or validation part: IK"),
+        ("GaN_zb", "formula of a test or validation part: GaN"),
+        ("Be_hcp", "formula of a test or validation part: Be"),
+    ],
+)
+def test_what_is_held_out_is_recognised(held_out: HeldOut, id: str, reason: str) -> None:
+    assert held_out.find_conflict(to_crystal(load_structures()[id])) == reason
+
+
+def test_pairs_and_types_of_tests_are_recognised_in_other_crystals(held_out: HeldOut) -> None:
+    iodide = load_structures()["KCl_rs"] | {"numbers": [ATOMIC_NUMBERS["Rb"], ATOMIC_NUMBERS["I"]] * 1}
+    assert held_out.find_composition_conflict("I3Rb2") == "pair of elements of a test part: I-Rb"
+    assert held_out.find_conflict(to_crystal(iodide)) == "formula of a test or validation part: IRb"
+    hcp = load_structures()["Be_hcp"] | {"numbers": [ATOMIC_NUMBERS["Ru"]] * 2}
+    assert held_out.find_conflict(to_crystal(hcp)) == "structure type of test_types"
+    assert held_out.find_conflict(to_crystal(load_structures()["KCl_rs"])) is None
+
+
+def test_elements_of_one_formula_get_four() -> None:
+    before, after = _count(TRAINED), _count(TRAINED | set(FORMULAS.values()))
+    parts = split_additions()
+    trained = _count(TRAINED | {FORMULAS[id] for id, part in parts.items() if part == "train"})
+    for element in list_elements():
+        wanted = WANTED_FORMULAS if element not in NOBLE_GASES else 1
+        assert after[element] >= wanted, element
+        assert trained[element] >= min(wanted, after[element]), element
+    assert [element for element, count in before.items() if count == 1]
+
+
+def test_every_element_is_bare_and_oxidised_unless_a_test_forbids_it(held_out: HeldOut) -> None:
+    formulas = TRAINED | set(FORMULAS.values())
+    bare = {element for element in list_elements() if element not in formulas}
+    assert bare <= held_out.formulas
+    for element in set(list_elements()) - {"O"}:
+        if not any({element, "O"} <= elements_of(formula) for formula in formulas):
+            oxides = [to_crystal(make_verification_cell(element, kind)) for kind in list_oxides(element)]
+            assert all(held_out.find_conflict(oxide) for oxide in oxides), element
+
+
+def test_low_symmetry_layered_and_intermetallic_types_are_there() -> None:
+    classes = Counter(record["class"] for record in CRYSTALS.values())
+    assert min(classes[name] for name in ("layered", "low symmetry", "intermetallic")) >= 20
+    new = {record["prototype"] for record in CRYSTALS.values()} - {cell.prototype for cell in SAMPLE.values()}
+    assert len(new) >= 40
+    displaced = {parent_of(id) for id in CELLS if parent_of(id) != id}
+    assert len(displaced) >= 40
+    assert all(len(elements_of(FORMULAS[id])) > 1 for id in displaced)
+    assert len(CELLS) - len(CRYSTALS) == DISPLACED_CELLS * len(displaced)
+
+
+def test_settings_follow_the_rule() -> None:
+    for id, cell in CELLS.items():
+        spacing = np.linalg.norm(np.linalg.inv(cell["lattice"]), axis=0) / cell["kmesh"]
+        assert spacing.max() <= (NARROW_KSPACING if cell["narrow_gap"] else KSPACING) + 1e-9, id
+        assert not cell["narrow_gap"] or all(points % 2 == 0 for points in cell["kmesh"]), id
+        assert (cell["ecutwfc_Ry"], cell["metal"]) == (CUTOFF, True)
+        assert bool(cell["magnetic_elements"]) == bool(cell["start_magnetisation"])
+        assert set(cell["magnetic_elements"]) <= {"O", "V", "Cr", "Mn", "Fe", "Co", "Ni"}
+        assert "O" not in cell["magnetic_elements"] or _symbols(cell) == {"O"}
+    assert {job.id for job in make_jobs(CELLS, "pbe")} == set(CELLS)
+    assert {record["ecutwfc_Ry"] for record in make_reference_records().values()} == {CUTOFF}
+
+
+def test_every_element_has_a_reference_at_the_same_cutoff() -> None:
+    references = {frozenset(_symbols(record)) for record in make_reference_records().values()}
+    references |= {frozenset(_symbols(cell)) for cell in CELLS.values()}
+    for element in set().union(*map(_symbols, CELLS.values())):
+        assert frozenset({element}) in references, element
+
+
+def test_only_even_compounds_with_a_nonmetal_may_have_a_gap() -> None:
+    records = load_structures()
+    assert may_have_gap(records["MgO_rs"])
+    assert may_have_gap({"numbers": [ATOMIC_NUMBERS["Ne"]]})
+    assert not may_have_gap(records["C_diamond"])
+    assert not may_have_gap(records["Al_fcc"])
+    assert not may_have_gap(records["NiAl_cscl"])
+    assert not may_have_gap({"numbers": [ATOMIC_NUMBERS["Al"], ATOMIC_NUMBERS["O"]]})
+
+
+def test_valences_are_those_of_the_stored_densities() -> None:
+    from ecd_data.store import open_store
+    from ecd_data.store.data_root import sample_store
+
+    for row in open_store(sample_store("pbe")).index.itertuples():
+        assert sum(VALENCE[SYMBOLS[number]] for number in row.numbers) == round(row.nelect), row.id
+
+
+def test_a_narrow_gap_leads_to_the_finer_mesh() -> None:
+    parents = {id: CELLS[id] for id in CRYSTALS if not CELLS[id]["narrow_gap"]}
+    id = next(iter(id for id in parents if f"{id}-d1" in CELLS))
+    cells = {id: CELLS[id], f"{id}-d1": CELLS[f"{id}-d1"]}
+    wide, narrow = choose_final_meshes(cells, {id: 1.5}), choose_final_meshes(cells, {id: 0.2})
+    assert wide[id]["kmesh"] == CELLS[id]["kmesh"]
+    assert all(one["narrow_gap"] for one in narrow.values())
+    assert np.prod(narrow[f"{id}-d1"]["kmesh"]) > np.prod(wide[f"{id}-d1"]["kmesh"])
+    assert choose_final_meshes(cells, {}) == {}
+
+
+def test_cheap_cells_run_first_and_parents_before_their_cells() -> None:
+    order = order_cells(CELLS)
+    assert sorted(order) == sorted(CELLS)
+    place = {id: n for n, id in enumerate(order)}
+    assert all(place[parent_of(id)] <= place[id] for id in CELLS)
+    seconds = [estimate_seconds(CELLS[id]) for id in order]
+    assert np.mean(seconds[:50]) < np.mean(seconds[-50:]) / 10
+
+
+def test_the_queue_continues_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crystal with a small gap runs twice, a displaced cell after it, and a second call repeats nothing."""
+    ids = ["H2O_antifl", "H2O_antifl-d1", "H_sc_acwf"]
+    stores: dict[str, dict[str, float]] = {}
+    meshes: dict[str, list[int]] = {}
+
+    def run(records, store, **options) -> RunReport:
+        name = Path(store).name
+        done = [id for id in records if id not in stores.get(name, {})]
+        stores.setdefault(name, {}).update(dict.fromkeys(done, 0.5))
+        meshes.update({f"{name}/{id}": records[id]["kmesh"] for id in done})
+        return RunReport(done=done, cpu_seconds=1.0)
+
+    monkeypatch.setattr(addition_runs, "run", run)
+    monkeypatch.setattr(addition_runs, "make_reference_records", dict)
+    monkeypatch.setattr(addition_runs, "read_gaps_of", lambda store: stores.get(store.name, {}))
+    monkeypatch.setattr(addition_runs, "list_finished", lambda store: set(stores.get(store.name, {})))
+    cells = {id: CELLS[id] for id in ids}
+    report = run_additions(tmp_path, tmp_path / "work", cells=cells)
+    assert set(report.done) == set(ids)
+    assert set(stores["gaps.ecd"]) == {"H2O_antifl"}
+    assert meshes["gaps.ecd/H2O_antifl"] != meshes["pbe.ecd/H2O_antifl"]
+    assert not report.failures
+    again = run_additions(tmp_path, tmp_path / "work", cells=cells)
+    assert not again.done
+    assert set(again.present) == set(ids)
+
+
+def test_parts_are_train_and_validation_only() -> None:
+    parts = split_additions()
+    assert set(parts) == set(CELLS)
+    assert set(parts.values()) == {"train", "validation_compositions", "validation_geometries"}
+    validated = {FORMULAS[id] for id, part in parts.items() if part == "validation_compositions"}
+    assert len(validated) == COMPOSITIONS
+    assert not validated & {FORMULAS[id] for id, part in parts.items() if part != "validation_compositions"}
+    geometries = [id for id, part in parts.items() if part == "validation_geometries"]
+    assert len(geometries) == len({FORMULAS[id] for id in geometries}) == GEOMETRIES
+    assert all(parts[parent_of(id)] == "train" for id in geometries)
+
+
+def test_hybrids_join_until_there_are_enough() -> None:
+    gaps = hybrid_additions.read_known_gaps(Path("absent"))
+    chosen = choose_hybrids(gaps)
+    assert len(chosen) + len(select_hybrids()) == TOTAL
+    tested = {id for name in ("pbe", "ood") for id in MANIFEST[name]["test"]}
+    assert not set(chosen) & (tested | set(select_hybrids()))
+    for id, record in chosen.items():
+        spacing = np.linalg.norm(np.linalg.inv(record["lattice"]), axis=0) / record["qmesh_hse"]
+        assert spacing.max() <= QSPACING + 1e-9, id
+        assert (record["metal"], record["start_magnetisation"]) == (False, 0.0)
+        assert estimate_hybrid_seconds(record) > 0
+    first = next(id for id in chosen if id in CRYSTALS)
+    assert first not in choose_hybrids(gaps | {first: 0.1})
+
+
+def test_additions_are_written_by_their_rule_with_a_source() -> None:
+    for id, record in CRYSTALS.items():
+        assert record["source"].endswith("of the verification crystals") or "DLSVolumePredictor" in record["source"], id
+        assert add_settings(record)["kmesh"]
+        assert set(_symbols(record)) <= set(VALENCE)
+
+
+@pytest.mark.slow
+def test_the_choice_repeats(tmp_path: Path) -> None:
+    pytest.importorskip("smact")
+    from ecd_data.sample.choose_additions import write_additions
+
+    write_additions(tmp_path / "additions.json")
+    assert json.loads((tmp_path / "additions.json").read_text())["crystals"] == CRYSTALS
