@@ -39,7 +39,7 @@ class Settings:
     ecutwfc, degauss, conv_thr : cutoff of the plane waves, width of the smearing and convergence threshold, in Ry.
     kmesh, qmesh : Gamma-centred meshes of k points, and of q points for the exchange of HSE06.
     smearing : cold smearing, for metals; else fixed occupations.
-    start_magnetization : fraction of the valence electrons of each atom; 0 for no spin.
+    start_magnetization : fraction of the valence electrons of each atom, one for all or one for each; 0 for no spin.
     symmetry : use the symmetries of the crystal.
     max_steps, mixing_beta, mixing_mode : of the self-consistent calculation, as in pw.x.
     hubbard_u : pairs of element and U in eV.
@@ -54,7 +54,7 @@ class Settings:
     kmesh: tuple[int, ...]
     qmesh: tuple[int, ...] | None = None
     smearing: bool = False
-    start_magnetization: float = 0.0
+    start_magnetization: float | tuple[float, ...] = 0.0
     symmetry: bool = True
     degauss: float = 0.01
     conv_thr: float = 1e-9
@@ -71,6 +71,11 @@ class Settings:
         """The functional, with "+U" after it if a U acts."""
         return self.functional + ("+U" if self.hubbard_u else "")
 
+    def start_magnetizations(self, atoms: int) -> tuple[float, ...]:
+        """The start_magnetization of each of so many atoms."""
+        start = self.start_magnetization
+        return start if isinstance(start, tuple) else (start,) * atoms
+
     def as_meta(self) -> dict[str, Any]:
         """The settings as a dictionary for JSON, with units in the names."""
         return {
@@ -81,7 +86,7 @@ class Settings:
             "qmesh": list(self.qmesh) if self.qmesh else None,
             "smearing": "cold" if self.smearing else None,
             "degauss_Ry": self.degauss if self.smearing else None,
-            "start_magnetization": self.start_magnetization,
+            "start_magnetization": list(start) if isinstance(start := self.start_magnetization, tuple) else start,
             "symmetry": self.symmetry,
             "conv_thr_Ry": self.conv_thr,
             "mixing_beta": self.mixing_beta,
@@ -177,11 +182,26 @@ def _record_settings(crystal: Crystal, record: Mapping[str, Any], functional: st
         kmesh=qmesh or tuple(record.get("kmesh", base.kmesh)),
         qmesh=qmesh,
         smearing=bool(record.get("metal", base.smearing)),
-        start_magnetization=float(record.get("start_magnetisation", base.start_magnetization)),
+        start_magnetization=read_start_magnetization(
+            record.get("start_magnetisation", base.start_magnetization), len(crystal)
+        ),
         symmetry=bool(record.get("symmetry", True)),
         conv_thr=base.conv_thr,
         coarse_kmesh=None if "kmesh" in record else base.coarse_kmesh,
     )
+
+
+def read_start_magnetization(value: Any, atoms: int) -> float | tuple[float, ...]:
+    """The start_magnetization of a record, one number or one for each atom, which is one number if all are the same.
+
+    Raises ValueError if there is another number of numbers.
+    """
+    if not isinstance(value, list | tuple):
+        return float(value)
+    if len(value) != atoms:
+        raise ValueError(f"start_magnetisation has {len(value)} numbers for {atoms} atoms")
+    values = tuple(float(one) for one in value)
+    return values[0] if len(set(values)) == 1 else values
 
 
 def default_settings(crystal: Crystal, functional: str, kspacing: float = DENSE) -> Settings:

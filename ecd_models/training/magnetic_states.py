@@ -7,12 +7,11 @@ import logging
 import numpy as np
 
 from ecd_data.crystal import Floats
-from ecd_data.density import Density
+from ecd_data.density import INITIAL_MOMENTS, Density
 from ecd_data.errors import UsageError
 
 log = logging.getLogger("ecd_models")
 
-INITIAL_MOMENTS = "initial_moments"  # key in the meta of a density: Bohr magnetons that the atoms started from [n]
 # Electrons of |magnetization|: a state with less is as good as non-magnetic, whatever the signs of what is left
 SMALLEST_MAGNETIZATION = 0.1
 ONE_SIGN = 0.5  # a total moment below this share of |magnetization| is that of several signs

@@ -14,6 +14,7 @@ from pymatgen.electronic_structure.core import Magmom
 from scipy.spatial.transform import Rotation
 
 from ecd_data import Crystal, Density, Store, read, write
+from ecd_data.density import INITIAL_MOMENTS
 from ecd_data.errors import UsageError
 from ecd_data.release.own_splits import write_split
 from ecd_data.store import StoreWriter
@@ -27,7 +28,7 @@ from ecd_models.networks.fourier_density import reference
 from ecd_models.networks.fourier_density.model import FourierDensity, FourierDensityConfig
 from ecd_models.prediction.density_files import GridRule, predict_files
 from ecd_models.training.config import TrainConfig
-from ecd_models.training.magnetic_states import INITIAL_MOMENTS, choose_state
+from ecd_models.training.magnetic_states import choose_state
 
 SHAPE = (16, 18, 15)
 LATTICE = np.array([[3.1, 0.2, 0.0], [0.1, 3.4, 0.3], [0.0, -0.2, 2.9]])

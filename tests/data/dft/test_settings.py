@@ -52,3 +52,15 @@ def test_choices_hold_for_all_crystals() -> None:
     assert apply_choices(job, spin=False, smearing=False).settings.start_magnetization == 0
     with pytest.raises(UsageError, match="spin-polarised and its moment is not known"):
         apply_choices(job, spin=True, smearing=False)
+
+
+def test_atoms_may_start_with_different_magnetizations() -> None:
+    pair = {**SILICON, "numbers": [26, 26], "start_magnetisation": [0.4, -0.4]}
+    (job,) = make_jobs({"a": pair}, "pbe")
+    assert job.settings.start_magnetizations(2) == (0.4, -0.4)
+    assert job.settings.as_meta()["start_magnetization"] == [0.4, -0.4]
+    for same, start in (([0.4, 0.4], 0.4), ([0, 0], 0.0)):
+        (job,) = make_jobs({"a": {**pair, "start_magnetisation": same}}, "pbe")
+        assert job.settings.start_magnetization == start
+    with pytest.raises(UsageError, match="3 numbers for 2 atoms"):
+        make_jobs({"a": {**pair, "start_magnetisation": [1, 2, 3]}}, "pbe")
