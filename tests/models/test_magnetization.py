@@ -18,7 +18,7 @@ from ecd_data.density import INITIAL_MOMENTS
 from ecd_data.errors import UsageError
 from ecd_data.release.own_splits import write_split
 from ecd_data.store import StoreWriter
-from ecd_models import load_model, predict, train
+from ecd_models import cli, load_model, predict, train
 from ecd_models.atoms.fitted import EXPONENTS, SuperposedAtoms
 from ecd_models.batch import collate, make_item
 from ecd_models.checkpoint import save_checkpoint
@@ -271,3 +271,23 @@ def test_networks_without_magnetization_keep_their_weights_and_results(tmp_path)
     again = load_model(tmp_path / "both.safetensors")
     assert again.spin
     close(again.network.on_grid(crystal(), SHAPE), both.on_grid(crystal(), SHAPE))
+
+
+def test_the_command_line_takes_moments_as_magmom(tmp_path, capsys):
+    save_checkpoint(tmp_path / "both.safetensors", model())
+    write(tmp_path / "CHGCAR_in", Density(crystal(), np.ones(SHAPE)))
+
+    def run(text: str, name: str) -> int:
+        grid = ["--grid", *map(str, SHAPE)]
+        files = [str(tmp_path / "CHGCAR_in"), "-m", str(tmp_path / "both.safetensors"), "-o", str(tmp_path / name)]
+        return cli._run(["predict", "-q", *files, *grid, f"--magmom={text}"])
+
+    magnetization = {}
+    for text, name in (("1*2 1*-2", "CHGCAR_a"), ("-2 2", "CHGCAR_b"), ("0", "CHGCAR_c")):
+        assert run(text, name) == 0
+        magnetization[name] = read(tmp_path / name).magnetization
+    close(magnetization["CHGCAR_a"], -magnetization["CHGCAR_b"], 1e-4)
+    assert not magnetization["CHGCAR_c"].any()
+    for text, reason in (("up down", "no numbers"), ("1*2", "has 2 atoms")):
+        assert run(text, "CHGCAR_d") == 2
+        assert reason in capsys.readouterr().err
