@@ -28,6 +28,7 @@ from ecd_models.networks.fourier_density import reference
 from ecd_models.networks.fourier_density.model import FourierDensity, FourierDensityConfig
 from ecd_models.prediction.density_files import GridRule, predict_files
 from ecd_models.training.config import TrainConfig
+from ecd_models.training.join_seeds import join_seeds
 from ecd_models.training.magnetic_states import choose_state
 
 SHAPE = (16, 18, 15)
@@ -291,3 +292,12 @@ def test_the_command_line_takes_moments_as_magmom(tmp_path, capsys):
     for text, reason in (("up down", "no numbers"), ("1*2", "has 2 atoms")):
         assert run(text, "CHGCAR_d") == 2
         assert reason in capsys.readouterr().err
+
+
+def test_the_mean_of_seeds_has_the_mean_magnetization(tmp_path):
+    for seed in (1, 2):
+        save_checkpoint(tmp_path / f"{seed}.safetensors", model(seed), {"config": {"seed": seed}})
+    joined = join_seeds([tmp_path / "1.safetensors", tmp_path / "2.safetensors"], tmp_path / "mean.safetensors")
+    assert joined.spin
+    each = [predict(model(seed), crystal(), shape=SHAPE, moments=[1, -1]).magnetization for seed in (1, 2)]
+    close(predict(joined, crystal(), shape=SHAPE, moments=[1, -1]).magnetization, np.mean(each, axis=0), 1e-4)
