@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pymatgen.io.vasp import Chgcar
 
 
+INITIAL_MOMENTS = "initial_moments"  # key in the meta of a density: Bohr magnetons that its atoms started from [n]
+
+
 @dataclass(frozen=True, eq=False)
 class Density:
     """An electron density in e/Å^3 on the grid points (i/a, j/b, k/c) of its crystal's cell.

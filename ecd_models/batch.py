@@ -14,7 +14,7 @@ from torch import Tensor
 from ecd_data.errors import UsageError
 from ecd_models.graph import Neighbors
 
-_FLOATS = ("atom_vec", "probe_vec", "target", "baseline", "mean", "weight")
+_FLOATS = ("atom_vec", "probe_vec", "target", "baseline", "mean", "weight", "moments")
 _INDICES = ("numbers", "atom_src", "atom_dst", "probe_src", "probe_dst", "atom_crystal", "probe_crystal")
 
 
@@ -31,6 +31,7 @@ class ProbeBatch:
     baseline : the density of superposed atoms in e/Å^3 [p].
     mean : the mean density of each crystal in e/Å^3 [crystals].
     weight : what each probe counts in sums over probes [p]; without it each counts 1.
+    moments : the initial moment of each atom in Bohr magnetons [n]; without them the ferromagnetic state is meant.
     """
 
     numbers: Tensor
@@ -46,6 +47,7 @@ class ProbeBatch:
     baseline: Tensor | None = None
     mean: Tensor | None = None
     weight: Tensor | None = None
+    moments: Tensor | None = None
     n_crystals: int = 1
 
     @property
@@ -101,6 +103,7 @@ def make_item(
     dtype: torch.dtype = torch.float32,
     mean: float | None = None,
     weight: ArrayLike | None = None,
+    moments: ArrayLike | None = None,
 ) -> ProbeBatch:
     """The batch of one crystal and its probes.
 
@@ -114,6 +117,7 @@ def make_item(
     dtype : the type of vectors and densities.
     mean : the mean density of the crystal in e/Å^3.
     weight : what each probe counts in sums over probes [p], 1 if left out.
+    moments : the initial moment of each atom in Bohr magnetons [n].
     """
     points = np.asarray(frac_points, dtype=np.float64).reshape(-1, 3)
     atoms, probes = neighbors.atoms(), neighbors.probes(points)
@@ -139,6 +143,7 @@ def make_item(
         baseline=floats(baseline),
         mean=None if mean is None else torch.tensor([mean], dtype=dtype),
         weight=floats(weight),
+        moments=None if moments is None else torch.as_tensor(np.array(moments), dtype=dtype),
     )
 
 
@@ -154,6 +159,13 @@ def collate(items: Sequence[ProbeBatch]) -> ProbeBatch:
 
     def concatenate_if_all(name: str) -> Tensor | None:
         return None if any(getattr(item, name) is None for item in items) else concatenate(name)
+
+    def concatenate_moments() -> Tensor | None:
+        if all(item.moments is None for item in items):
+            return None
+        ones = [torch.ones_like(item.numbers, dtype=item.atom_vec.dtype) for item in items]  # the ferromagnetic state
+        pairs = zip(items, ones, strict=True)
+        return torch.cat([one if item.moments is None else item.moments for item, one in pairs])
 
     atoms = [item.n_atoms for item in items]
     probes = [item.n_probes for item in items]
@@ -172,6 +184,7 @@ def collate(items: Sequence[ProbeBatch]) -> ProbeBatch:
         baseline=concatenate_if_all("baseline"),
         mean=concatenate_if_all("mean"),
         weight=concatenate_if_all("weight"),
+        moments=concatenate_moments(),
         n_crystals=sum(crystals),
     )
 

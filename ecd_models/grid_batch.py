@@ -20,8 +20,9 @@ class GridBatch:
     """All grid points of one or more crystals, one crystal after another; p of them in total.
 
     atoms: the crystals' atoms and edges, without probes; crystals and shapes: of each grid; target [p]: reference
-    density in e/Å^3; baseline [p]: density of superposed atoms in e/Å^3; mean [crystals]: mean density in e/Å^3;
-    functionals: of each crystal's reference, "" where it is not recorded; empty where no network asks for them.
+    density in e/Å^3, or [p, 2] with the magnetization; baseline [p]: density of superposed atoms in e/Å^3; mean
+    [crystals]: mean density in e/Å^3; functionals: of each crystal's reference, "" where it is not recorded; empty
+    where no network asks for them.
     """
 
     atoms: ProbeBatch
@@ -46,15 +47,15 @@ class GridBatch:
         return [int(np.prod(shape)) for shape in self.shapes]
 
     def weigh(self, values: Tensor) -> Tensor:
-        """The values at the points [p] divided by the number of points of their crystal: a sum is that of means."""
+        """The values at the points [p] or [p, 2] divided by the points of their crystal: a sum is that of means."""
         return torch.cat([part / len(part) for part in values.split(self.sizes)])
 
     def divide_by_mean(self, values: Tensor) -> Tensor:
-        """The values at the points [p] divided by the mean density of their crystal."""
+        """The values at the points [p] or [p, 2] divided by the mean density of their crystal."""
         return torch.cat([part / mean for part, mean in zip(values.split(self.sizes), self.mean, strict=True)])
 
     def root_mean_squares(self, values: Tensor) -> Tensor:
-        """The root of the mean square of the values at the points [p] of each crystal [crystals]."""
+        """The root of the mean square of the values at the points [p] or [p, 2] of each crystal [crystals]."""
         least = torch.finfo(values.dtype).tiny  # a root has no slope at 0
         return torch.stack([(part.square().mean() + least).sqrt() for part in values.split(self.sizes)])
 

@@ -32,6 +32,7 @@ INPUT = "pw.in"
 CALCULATION = {"relax": "vc-relax", "density": "scf", "restart": "scf", "start": "scf", "bands": "nscf"}
 RELAX_STEPS = 100  # limit on the steps of one relaxation
 FORCE_THRESHOLD, ENERGY_THRESHOLD, PRESSURE_THRESHOLD = 1e-4, 1e-5, 0.5  # Ry/bohr (2.6 meV/Å), Ry, kbar
+MAX_LABELS = 9  # species of one element: a label of pw.x is a symbol and one digit
 FIRST_HUBBARD_CARD = (7, 1)  # from this version on pw.x reads U from a card, which is not written here
 
 
@@ -133,28 +134,49 @@ def pw_input(crystal: Crystal, settings: Settings, pseudo: Mapping[str, Pseudopo
     pseudo : the pseudopotentials by element.
     kind : the kind of the step: "relax", "density", "restart", "start" or "bands".
     """
-    species = list(dict.fromkeys(crystal.symbols))
+    labels = name_species(crystal, settings)
+    species = dict(zip(labels, crystal.symbols, strict=True))
     gamma = set(settings.kmesh) == {1} and not settings.qmesh
     mesh = ["K_POINTS gamma"] if gamma else ["K_POINTS automatic", "{} {} {} 0 0 0".format(*settings.kmesh)]
     relax = [_namelist("IONS", {}), _namelist("CELL", {"press_conv_thr": PRESSURE_THRESHOLD})]
     return "\n".join(
         [
             _namelist("CONTROL", _control(settings, kind)),
-            _namelist("SYSTEM", _system(crystal, settings, pseudo, species)),
+            _namelist("SYSTEM", _system(crystal, settings, pseudo, labels)),
             _namelist("ELECTRONS", _electrons(settings, kind)),
             *(relax if kind == "relax" else []),
             # pw.x reads a mass even if no atom moves
             "ATOMIC_SPECIES",
-            *(f"{s} 1.0 {pseudo[s].path.name}" for s in species),
+            *(f"{label} 1.0 {pseudo[s].path.name}" for label, s in species.items()),
             "CELL_PARAMETERS angstrom",
             *(_format_vector(row) for row in crystal.lattice),
             "ATOMIC_POSITIONS crystal",
-            *(f"{s} {_format_vector(f)}" for s, f in zip(crystal.symbols, crystal.frac_coords, strict=True)),
+            *(f"{label} {_format_vector(f)}" for label, f in zip(labels, crystal.frac_coords, strict=True)),
             *mesh,
-            *(f"! {pseudo[s].path.name} sha256 {pseudo[s].sha256}" for s in species),
+            *(f"! {pseudo[s].path.name} sha256 {pseudo[s].sha256}" for s in dict.fromkeys(crystal.symbols)),
             "",
         ]
     )
+
+
+def name_species(crystal: Crystal, settings: Settings) -> list[str]:
+    """The species of each atom in an input of pw.x: its symbol, with a number where atoms of an element start with
+    different magnetizations, which pw.x knows by species only.
+
+    Raises UsageError for more than nine of one element, since a label of pw.x has one character for them.
+    """
+    starts: dict[str, list[float]] = {}
+    atoms = list(zip(crystal.symbols, settings.start_magnetizations(len(crystal)), strict=True))
+    for symbol, start in atoms:
+        if start not in starts.setdefault(symbol, []):
+            starts[symbol].append(start)
+    for symbol, different in starts.items():
+        if len(different) > MAX_LABELS:
+            raise UsageError(
+                f"{len(different)} atoms of {symbol} start with different magnetizations, and pw.x has names for"
+                f" {MAX_LABELS}: give fewer different numbers"
+            )
+    return [s if len(starts[s]) == 1 else f"{s}{starts[s].index(start) + 1}" for s, start in atoms]
 
 
 FORCES = {"tprnfor": True, "tstress": True}
@@ -176,8 +198,9 @@ def _remove_forces(text: str) -> str:
 
 
 def _system(
-    crystal: Crystal, settings: Settings, pseudo: Mapping[str, Pseudopotential], species: list[str]
+    crystal: Crystal, settings: Settings, pseudo: Mapping[str, Pseudopotential], labels: list[str]
 ) -> dict[str, Any]:
+    species = dict(zip(labels, crystal.symbols, strict=True))
     system = {
         "ibrav": 0,
         "nat": len(crystal),
@@ -189,13 +212,12 @@ def _system(
         system["nosym"] = True
     if settings.start_magnetization:
         system["nspin"] = 2
-        for number, symbol in enumerate(species, 1):
-            if symbol in settings.magnetic_elements or not settings.magnetic_elements:
-                system[f"starting_magnetization({number})"] = settings.start_magnetization
+        starts = dict(zip(labels, settings.start_magnetizations(len(crystal)), strict=True))
+        system |= {f"starting_magnetization({number})": starts[label] for number, label in enumerate(species, 1)}
     if settings.hubbard_u:
         table = dict(settings.hubbard_u)
         system["lda_plus_u"] = True
-        system |= {f"Hubbard_U({number})": table[s] for number, s in enumerate(species, 1) if s in table}
+        system |= {f"Hubbard_U({number})": table[s] for number, s in enumerate(species.values(), 1) if s in table}
     if settings.qmesh:
         system |= {"input_dft": "hse", "ecutfock": settings.ecutwfc, "exxdiv_treatment": "gygi-baldereschi"}
         system |= {"x_gamma_extrapolation": True}

@@ -153,9 +153,8 @@ def gpaw_input(
 ) -> dict[str, Any]:
     """The input of a step as a dictionary: crystal, parameters of GPAW, names and hashes of the setups, no paths."""
     valence = [setups[s].valence for s in crystal.symbols]
-    magnetic = settings.magnetic_elements or crystal.elements
-    starts = [settings.start_magnetization * v * (s in magnetic) for s, v in zip(crystal.symbols, valence, strict=True)]
-    spin = starts if settings.start_magnetization else None
+    starts = settings.start_magnetizations(len(crystal))
+    spin = [start * v for start, v in zip(starts, valence, strict=True)] if any(starts) else None
     inputs = {
         "kind": kind,
         "crystal": crystal.to_record(),

@@ -123,7 +123,6 @@ def _make_record(done: RelaxedJob) -> dict[str, Any]:
         "kmesh": list(settings.kmesh),
         "metal": settings.smearing,
         "start_magnetisation": settings.start_magnetization,
-        **({"magnetic_elements": list(settings.magnetic_elements)} if settings.magnetic_elements else {}),
         "symmetry": settings.symmetry,
         "relaxation": done.facts,
     }

@@ -43,8 +43,7 @@ class Settings:
     ecutwfc, degauss, conv_thr : cutoff of the plane waves, width of the smearing and convergence threshold, in Ry.
     kmesh, qmesh : Gamma-centred meshes of k points, and of q points for the exchange of HSE06.
     smearing : cold smearing, for metals; else fixed occupations.
-    start_magnetization : fraction of the valence electrons of each atom; 0 for no spin.
-    magnetic_elements : the elements whose atoms start with this moment; empty for all atoms.
+    start_magnetization : fraction of the valence electrons of each atom, one for all or one for each; 0 for no spin.
     symmetry : use the symmetries of the crystal.
     max_steps, mixing_beta, mixing_mode : of the self-consistent calculation, as in pw.x.
     hubbard_u : pairs of element and U in eV.
@@ -59,8 +58,7 @@ class Settings:
     kmesh: tuple[int, ...]
     qmesh: tuple[int, ...] | None = None
     smearing: bool = False
-    start_magnetization: float = 0.0
-    magnetic_elements: tuple[str, ...] = ()
+    start_magnetization: float | tuple[float, ...] = 0.0
     symmetry: bool = True
     degauss: float = 0.01
     conv_thr: float = 1e-9
@@ -77,10 +75,14 @@ class Settings:
         """The functional, with "+U" after it if a U acts."""
         return self.functional + ("+U" if self.hubbard_u else "")
 
+    def start_magnetizations(self, atoms: int) -> tuple[float, ...]:
+        """The start_magnetization of each of so many atoms."""
+        start = self.start_magnetization
+        return start if isinstance(start, tuple) else (start,) * atoms
+
     def as_meta(self) -> dict[str, Any]:
         """The settings as a dictionary for JSON, with units in the names."""
-        starts = {"magnetic_elements": list(self.magnetic_elements)} if self.magnetic_elements else {}
-        return starts | {
+        return {
             "ecutwfc_Ry": self.ecutwfc,
             "ecutrho_Ry": 4 * self.ecutwfc,
             "ecutfock_Ry": self.ecutwfc if self.qmesh else None,
@@ -88,7 +90,7 @@ class Settings:
             "qmesh": list(self.qmesh) if self.qmesh else None,
             "smearing": "cold" if self.smearing else None,
             "degauss_Ry": self.degauss if self.smearing else None,
-            "start_magnetization": self.start_magnetization,
+            "start_magnetization": list(start) if isinstance(start := self.start_magnetization, tuple) else start,
             "symmetry": self.symmetry,
             "conv_thr_Ry": self.conv_thr,
             "mixing_beta": self.mixing_beta,
@@ -179,25 +181,52 @@ def _record_settings(crystal: Crystal, record: Mapping[str, Any], functional: st
     base = default_settings(crystal, functional, kspacing)
     hybrid = base.qmesh is not None
     qmesh = tuple(record.get("qmesh_hse", base.qmesh)) if hybrid else None
-    start = float(record.get("start_magnetisation", base.start_magnetization))
     return Settings(
         functional=base.functional,
         ecutwfc=float(record.get("ecutwfc_Ry", base.ecutwfc)),
-        magnetic_elements=_choose_starts(crystal, start, record.get("magnetic_elements")),
         kmesh=qmesh or tuple(record.get("kmesh", base.kmesh)),
         qmesh=qmesh,
         smearing=bool(record.get("metal", base.smearing)),
-        start_magnetization=start,
+        start_magnetization=_choose_record_starts(crystal, record, base),
         symmetry=bool(record.get("symmetry", True)),
         conv_thr=base.conv_thr,
         coarse_kmesh=None if "kmesh" in record else base.coarse_kmesh,
     )
 
 
-def _choose_starts(crystal: Crystal, start: float, elements: Iterable[str] | None = None) -> tuple[str, ...]:
-    """The elements that start with a moment; empty without spin, or if all atoms do."""
-    chosen = list_magnetic_elements(Counter(crystal.symbols)) if elements is None else list(elements)
-    return tuple(chosen) if start and set(chosen) < set(crystal.elements) else ()
+def _choose_record_starts(crystal: Crystal, record: Mapping[str, Any], base: Settings) -> float | tuple[float, ...]:
+    """The start_magnetization of a record: one number is that of its magnetic elements, or of all if it has none."""
+    value = record.get("start_magnetisation")
+    if value is None:
+        return base.start_magnetization
+    if isinstance(value, list | tuple):
+        return read_start_magnetization(value, len(crystal))
+    return _start_with_elements(crystal, float(value), record.get("magnetic_elements"))
+
+
+def _start_with_elements(
+    crystal: Crystal, start: float, elements: Iterable[str] | None = None
+) -> float | tuple[float, ...]:
+    """The start_magnetization of the atoms of these elements, by default of `list_magnetic_elements`; 0 of the others.
+
+    All atoms start with it where none of these elements is present.
+    """
+    magnetic = list_magnetic_elements(Counter(crystal.symbols)) if elements is None else list(elements)
+    starts = [start * (symbol in magnetic) for symbol in crystal.symbols]
+    return read_start_magnetization(starts if any(starts) else start, len(crystal))
+
+
+def read_start_magnetization(value: Any, atoms: int) -> float | tuple[float, ...]:
+    """The start_magnetization of a record, one number or one for each atom, which is one number if all are the same.
+
+    Raises ValueError if there is another number of numbers.
+    """
+    if not isinstance(value, list | tuple):
+        return float(value)
+    if len(value) != atoms:
+        raise ValueError(f"start_magnetisation has {len(value)} numbers for {atoms} atoms")
+    values = tuple(float(one) for one in value)
+    return values[0] if len(set(values)) == 1 else values
 
 
 def default_settings(crystal: Crystal, functional: str, kspacing: float = DENSE) -> Settings:
@@ -218,8 +247,7 @@ def default_settings(crystal: Crystal, functional: str, kspacing: float = DENSE)
         kmesh=qmesh or kmesh,
         qmesh=qmesh,
         smearing=True,
-        start_magnetization=start,
-        magnetic_elements=_choose_starts(crystal, start),
+        start_magnetization=_start_with_elements(crystal, start),
         # a hybrid converges within every exchange loop: at 1e-7 silicon is within eps_mae 2e-6 of its density at 1e-9
         conv_thr=1e-7 if qmesh else 1e-9,
         coarse_kmesh=medium if qmesh is None and kspacing < MEDIUM and medium != kmesh else None,
@@ -239,7 +267,6 @@ def apply_choices(
     if spin is not None:
         start = settings.start_magnetization or START_MAGNETIZATION
         settings = replace(settings, start_magnetization=start if spin else 0.0, smearing=spin or settings.smearing)
-        settings = settings if spin else replace(settings, magnetic_elements=())
     if smearing is not None:
         if settings.start_magnetization and not smearing:
             raise UsageError(

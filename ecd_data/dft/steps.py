@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ecd_data.crystal import Crystal
-from ecd_data.density import Density
+from ecd_data.density import INITIAL_MOMENTS, Density
 from ecd_data.dft.engine import Engine, NotConvergedError, Result, RunError, Step
 from ecd_data.dft.settings import Job, Settings
 
@@ -162,12 +162,20 @@ def compute_density(engine: Engine, job: Job, folder: Path, plan: StepPlan = Ste
         "properties": found.properties,
         **found.arrays,
     }
+    if isinstance(starts := job.settings.start_magnetization, tuple):
+        meta[INITIAL_MOMENTS] = _list_moments(engine, job.crystal, starts)
     values, magnetization = engine.density(done.folder, done.result.shape)
     rho = Density(job.crystal, values, magnetization, meta=meta)
     expected = engine.nelect(job.crystal)
     if abs(rho.nelect - expected) > ELECTRON_TOLERANCE:
         raise RunError(f"{job.id}: the density holds {rho.nelect:.6f} electrons instead of {expected:g}")
     return rho
+
+
+def _list_moments(engine: Engine, crystal: Crystal, starts: tuple[float, ...]) -> list[float]:
+    """The moments in Bohr magnetons of atoms that start with fractions of their valence electrons."""
+    alone = [Crystal(crystal.lattice, crystal.numbers[[k]], crystal.frac_coords[[k]]) for k in range(len(crystal))]
+    return [round(start * engine.nelect(atom), 6) for start, atom in zip(starts, alone, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,13 @@ def predict(
     functional: Annotated[
         str | None, typer.Option(help="Functional of the density, for a model of several, such as HSE06.")
     ] = None,
+    magmom: Annotated[
+        str | None,
+        typer.Option(
+            help="Moments that the atoms start from, as VASP's MAGMOM: '2*5 2*-5 4*0', or one number for all atoms, 0"
+            " for no moments; for a model with initial moments. Default: all positive."
+        ),
+    ] = None,
     symmetry: Annotated[
         bool, typer.Option(help="Evaluate the network only at points that symmetry does not relate.")
     ] = False,
@@ -102,6 +109,7 @@ def predict(
         valences=_choose_valences(potcar, zval),
         allow_valence_mismatch=allow_valence_mismatch,
         functional=functional,
+        moments=None if magmom is None else _read_moments(magmom),
     )
     _print_report(report, None if single else output)
     raise typer.Exit(INTERRUPTED if report.left else 1 if report.failed else 0)
@@ -130,6 +138,19 @@ def _read_reference(file: Path | None, unit: str | None = None) -> Density | Non
         return None
     rho = read_run(file, unit)
     return replace(rho, meta={**rho.meta, "source": str(file)})
+
+
+def _read_moments(text: str) -> float | list[float]:
+    """The moments of --magmom: of each atom, or one number for all."""
+    from ecd_data.formats.vasp.settings import parse_numbers
+
+    try:
+        moments = parse_numbers(text)
+    except ValueError:
+        moments = []
+    if not moments:
+        raise UsageError(f"--magmom {text!r} has no numbers: write them as in MAGMOM, such as '2*5 -5'")
+    return moments[0] if len(text.split()) == 1 and "*" not in text else moments
 
 
 def _choose_valences(potcar: Path | None, zval: list[str] | None) -> Valences | None:

@@ -66,8 +66,9 @@ class DensityCalculator(Calculator):
     ) -> None:
         """Predict the density of the atoms; ASE calls this."""
         super().calculate(atoms, properties, system_changes)
-        crystal = as_crystal(self.atoms)
-        self.results["density"] = predict(self.model, crystal, shape=self.grid_rule(crystal))
+        assert self.atoms is not None
+        shape = self.grid_rule(as_crystal(self.atoms))
+        self.results["density"] = predict(self.model, self.atoms, shape=shape)  # with the moments of the atoms
 
     def get_density(self, atoms: Atoms | None = None) -> Density:
         """The predicted Density in e/Å^3 of `atoms`, by default of those of the last call, where they are now."""

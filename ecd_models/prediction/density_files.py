@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from numpy.typing import ArrayLike
+
 from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
@@ -93,6 +95,7 @@ def predict_files(
     valences: Valences | None = None,
     allow_valence_mismatch: bool = False,
     functional: str | None = None,
+    moments: ArrayLike | None = None,
 ) -> PredictedFiles:
     """The report on predicting the density of each structure file into a density file.
 
@@ -115,6 +118,7 @@ def predict_files(
         `augmentation` are always compared.
     allow_valence_mismatch : whether other valence electrons are a warning instead of an error.
     functional : as in `predict`.
+    moments : as in `predict`; those of each atom for one structure, one number for several.
 
     Raises
     ------
@@ -135,7 +139,7 @@ def predict_files(
             compare_valences(model, crystal, valences, "the POTCAR given", allow=allow)
         else:
             compare_with_potcars(model, crystal, (source, target), allow=allow)
-        rho = _predict_density(model, crystal, source.name, grid, symmetry, counter, functional)
+        rho = _predict_density(model, crystal, source.name, grid, symmetry, counter, functional, moments)
         if augmentation is not None and (strict or has_augmentation_for(rho, augmentation)):
             rho = copy_augmentation(rho, augmentation)
         write(target, rho)
@@ -189,6 +193,7 @@ def _predict_density(
     symmetry: bool,
     counter: Counter | None,
     functional: str | None,
+    moments: ArrayLike | None,
 ) -> Density:
     """The density to write, with the name of its structure file in its meta.
 
@@ -197,7 +202,9 @@ def _predict_density(
     shape = grid(crystal)
     points = shape[0] * shape[1] * shape[2]
     with counter(name, points) if counter else nullcontext() as advance:
-        rho = predict(model, crystal, shape=shape, symmetry=symmetry, advance=advance, functional=functional)
+        rho = predict(
+            model, crystal, shape=shape, symmetry=symmetry, advance=advance, functional=functional, moments=moments
+        )
     if not rho.nelect > 0:
         raise EcdError(f"{name}: {model.name} predicts {rho.nelect:.3g} electrons: {NO_DENSITY}")
     return replace(rho, meta={**rho.meta, "source": name})

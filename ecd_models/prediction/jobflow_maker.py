@@ -67,7 +67,7 @@ class PredictDensityMaker(Maker):
         network = load_model(self.model)
         shape = None if self.shape is None else tuple(self.shape)  # a list, after jobflow has stored the Maker
         grid = GridRule(shape=shape, encut=self.encut, prec=self.prec)(crystal)  # type: ignore[arg-type]
-        rho = predict(network, crystal, shape=grid, valences=self.valences)
+        rho = predict(network, structure, shape=grid, valences=self.valences)  # with the moments of the structure
         if self.augmentation is not None:
             reference = read_run(self.augmentation)
             compare_with_density(network, reference, str(self.augmentation))

@@ -21,6 +21,7 @@ log = logging.getLogger("ecd_models")
 MAX_ELECTRON_ERROR = 0.1  # which networks stay below on all crystals of elements that they were trained on;
 USUAL_ELECTRON_ERROR = 0.02  # which the shipped ones stay below on crystals like those of their training.
 MAX_NEGATIVE_SHARE = 1e-3  # of the electrons: warn if a closed-form model gives more of them to negative values
+MAX_SHARE_BEYOND = 1e-3  # of the electrons: warn if a magnetization exceeds the density by more of them
 NO_DENSITY = "the crystal is unlike what it was trained on, or the training failed; no density is given"
 
 
@@ -172,4 +173,20 @@ def _warn_of_negative_values(model: DensityModel, crystal: Crystal, values: Floa
             "%s predicts negative values for %s that hold %.2g %% of its electrons, down to %.2g e/Å^3: the crystal is "
             "unlike what it was fitted on",
             *(model.name, crystal.formula, 100 * share, values.min()),
+        )
+
+
+def measure_share_beyond(density: Floats, magnetization: Floats) -> float:
+    """The part of |magnetization| that exceeds the density, where one spin is negative, as a share of the electrons."""
+    return float(np.maximum(np.abs(magnetization) - np.maximum(density, 0), 0).sum() / np.abs(density.sum()))
+
+
+def warn_beyond_density(model: DensityModel, crystal: Crystal, density: Floats, magnetization: Floats) -> None:
+    """Log a warning if a magnetization exceeds the density by more electrons than small densities far from atoms."""
+    share = measure_share_beyond(density, magnetization)
+    if not share <= MAX_SHARE_BEYOND:
+        log.warning(
+            "%s predicts a magnetization for %s that exceeds its density by %.2g %% of its electrons: one of the spins"
+            " has a negative density there; do not use this magnetization",
+            *(model.name, crystal.formula, 100 * share),
         )

@@ -23,6 +23,7 @@ from ecd_data.io.density_names import PREDICTED_BY
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_models.model import DensityModel
 from ecd_models.prediction.functionals import choose_functional
+from ecd_models.prediction.initial_moments import choose_moments
 from ecd_models.prediction.network_outputs import Advance, evaluate_grid, evaluate_points
 from ecd_models.prediction.on_device import evaluate_points_on_device, predict_on_device
 from ecd_models.prediction.plausibility import (
@@ -32,6 +33,7 @@ from ecd_models.prediction.plausibility import (
     find_unseen_elements,
     find_unseen_pairs,
     has_closed_form,
+    warn_beyond_density,
     warn_once,
 )
 
@@ -83,6 +85,7 @@ class Options(TypedDict, total=False):
 
     prec: str
     functional: str | None
+    moments: ArrayLike | None
     valences: Mapping[str, float] | None
     allow_valence_mismatch: bool
     refuse: bool
@@ -116,6 +119,7 @@ def predict(
     prec: str = "accurate",
     like: Density | None = None,
     functional: str | None = None,
+    moments: ArrayLike | None = None,
     valences: Mapping[str, float] | None = None,
     allow_valence_mismatch: bool = False,
     refuse: bool = True,
@@ -139,6 +143,9 @@ def predict(
     encut, prec : cutoff in eV and PREC of VASP, whose fine grid is taken.
     like : a density whose grid is taken, and with whose electrons those of the model's training data are compared.
     functional : the functional whose density is wanted, for a model that was trained on several; without it the first.
+    moments : the moments in Bohr magnetons that the atoms start from [n], or one number for all atoms, such as 0 for a
+        non-magnetic state; for a model that takes them. Without them those of the ASE Atoms or the pymatgen Structure,
+        and where these have none, the ferromagnetic state of positive moment.
     valences : electrons of each element, as ZVAL in a POTCAR, to compare with those of the training data.
     allow_valence_mismatch : whether other valence electrons are a warning instead of an error.
     refuse : whether impossible predictions are errors. With False, for evaluations and pictures, they are returned.
@@ -152,7 +159,7 @@ def predict(
     ------
     UsageError : not exactly one of shape, points, encut and like is given; the crystal has no atoms, or two of them are
         nearer than 0.3 Å (with refuse=False a warning); the valence electrons are others than in the training data; the
-        model does not give densities of the functional; or fast=True, and there are no kernels.
+        model does not give densities of the functional, or takes no moments; or fast=True, and there are no kernels.
     EcdError : the predicted electrons are not a number, or not positive for a model that knows their number.
     """
     if sum(argument is not None for argument in (shape, points, encut, like)) != 1:
@@ -161,7 +168,7 @@ def predict(
         )
     if not isinstance(model, DensityModel):
         raise UsageError(f"predict wants a model, as load_model(name) gives it, not {describe_value(model)}")
-    crystal = as_crystal(crystal)
+    structure, crystal = crystal, as_crystal(crystal)
     refuse_coincident(crystal, warn=not refuse)
     where = None if points is None else fractional_points(points)
     grid = None if where is not None else _choose_grid(crystal, shape, encut, prec, like)
@@ -172,11 +179,13 @@ def predict(
             f"{model.name} never saw {', '.join(pairs)} as neighbours in training: the density between them follows "
             "from other pairs of similar elements",
         )
-    with choose_functional(model, functional):
+    with choose_functional(model, functional), choose_moments(model, crystal, moments, structure):
         if where is not None:
             return _predict_points(model, crystal, where, refuse, fast, advance)
         assert grid is not None
         values = _predict_grid(model, crystal, grid, refuse, symmetry, fast, advance)
+    if model.spin:
+        warn_beyond_density(model, crystal, values[0], values[1])
     values.flags.writeable = False  # a Density copies writeable arrays
     meta: dict[str, Any] = {"functional": "predicted", "comment": f"{PREDICTED_BY} {model.name}"}
     if unseen := [*find_unseen_elements(model, crystal), *find_unseen_pairs(model, crystal)]:
@@ -199,7 +208,7 @@ def _predict_points(
 ) -> Floats:
     """The densities at fractional points [n], or [n, 2] with the magnetizations."""
     if has_closed_form(model):
-        values = _interpolate(crystal, points, model.network.on_grid)[None]
+        values = _interpolate(crystal, points, model.network.on_grid)
     elif _is_on_device(model):
         values = evaluate_points_on_device(model, crystal, points, fast=fast, advance=advance)
     else:
@@ -207,7 +216,7 @@ def _predict_points(
             model, crystal, len(points), lambda start, stop: points[start:stop], fast=fast, advance=advance
         )
     if (atoms := model.atoms) is not None:
-        values[0] += _interpolate(crystal, points, lambda crystal, shape: atoms(crystal, shape).values)
+        values[0] += _interpolate(crystal, points, lambda crystal, shape: atoms(crystal, shape).values)[0]
     if refuse and not np.isfinite(values).all():
         raise EcdError(f"{model.name} predicts values for {crystal.formula} that are not numbers: {NO_DENSITY}")
     return values.T if model.spin else values[0]
@@ -233,7 +242,7 @@ def _predict_grid(
             advance(values.size)
         return values
     if has_closed_form(model):
-        values = model.network.on_grid(crystal, shape)[None]
+        values = model.network.on_grid(crystal, shape).reshape(-1, *shape)
         if advance is not None:
             advance(values.size)
     else:
@@ -244,18 +253,18 @@ def _predict_grid(
 
 
 def _sum_with_atoms(model: DensityModel, crystal: Crystal, shape: tuple[int, int, int]) -> tuple[Floats, float] | None:
-    """Network and atoms on a grid at once [1, a, b, c], and the atoms' electrons; None for models that cannot."""
+    """Network and atoms on a grid at once [outputs, a, b, c], and the atoms' electrons; None for models that cannot."""
     if model.atoms is None or not hasattr(model.network, "on_grid_with_atoms"):
         return None
     values = model.network.on_grid_with_atoms(crystal, shape, model.atoms)
     electrons = float(model.atoms.coefficients[crystal.numbers].sum())
-    return None if values is None else (values[None], electrons)
+    return None if values is None else (values.reshape(-1, *shape), electrons)
 
 
 def _interpolate(crystal: Crystal, points: Floats, on_grid: Callable[[Crystal, Any], Floats]) -> Floats:
-    """The values at fractional points [n, 3] of a function that is computed on a fine grid first [n]."""
+    """The values at fractional points [n, 3] of a function that is computed on a fine grid first [outputs, n]."""
     shape = tuple(int(np.ceil(length / SPACING)) for length in np.linalg.norm(crystal.lattice, axis=1))
-    return evaluate(on_grid(crystal, shape), points)
+    return np.stack([evaluate(grid, points) for grid in on_grid(crystal, shape).reshape(-1, *shape)])
 
 
 def _is_on_device(model: DensityModel) -> bool:

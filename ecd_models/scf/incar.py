@@ -10,7 +10,7 @@ import numpy as np
 
 from ecd_data.density import Density
 from ecd_data.errors import FormatError
-from ecd_data.formats.vasp.settings import parse_logical
+from ecd_data.formats.vasp.settings import parse_logical, parse_numbers
 
 
 def read_incar(path: str | Path) -> dict[str, Any]:
@@ -59,17 +59,8 @@ def read_magmom(tags: Mapping[str, Any]) -> list[float]:
     if moments is None:
         return []
     if isinstance(moments, str):
-        return _parse_numbers(moments)
+        return parse_numbers(moments)
     return [float(x) for moment in moments for x in (moment if np.ndim(moment) else (moment,))]
-
-
-def _parse_numbers(text: str) -> list[float]:
-    """The numbers in a text such as "2*5.0 -1"."""
-    numbers: list[float] = []
-    for word in text.split():
-        count, _, value = word.rpartition("*")
-        numbers += [float(value)] * int(count or 1)
-    return numbers
 
 
 def find_conflicts(tags: Mapping[str, Any], rho: Density) -> list[str]:

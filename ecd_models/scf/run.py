@@ -16,7 +16,7 @@ from ecd_data.density import Density
 from ecd_data.dft.engines import load_engine
 from ecd_data.dft.espresso import Espresso
 from ecd_data.dft.pseudopotentials import load_pseudopotentials
-from ecd_data.dft.settings import Job, Settings, default_settings
+from ecd_data.dft.settings import Job, Settings, default_settings, read_start_magnetization
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats import read_run
 from ecd_models.scf.bench import ATOMS, CONV_THR, ENGINE, FIRST_THRESHOLD, ORACLE, Bench, Start
@@ -128,6 +128,7 @@ def model_start(name: str, model: DensityModel, *, allow: bool = False, symmetry
     symmetry : evaluate the network at irreducible grid points only, if the run uses the symmetry of the crystal.
     """
     from ecd_models.prediction.error_estimate import estimate_error, read_calibration
+    from ecd_models.prediction.initial_moments import takes_moments
     from ecd_models.prediction.predict import predict
     from ecd_models.training.trained_on import TrainedOn
 
@@ -143,6 +144,9 @@ def model_start(name: str, model: DensityModel, *, allow: bool = False, symmetry
             "allow_valence_mismatch": allow,
             "symmetry": symmetry and bench.settings.symmetry,
         }
+        if takes_moments(model):  # those that the run starts with
+            starts = zip(bench.settings.start_magnetizations(len(crystal)), crystal.symbols, strict=True)
+            options["moments"] = [start * pseudo[symbol].valence for start, symbol in starts]
         rho, seconds = time_call(lambda: predict(model, crystal, shape=shape, **options))
         if not bench.settings.start_magnetization:
             rho = replace(rho, magnetization=None)
@@ -195,8 +199,7 @@ def read_settings(rho: Density) -> Settings:
         kmesh=tuple(recorded["kmesh"]),
         smearing=bool(recorded.get("smearing")),
         degauss=float(recorded.get("degauss_Ry") or Settings.degauss),
-        start_magnetization=float(recorded.get("start_magnetization") or 0.0),
-        magnetic_elements=tuple(recorded.get("magnetic_elements", ())),
+        start_magnetization=read_start_magnetization(recorded.get("start_magnetization") or 0.0, len(rho.crystal)),
         symmetry=bool(recorded.get("symmetry", True)),
         mixing_beta=float(recorded.get("mixing_beta", Settings.mixing_beta)),
         mixing_mode=str(recorded.get("mixing_mode", Settings.mixing_mode)),

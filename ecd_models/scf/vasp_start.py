@@ -14,7 +14,7 @@ from ecd_data.errors import UsageError
 from ecd_data.formats import read_run
 from ecd_data.formats.structure import read_structure
 from ecd_data.vasp_grid import Shape, vasp_fine_grid
-from ecd_models.scf.incar import read_incar
+from ecd_models.scf.incar import is_noncollinear, read_incar, read_magmom
 from ecd_models.scf.vasp_restart import Potentials, Restart, write_restart
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def find_start_density(
 def _predict_density(
     start: Path, files: RunFiles, grid: VaspGrid, model: DensityModel, allow: bool, show: bool
 ) -> tuple[Density, dict[str, Any]]:
+    from ecd_models.prediction.initial_moments import takes_moments
     from ecd_models.prediction.predict import predict
     from ecd_models.prediction.reference_electrons import compare_with_density
     from ecd_models.training.progress_display import show_point_count
@@ -137,9 +138,16 @@ def _predict_density(
         compare_with_density(model, files.reference, str(files.reference.meta["source"]), allow=allow)
     valences = _list_valences(files.potentials)
     points = shape[0] * shape[1] * shape[2]
+    moments = _read_moments(files.incar or {}) if takes_moments(model) else None
+    options: Any = {"valences": valences, "allow_valence_mismatch": allow, "moments": moments}
     with show_point_count(start.name, points, show) as advance:
-        rho = predict(model, crystal, shape=shape, valences=valences, allow_valence_mismatch=allow, advance=advance)
+        rho = predict(model, crystal, shape=shape, advance=advance, **options)
     return rho, {"structure": str(start), "model": model.name}
+
+
+def _read_moments(tags: Mapping[str, Any]) -> list[float] | None:
+    """MAGMOM of a collinear run, which chooses the magnetic state of the prediction; None without it."""
+    return None if is_noncollinear(tags) else read_magmom(tags) or None
 
 
 def _refuse_other_method(model: DensityModel, allow: bool) -> None:

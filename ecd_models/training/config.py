@@ -55,7 +55,7 @@ class TrainConfig:
     difference, atoms : learn the difference to superposed atoms. atoms says which: "" fits them on the training
         crystals; "pseudopotentials" or a folder of UPF files takes theirs; a task or the path of a store fits them on
         its training crystals or densities; "pair_density" or the file of a fitted pair model takes that whole model.
-    spin : learn the magnetization as well.
+    spin : learn the magnetization as well; for fourier_density with whole_grids.
     exact_nelect : scale predictions to the electrons of the atoms.
 
     Start
@@ -72,6 +72,7 @@ class TrainConfig:
         alone. 0 for batch_size crystals, however many edges they have.
     loss : "l1", "mse", or, with whole_grids, "rms", the root of the mean square of each crystal.
     relative_loss : divide the errors of a crystal by its mean density, as eps_mae does.
+    spin_weight : with spin, what an error of the magnetization counts where one of the density counts 1.
     lr, warmup_steps : the learning rate, and the steps in which it rises to that.
     schedule : "exponential", lr * lr_decay^(step / lr_decay_steps); "cosine", which ends at 0; "plateau", lr * lr_decay
         after each lr_patience validations without a smaller error; or "constant".
@@ -124,6 +125,7 @@ class TrainConfig:
     near_nuclei: float = 0.0
     loss: str = "l1"
     relative_loss: bool = False
+    spin_weight: float = 1.0
     lr: float = 0.005
     schedule: str = "exponential"
     lr_decay: float = 0.96
@@ -154,7 +156,7 @@ class TrainConfig:
         for name in NOT_NEGATIVE:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} must not be negative, it is {getattr(self, name)}")
-        for name in ("lr", "lr_decay", "lr_decay_steps"):
+        for name in ("lr", "lr_decay", "lr_decay_steps", "spin_weight"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} must be a positive number, not {getattr(self, name)}")
         if not 0 <= self.fraction <= 1:
@@ -165,10 +167,10 @@ class TrainConfig:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
-        if self.whole_grids and self.spin:
-            raise UsageError("whole_grids takes densities without their spin: leave one of the two out")
         if self.whole_grids and self.near_nuclei:
             raise UsageError("whole_grids takes all grid points, those near nuclei too: leave near_nuclei out")
+        if self.spin_weight != 1 and not self.spin:
+            raise UsageError("spin_weight weighs errors of the magnetization: set spin = true, or leave it out")
         if self.loss == "rms" and not self.whole_grids:
             raise UsageError("loss = 'rms' is that of whole densities: set whole_grids = true, or take l1 or mse")
         if bool(self.store) != bool(self.split):

@@ -247,7 +247,7 @@ def _probe_dataset(
     if config.whole_grids:
         superpose = None if model.atoms is None else partial(model.network.superpose, model.atoms)
         cutoff = model.network.config.neighbors
-        return GridDataset(store.__getitem__, cutoff, superpose, RecentCache(cache_bytes))
+        return GridDataset(store.__getitem__, cutoff, superpose, RecentCache(cache_bytes), config.spin)
 
     def nelect(id: str) -> float:
         return float(store.row(id)["nelect"])

@@ -59,6 +59,8 @@ def _require_whole_grids(config: TrainConfig) -> None:
         raise UsageError(f"whole_grids = true is for models in closed form, not for {config.model}: leave it out")
     if config.options.get("functionals") and not config.whole_grids:
         raise UsageError("several functionals are learned from whole densities: set whole_grids = true")
+    if config.spin and not config.whole_grids and getattr(model_class(config.model), "whole_grids", False):
+        raise UsageError(f"{config.model} learns the magnetization from whole densities: set whole_grids = true")
 
 
 def _find_record(config: TrainConfig, data: TaskData, own: Checkpoint | None, other: Checkpoint | None) -> TrainedOn:

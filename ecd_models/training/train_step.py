@@ -109,6 +109,8 @@ class Trainer:
         with self._matmul_precision():
             difference = self._output(batch) - batch.target
             errors = batch.divide_by_mean(difference) if self.config.relative_loss else difference
+            if self.config.spin:
+                errors = errors * errors.new_tensor([1.0, self.config.spin_weight])
             # The points of a whole grid are weighed by their number, so that a sum over them is a mean.
             loss = LOSSES[self.config.loss](batch, errors) / (
                 crystals * (1 if self.config.whole_grids else self.config.probes)

@@ -353,8 +353,6 @@ def test_other_losses_train_as_well(store, tmp_path, loss):
 def test_whole_grids_are_refused_where_they_cannot_be(store, tmp_path):
     with pytest.raises(UsageError, match="closed form"):
         train(TrainConfig(out=str(tmp_path / "net"), task="pbe", whole_grids=True))
-    with pytest.raises(UsageError, match="spin"):
-        settings(store, tmp_path / "spin", steps=1, spin=True)
     with pytest.raises(UsageError, match="rms"):
         settings(store, tmp_path / "rms", steps=1, loss="rms", whole_grids=False)
 

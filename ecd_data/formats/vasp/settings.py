@@ -23,6 +23,15 @@ def parse_logical(word: str) -> bool:
     return word.strip(". ").upper().startswith("T")
 
 
+def parse_numbers(text: str) -> list[float]:
+    """The numbers in a text such as "2*5.0 -1", as VASP repeats them in MAGMOM; raises ValueError for other texts."""
+    numbers: list[float] = []
+    for word in text.split():
+        count, _, value = word.rpartition("*")
+        numbers += [float(value)] * int(count or 1)
+    return numbers
+
+
 # Key in meta["settings"] -> the tag and the type of its value, for tags with the same name in OUTCAR and vasprun.xml.
 TAGS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "prec": ("PREC", str),

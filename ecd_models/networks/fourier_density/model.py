@@ -6,7 +6,7 @@ with features h and gates g of `encoder` and a typical size s. Of l = 0, what re
 m_n is 0 for the integrals m_n of the functions. Charge goes from atom to atom, q_a = sum_b f(a, b) - f(b, a), carried
 by the functions in the direction of m. So a density has the electrons of the superposed atoms that it is added to,
 whatever the weights, and crystals far apart know nothing of each other. The last maps start at zero: training starts
-from the superposed atoms.
+from the superposed atoms. With two outputs, `magnetization` gives a second set of coefficients from the same features.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.batch import ProbeBatch, make_item
 from ecd_models.graph import Neighbors
 from ecd_models.grid_batch import GridBatch
+from ecd_models.networks.blocks import require_outputs
 from ecd_models.networks.charge3net.layers import gather_sum
 from ecd_models.networks.elements import DESCRIPTORS, column, embedding, require_properties, require_species
 from ecd_models.networks.fourier_density.assembly import density_on_grid
 from ecd_models.networks.fourier_density.encoder import AtomEncoder, ByDegree, perceptron
+from ecd_models.networks.fourier_density.magnetization import MagnetizationHead
 from ecd_models.networks.fourier_density.plane_waves import Shape, degrees, harmonics
 from ecd_models.networks.fourier_density.radial import RadialFunctions
 from ecd_models.networks.fourier_density.with_atoms import (
@@ -53,7 +55,8 @@ class FourierDensityConfig:
     highest angular momentum; channels of each l and layers of the network; neighbors: how far in Å an atom looks in a
     layer; species: how elements are told apart, "descriptors" or "one-hot"; functionals: names of the functionals whose
     densities one network gives, such as ("PBE", "HSE06"), the first of them by default; none for a network of one;
-    members: networks trained from different seeds whose mean the coefficients are (`join_seeds`).
+    members: networks trained from different seeds whose mean the coefficients are (`join_seeds`); outputs: 1 for the
+    density, 2 for the magnetization as well.
     """
 
     functions: int = 10
@@ -66,9 +69,11 @@ class FourierDensityConfig:
     species: str = DESCRIPTORS
     functionals: tuple[str, ...] = ()
     members: int = 1
+    outputs: int = 1
 
     def __post_init__(self) -> None:
         require_species(self.species)
+        require_outputs(self.outputs)
         object.__setattr__(self, "functionals", tuple(self.functionals))  # JSON and TOML have lists
         if len(set(self.functionals)) != len(self.functionals) or not all(isinstance(f, str) for f in self.functionals):
             raise UsageError(f"{self} needs different names of functionals, such as ('PBE', 'HSE06')")
@@ -113,6 +118,10 @@ class FourierDensity(nn.Module):
         self.shifts: nn.Parameter | None = None  # of the elements' vectors, for each functional
         if self.config.functionals:
             self.shifts = nn.Parameter(torch.zeros(len(self.config.functionals), channels))
+        self.moments: Floats | None = None  # initial moments of the atoms of the crystals that it is asked for
+        self.magnetization: MagnetizationHead | None = None
+        if self.config.outputs == 2:
+            self.magnetization = MagnetizationHead(lmax, channels, functions, self.encoder.edge_inputs)
         one = replace(self.config, members=1)
         self.others = nn.ModuleList(FourierDensity(one) for _ in range(self.config.members - 1))
         sizes = torch.tensor([SIZES[min(l, len(SIZES) - 1)] for l in degrees(lmax)])
@@ -123,6 +132,8 @@ class FourierDensity(nn.Module):
 
     def encode(self, batch: ProbeBatch, functionals: tuple[str, ...] = ()) -> Tensor:
         """The coefficients of the functions of each atom, mean of the members [n, functions, (lmax + 1)^2].
+
+        With the magnetization it has two sets of them [n, 2, functions, (lmax + 1)^2].
 
         functionals: of each crystal of the batch; without them that of the network.
         """
@@ -135,7 +146,7 @@ class FourierDensity(nn.Module):
         return torch.stack([member._encode(batch, functionals) for member in members])
 
     def _encode(self, batch: ProbeBatch, functionals: tuple[str, ...]) -> Tensor:
-        """The coefficients of this network alone [n, functions, (lmax + 1)^2]."""
+        """The coefficients of this network alone, one set or two."""
         near = batch.atom_vec.norm(dim=1) < self.config.neighbors
         src, dst, vec = batch.atom_src[near], batch.atom_dst[near], batch.atom_vec[near]
         h, species, described, end = self.encoder(batch.numbers, src, dst, vec, self._shift(batch, functionals))
@@ -147,7 +158,12 @@ class FourierDensity(nn.Module):
         direction = self.monopoles / (self.monopoles @ self.monopoles)
         first = coefficients[:, 0] + SIZES[0] * self.scalar(scalars)
         first = first + (charges - (first @ self.monopoles)[:, None]) * direction
-        return torch.cat([first[:, None], coefficients[:, 1:]], 1).transpose(1, 2)
+        density = torch.cat([first[:, None], coefficients[:, 1:]], 1).transpose(1, 2)
+        if self.magnetization is None:
+            return density
+        signs = self.magnetization.signs(batch.numbers, batch.moments)
+        spin = self.magnetization(signs, h, species, (src, dst, vec, described, end))
+        return torch.stack([density, spin.transpose(1, 2)], 1)
 
     def _shift(self, batch: ProbeBatch, functionals: tuple[str, ...]) -> Tensor | None:
         """What the functional of its crystal adds to the vector of each atom [n, channels]."""
@@ -161,26 +177,46 @@ class FourierDensity(nn.Module):
         return self.shifts[torch.tensor(index, device=self.shifts.device)[batch.atom_crystal]]
 
     def decode(self, coefficients: Tensor, batch: ProbeBatch) -> Tensor:
-        """The densities at the probes [p] in e/Å^3, summed over the images of atoms around them."""
+        """The densities at the probes [p] in e/Å^3, or with the magnetizations [p, 2], summed over images of atoms."""
         r = batch.probe_vec.norm(dim=1)
         powers = r.double()[:, None] ** torch.arange(self.config.lmax + 1, device=r.device)
         functions = (self.radial.values(r) * powers[:, :, None]).to(coefficients.dtype)[:, self.degrees]
         terms = functions * harmonics(batch.probe_vec, self.config.lmax)[:, :, None]
-        values = torch.einsum("ecf,efc->e", terms, coefficients[batch.probe_src])
-        return gather_sum(values[:, None], batch.probe_dst, batch.n_probes)[:, 0]
+        if coefficients.ndim == 3:
+            values = torch.einsum("ecf,efc->e", terms, coefficients[batch.probe_src])
+            return gather_sum(values[:, None], batch.probe_dst, batch.n_probes)[:, 0]
+        values = torch.einsum("ecf,eofc->eo", terms, coefficients[batch.probe_src])
+        return gather_sum(values, batch.probe_dst, batch.n_probes)
 
     def forward(self, batch: ProbeBatch | GridBatch) -> Tensor:
-        """The densities in e/Å^3 at the probes of a batch, or at all grid points of crystal after crystal [p]."""
+        """The densities in e/Å^3 at the probes of a batch, or at all grid points of crystal after crystal [p].
+
+        With the magnetizations [p, 2].
+        """
         if isinstance(batch, ProbeBatch):
             return self.decode(self.encode(batch), batch)
         coefficients = self.encode(batch.atoms, batch.functionals).split([len(crystal) for crystal in batch.crystals])
         each = zip(coefficients, batch.crystals, batch.shapes, strict=True)
-        return torch.cat([density_on_grid(c, self.radial, crystal, shape).flatten() for c, crystal, shape in each])
+        return torch.cat([self._at_all_points(c, crystal, shape) for c, crystal, shape in each])
+
+    def _at_all_points(self, coefficients: Tensor, crystal: Crystal, shape: Shape) -> Tensor:
+        """The density of coefficients at all grid points [p], of two sets of them [p, 2]."""
+        if coefficients.ndim == 3:
+            return density_on_grid(coefficients, self.radial, crystal, shape).flatten()
+        grids = [density_on_grid(part, self.radial, crystal, shape).flatten() for part in coefficients.unbind(1)]
+        return torch.stack(grids, 1)
 
     @torch.no_grad()
     def coefficients(self, crystal: Crystal) -> Tensor:
-        """The coefficients of the functions of each atom of a crystal [n, functions, (lmax + 1)^2]."""
-        return self.encode(self._atoms(crystal))
+        """The coefficients of the density of each atom of a crystal [n, functions, (lmax + 1)^2]."""
+        return self._both_coefficients(crystal)[0]
+
+    def _both_coefficients(self, crystal: Crystal) -> tuple[Tensor, Tensor | None]:
+        """The coefficients of the density and of the magnetization, None without it."""
+        coefficients = self.encode(self._atoms(crystal))
+        if coefficients.ndim == 3:
+            return coefficients, None
+        return coefficients[:, 0].contiguous(), coefficients[:, 1].contiguous()
 
     @torch.no_grad()
     def member_coefficients(self, crystal: Crystal) -> Tensor:
@@ -192,7 +228,7 @@ class FourierDensity(nn.Module):
         require_properties(crystal.numbers)
         weight = next(self.parameters())
         neighbors = Neighbors(crystal, self.config.neighbors)
-        item = make_item(neighbors, crystal.numbers, np.zeros((0, 3)), dtype=weight.dtype)
+        item = make_item(neighbors, crystal.numbers, np.zeros((0, 3)), dtype=weight.dtype, moments=self.moments)
         return item.to(device=weight.device)
 
     def superpose(self, atoms: SuperposedAtoms, crystal: Crystal, shape: Shape) -> Floats:
@@ -206,21 +242,39 @@ class FourierDensity(nn.Module):
     def on_grid_with_atoms(self, crystal: Crystal, shape: Shape, atoms: SuperposedAtoms) -> Floats | None:
         """The density of superposed atoms and network in e/Å^3 by fast sums [a, b, c]; None if there are none.
 
-        Those of a processor are compiled: they are compared with the plain ones at the first use, and not used where
-        they differ.
+        With the magnetization [2, a, b, c]. Those of a processor are compiled: they are compared with the plain ones at
+        the first use, and not used where they differ.
         """
         weight = next(self.parameters())
         if weight.device.type == "cuda" and weight.dtype == torch.float32 and has_tables(self.radial, atoms):
-            return density_on_device(self.coefficients(crystal), self.radial, atoms, crystal, shape)
+            coefficients, spin = self._both_coefficients(crystal)
+            density = density_on_device(coefficients, self.radial, atoms, crystal, shape)
+            return self._with_magnetization(density, spin, crystal)
         if weight.device.type != "cpu" or weight.dtype != torch.float32 or not can_sum(self.radial, atoms):
             return None
-        coefficients = self.coefficients(crystal)
+        coefficients, spin = self._both_coefficients(crystal)
         if self._sums_agree is None:
             self._sums_agree = sums_agree(coefficients, self.radial, atoms, crystal)
-        return density_with_atoms(coefficients, self.radial, atoms, crystal, shape) if self._sums_agree else None
+        if not self._sums_agree:
+            return None
+        density = density_with_atoms(coefficients, self.radial, atoms, crystal, shape)
+        return self._with_magnetization(density, spin, crystal)
 
     @torch.no_grad()
     def on_grid(self, crystal: Crystal, shape: Shape) -> Floats:
-        """What is added to the density of superposed atoms in e/Å^3, by one inverse FFT [a, b, c]."""
-        values = density_on_grid(self.coefficients(crystal), self.radial, crystal, shape)
-        return values.double().cpu().numpy()
+        """What is added to the density of superposed atoms in e/Å^3, by one inverse FFT [a, b, c].
+
+        With the magnetization, which has no superposed atoms, [2, a, b, c].
+        """
+        coefficients, spin = self._both_coefficients(crystal)
+        values = density_on_grid(coefficients, self.radial, crystal, shape)
+        return self._with_magnetization(values.double().cpu().numpy(), spin, crystal)
+
+    def _with_magnetization(self, density: Floats, spin: Tensor | None, crystal: Crystal) -> Floats:
+        """A density [a, b, c], with the magnetization of its coefficients if there are any [2, a, b, c]."""
+        if spin is None:
+            return density
+        if not spin.any():  # compiled sums give numbers that are nearly 0
+            return np.stack([density, np.zeros_like(density)])
+        values = density_on_grid(spin, self.radial, crystal, density.shape)
+        return np.stack([density, values.double().cpu().numpy()])

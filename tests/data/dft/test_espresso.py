@@ -114,12 +114,11 @@ def test_metals_smear_and_magnets_start_polarised(pseudo: Path) -> None:
 
 def test_only_magnetic_elements_start_with_a_moment() -> None:
     (job,) = make_jobs({"FeO": MGO | {"numbers": [26, 8], "start_magnetisation": 0.4}}, "pbe")
-    assert job.settings.magnetic_elements == ("Fe",)
-    assert job.settings.as_meta()["magnetic_elements"] == ["Fe"]
+    assert job.settings.start_magnetization == (0.4, 0.0)
     text = pw_input(job.crystal, job.settings, pseudo("Fe", "O"))
     assert "nspin = 2" in text
     assert "starting_magnetization(1) = 0.4" in text
-    assert "starting_magnetization(2)" not in text
+    assert "starting_magnetization(2) = 0\n" in text
     (job,) = make_jobs({"MgO": MGO | {"start_magnetisation": 0.4}}, "pbe")  # nothing magnetic: all atoms, as asked
     assert "starting_magnetization(2) = 0.4" in pw_input(job.crystal, job.settings, pseudo("Mg", "O"))
 
@@ -249,3 +248,20 @@ def test_unreadable_output_is_named(tmp_path: Path) -> None:
     (tmp_path / XML).write_text(SCHEMA.format(bands=BANDS)[:500])
     with pytest.raises(FormatError, match="not the XML of a finished"):
         read_result(tmp_path)
+
+
+def test_atoms_that_start_with_different_magnetizations_are_different_species() -> None:
+    cell = Crystal(np.diag([4.0, 4.0, 8.0]), [26, 8, 26, 26], np.arange(12).reshape(4, 3) / 12)
+    settings = Settings("PBE", 90, (2, 2, 2), start_magnetization=(0.4, 0.0, -0.4, 0.4), hubbard_u=(("Fe", 4.0),))
+    lines = pw_input(cell, settings, pseudo("Fe", "O")).splitlines()
+    species = lines.index("ATOMIC_SPECIES")
+    assert lines[species + 1 : species + 4] == ["Fe1 1.0 Fe.upf", "O 1.0 O.upf", "Fe2 1.0 Fe.upf"]
+    atoms = lines.index("ATOMIC_POSITIONS crystal")
+    assert [line.split()[0] for line in lines[atoms + 1 : atoms + 5]] == ["Fe1", "O", "Fe2", "Fe1"]
+    found = dict(line.strip().split(" = ") for line in lines if " = " in line)
+    assert [found[f"starting_magnetization({k})"] for k in (1, 2, 3)] == ["0.4", "0", "-0.4"]
+    assert found["ntyp"] == "3"
+    assert [found.get(f"Hubbard_U({k})") for k in (1, 2, 3)] == ["4", None, "4"]
+    many = Crystal(np.eye(3) * 20, [26] * 10, np.arange(30).reshape(10, 3) / 30)
+    with pytest.raises(UsageError, match="names for 9"):
+        pw_input(many, replace(settings, start_magnetization=tuple(np.arange(10) / 10)), pseudo("Fe"))

@@ -228,3 +228,13 @@ def test_a_cluster_gives_the_same_store(tmp_path: Path) -> None:
     one, two = open_store(tmp_path / "one.ecd"), open_store(tmp_path / "two.ecd")
     for name in crystals:
         np.testing.assert_array_equal(one[name].values, two[name].values)
+
+
+def test_moments_that_atoms_start_from_are_kept(tmp_path: Path) -> None:
+    pair = {"lattice": (np.eye(3) * 5.0).tolist(), "numbers": [26, 26], "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.5]]}
+    cells = {"afm": {**pair, "start_magnetisation": [0.4, -0.4]}, "fm": {**pair, "start_magnetisation": 0.4}}
+    run(cells, tmp_path / "s.ecd", engine=Fake())
+    store = open_store(tmp_path / "s.ecd")
+    assert store["afm"].meta["initial_moments"] == [3.2, -3.2]
+    assert store["afm"].meta["settings"]["start_magnetization"] == [0.4, -0.4]
+    assert "initial_moments" not in store["fm"].meta

@@ -27,16 +27,15 @@ def test_default_settings_follow_the_paper() -> None:
 
 
 def test_spin_is_on_where_shells_may_be_open() -> None:
-    def start(*numbers: int) -> tuple[float, tuple[str, ...]]:
+    def start(*numbers: int) -> float | tuple[float, ...]:
         cell = Crystal(np.eye(3) * 5.0, list(numbers), [[n / len(numbers)] * 3 for n in range(len(numbers))])
-        settings = default_settings(cell, "pbe")
-        return settings.start_magnetization, settings.magnetic_elements
+        return default_settings(cell, "pbe").start_magnetization
 
-    assert start(23) == (0.4, ())  # vanadium: all atoms
-    assert start(26, 8) == (0.4, ("Fe",))
-    assert start(12, 8) == (0.0, ())
-    assert start(8, 8) == (0.4, ())
-    assert start(24, 8, 8, 8) == (0.0, ())  # CrO3: closed shells
+    assert start(23) == 0.4  # vanadium: all atoms
+    assert start(26, 8) == (0.4, 0.0)
+    assert start(12, 8) == 0.0
+    assert start(8, 8) == 0.4
+    assert start(24, 8, 8, 8) == 0.0  # CrO3: closed shells
 
 
 def test_every_element_of_pseudodojo_has_a_cutoff() -> None:
@@ -70,3 +69,15 @@ def test_choices_hold_for_all_crystals() -> None:
     assert apply_choices(job, spin=False, smearing=False).settings.start_magnetization == 0
     with pytest.raises(UsageError, match="spin-polarised and its moment is not known"):
         apply_choices(job, spin=True, smearing=False)
+
+
+def test_atoms_may_start_with_different_magnetizations() -> None:
+    pair = {**SILICON, "numbers": [26, 26], "start_magnetisation": [0.4, -0.4]}
+    (job,) = make_jobs({"a": pair}, "pbe")
+    assert job.settings.start_magnetizations(2) == (0.4, -0.4)
+    assert job.settings.as_meta()["start_magnetization"] == [0.4, -0.4]
+    for same, start in (([0.4, 0.4], 0.4), ([0, 0], 0.0)):
+        (job,) = make_jobs({"a": {**pair, "start_magnetisation": same}}, "pbe")
+        assert job.settings.start_magnetization == start
+    with pytest.raises(UsageError, match="3 numbers for 2 atoms"):
+        make_jobs({"a": {**pair, "start_magnetisation": [1, 2, 3]}}, "pbe")
