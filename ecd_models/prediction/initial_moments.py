@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +12,12 @@ from numpy.typing import ArrayLike
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import UsageError
 from ecd_models.model import DensityModel
+from ecd_models.prediction.plausibility import warn_once
 
-log = logging.getLogger("ecd_models")
+BOTH_SIGNS = (
+    "use this magnetization only if the model learned such states, since one that learned ferromagnets alone is off by"
+    " more than the magnetization itself (docs/fourier.md)"
+)
 
 
 def takes_moments(model: DensityModel) -> bool:
@@ -45,7 +48,10 @@ def choose_moments(
         yield
         return
     found = read_moments(structure) if moments is None else moments
-    before, model.network.moments = model.network.moments, None if found is None else _for_atoms(crystal, found)
+    chosen = None if found is None else _for_atoms(crystal, found)
+    if chosen is not None and chosen.min() < 0 < chosen.max():
+        warn_once(model, f"{model.name} is asked for moments of both signs: {BOTH_SIGNS}")
+    before, model.network.moments = model.network.moments, chosen
     try:
         yield
     finally:

@@ -94,6 +94,13 @@ def test_without_moments_the_state_is_ferromagnetic_and_only_signs_of_open_shell
     assert not np.allclose(mixed.magnetization, predict(model(), crystal(), shape=SHAPE).magnetization)
 
 
+def test_moments_of_both_signs_are_warned_of(caplog):
+    predict(model(), crystal(), shape=SHAPE, moments=[1, 1])
+    assert "both signs" not in caplog.text
+    predict(model(), crystal(), shape=SHAPE, moments=[1, -1])
+    assert "both signs" in caplog.text
+
+
 def test_moments_of_structures_are_taken():
     cell = crystal()
     expected = predict(model(), cell, shape=SHAPE, moments=[2, -2]).magnetization
