@@ -38,7 +38,7 @@ MODELS.update(NETWORKS)
 # What each variant changes in the configuration of fourier_density.
 VARIANTS: dict[str, dict[str, Any]] = {
     "fourier_density": {},
-    "element_tables": {"model": "element_tables"},
+    "element_tables": {"options": {"element_tables": True}},
     "floating_centres": {"model": "floating_centres"},
     "products": {"model": "products"},
     "rms_loss": {"loss": "rms"},

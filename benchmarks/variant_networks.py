@@ -1,7 +1,6 @@
 """Networks for `fourier_variants.py` that add to fourier_density what lifted other published models, one thing each.
 
-All keep the electrons, the crystal's symmetry and its derivatives. Those that add to the density itself compute whole
-grids only.
+They keep the electrons, the crystal's symmetry and all derivatives, and compute whole grids only.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ecd_data.crystal import SYMBOLS, Crystal, Floats
+from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import UsageError
 from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.batch import ProbeBatch
@@ -23,7 +22,7 @@ from ecd_models.networks.charge3net.layers import gather_sum
 from ecd_models.networks.fourier_density import kernel
 from ecd_models.networks.fourier_density.assembly import density_on_grid, half_grid
 from ecd_models.networks.fourier_density.encoder import AtomEncoder, ByDegree, perceptron
-from ecd_models.networks.fourier_density.model import CHARGE, SIZES, FourierDensity, FourierDensityConfig
+from ecd_models.networks.fourier_density.model import CHARGE, FourierDensity, FourierDensityConfig
 from ecd_models.networks.fourier_density.plane_waves import Shape
 from ecd_models.networks.fourier_density.radial import RadialFunctions
 
@@ -35,30 +34,6 @@ def take_electrons(coefficients: Tensor, electrons: Tensor, monopoles: Tensor) -
     """The coefficients [n, functions, lm] with `electrons` [n] less on each atom."""
     lost = electrons[:, None] * monopoles / (monopoles @ monopoles)
     return torch.cat([(coefficients[:, :, 0] - lost)[:, :, None], coefficients[:, :, 1:]], 2)
-
-
-class ElementTables(FourierDensity):
-    """Adds two tables of each element: a one-centre density, and a mixing of the radial functions of each l.
-
-    c[a, n, lm] + own[z, n] + sum over n' of mix[z, l, n, n'] c[a, n', lm], neutral of l = 0. In Fourier space these are
-    a table in |G| for each element and a factor of each atom's tables.
-    """
-
-    configurations: ClassVar[dict[str, FourierDensityConfig]] = {"element_tables": FourierDensityConfig()}
-
-    def __init__(self, config: FourierDensityConfig | None = None) -> None:
-        super().__init__(config)
-        functions = self.config.functions
-        self.own = nn.Parameter(torch.zeros(len(SYMBOLS), functions))
-        self.mix = nn.Parameter(torch.zeros(len(SYMBOLS), self.config.lmax + 1, functions, functions))
-
-    def _encode(self, batch: ProbeBatch, functionals: tuple[str, ...]) -> Tensor:
-        coefficients, mix = super()._encode(batch, functionals), self.mix[batch.numbers]
-        degrees = range(self.config.lmax + 1)
-        added = torch.cat([mix[:, l] @ coefficients[:, :, l**2 : (l + 1) ** 2] for l in degrees], 2)
-        first = added[:, :, 0] + SIZES[0] * self.own[batch.numbers]
-        added = torch.cat([first[:, :, None], added[:, :, 1:]], 2)
-        return coefficients + take_electrons(added, first @ self.monopoles, self.monopoles)
 
 
 class KeepingEncoder(AtomEncoder):
@@ -233,4 +208,4 @@ class Products(GridVariant):
         return total, (total.mean() * crystal.volume / len(crystal)).expand(len(crystal))
 
 
-NETWORKS = {name: cls for cls in (ElementTables, FloatingCentres, Products) for name in cls.configurations}
+NETWORKS = {name: cls for cls in (FloatingCentres, Products) for name in cls.configurations}

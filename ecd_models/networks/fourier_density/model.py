@@ -6,7 +6,7 @@ with features h and gates g of `encoder` and a typical size s. Of l = 0, what re
 m_n is 0 for the integrals m_n of the functions. Charge goes from atom to atom, q_a = sum_b f(a, b) - f(b, a), carried
 by the functions in the direction of m. So a density has the electrons of the superposed atoms that it is added to,
 whatever the weights, and crystals far apart know nothing of each other. The last maps start at zero: training starts
-from the superposed atoms.
+from the superposed atoms. `element_tables` adds what each element has of its own.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ecd_models.grid_batch import GridBatch
 from ecd_models.networks.charge3net.layers import gather_sum
 from ecd_models.networks.elements import DESCRIPTORS, column, embedding, require_properties, require_species
 from ecd_models.networks.fourier_density.assembly import density_on_grid
+from ecd_models.networks.fourier_density.element_tables import ElementTables
 from ecd_models.networks.fourier_density.encoder import AtomEncoder, ByDegree, perceptron
 from ecd_models.networks.fourier_density.plane_waves import Shape, degrees, harmonics
 from ecd_models.networks.fourier_density.radial import RadialFunctions
@@ -53,7 +54,8 @@ class FourierDensityConfig:
     highest angular momentum; channels of each l and layers of the network; neighbors: how far in Å an atom looks in a
     layer; species: how elements are told apart, "descriptors" or "one-hot"; functionals: names of the functionals whose
     densities one network gives, such as ("PBE", "HSE06"), the first of them by default; none for a network of one;
-    members: networks trained from different seeds whose mean the coefficients are (`join_seeds`).
+    members: networks trained from different seeds whose mean the coefficients are (`join_seeds`); element_tables: learn
+    a one-centre density and a radial correction of each element as well.
     """
 
     functions: int = 10
@@ -66,6 +68,7 @@ class FourierDensityConfig:
     species: str = DESCRIPTORS
     functionals: tuple[str, ...] = ()
     members: int = 1
+    element_tables: bool = False
 
     def __post_init__(self) -> None:
         require_species(self.species)
@@ -113,6 +116,9 @@ class FourierDensity(nn.Module):
         self.shifts: nn.Parameter | None = None  # of the elements' vectors, for each functional
         if self.config.functionals:
             self.shifts = nn.Parameter(torch.zeros(len(self.config.functionals), channels))
+        self.tables: ElementTables | None = None
+        if self.config.element_tables:
+            self.tables = ElementTables(functions, lmax, SIZES[0])
         one = replace(self.config, members=1)
         self.others = nn.ModuleList(FourierDensity(one) for _ in range(self.config.members - 1))
         sizes = torch.tensor([SIZES[min(l, len(SIZES) - 1)] for l in degrees(lmax)])
@@ -147,7 +153,8 @@ class FourierDensity(nn.Module):
         direction = self.monopoles / (self.monopoles @ self.monopoles)
         first = coefficients[:, 0] + SIZES[0] * self.scalar(scalars)
         first = first + (charges - (first @ self.monopoles)[:, None]) * direction
-        return torch.cat([first[:, None], coefficients[:, 1:]], 1).transpose(1, 2)
+        density = torch.cat([first[:, None], coefficients[:, 1:]], 1).transpose(1, 2)
+        return density if self.tables is None else self.tables(density, batch.numbers, self.monopoles)
 
     def _shift(self, batch: ProbeBatch, functionals: tuple[str, ...]) -> Tensor | None:
         """What the functional of its crystal adds to the vector of each atom [n, channels]."""
