@@ -124,7 +124,7 @@ def draw_seeds(means: Means, parts: list[str], file: Path) -> None:
             axis.plot(np.mean(errors), row, "|", color="black", markersize=14)
         axis.set(xlabel="mean eps_mae, %", title=part, yticks=range(len(means)), yticklabels=list(means))
         axis.grid(axis="x", alpha=0.4)
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(means) - 0.5, -0.5)
     figure.savefig(file, dpi=120)
 
 
