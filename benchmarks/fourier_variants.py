@@ -104,10 +104,8 @@ def print_table(means: Means, parts: list[str]) -> None:
     print("|" + "---|" * (len(parts) + 3))
     for variant, of_seeds in means.items():
         steps = [json.loads((entry.folder / "training.json").read_text())["steps"] for entry, _ in of_seeds]
-        cells = [
-            f"{np.mean(column):.3f} ± {np.std(column):.3f}"
-            for column in zip(*(row for _, row in of_seeds), strict=True)
-        ]
+        columns = np.array([row for _, row in of_seeds]).T
+        cells = [f"{column.mean():.3f}" + f" ± {column.std():.3f}" * (len(column) > 1) for column in columns]
         print(f"| {variant} | {len(of_seeds)} | {np.mean(steps):,.0f} | " + " | ".join(cells) + " |")
 
 
