@@ -6,7 +6,8 @@ with features h and gates g of `encoder` and a typical size s. Of l = 0, what re
 m_n is 0 for the integrals m_n of the functions. Charge goes from atom to atom, q_a = sum_b f(a, b) - f(b, a), carried
 by the functions in the direction of m. So a density has the electrons of the superposed atoms that it is added to,
 whatever the weights, and crystals far apart know nothing of each other. The last maps start at zero: training starts
-from the superposed atoms. With two outputs, `magnetization` gives a second set of coefficients from the same features.
+from the superposed atoms. `element_tables` adds what each element has of its own. With two outputs, `magnetization`
+gives a second set of coefficients from the same features.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ecd_models.networks.blocks import require_outputs
 from ecd_models.networks.charge3net.layers import gather_sum
 from ecd_models.networks.elements import DESCRIPTORS, column, embedding, require_properties, require_species
 from ecd_models.networks.fourier_density.assembly import density_on_grid
+from ecd_models.networks.fourier_density.element_tables import ElementTables
 from ecd_models.networks.fourier_density.encoder import AtomEncoder, ByDegree, perceptron
 from ecd_models.networks.fourier_density.magnetization import MagnetizationHead
 from ecd_models.networks.fourier_density.plane_waves import Shape, degrees, harmonics
@@ -56,7 +58,8 @@ class FourierDensityConfig:
     layer; species: how elements are told apart, "descriptors" or "one-hot"; functionals: names of the functionals whose
     densities one network gives, such as ("PBE", "HSE06"), the first of them by default; none for a network of one;
     members: networks trained from different seeds whose mean the coefficients are (`join_seeds`); outputs: 1 for the
-    density, 2 for the magnetization as well.
+    density, 2 for the magnetization as well; element_tables: learn a one-centre density and a radial correction of each
+    element as well.
     """
 
     functions: int = 10
@@ -70,6 +73,7 @@ class FourierDensityConfig:
     functionals: tuple[str, ...] = ()
     members: int = 1
     outputs: int = 1
+    element_tables: bool = False
 
     def __post_init__(self) -> None:
         require_species(self.species)
@@ -122,6 +126,9 @@ class FourierDensity(nn.Module):
         self.magnetization: MagnetizationHead | None = None
         if self.config.outputs == 2:
             self.magnetization = MagnetizationHead(lmax, channels, functions, self.encoder.edge_inputs)
+        self.tables: ElementTables | None = None
+        if self.config.element_tables:
+            self.tables = ElementTables(functions, lmax, SIZES[0])
         one = replace(self.config, members=1)
         self.others = nn.ModuleList(FourierDensity(one) for _ in range(self.config.members - 1))
         sizes = torch.tensor([SIZES[min(l, len(SIZES) - 1)] for l in degrees(lmax)])
@@ -159,6 +166,8 @@ class FourierDensity(nn.Module):
         first = coefficients[:, 0] + SIZES[0] * self.scalar(scalars)
         first = first + (charges - (first @ self.monopoles)[:, None]) * direction
         density = torch.cat([first[:, None], coefficients[:, 1:]], 1).transpose(1, 2)
+        if self.tables is not None:
+            density = self.tables(density, batch.numbers, self.monopoles)
         if self.magnetization is None:
             return density
         signs = self.magnetization.signs(batch.numbers, batch.moments)
