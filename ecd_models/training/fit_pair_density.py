@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from ecd_data.density import Density
 from ecd_data.errors import UsageError
 from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.graph import Neighbors
+from ecd_models.networks.pair_density.descriptors import choose_anchors
 from ecd_models.networks.pair_density.functions import PairDensityConfig, find_pairs
 from ecd_models.networks.pair_density.model import PairDensity
 from ecd_models.networks.pair_density.unknowns import Unknowns
@@ -33,7 +34,8 @@ from ecd_models.training.probe_batches import generator
 log = logging.getLogger("ecd_models")
 
 FOLDS = 5  # of the cross-validation
-STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the ridge, relative to columns of mean square 1
+STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # of the ridge, relative to columns of mean square 1
+ANCHORS = 16  # pairs of elements of the training crystals, to which other pairs are compared
 OWN_STRENGTH = 1e-7  # of the ridge on the elements' own coefficients, in electrons
 MIN_COLUMN = 1e-3  # of the median size of a column: keeps the ridge on columns that hardly occur
 NUCLEAR_SHARE = 0.4  # of the points, drawn near nuclei, where densities are steep
@@ -95,7 +97,7 @@ class PairFit:
     load : returns the density of an id.
     formulas : the composition of each crystal, by id.
     atoms : the superposed atoms that the model is added to.
-    config : the sizes of the model.
+    config : the sizes of the model; without anchors, ANCHORS pairs of elements of the crystals become its anchors.
     points : grid points of each crystal in a pass.
     seed : of the points.
     """
@@ -112,7 +114,8 @@ class PairFit:
         if not formulas:
             raise UsageError("no density to fit the pair model on: the training split is empty")
         self.load, self.formulas, self.atoms = load, dict(formulas), atoms
-        self.config, self.points, self.seed = config or PairDensityConfig(), points, seed
+        self.points, self.seed = points, seed
+        self.config = self._with_anchors(config or PairDensityConfig())
         self.unknowns = Unknowns(self.config)
         self.strength: float | None = None  # of the ridge
         self._folds = assign_folds(set(self.formulas.values()))
@@ -120,6 +123,18 @@ class PairFit:
         self._fold_solutions: list[Floats] = []  # fitted without each fold, a column for each strength
         self._fold_errors = np.zeros(len(STRENGTHS))  # absolute errors of these solutions on their folds
         self._seen = np.zeros((len(SYMBOLS), len(SYMBOLS)), dtype=bool)
+
+    def _with_anchors(self, config: PairDensityConfig) -> PairDensityConfig:
+        if config.anchors:
+            return config
+        seen: set[tuple[int, int]] = set()
+        for id in self.formulas:
+            crystal = self.load(id).crystal
+            pairs = find_pairs(crystal, config.reach)
+            seen |= set(
+                zip(crystal.numbers[pairs.atom].tolist(), crystal.numbers[pairs.neighbour].tolist(), strict=True)
+            )
+        return replace(config, anchors=choose_anchors(seen, ANCHORS))
 
     def next_solution(self) -> PairDensity:
         """The model after one more pass over the crystals."""
@@ -198,7 +213,7 @@ class PairFit:
         square = np.diag(matrix)[first:]
         smallest = MIN_COLUMN**2 * np.median(square[square > 0]) if (square > 0).any() else 1.0
         penalty = np.full(len(side), OWN_STRENGTH)
-        penalty[first:] = strength * np.maximum(square, smallest)
+        penalty[first:] = strength * np.maximum(self.unknowns.block_means(square), smallest)
         used = np.flatnonzero(np.diag(matrix) > 0)  # leaves out elements that no crystal has
         solution = np.zeros(len(side))
         block = matrix[np.ix_(used, used)]
