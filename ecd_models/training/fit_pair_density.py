@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,7 +35,6 @@ log = logging.getLogger("ecd_models")
 
 FOLDS = 5  # of the cross-validation
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # of the ridge, relative to columns of mean square 1
-ANCHORS = 16  # pairs of elements of the training crystals, to which other pairs are compared
 OWN_STRENGTH = 1e-7  # of the ridge on the elements' own coefficients, in electrons
 MIN_COLUMN = 1e-3  # of the median size of a column: keeps the ridge on columns that hardly occur
 NUCLEAR_SHARE = 0.4  # of the points, drawn near nuclei, where densities are steep
@@ -97,7 +96,7 @@ class PairFit:
     load : returns the density of an id.
     formulas : the composition of each crystal, by id.
     atoms : the superposed atoms that the model is added to.
-    config : the sizes of the model; without anchors, ANCHORS pairs of elements of the crystals become its anchors.
+    config : the sizes of the model.
     points : grid points of each crystal in a pass.
     seed : of the points.
     """
@@ -114,8 +113,7 @@ class PairFit:
         if not formulas:
             raise UsageError("no density to fit the pair model on: the training split is empty")
         self.load, self.formulas, self.atoms = load, dict(formulas), atoms
-        self.points, self.seed = points, seed
-        self.config = self._with_anchors(config or PairDensityConfig())
+        self.config, self.points, self.seed = config or PairDensityConfig(), points, seed
         self.unknowns = Unknowns(self.config)
         self.strength: float | None = None  # of the ridge
         self._folds = assign_folds(set(self.formulas.values()))
@@ -123,18 +121,6 @@ class PairFit:
         self._fold_solutions: list[Floats] = []  # fitted without each fold, a column for each strength
         self._fold_errors = np.zeros(len(STRENGTHS))  # absolute errors of these solutions on their folds
         self._seen = np.zeros((len(SYMBOLS), len(SYMBOLS)), dtype=bool)
-
-    def _with_anchors(self, config: PairDensityConfig) -> PairDensityConfig:
-        if config.anchors:
-            return config
-        seen: set[tuple[int, int]] = set()
-        for id in self.formulas:
-            crystal = self.load(id).crystal
-            pairs = find_pairs(crystal, config.reach)
-            seen |= set(
-                zip(crystal.numbers[pairs.atom].tolist(), crystal.numbers[pairs.neighbour].tolist(), strict=True)
-            )
-        return replace(config, anchors=choose_anchors(seen, ANCHORS))
 
     def next_solution(self) -> PairDensity:
         """The model after one more pass over the crystals."""
@@ -232,6 +218,15 @@ class PairFit:
             model.spherical.copy_(torch.from_numpy(self.unknowns.own_coefficients(own)))
             model.seen.copy_(torch.from_numpy(self._seen))
         return model.eval()
+
+
+def find_anchors(load: Load, ids: Iterable[str], reach: float, count: int) -> tuple[str, ...]:
+    """Up to `count` anchors among the pairs of elements that are neighbours in the crystals; see `choose_anchors`."""
+    seen: set[tuple[int, int]] = set()
+    for id in ids:
+        numbers, pairs = load(id).numbers, find_pairs(load(id).crystal, reach)
+        seen |= set(zip(numbers[pairs.atom].tolist(), numbers[pairs.neighbour].tolist(), strict=True))
+    return choose_anchors(seen, count)
 
 
 def assign_folds(formulas: set[str]) -> dict[str, int]:

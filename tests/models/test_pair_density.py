@@ -258,17 +258,24 @@ def test_compositions_stay_together_in_folds():
 
 def test_ecd_train_fits_it(config, small_root, tmp_path):
     sizes = {"gaussians": 3, "windows": 2, "spherical": 3}
-    run = replace(config, model="pair_density", options=sizes, steps=2, probes=100, validation_crystals=2)
+    run = replace(config, model="pair_density", options=sizes, anchors=2, steps=2, probes=100, validation_crystals=2)
     told: list[int] = []
     result = train(run, lambda progress: told.append(progress.step))
     assert told == [1, 2]
-    assert result.best_error == evaluated(result.best, small_root)
-    assert load_model(result.best).training_valences is not None
+    assert result.best_error == pytest.approx(evaluated(result.best, small_root), rel=1e-12)
+    again = load_model(result.best)
+    assert again.training_valences is not None
+    assert len(again.network.config.anchors) == 2
     assert train(run).best_error == result.best_error  # nothing is left to do
     rho = open_store(small_root / "pbe.ecd")[open_store(small_root / "pbe.ecd").ids[0]]
     atoms = result.model.atoms(rho.crystal, rho.shape)
     assert eps_mae(predict(result.model, rho.crystal, shape=rho.shape), rho) < eps_mae(atoms, rho)
-    mistakes = [({"steps": 500}, "few passes"), ({"spin": True}, "no spin"), ({"start": "x"}, "start")]
+    mistakes = [
+        ({"model": "deepdft", "options": {}}, "anchors are those of pair_density"),
+        ({"steps": 500}, "few passes"),
+        ({"spin": True}, "no spin"),
+        ({"start": "x"}, "start"),
+    ]
     mistakes.append(({"difference": True, "atoms": "pair_density"}, "which it is itself"))
     for wrong, said in mistakes:
         with pytest.raises(UsageError, match=said):
