@@ -27,13 +27,8 @@ from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import FormatError, UsageError
 from ecd_models.model import DensityModel
 from ecd_models.networks.fourier_density.model import FourierDensity
-from ecd_models.networks.pair_density.functions import (
-    PAIR_DESCRIPTORS,
-    PairDensityConfig,
-    describe_surroundings,
-    find_pairs,
-    pair_descriptors,
-)
+from ecd_models.networks.pair_density.descriptors import PAIR_DESCRIPTORS, pair_descriptors
+from ecd_models.networks.pair_density.functions import PairDensityConfig, describe_surroundings, find_pairs
 
 KEY = "error_estimate"  # among a checkpoint's metadata
 FORMAT = 2  # of the record; another one where a number below or a descriptor changes, since the weights belong to them

@@ -23,7 +23,7 @@ CHOICES = {
 }
 POSITIVE = ("steps", "batch_size", "accumulate", "probes", "validate_every", "validation_crystals", "validation_probes")
 NOT_NEGATIVE: tuple[str, ...] = ("seed", "workers", "threads", "cache_mb", "max_edges", "save_every")
-NOT_NEGATIVE += ("warmup_steps", "patience", "lr_patience", "weight_decay", "clip_norm")
+NOT_NEGATIVE += ("warmup_steps", "patience", "lr_patience", "weight_decay", "clip_norm", "anchors")
 # The keys of a run's config.json that say where its data come from and are no settings.
 ORIGIN_KEYS = ("data_origin", "store_hash", "split_hash")
 REMOVED = ("pool", "cache_dir", "extract")  # settings of earlier versions
@@ -55,6 +55,7 @@ class TrainConfig:
     difference, atoms : learn the difference to superposed atoms. atoms says which: "" fits them on the training
         crystals; "pseudopotentials" or a folder of UPF files takes theirs; a task or the path of a store fits them on
         its training crystals or densities; "pair_density" or the file of a fitted pair model takes that whole model.
+    anchors : number of training pairs of elements to which pair_density compares all others, 0 for none.
     spin : learn the magnetization as well; for fourier_density with whole_grids.
     exact_nelect : scale predictions to the electrons of the atoms.
 
@@ -112,6 +113,7 @@ class TrainConfig:
     options: dict[str, Any] = field(default_factory=dict)
     difference: bool = False
     atoms: str = ""
+    anchors: int = 0
     spin: bool = False
     exact_nelect: bool = False
     start: str = ""
@@ -171,6 +173,8 @@ class TrainConfig:
             raise UsageError("whole_grids takes all grid points, those near nuclei too: leave near_nuclei out")
         if self.spin_weight != 1 and not self.spin:
             raise UsageError("spin_weight weighs errors of the magnetization: set spin = true, or leave it out")
+        if self.anchors and self.model != "pair_density":
+            raise UsageError(f"anchors are those of pair_density, {self.model} has none: leave anchors out")
         if self.loss == "rms" and not self.whole_grids:
             raise UsageError("loss = 'rms' is that of whole densities: set whole_grids = true, or take l1 or mse")
         if bool(self.store) != bool(self.split):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from ecd_data.density import Density
 from ecd_data.errors import UsageError
 from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.graph import Neighbors
+from ecd_models.networks.pair_density.descriptors import choose_anchors
 from ecd_models.networks.pair_density.functions import PairDensityConfig, find_pairs
 from ecd_models.networks.pair_density.model import PairDensity
 from ecd_models.networks.pair_density.unknowns import Unknowns
@@ -33,7 +34,7 @@ from ecd_models.training.probe_batches import generator
 log = logging.getLogger("ecd_models")
 
 FOLDS = 5  # of the cross-validation
-STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the ridge, relative to columns of mean square 1
+STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # of the ridge, relative to columns of mean square 1
 OWN_STRENGTH = 1e-7  # of the ridge on the elements' own coefficients, in electrons
 MIN_COLUMN = 1e-3  # of the median size of a column: keeps the ridge on columns that hardly occur
 NUCLEAR_SHARE = 0.4  # of the points, drawn near nuclei, where densities are steep
@@ -198,7 +199,7 @@ class PairFit:
         square = np.diag(matrix)[first:]
         smallest = MIN_COLUMN**2 * np.median(square[square > 0]) if (square > 0).any() else 1.0
         penalty = np.full(len(side), OWN_STRENGTH)
-        penalty[first:] = strength * np.maximum(square, smallest)
+        penalty[first:] = strength * np.maximum(self.unknowns.block_means(square), smallest)
         used = np.flatnonzero(np.diag(matrix) > 0)  # leaves out elements that no crystal has
         solution = np.zeros(len(side))
         block = matrix[np.ix_(used, used)]
@@ -217,6 +218,15 @@ class PairFit:
             model.spherical.copy_(torch.from_numpy(self.unknowns.own_coefficients(own)))
             model.seen.copy_(torch.from_numpy(self._seen))
         return model.eval()
+
+
+def find_anchors(load: Load, ids: Iterable[str], reach: float, count: int) -> tuple[str, ...]:
+    """Up to `count` anchors among the pairs of elements that are neighbours in the crystals; see `choose_anchors`."""
+    seen: set[tuple[int, int]] = set()
+    for id in ids:
+        numbers, pairs = load(id).numbers, find_pairs(load(id).crystal, reach)
+        seen |= set(zip(numbers[pairs.atom].tolist(), numbers[pairs.neighbour].tolist(), strict=True))
+    return choose_anchors(seen, count)
 
 
 def assign_folds(formulas: set[str]) -> dict[str, int]:

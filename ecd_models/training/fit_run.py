@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ecd_models.networks import build_model, model_class
 from ecd_models.task_data import TaskData
 from ecd_models.training.choose_atoms import is_pair_model, make_superposed_atoms
 from ecd_models.training.config import TrainConfig
-from ecd_models.training.fit_pair_density import PairFit
+from ecd_models.training.fit_pair_density import PairFit, find_anchors
 from ecd_models.training.probe_batches import subset
 from ecd_models.training.run_folder import Run
 from ecd_models.training.trained_on import find_training_crystals
@@ -60,7 +61,11 @@ def fit(
     atoms = round_electrons(make_superposed_atoms(config, data))
     formulas = {id: _composition(numbers) for id, numbers in table["numbers"].items()}
     network: Any = build_model(config.model, **config.options)
-    pair_fit = PairFit(data.store.__getitem__, formulas, atoms, network.config, config.probes, config.seed)
+    load = data.store.__getitem__
+    sizes = network.config
+    if config.anchors:
+        sizes = replace(sizes, anchors=find_anchors(load, formulas, sizes.reach, config.anchors))
+    pair_fit = PairFit(load, formulas, atoms, sizes, config.probes, config.seed)
     for step in range(1, config.steps + 1):
         model = DensityModel(pair_fit.next_solution(), atoms, config.model)
         model.training_valences = read_training_valences(data.store, ids)

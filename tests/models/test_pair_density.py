@@ -17,14 +17,15 @@ from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.checkpoint import load_checkpoint, save_checkpoint
 from ecd_models.model import DensityModel
 from ecd_models.networks.elements import column
-from ecd_models.networks.pair_density.functions import ANTISYMMETRIC, PairDensityConfig, pair_descriptors
+from ecd_models.networks.pair_density.descriptors import choose_anchors, describe_pairs, find_antisymmetric
+from ecd_models.networks.pair_density.functions import PairDensityConfig
 from ecd_models.networks.pair_density.model import PairDensity
 from ecd_models.networks.pair_density.unknowns import Unknowns
 from ecd_models.training.config import REMOVED, TrainConfig, load_config
 from ecd_models.training.fit_pair_density import PairFit, assign_folds, draw_points
 from tests.models.test_atoms import cell, true_atoms
 
-SIZES = PairDensityConfig(gaussians=3, sharpest=2.0, widest=0.5, spherical=3, windows=2)
+SIZES = PairDensityConfig(gaussians=3, sharpest=2.0, widest=0.5, spherical=3, windows=2, anchors=("Li-F", "F-F"))
 SHAPE = (24, 26, 22)
 TURN = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])  # a rotation
 
@@ -135,11 +136,45 @@ def test_the_closed_form_is_the_sum_over_images_in_real_space():
     np.testing.assert_allclose(found, expected, atol=1e-3 * abs(expected).max())
 
 
-def test_antisymmetric_descriptors_change_sign_with_the_pair():
+@pytest.mark.parametrize("anchors", [(), ("Na-Cl", "O-O", "Si-C")])
+def test_antisymmetric_descriptors_change_sign_with_the_pair(anchors):
     one, other = np.array([11, 26, 8]), np.array([17, 8, 8])
-    there, back = pair_descriptors(one, other) @ ANTISYMMETRIC, pair_descriptors(other, one) @ ANTISYMMETRIC
+    moved = find_antisymmetric(anchors)
+    there, back = describe_pairs(one, other, anchors) @ moved, describe_pairs(other, one, anchors) @ moved
+    assert there.shape[1] == 6 + sum(anchor != "O-O" for anchor in anchors)
     np.testing.assert_allclose(there, -back, atol=1e-12)
-    assert not there[2].any()
+    assert abs(there[2]).max() < 1e-12
+
+
+def test_similarities_are_the_covariance_that_they_stand_for():
+    """With every pair an anchor, products of descriptions are the similarities: 1 of a pair with itself."""
+    anchors = ("Na-Cl", "Mg-O", "Si-Si")
+    first, second = np.array([11, 17, 12, 8, 14]), np.array([17, 11, 8, 12, 14])
+    found = describe_pairs(first, second, anchors)[:, 12:]
+    covariance = found @ found.T
+    np.testing.assert_allclose(covariance.diagonal(), 1, atol=1e-6)
+    alike = describe_pairs(np.array([19, 3]), np.array([35, 79]), anchors)[:, 12:] @ found.T
+    assert alike[0].argmax() == 0  # KBr resembles NaCl most, Li and Au resemble nothing here
+    assert alike[0, 0] > 0.5 > alike[1].max()
+
+
+def test_anchors_stand_for_the_other_pairs():
+    """Of alkali halides and metals the first anchors are one of each kind; more than there are cannot be chosen."""
+    halides = [(a, b) for a in (11, 19, 37) for b in (17, 35, 53)]
+    chosen = choose_anchors([*halides, (26, 26), (27, 27), (28, 28)], 2)
+    assert {chosen[0].split("-")[0], chosen[1].split("-")[0]} & {"Na", "K", "Rb"}
+    assert {chosen[0], chosen[1]} & {"Fe-Fe", "Co-Co", "Ni-Ni"}
+    assert sorted(choose_anchors([(8, 12), (12, 8), (8, 8)], 5)) == ["O-Mg", "O-O"]
+    assert choose_anchors(halides, 4) == choose_anchors(halides[::-1], 4)
+
+
+@pytest.mark.parametrize(
+    ("anchors", "wrong"),
+    [(["Al"], "'Al'"), (["Al-Xx"], "'Al-Xx'"), (["Al-N", "N-Al"], "twice"), (["Al-N-O"], "'Al-N-O'")],
+)
+def test_wrong_anchors_are_refused(anchors, wrong):
+    with pytest.raises(UsageError, match=wrong):
+        PairDensityConfig(anchors=anchors)
 
 
 def test_what_it_never_saw_is_said_and_flagged(model, caplog):
@@ -223,17 +258,24 @@ def test_compositions_stay_together_in_folds():
 
 def test_ecd_train_fits_it(config, small_root, tmp_path):
     sizes = {"gaussians": 3, "windows": 2, "spherical": 3}
-    run = replace(config, model="pair_density", options=sizes, steps=2, probes=100, validation_crystals=2)
+    run = replace(config, model="pair_density", options=sizes, anchors=2, steps=2, probes=100, validation_crystals=2)
     told: list[int] = []
     result = train(run, lambda progress: told.append(progress.step))
     assert told == [1, 2]
-    assert result.best_error == evaluated(result.best, small_root)
-    assert load_model(result.best).training_valences is not None
+    assert result.best_error == pytest.approx(evaluated(result.best, small_root), rel=1e-12)
+    again = load_model(result.best)
+    assert again.training_valences is not None
+    assert len(again.network.config.anchors) == 2
     assert train(run).best_error == result.best_error  # nothing is left to do
     rho = open_store(small_root / "pbe.ecd")[open_store(small_root / "pbe.ecd").ids[0]]
     atoms = result.model.atoms(rho.crystal, rho.shape)
     assert eps_mae(predict(result.model, rho.crystal, shape=rho.shape), rho) < eps_mae(atoms, rho)
-    mistakes = [({"steps": 500}, "few passes"), ({"spin": True}, "no spin"), ({"start": "x"}, "start")]
+    mistakes = [
+        ({"model": "deepdft", "options": {}}, "anchors are those of pair_density"),
+        ({"steps": 500}, "few passes"),
+        ({"spin": True}, "no spin"),
+        ({"start": "x"}, "start"),
+    ]
     mistakes.append(({"difference": True, "atoms": "pair_density"}, "which it is itself"))
     for wrong, said in mistakes:
         with pytest.raises(UsageError, match=said):

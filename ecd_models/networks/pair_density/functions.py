@@ -1,4 +1,4 @@
-"""The functions in which the pair model is linear: Gaussians on atoms, windows of distances, descriptors of pairs."""
+"""The functions in which the pair model is linear: Gaussians on atoms, and windows of distances to neighbours."""
 
 from __future__ import annotations
 
@@ -14,17 +14,11 @@ from scipy.sparse import csr_matrix
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import UsageError
 from ecd_models.graph import Neighbors
-from ecd_models.networks.elements import column, in_d_block, require_properties, valence
+from ecd_models.networks.elements import column, require_properties
+from ecd_models.networks.pair_density.descriptors import PAIR_DESCRIPTORS, describe_pairs, order_anchors
 
 MIN_RADIUS = 0.6  # Å: with hydrogen's radius the functions would be sharper than the grids of densities resolve
 MAX_EXPONENT = 12.0  # sums over images leave out Gaussians below e^-12, which are negligible
-PAIR_DESCRIPTORS = 12
-# Combinations of the descriptors that change their sign when the two atoms are exchanged: the charge that they add to
-# one atom of a pair, they take from the other [12, 6].
-ANTISYMMETRIC = np.zeros((PAIR_DESCRIPTORS, 6))
-ANTISYMMETRIC[[1, 3, 5], [0, 1, 2]] = 1
-ANTISYMMETRIC[[6, 8, 10], [3, 4, 5]] = 1
-ANTISYMMETRIC[[7, 9, 11], [3, 4, 5]] = -1
 
 
 @dataclass(frozen=True)
@@ -39,10 +33,11 @@ class PairDensityConfig:
     reach : the largest distance of a pair in these units.
     spherical : the number of Gaussians by which atoms of an element differ from free ones, with exponents from 0.15 to
         20 / Å^2.
+    anchors : pairs of elements, such as "Al-N"; what is known of them is carried over to pairs that resemble them.
 
     Raises
     ------
-    UsageError : a size is too small, or widths are not positive.
+    UsageError : a size is too small, widths are not positive, or an anchor is no pair of elements.
     """
 
     gaussians: int = 6
@@ -55,8 +50,11 @@ class PairDensityConfig:
     window_width: float = 0.3
     reach: float = 2.4
     spherical: int = 10
+    anchors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "anchors", tuple(self.anchors))  # JSON has lists
+        order_anchors(self.anchors)
         if min(self.gaussians, self.windows, self.spherical) < 2 or not 0 <= self.lmax <= 8:
             raise UsageError(f"{self} needs two functions of each kind at least, and lmax from 0 to 8")
         if not (0 < self.widest < self.sharpest and self.window_width > 0 and self.reach > 0):
@@ -71,6 +69,11 @@ class PairDensityConfig:
     def spherical_exponents(self) -> Floats:
         """Exponents of the elements' own Gaussians in 1/Å^2 [spherical]."""
         return np.geomspace(0.15, 20.0, self.spherical)
+
+    @property
+    def descriptors(self) -> int:
+        """The number of descriptors of a pair of elements."""
+        return PAIR_DESCRIPTORS + len(order_anchors(self.anchors))
 
     @property
     def degrees(self) -> NDArray[np.int64]:
@@ -92,21 +95,6 @@ def harmonics(vectors: Floats, lmax: int) -> Floats:
         list(range(lmax + 1)), torch.from_numpy(np.ascontiguousarray(vectors)), normalize=True, normalization="norm"
     )
     return values.numpy()
-
-
-def pair_descriptors(first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
-    """The descriptors of pairs of elements, from the atomic numbers [e] of the two [e, 12].
-
-    They are 1; the difference of the electronegativities, its absolute value and their product; the mean of the
-    electronegativities minus 2 and its product with the difference; and of each element valence / 4 - 1, whether it is
-    in the d block, and log(radius / 1.3 Å).
-    """
-    chi, radius = column("electronegativity"), column("covalent_radius")
-    difference, mean = chi[second] - chi[first], (chi[first] + chi[second]) / 2 - 2
-    columns = [np.ones(len(first)), difference, abs(difference), difference * abs(difference), mean, mean * difference]
-    for values in (valence() / 4 - 1, in_d_block(), np.log(radius / 1.3)):
-        columns += [values[first], values[second]]
-    return np.stack(columns, axis=1)
 
 
 class Pairs(NamedTuple):
@@ -134,15 +122,15 @@ def find_pairs(crystal: Crystal, reach: float) -> Pairs:
 
 
 def describe_surroundings(crystal: Crystal, config: PairDensityConfig) -> Floats:
-    """The surroundings of each atom: sum_b w_j(d_ab) D_p(a, b) Y_lm(b - a) [n, (lmax + 1)^2, windows * 12]."""
+    """The surroundings of each atom: sum_b w_j(d_ab) D_p(a, b) Y_lm(b - a) [n, (lmax + 1)^2, windows * descriptors]."""
     pairs = find_pairs(crystal, config.reach)
     centers = config.first_window + config.window_step * np.arange(config.windows)
     end = (1 - (pairs.distances / config.reach) ** 2) ** 2  # a neighbour that passes the reach changes nothing abruptly
     windows = np.exp(-(((pairs.distances[:, None] - centers) / config.window_width) ** 2)) * end[:, None]
-    descriptors = pair_descriptors(crystal.numbers[pairs.atom], crystal.numbers[pairs.neighbour])
-    terms = (windows[:, :, None] * descriptors[:, None, :]).reshape(len(windows), config.windows * PAIR_DESCRIPTORS)
+    descriptors = describe_pairs(crystal.numbers[pairs.atom], crystal.numbers[pairs.neighbour], config.anchors)
+    width = config.windows * config.descriptors
+    terms = (windows[:, :, None] * descriptors[:, None, :]).reshape(len(windows), width)
     products = harmonics(pairs.vectors, config.lmax)[:, :, None] * terms[:, None, :]
-    width = config.windows * PAIR_DESCRIPTORS
     flat = products.reshape(len(terms), len(config.degrees) * width)
     return _sum_rows(pairs.atom, flat, len(crystal)).reshape(len(crystal), len(config.degrees), width)
 

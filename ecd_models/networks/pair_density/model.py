@@ -25,7 +25,6 @@ from ecd_data.crystal import SYMBOLS, Crystal, Floats
 from ecd_data.errors import UsageError
 from ecd_data.fourier import Complexes
 from ecd_models.networks.pair_density.functions import (
-    PAIR_DESCRIPTORS,
     PairDensityConfig,
     describe_surroundings,
     find_pairs,
@@ -41,7 +40,7 @@ MAX_EXPONENT = 30.0  # the Fourier transform of the sharpest function is cut whe
 class PairDensity(nn.Module):
     """The density that is added to free atoms.
 
-    pair : weights [gaussians, lmax + 1, windows, 12].
+    pair : weights [gaussians, lmax + 1, windows, descriptors].
     spherical : weights of the elements [119, spherical].
     seen : whether two elements were neighbours in the crystals of the fit [119, 119].
     """
@@ -53,7 +52,7 @@ class PairDensity(nn.Module):
     def __init__(self, config: PairDensityConfig | None = None):
         super().__init__()
         self.config = config or PairDensityConfig()
-        sizes = (self.config.gaussians, self.config.lmax + 1, self.config.windows, PAIR_DESCRIPTORS)
+        sizes = (self.config.gaussians, self.config.lmax + 1, self.config.windows, self.config.descriptors)
         self.pair = nn.Parameter(torch.zeros(sizes, dtype=torch.float64))
         self.spherical = nn.Parameter(torch.zeros(len(SYMBOLS), self.config.spherical, dtype=torch.float64))
         self.register_buffer("seen", torch.zeros(len(SYMBOLS), len(SYMBOLS), dtype=torch.bool))

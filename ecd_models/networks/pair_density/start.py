@@ -30,4 +30,5 @@ class BondedAtoms(SuperposedAtoms):
     def key(self) -> bytes:
         """The bytes of all numbers that determine the densities."""
         weights = (self.pairs.pair, self.pairs.spherical)
-        return self.free.key + b"".join(weight.detach().numpy().tobytes() for weight in weights)
+        anchors = ",".join(self.pairs.config.anchors).encode()
+        return self.free.key + anchors + b"".join(weight.detach().numpy().tobytes() for weight in weights)
