@@ -22,7 +22,7 @@ ANTISYMMETRIC = np.zeros((PAIR_DESCRIPTORS, 6))
 ANTISYMMETRIC[[1, 3, 5], [0, 1, 2]] = 1
 ANTISYMMETRIC[[6, 8, 10], [3, 4, 5]] = 1
 ANTISYMMETRIC[[7, 9, 11], [3, 4, 5]] = -1
-SIMILARITY_LENGTH = 1.5  # of the properties of `_scaled_properties`, chosen by cross-validation over compositions
+SIMILARITY_LENGTH = 1.5  # in units of `_scaled_properties`; better than 1 in cross-validation over compositions
 MIN_EIGENVALUE = 1e-6  # of the similarities of the anchors, which may nearly depend on each other
 
 Integers = NDArray[np.int64]
