@@ -24,7 +24,8 @@ PAGES += sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("ecd_mod
 BLOCK = re.compile(r"(?P<mark><!--[^\n]*-->\n+)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>\S.{4,}\S) -->")
 CODE = ("python", "bash")
-LONG = ("docs/start.md", "docs/evaluate.md", "docs/scf.md", "docs/faq.md", "docs/leaderboard.md", "docs/report.md")
+LONG = ("evaluate", "faq", "five_minutes", "for_ase", "for_vasp", "fourier", "leaderboard", "models", "own_data")
+LONG += ("report", "scf", "start", "view")
 FROM_NOTHING = ("README.md", "docs/start.md", "docs/own_data.md")  # these pages make the files that they use
 ENGINE = re.compile(r"^ecd (dft (setup|run|relax)|scf (run|gaps|energies)|evaluate exp(?!.*--no-gaps))", re.MULTILINE)
 CHECKPOINT = "runs/chargE3net_sample/best.safetensors"
@@ -132,8 +133,9 @@ def runs_here(block: Block) -> bool:
 
 
 def mark_long(page: str) -> object:
-    """The page as a parameter, marked as slow where its blocks take over ten seconds."""
-    return pytest.param(page, marks=pytest.mark.slow) if page in LONG else page
+    """The page as a parameter, marked as slow where its blocks take over five seconds."""
+    is_long = page.removeprefix("docs/").removesuffix(".md") in LONG
+    return pytest.param(page, marks=pytest.mark.slow) if is_long else page
 
 
 @pytest.mark.parametrize("page", [mark_long(page) for page in sorted({b.page for b in BLOCKS if runs_here(b)})])

@@ -201,6 +201,7 @@ def test_a_store_without_an_extract_streams_the_same(store, tmp_path):
     assert all(map(same, ProbeStream(str(plain), epochs=2, **OPTIONS), ProbeStream(store, epochs=2, **OPTIONS)))
 
 
+@pytest.mark.slow
 def test_the_example_streams_from_a_url(tmp_path):
     command = [
         sys.executable,

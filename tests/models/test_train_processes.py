@@ -113,6 +113,7 @@ def test_a_killed_process_goes_on_within_the_epoch(starter, small):
     assert_same_weights(whole, broken)
 
 
+@pytest.mark.slow
 def test_killed_and_ended_processes_go_on_within_the_epoch(starter, small):
     whole, broken = replace(small, out=small.out + "-whole"), replace(small, out=small.out + "-broken")
     assert end(start(starter, broken, pause=0.1), broken, signal.SIGKILL) == [-9, -9]
