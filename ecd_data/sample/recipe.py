@@ -35,7 +35,8 @@ def refine_sample(
 ) -> dict[str, RunReport]:
     """A report for each of the PBE stores `pbe.ecd`, `ood.ecd` and `elements.ecd`, computed at converged k meshes.
 
-    A second call continues an interrupted one.
+    A second call continues an interrupted one. No run from the density itself counts its steps (scf_steps_restart),
+    which would take half as long again.
 
     Parameters
     ----------
@@ -48,7 +49,6 @@ def refine_sample(
         name: run(
             refine_meshes(read_records(name)),
             out / f"{name}.ecd",
-            restart=name != "elements",
             processes=processes,
             pseudo=pseudo,
             pwx=pwx,
