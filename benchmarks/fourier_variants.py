@@ -1,8 +1,8 @@
 """fourier_density against variants of itself, under the rules of `race.py`: one budget, one start, the same data.
 
     python benchmarks/fourier_variants.py [--minutes 6.0833] [--variants element_tables ...] [--seeds 42 43 44]
-                                          [--processes 1] [--parts validation_geometries ...] [--out runs/variants]
-                                          [--table] [--figure FILE.png]
+                                          [--processes 1] [--parts validation_geometries ...] [--atoms pair_density]
+                                          [--out runs/variants] [--table] [--figure FILE.png]
 
 A budget in minutes is processor time; the steps are those that fit, from the time of a step that is measured first.
 Choose by the parts of validation; `--parts` with those of the tests is for the choice that is made. Trainings and
@@ -133,12 +133,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--parts", nargs="+", default=[*VALIDATION], help="Parts of the splits to predict.")
     parser.add_argument("--processes", type=int, default=1, help="Trainings at the same time, one core each.")
+    parser.add_argument("--atoms", default="pair_density", help="What all start from, as in `ecd train`.")
     parser.add_argument("--out", type=Path, default=Path("runs/variants"))
     parser.add_argument("--table", action="store_true", help="Print the table of the results that are there.")
     parser.add_argument("--figure", type=Path, help="PNG file for the errors of each seed.")
     options = parser.parse_args()
     entries = [
-        VariantEntry(variant, seed, 60 * options.minutes, "pair_density", options.out, float("inf"))
+        VariantEntry(variant, seed, 60 * options.minutes, options.atoms, options.out, float("inf"))
         for seed in options.seeds
         for variant in options.variants
     ]

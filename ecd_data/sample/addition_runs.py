@@ -20,6 +20,7 @@ from ecd_data.sample.cells import load_structures, parent_of
 from ecd_data.sample.costs import estimate_seconds
 from ecd_data.sample.meshes import NARROW_GAP, refine_meshes
 from ecd_data.sample.split import describe_cells, make_manifest
+from ecd_data.sample.table import read_column
 from ecd_data.store import open_store
 
 FINAL, REFERENCES = "pbe.ecd", "elements.ecd"
@@ -98,7 +99,7 @@ def _run_batch(cells: Mapping[str, Record], out: Path, report: RunReport, option
     first = {id: cell for id, cell in cells.items() if parent_of(id) == id and not cell["narrow_gap"]}
     if first:
         _count(report, run(first, out / FIRST, forces=False, **options), kept=False)
-    final = choose_final_meshes(cells, read_gaps_of(out / FIRST))
+    final = choose_final_meshes(cells, read_column(out / FIRST, "gap_eV"))
     for id in cells.keys() - final.keys() - report.failures.keys():
         report.failures[id] = f"{id}: the gap of {parent_of(id)} is not known, since its run failed"
     if final:
@@ -121,14 +122,6 @@ def choose_final_meshes(cells: Mapping[str, Record], gaps: Mapping[str, float]) 
         elif parent in gaps:
             final[id] = add_settings(cell, narrow_gap=gaps[parent] < NARROW_GAP)
     return final
-
-
-def read_gaps_of(store: Path) -> dict[str, float]:
-    """The PBE gaps in eV by id of a store; none if it does not exist yet."""
-    if not (store / "index.parquet").exists():
-        return {}
-    table = open_store(store).columns("id", "gap_eV")
-    return dict(zip(table["id"].to_pylist(), table["gap_eV"].to_pylist(), strict=True))
 
 
 def list_finished(store: Path) -> set[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 from ecd_data.density import Density
 from ecd_data.density_error import eps_mae
 from ecd_data.dft import RunReport, run
-from ecd_data.sample.cells import load_structures, parent_of
+from ecd_data.sample.cells import load_structures
 from ecd_data.sample.meshes import has_narrow_gap, refine_meshes
 from ecd_data.sample.table import make_markdown_table
 from ecd_data.store import Store, open_store
@@ -43,7 +44,8 @@ def choose_crystals(ids: set[str]) -> list[str]:
     both rules of the k meshes are checked.
     """
     chosen: dict[tuple[str, bool], str] = {}
-    for id, record in refine_meshes({id: load_structures()[id] for id in ids if parent_of(id) == id}).items():
+    pristine = {id: record for id, record in load_structures().items() if id in ids}
+    for id, record in refine_meshes(pristine).items():
         chosen.setdefault((record["prototype"], has_narrow_gap(record)), id)
     return list(chosen.values())
 
@@ -51,7 +53,8 @@ def choose_crystals(ids: set[str]) -> list[str]:
 def make_checks(ids: set[str]) -> dict[str, dict[str, Record]]:
     """The records of the calculations with doubled k meshes ("kmesh") and with a higher cutoff ("cutoff"), by id."""
     chosen = choose_crystals(ids)
-    records = refine_meshes({id: load_structures()[id] for id in chosen})
+    structures = load_structures()
+    records = refine_meshes({id: structures[id] for id in chosen})
     return {
         "kmesh": {id: records[id] | {"kmesh": [2 * n for n in records[id]["kmesh"]]} for id in chosen[:DOUBLED]},
         "cutoff": {id: records[id] | {"ecutwfc_Ry": RAISE * records[id]["ecutwfc_Ry"]} for id in chosen[:RAISED]},
@@ -71,9 +74,12 @@ def run_checks(out: Path, stores: list[Store], **options: Any) -> dict[str, RunR
     return {name: run(records, out / f"{name}.ecd", **options) for name, records in checks.items()}
 
 
-def find_differences(before: Store, after: Store) -> list[Difference]:
-    """The Difference of every cell that both stores hold, the largest eps_mae first."""
-    found = [compare_cell(id, before, after) for id in after.ids if id in before]
+def find_differences(pairs: Iterable[tuple[Store, Store]]) -> list[Difference]:
+    """The Difference of every cell that both stores of a pair hold, the largest eps_mae of all first.
+
+    pairs : the densities that are checked, and finer ones.
+    """
+    found = [compare_cell(id, before, after) for before, after in pairs for id in after.ids if id in before]
     return sorted(found, key=lambda one: -one.eps_mae_percent)
 
 
@@ -103,9 +109,8 @@ def make_convergence_table(found: list[Difference], shown: int) -> str:
         f"above 0.1 % in {np.count_nonzero(errors > 0.1)}; energy {energies.mean():.1f} meV/atom on average"
     )
     header = ["cell", "stored", "finer", "eps_mae of the stored density", "energy, meV/atom"]
-    rows = [
-        [*one[:1], *one[3:], f"{one.eps_mae_percent:.3f} %", f"{one.energy_mev_atom:+.1f}"] for one in found[:shown]
-    ]
+    changes = [(f"{one.eps_mae_percent:.3f} %", f"{one.energy_mev_atom:+.1f}") for one in found[:shown]]
+    rows = [[one.id, one.before, one.after, *change] for one, change in zip(found, changes, strict=False)]
     return f"{means}\n\n{make_markdown_table(header, rows)}"
 
 
@@ -123,8 +128,7 @@ def main() -> None:
         options.folder, stores, work=options.work, pseudo=options.pseudo, processes=options.processes
     ).items():
         after = open_store(options.folder / f"{name}.ecd")
-        found = [one for store in stores for one in find_differences(store, after)]
-        found.sort(key=lambda one: -one.eps_mae_percent)
+        found = find_differences((before, after) for before in stores)
         print(f"{name}: {report}\n{make_convergence_table(found, len(found))}\n")
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ecd_data.crystal import SYMBOLS
+from ecd_data.formats.units import BOHR
 
 # CPU seconds of a PBE run with MKL for each k point, plane wave, occupied band and spin; fitted to 143 cells of the
 # sample at converged meshes, whose times it gives within 25 % and whose sum within 2 %
 SECONDS = 1.5e-5
-BOHR = 0.529177  # Å
 # Valence electrons of the PseudoDojo files
 VALENCE = {
     "H": 1, "He": 2, "Li": 3, "Be": 4, "B": 3, "C": 4, "N": 5, "O": 6, "F": 7, "Ne": 8, "Na": 9, "Mg": 10, "Al": 3,

@@ -15,10 +15,11 @@ import numpy as np
 
 from ecd_data.crystal import Floats
 from ecd_data.dft import run
+from ecd_data.dft.espresso_output import EV_PER_A3
 from ecd_data.sample.additions import CUTOFF
 from ecd_data.sample.costs import estimate_seconds
 from ecd_data.sample.meshes import converged_kmesh
-from ecd_data.sample.table import make_markdown_table
+from ecd_data.sample.table import make_markdown_table, read_column
 from ecd_data.sample.verification import (
     NOBLE_GASES,
     TYPE_NAMES,
@@ -27,12 +28,10 @@ from ecd_data.sample.verification import (
     make_verification_cell,
     read_reference,
 )
-from ecd_data.store import open_store
 
 SCALES = (0.94, 0.96, 0.98, 1.0, 1.02, 1.04, 1.06)  # volumes in units of the listed one, as in the paper
 OF_A_KIND = 2  # crystals of each of the ten kinds
 STORE = "volumes.ecd"
-EV_PER_A3 = 160.21766  # GPa
 WEIGHTS = (1, 1 / 20, 1 / 400)  # of V0, B0 and B1 in nu
 POINTS = 2001  # volumes at which two curves are compared; the integrals are exact to 1e-6 of their values
 
@@ -94,7 +93,7 @@ def compute_volumes(crystals: Sequence[tuple[str, str]], out: Path, **options: A
 
 def compare_crystals(crystals: Sequence[tuple[str, str]], out: Path) -> list[Comparison]:
     """The Comparison of each crystal whose seven volumes are finished in a folder."""
-    energies = read_energies(out / STORE)
+    energies = read_column(out / STORE, "energy_eV")
     found = []
     for element, kind in crystals:
         if all(name_volume(element, kind, scale) in energies for scale in SCALES):
@@ -102,14 +101,6 @@ def compare_crystals(crystals: Sequence[tuple[str, str]], out: Path) -> list[Com
             epsilon, nu = compute_epsilon(ours, reference), compute_nu(ours, reference)
             found.append(Comparison(f"{element}_{kind}", ours, reference, epsilon, nu))
     return found
-
-
-def read_energies(store: Path) -> dict[str, float]:
-    """The energies in eV by id of a store; none if it does not exist yet."""
-    if not (store / "index.parquet").exists():
-        return {}
-    table = open_store(store).columns("id", "energy_eV")
-    return dict(zip(table["id"].to_pylist(), table["energy_eV"].to_pylist(), strict=True))
 
 
 def fit_crystal(element: str, kind: str, energies: Mapping[str, float]) -> EquationOfState:

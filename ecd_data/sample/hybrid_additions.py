@@ -13,13 +13,13 @@ from typing import Any
 from ecd_data.crystal import SYMBOLS
 from ecd_data.dft import RunReport, run
 from ecd_data.dft.settings import ECUTWFC
-from ecd_data.sample.addition_runs import FINAL, list_finished, read_gaps_of
+from ecd_data.sample.addition_runs import FINAL, list_finished
 from ecd_data.sample.additions import WANTED_FORMULAS, add_settings, load_additions, may_have_gap
 from ecd_data.sample.cells import load_structures, select_hybrids
 from ecd_data.sample.costs import estimate_hybrid_seconds
 from ecd_data.sample.meshes import hybrid_mesh
 from ecd_data.sample.split import describe_cells, make_manifest
-from ecd_data.sample.table import SAMPLE_FOLDER
+from ecd_data.sample.table import SAMPLE_FOLDER, read_column
 
 TOTAL = 110  # crystals with HSE06 that the sample shall have
 SMALLEST_GAP = 0.3  # eV, PBE; below it HSE06 with fixed occupations may start from a metal
@@ -74,7 +74,7 @@ def _count_hybrid_formulas() -> Counter[str]:
 def read_known_gaps(additions: Path) -> dict[str, float]:
     """The PBE gaps in eV by id of the sample's crystals, and of added ones that are computed in a folder."""
     folders = (SAMPLE_FOLDER / "pbe.ecd", SAMPLE_FOLDER / "ood.ecd", additions / FINAL)
-    return {id: gap for folder in folders for id, gap in read_gaps_of(folder).items()}
+    return {id: gap for folder in folders for id, gap in read_column(folder, "gap_eV").items()}
 
 
 def run_hybrids(

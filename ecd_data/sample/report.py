@@ -29,12 +29,8 @@ SHOWN = 12  # rows of the table: the cells with the largest differences
 
 def find_mesh_differences() -> list[Difference]:
     """The Difference of every cell that was computed again at converged k meshes, the largest eps_mae first."""
-    found: list[Difference] = []
-    for name in NAMES:
-        if (CONVERGED_STORES / f"{name}.ecd").is_dir():
-            stores = (open_store(folder / f"{name}.ecd") for folder in (SAMPLE_FOLDER, CONVERGED_STORES))
-            found += find_differences(*stores)
-    return sorted(found, key=lambda one: -one.eps_mae_percent)
+    names = [f"{name}.ecd" for name in NAMES if (CONVERGED_STORES / f"{name}.ecd").is_dir()]
+    return find_differences((open_store(SAMPLE_FOLDER / name), open_store(CONVERGED_STORES / name)) for name in names)
 
 
 GAP_PICTURE, COST_PICTURE = "sample_gaps.png", "sample_costs.png"

@@ -11,6 +11,7 @@ from ecd_data.release.tasks import SAMPLE_PARTS
 from ecd_data.sample.cells import load_structures, make_cells, parent_of
 from ecd_data.sample.split import make_manifest
 from ecd_data.store import open_store
+from ecd_data.store.index import INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,6 +26,14 @@ DERIVED_KINDS = {"d": "displaced", "s": "strained", "x": "supercells"}
 def read_indexes(folder: Path = SAMPLE_FOLDER) -> dict[str, DataFrame]:
     """The index of each store of the sample in a folder, with ids as row labels."""
     return {name: open_store(folder / f"{name}.ecd").index.set_index("id") for name in STORES}
+
+
+def read_column(store: Path, column: str) -> dict[str, float]:
+    """A column of a store's index by id; empty if the store does not exist yet."""
+    if not (store / INDEX).exists():
+        return {}
+    table = open_store(store).columns("id", column)
+    return dict(zip(table["id"].to_pylist(), table[column].to_pylist(), strict=True))
 
 
 def make_content_tables(folder: Path = SAMPLE_FOLDER) -> str:

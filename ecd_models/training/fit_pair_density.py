@@ -224,7 +224,8 @@ def find_anchors(load: Load, ids: Iterable[str], reach: float, count: int) -> tu
     """Up to `count` anchors among the pairs of elements that are neighbours in the crystals; see `choose_anchors`."""
     seen: set[tuple[int, int]] = set()
     for id in ids:
-        numbers, pairs = load(id).numbers, find_pairs(load(id).crystal, reach)
+        crystal = load(id).crystal
+        numbers, pairs = crystal.numbers, find_pairs(crystal, reach)
         seen |= set(zip(numbers[pairs.atom].tolist(), numbers[pairs.neighbour].tolist(), strict=True))
     return choose_anchors(seen, count)
 

@@ -207,7 +207,7 @@ def test_the_queue_continues_where_it_stopped(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(addition_runs, "run", run)
     monkeypatch.setattr(addition_runs, "make_reference_records", dict)
-    monkeypatch.setattr(addition_runs, "read_gaps_of", lambda store: stores.get(store.name, {}))
+    monkeypatch.setattr(addition_runs, "read_column", lambda store, column: stores.get(store.name, {}))
     monkeypatch.setattr(addition_runs, "list_finished", lambda store: set(stores.get(store.name, {})))
     cells = {id: CELLS[id] for id in ids}
     report = run_additions(tmp_path, tmp_path / "work", cells=cells)

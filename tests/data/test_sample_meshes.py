@@ -107,6 +107,6 @@ def test_a_change_is_measured_on_the_grid_of_the_finer_calculation(tmp_path) -> 
         changed = Density(rho.crystal, factor * finer.values, meta=meta)
         with StoreWriter(path) as writer:
             writer.add("MgO_rs", changed)
-        (found,) = find_differences(store, open_store(path))
+        (found,) = find_differences([(store, open_store(path))])
         assert found.eps_mae_percent == pytest.approx(percent, abs=0.01)
         assert found.energy_mev_atom == pytest.approx(10)

@@ -93,7 +93,7 @@ def test_a_fit_finds_the_curve_that_energies_follow(tmp_path: Path, monkeypatch:
         curve = birch_murnaghan(np.array(volumes), read_reference(element, kind)) - 50.0
         energies |= {name_volume(element, kind, s): e for s, e in zip(SCALES, curve, strict=True)}
     del energies["Li_SC-v1.00"]
-    monkeypatch.setattr(equations_of_state, "read_energies", lambda store: energies)
+    monkeypatch.setattr(equations_of_state, "read_column", lambda store, column: energies)
     (found,) = compare_crystals(crystals, tmp_path)
     assert found.crystal == "Al_FCC"
     assert found.ours.v0 == pytest.approx(found.reference.v0, rel=1e-4)

@@ -11,11 +11,11 @@ from scipy.spatial.transform import Rotation
 
 from ecd_data import Crystal
 from ecd_models import load_model
-from ecd_models.atoms.fitted import EXPONENTS, SuperposedAtoms
 from ecd_models.checkpoint import save_checkpoint
 from ecd_models.model import DensityModel
 from ecd_models.networks.fourier_density.model import FourierDensity, FourierDensityConfig
 from ecd_models.prediction.predict import predict
+from tests.models.test_fourier_density import atoms
 
 SHAPE = (32, 36, 30)
 LATTICE = np.array([[3.1, 0.2, 0.0], [0.1, 3.4, 0.3], [0.0, -0.2, 2.9]])
@@ -39,13 +39,6 @@ def network(seed: int = 0) -> FourierDensity:
         if name.startswith("tables."):
             weight.data[[z for z in range(119) if z not in (8, 12)]] = 0
     return net.eval()
-
-
-def atoms() -> SuperposedAtoms:
-    coefficients = np.full((119, len(EXPONENTS)), np.nan)
-    coefficients[[8, 12]] = 0
-    coefficients[8, 3], coefficients[12, 2] = 6, 2
-    return SuperposedAtoms(coefficients)
 
 
 def without_tables(net: FourierDensity) -> FourierDensity:
