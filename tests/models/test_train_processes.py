@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -33,10 +34,20 @@ def small(config: TrainConfig) -> TrainConfig:
     return replace(config, steps=12, probes=10, validate_every=12, validation_crystals=2, save_every=2, ema=0.9)
 
 
-def free_port() -> int:
+PORTS = itertools.count(10_000 + 50 * (os.getpid() % 400))  # below those that a system gives to others unasked
+
+
+def is_free(port: int) -> bool:
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port() -> int:
+    return next(port for port in PORTS if is_free(port))
 
 
 def one_of(rank: int, count: int, port: int, config: TrainConfig, pause: float) -> None:
