@@ -12,16 +12,15 @@ from tests.conftest import smooth_density
 
 def test_importing_is_cheap_and_pulls_in_no_heavy_library():
     code = (
-        "import sys, time; t = time.perf_counter(); import ecd_data; seconds = time.perf_counter() - t;"
+        "import sys, time; t = time.process_time(); import ecd_data; seconds = time.process_time() - t;"
         "heavy = {'numpy', 'torch', 'pymatgen', 'datasets', 'zarr', 'pandas'} & set(sys.modules);"
         "print(seconds, *heavy)"
     )
-    best = min(
-        (subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
-        for _ in range(3)
-    )
-    assert best[1:] == []
-    assert float(best[0]) < 0.3
+    seconds, *heavy = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert heavy == []
+    assert float(seconds) < 0.3  # of the processor: the time on a clock depends on what else runs
 
 
 @pytest.mark.parametrize("package", ["ecd_data", "ecd_models"])

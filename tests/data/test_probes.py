@@ -255,15 +255,16 @@ def test_a_damaged_crystal_is_left_out_and_named(path):
 
 
 KILLED = """
-import sys, time
+import itertools, sys, time
 from ecd_data.store.probes import extract as probes_extract
 probes_extract.FILE_CRYSTALS = 2
-draw = probes_extract.make_pool
-def slow(*arguments):
+draw, numbers = probes_extract.make_pool, itertools.count(1)
+def stop_at_the_fourth(*arguments):
     print("drawn", flush=True)
-    time.sleep(0.05)
+    if next(numbers) == 4:
+        time.sleep(100)  # until the signal comes
     return draw(*arguments)
-probes_extract.make_pool = slow
+probes_extract.make_pool = stop_at_the_fourth
 probes_extract.extract_probes(sys.argv[1])
 """
 

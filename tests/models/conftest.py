@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from ecd_data import load_split, open_store
 from ecd_data.sample.cells import parent_of
@@ -12,6 +13,18 @@ from ecd_data.store import StoreWriter
 from ecd_models.training.config import TrainConfig
 
 SMALL = {"mul": 24, "lmax": 2, "num_interactions": 2, "num_basis": 12}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def seed_of_module() -> None:
+    """The weights of new networks in the fixtures of a module do not depend on which tests ran before."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def seed_of_test(seed_of_module: None) -> None:
+    """The weights of new networks in a test do not depend on which tests ran before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from ecd_data.download.transfer import Patience
 from ecd_data.formats import find_renderer
 from tests.data.bad_server import BadServer, bad_server
 
-QUICK = Patience(retries=3, pause=0.01, stall=0.2)
+QUICK = Patience(retries=3, pause=0.01, stall=1.0)  # longer than the server waits for a processor on a busy machine
 
 
 REAL = {

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def words(server: BadServer, dest: Path, *more: str) -> list[str]:
-    options = ["--set", "hse", "--mirror", server.url, "--stall", "0.3", "--pause", "0.01", "-q", "--connections", "2"]
+    options = ["--set", "hse", "--mirror", server.url, "--stall", "5", "--pause", "0.01", "-q", "--connections", "2"]
     return ["fetch", *options, *more, *IDS, str(dest)]
 
 
