@@ -1,7 +1,7 @@
 """All pages with figures of the shipped models, written again from their checkpoints and stored results.
 
 `python -m ecd_models.leaderboard.shipped_pages` writes the tables in README.md and docs/results.md, the figures on the
-models' cards, and those in their entries of the leaderboard. Where nothing changed it writes nothing.
+models' cards and in their entries of the leaderboard, and docs/leaderboard.html. Where nothing changed it writes nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from pathlib import Path
 
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.io.atomic_write import write_whole
-from ecd_models.leaderboard.board import ENTRIES
-from ecd_models.leaderboard.checks import read_checked
+from ecd_models.leaderboard.board import ENTRIES, read_board, render_board
 from ecd_models.leaderboard.entry import read_entry
 from ecd_models.leaderboard.entry_figures import write_figures
 from ecd_models.leaderboard.marked_blocks import fill_block
@@ -28,6 +27,7 @@ from ecd_models.leaderboard.shipped_table import (
 )
 
 ROOT = Path(__file__).parents[2]  # of a clone
+BOARD = ROOT / "docs" / "leaderboard.html"
 
 
 def make_pages(models: Sequence[ShippedModel], root: Path = ROOT) -> dict[Path, str]:
@@ -80,16 +80,19 @@ def _read(page: Path) -> str:
 
 
 def write_pages() -> list[Path]:
-    """Write the pages whose figures changed; returns them."""
-    changed = []
-    for page, text in make_pages(read_shipped_models()).items():
-        if page.read_bytes() != text.encode():
-            with write_whole(page) as temporary:
-                temporary.write_bytes(text.encode())
-            changed.append(page)
-        if page.suffix == ".yaml":
-            read_checked(page)
-    return changed
+    """The files whose figures changed, which it writes; the board comes last, since it is made from the entries."""
+    changed = [page for page, text in make_pages(read_shipped_models()).items() if _write(page, text)]
+    return changed + [BOARD] * _write(BOARD, render_board(read_board()))
+
+
+def _write(page: Path, text: str) -> bool:
+    """Whether the file had another text, which is then written."""
+    content = text.encode()
+    if page.is_file() and page.read_bytes() == content:
+        return False
+    with write_whole(page) as temporary:
+        temporary.write_bytes(content)
+    return True
 
 
 def main() -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from ecd_data.errors import FormatError, UsageError
 from ecd_models.evaluation.results import read_results, write_results
+from ecd_models.leaderboard.board import read_board, render_board
 from ecd_models.leaderboard.marked_blocks import fill_block
 from ecd_models.leaderboard.shipped_models import BEYOND, find_failures, read_shipped_models
-from ecd_models.leaderboard.shipped_pages import ROOT, make_pages
+from ecd_models.leaderboard.shipped_pages import BOARD, ROOT, make_pages
 from ecd_models.leaderboard.shipped_table import make_difference_table, make_failure_table
 from ecd_models.report.shipped import PARTS, STORED, list_shipped
 
@@ -29,6 +30,8 @@ def test_every_page_is_what_the_command_writes(models):
     pages = make_pages(models)
     assert {page.stem for page in pages} == {"README", "results", *list_shipped()}
     stale = [str(page.relative_to(ROOT)) for page, text in pages.items() if page.read_bytes().decode() != text]
+    if BOARD.read_text(encoding="utf-8") != render_board(read_board()):
+        stale.append(BOARD.name)
     assert stale == [], "run `python -m ecd_models.leaderboard.shipped_pages`"
 
 
