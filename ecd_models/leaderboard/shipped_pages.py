@@ -1,7 +1,7 @@
 """All pages with figures of the shipped models, written again from their checkpoints and stored results.
 
 `python -m ecd_models.leaderboard.shipped_pages` writes the tables in README.md and docs/results.md, the figures on the
-models' cards and in their entries of the leaderboard, and docs/leaderboard.html. Where nothing changed it writes nothing.
+models' cards and in their entries of the leaderboard, and docs/leaderboard.html; it leaves current pages alone.
 """
 
 from __future__ import annotations
