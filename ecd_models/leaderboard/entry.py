@@ -20,6 +20,7 @@ from ecd_data.errors import FormatError, UsageError
 from ecd_data.io.file_bytes import hash_file
 from ecd_models.evaluation.results import Results, explain, read_results
 from ecd_models.evaluation.strict import Strict
+from ecd_models.leaderboard.entry_figures import describe_files, measure_hardware
 
 LARGEST = 200_000  # bytes of an entry: some thirty lines
 Words = Annotated[str, StringConstraints(min_length=1, max_length=300, strip_whitespace=True)]
@@ -255,21 +256,14 @@ def _fill_in(results: Sequence[Results], paths: Sequence[Path], checkpoint: Path
             "functional": card.made_by,
         },
         "hardware": _fill_in_hardware(results),
-        "results": [{"file": path.name, "sha256": hash_file(path), "size": path.stat().st_size} for path in paths],
+        "results": describe_files(paths),
     }
 
 
 def _fill_in_hardware(results: Sequence[Results]) -> dict[str, Any]:
-    """The machines of the results, the largest memory and the median speed."""
+    """The machines of the results with their memory and speed."""
     machines = dict.fromkeys(f"{one.machine.processor}, {one.machine.device}" for one in results)
-    memory = max(max(one.cost.peak_memory_MB, one.cost.peak_device_memory_MB or 0) for one in results)
-    speeds = sorted(one.cost.median_points_per_second for one in results)
-    return {
-        "training": UNKNOWN,
-        "prediction": "; ".join(machines),
-        "memory_GB": round(memory / 1000 + 0.005, 2),
-        "points_per_second": round(speeds[len(speeds) // 2]),
-    }
+    return {"training": UNKNOWN, "prediction": "; ".join(machines), **measure_hardware(results)}
 
 
 def main() -> None:
