@@ -19,6 +19,7 @@ from typing import Any
 from ecd_data.errors import EcdError
 from ecd_data.io.file_bytes import hash_file
 from ecd_data.release.formula import formula_in_id, reduce_formula
+from ecd_data.work.programs import run_program
 
 SUMS = "SHA256SUMS"
 TASKS = "tasks.toml"
@@ -195,4 +196,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -19,6 +19,7 @@ from ecd_data.sample.cells import load_structures
 from ecd_data.sample.meshes import has_narrow_gap, refine_meshes
 from ecd_data.sample.table import make_markdown_table
 from ecd_data.store import Store, open_store
+from ecd_data.work.programs import run_program
 
 DOUBLED = 20  # crystals whose k mesh is doubled along every axis
 RAISED = 10  # crystals whose cutoff is raised
@@ -133,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -28,6 +28,7 @@ from ecd_data.sample.verification import (
     make_verification_cell,
     read_reference,
 )
+from ecd_data.work.programs import run_program
 
 SCALES = (0.94, 0.96, 0.98, 1.0, 1.02, 1.04, 1.06)  # volumes in units of the listed one, as in the paper
 OF_A_KIND = 2  # crystals of each of the ten kinds
@@ -176,4 +177,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -17,6 +17,7 @@ import numpy as np
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.work.programs import run_program
 from ecd_models.checkpoint import add_metadata, load_model
 from ecd_models.metrics import eps_mae
 from ecd_models.model import DensityModel
@@ -134,4 +135,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

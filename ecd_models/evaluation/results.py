@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from ecd_data.errors import FormatError, UsageError
 from ecd_data.io.atomic_write import write_whole
+from ecd_data.work.programs import run_program
 from ecd_models.evaluation.crystal_result import CrystalResult
 from ecd_models.evaluation.machine import Machine
 from ecd_models.evaluation.model_card import ModelCard
@@ -246,4 +247,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

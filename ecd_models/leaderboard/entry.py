@@ -18,6 +18,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from ecd_data.errors import FormatError, UsageError
 from ecd_data.io.file_bytes import hash_file
+from ecd_data.work.programs import run_program
 from ecd_models.evaluation.results import Results, explain, read_results
 from ecd_models.evaluation.strict import Strict
 from ecd_models.leaderboard.entry_figures import describe_files, measure_hardware
@@ -272,4 +273,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

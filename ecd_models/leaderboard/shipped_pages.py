@@ -6,12 +6,12 @@ models' cards and in their entries of the leaderboard, and docs/leaderboard.html
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ecd_data.errors import EcdError, UsageError
+from ecd_data.errors import UsageError
 from ecd_data.io.atomic_write import write_whole
+from ecd_data.work.programs import run_program
 from ecd_models.leaderboard.board import ENTRIES, read_board, render_board
 from ecd_models.leaderboard.entry import read_entry
 from ecd_models.leaderboard.entry_figures import write_figures
@@ -97,12 +97,9 @@ def _write(page: Path, text: str) -> bool:
 
 def main() -> None:
     """Write the pages and name those that changed."""
-    try:
-        changed = write_pages()
-    except EcdError as error:
-        sys.exit(str(error))
+    changed = write_pages()
     print("\n".join(f"wrote {page}" for page in changed) or "all pages have the figures of the stored results")
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

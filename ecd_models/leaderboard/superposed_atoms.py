@@ -11,6 +11,7 @@ from pathlib import Path
 from ecd_data.errors import FormatError
 from ecd_data.io.atomic_write import write_whole
 from ecd_data.release.formula import reduce_formula
+from ecd_data.work.programs import run_program
 from ecd_models.atoms.fitted import SuperposedAtoms, fit_superposed_atoms
 from ecd_models.evaluation.results import Results
 from ecd_models.metrics import Summary, eps_mae, summarize
@@ -65,4 +66,4 @@ def read_summary(results: Results, path: Path = STORED) -> Summary:
 
 
 if __name__ == "__main__":
-    write_errors()
+    run_program(write_errors)

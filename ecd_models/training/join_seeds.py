@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.work.programs import run_program
 from ecd_models.checkpoint import load_checkpoint, save_checkpoint
 from ecd_models.model import DensityModel
 from ecd_models.networks.fourier_density.model import FourierDensity
@@ -104,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -23,6 +23,7 @@ from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.io.file_bytes import hash_file
 from ecd_data.release.data_origin import Origin
 from ecd_data.release.formula import reduce_formula
+from ecd_data.work.programs import run_program
 from ecd_models.atoms.valences import read_training_valences
 from ecd_models.checkpoint import FORMAT, TRAINING_VALENCES, add_metadata, load_checkpoint
 from ecd_models.checkpoint_header import read_header, write_header
@@ -195,4 +196,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)
