@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ecd_data.sample.costs import estimate_seconds
+
 KSPACING = 0.04  # largest distance of k points along an axis, in 2 pi / Å
 NARROW_KSPACING = 0.025  # the same for metals and gaps below 1 eV, where a coarser mesh changes density and energy most
 QSPACING = 0.055  # HSE06: largest distance of q points along an axis, in 2 pi / Å
@@ -47,7 +49,7 @@ def refine_meshes(records: Mapping[str, Record]) -> dict[str, Record]:
     in a box keep their single k point.
     """
     found = {id: record | {"kmesh": _kmesh(record)} for id, record in records.items()}
-    return dict(sorted(found.items(), key=lambda item: (_estimate_work(item[1]), item[0])))
+    return dict(sorted(found.items(), key=lambda item: (estimate_seconds(item[1]), item[0])))
 
 
 def _kmesh(record: Record) -> list[int]:
@@ -57,10 +59,5 @@ def _kmesh(record: Record) -> list[int]:
 
 
 def has_narrow_gap(record: Record) -> bool:
-    """Whether the crystal is a metal or has a PBE gap below 1 eV; of a derived cell, what its crystal is."""
+    """Whether the crystal is a metal or it or one of its derived cells has a PBE gap below 1 eV."""
     return bool(record["metal"] or record.get("narrow_gap", False))
-
-
-def _estimate_work(record: Record) -> float:
-    """The cost of a run up to a factor: k points times the cube of the number of atoms, less with symmetry."""
-    return float(np.prod(record["kmesh"])) * len(record["numbers"]) ** 3 * (0.2 if record.get("symmetry", True) else 1)

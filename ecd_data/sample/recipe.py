@@ -17,46 +17,21 @@ from ecd_data.sample.literature import read_literature
 from ecd_data.sample.meshes import refine_meshes
 from ecd_data.sample.split import make_manifest, write_manifest
 from ecd_data.sample.table import STORES
+from ecd_data.work.programs import run_program
 
 
 def read_records(store: str) -> dict[str, dict[str, Any]]:
-    """The records by id of the cells in a store of the sample: "pbe", "ood", "elements" or "hse"."""
+    """The records by id of the cells in a store of the sample: "pbe", "ood", "elements" or "hse".
+
+    PBE records have the k meshes of `ecd_data.sample.meshes`, and the cheapest cells come first.
+    """
     if store == "hse":
         return select_hybrids()
     if store == "elements":
-        return json.loads(files("ecd_data.sample").joinpath("elements.json").read_text())
+        return refine_meshes(json.loads(files("ecd_data.sample").joinpath("elements.json").read_text()))
     parts = make_manifest()[store]
     inside = {id for part in ("train", "validation", "test") for id in parts[part]}
-    return {id: record for id, record in make_cells().items() if id in inside}
-
-
-def refine_sample(
-    out: Path, work: Path | None = None, processes: int = 1, pseudo: Path | None = None, pwx: Path | None = None
-) -> dict[str, RunReport]:
-    """A report for each of the PBE stores `pbe.ecd`, `ood.ecd` and `elements.ecd`, computed at converged k meshes.
-
-    A second call continues an interrupted one. No run from the density itself counts its steps (scf_steps_restart),
-    which would take half as long again.
-
-    Parameters
-    ----------
-    out : folder for the stores.
-    work : folder that keeps the engine's files.
-    processes : number of engine runs at the same time.
-    pseudo, pwx : the pseudopotentials and the program, as in `ecd_data.dft.setup`.
-    """
-    return {
-        name: run(
-            refine_meshes(read_records(name)),
-            out / f"{name}.ecd",
-            processes=processes,
-            pseudo=pseudo,
-            pwx=pwx,
-            work=work,
-        )
-        for name in STORES
-        if name != "hse"
-    }
+    return refine_meshes({id: record for id, record in make_cells().items() if id in inside})
 
 
 def make_sample(
@@ -64,8 +39,13 @@ def make_sample(
 ) -> dict[str, RunReport | RelaxReport]:
     """A report for each of `pbe.ecd`, `ood.ecd`, `elements.ecd`, `hse.ecd` and the relaxed cells, computed in a folder.
 
-    The folder gets splits.json too. A second call continues an interrupted one. The arguments are those of
-    `refine_sample`.
+    The folder gets splits.json too. A second call continues an interrupted one.
+    Parameters
+    ----------
+    out : folder for the stores.
+    work : folder that keeps the engine's files.
+    processes : number of engine runs at the same time.
+    pseudo, pwx : the pseudopotentials and the program, as in `ecd_data.dft.setup`.
     """
     reports: dict[str, RunReport | RelaxReport] = {}
     for name in STORES:
@@ -74,7 +54,6 @@ def make_sample(
             read_records(name),
             out / f"{name}.ecd",
             functional,
-            restart=name in ("pbe", "ood"),
             processes=processes,
             pseudo=pseudo,
             pwx=pwx,
@@ -95,7 +74,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m ecd_data.sample.recipe", description=__doc__)
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--out", type=Path, help="compute all stores in this folder, or continue there")
-    task.add_argument("--refine", type=Path, help="compute the PBE stores at converged k meshes in this folder")
     task.add_argument("--add", type=Path, help="compute the added crystals (PBE) in this folder, or continue there")
     task.add_argument("--add-hybrids", type=Path, help="compute further HSE06 densities in the folder of --add")
     parser.add_argument("--work", type=Path, help="folder that keeps the engine's files")
@@ -109,8 +87,6 @@ def main() -> None:
     elif options.add_hybrids:
         work = options.work or options.add_hybrids / "work-hse"
         reports = {"HSE06": run_hybrids(options.add_hybrids, work, options.processes, options.pseudo)}
-    elif options.refine:
-        reports = refine_sample(options.refine, options.work, options.processes, options.pseudo)
     else:
         reports = make_sample(options.out, options.work, options.processes, options.pseudo)
     for name, report in reports.items():
@@ -118,4 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -1,7 +1,6 @@
 """The report on the embedded sample, docs/sample_report.md, and its two pictures.
 
-`python -m ecd_data.sample.report docs` writes them. A part of it is how far densities and energies are from those at
-converged k meshes.
+`python -m ecd_data.sample.report docs` writes them.
 """
 
 from __future__ import annotations
@@ -13,24 +12,35 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecd_data.errors import MissingDependencyError
-from ecd_data.sample.convergence import Difference, find_differences, make_convergence_table
 from ecd_data.sample.literature import make_literature_tables
-from ecd_data.sample.table import SAMPLE_FOLDER, make_content_tables, read_indexes
+from ecd_data.sample.recipe import read_records
+from ecd_data.sample.table import (
+    PBE_STORES,
+    SAMPLE_FOLDER,
+    make_content_tables,
+    make_markdown_table,
+    read_indexes,
+)
 from ecd_data.store import open_store
+from ecd_data.work.programs import run_program
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-CONVERGED_STORES = SAMPLE_FOLDER / "converged"
-NAMES = ("pbe", "ood")
-SHOWN = 12  # rows of the table: the cells with the largest differences
+def find_coarse_cells(folder: Path = SAMPLE_FOLDER) -> dict[str, list[str]]:
+    """The ids, by PBE store, of the cells whose k mesh is not that of `ecd_data.sample.meshes`."""
+    found = {}
+    for name in PBE_STORES:
+        store, records = open_store(folder / f"{name}.ecd"), read_records(name)
+        found[name] = [id for id in store.ids if store[id].meta["settings"]["kmesh"] != records[id]["kmesh"]]
+    return found
 
 
-def find_mesh_differences() -> list[Difference]:
-    """The Difference of every cell that was computed again at converged k meshes, the largest eps_mae first."""
-    names = [f"{name}.ecd" for name in NAMES if (CONVERGED_STORES / f"{name}.ecd").is_dir()]
-    return find_differences((open_store(SAMPLE_FOLDER / name), open_store(CONVERGED_STORES / name)) for name in names)
+def _make_mesh_table(folder: Path) -> str:
+    coarse, sizes = find_coarse_cells(folder), {name: len(open_store(folder / f"{name}.ecd")) for name in PBE_STORES}
+    rows = [[name, sizes[name] - len(ids), len(ids), ", ".join(ids)] for name, ids in coarse.items()]
+    return make_markdown_table(["store", "on the mesh of the rule", "on a coarser one", ""], rows)
 
 
 GAP_PICTURE, COST_PICTURE = "sample_gaps.png", "sample_costs.png"
@@ -94,9 +104,8 @@ def _plot_costs(ax, sets: dict[str, DataFrame]) -> None:
 REPORT = "sample_report.md"
 TEXT = """# Tables of the embedded sample
 
-This page lists all that the [embedded sample](sample.md) holds, and compares it with published numbers and with
-calculations on finer k meshes. It is generated from the stores by `python -m ecd_data.sample.report docs`, so do not
-edit it by hand.
+This page lists all that the [embedded sample](sample.md) holds, and compares it with published numbers. It is
+generated from the stores by `python -m ecd_data.sample.report docs`, so do not edit it by hand.
 
 ![gaps](sample_gaps.png) ![CPU time](sample_costs.png)
 
@@ -106,7 +115,7 @@ functional, as in its Figure 5.
 ## Contents
 
 Gaps (eV) and formation energies (eV/atom) are those of PBE unless stated otherwise; pressures are in GPa, moments in
-Bohr magnetons. SCF steps are counted from superposed atoms, and from the density itself.
+Bohr magnetons. SCF steps are counted from superposed atoms.
 
 {contents}
 
@@ -126,11 +135,11 @@ Our numbers are computed at measured lattice constants and on the k points of th
 
 {literature}
 
-## Against converged k meshes
+## Meshes
 
-Cells that were computed again on the meshes of `ecd_data/sample/meshes.py`; the largest differences have a row each.
+PBE cells by their k mesh; the rule is that of `ecd_data/sample/meshes.py`.
 
-{convergence}
+{meshes}
 """
 
 
@@ -139,7 +148,7 @@ def make_report(folder: Path = SAMPLE_FOLDER) -> str:
     return TEXT.format(
         contents=make_content_tables(folder),
         literature=make_literature_tables(folder),
-        convergence=make_convergence_table(find_mesh_differences(), SHOWN),
+        meshes=_make_mesh_table(folder),
     )
 
 
@@ -153,4 +162,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

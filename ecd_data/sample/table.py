@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SAMPLE_FOLDER = Path(__file__).parent
-STORES = ("pbe", "ood", "elements", "hse")
+PBE_STORES = ("pbe", "ood", "elements")
+STORES = (*PBE_STORES, "hse")
 DERIVED_KINDS = {"d": "displaced", "s": "strained", "x": "supercells"}
 
 
@@ -96,17 +97,14 @@ def _cost_table(frames: dict[str, DataFrame]) -> str:
     rows = []
     for name, label in (("pbe", "PBE"), ("ood", "PBE, ood"), ("hse", "HSE06")):
         seconds, steps = frames[name]["cpu_seconds"], frames[name]["scf_steps"]
-        again = frames[name].get("scf_steps_restart")
-        restart = f"{again.median():.0f}" if again is not None and again.notna().any() else ""
         longest = f"{seconds.max():.0f} ({seconds.idxmax()})"
-        rows.append([label, f"{seconds.median():.0f}", longest, f"{steps.median():.0f}", restart])
-    header = ["", "CPU seconds, median", "most", "SCF steps, median", "from the density itself, median"]
-    return make_markdown_table(header, rows)
+        rows.append([label, f"{seconds.median():.0f}", longest, f"{steps.median():.0f}"])
+    return make_markdown_table(["", "CPU seconds, median", "most", "SCF steps, median"], rows)
 
 
 def compute_formation_energies(folder: Path = SAMPLE_FOLDER) -> dict[str, float]:
     """The PBE formation energies of the sample's cells in eV/atom by id, relative to the sample's own elements."""
-    stores = {name: open_store(folder / f"{name}.ecd") for name in ("pbe", "ood", "elements")}
+    stores = {name: open_store(folder / f"{name}.ecd") for name in PBE_STORES}
     references = elemental_energies(stores.values())
     return formation_energies(stores["pbe"], references) | formation_energies(stores["ood"], references)
 
@@ -127,7 +125,7 @@ def _crystal_table(folder: Path, crystals: DataFrame, pbe: DataFrame, hse: DataF
                 f"{row['total_magnetization']:.2f}" if row["spin"] else "",
                 f"{energies[str(id)]:.2f}" if str(id) in energies else "",
                 f"{row['pressure_GPa']:.1f}",
-                f"{row['scf_steps']:.0f}, {row['scf_steps_restart']:.0f}",
+                f"{row['scf_steps']:.0f}",
                 f"{row['cpu_seconds']:.0f}",
                 f"{hse.loc[id, 'cpu_seconds']:.0f}" if id in hse.index else "",
                 made[str(id)] or "",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from ecd_data.density import Density
 from ecd_data.sample.cells import load_structures, make_cells, parent_of
 from ecd_data.sample.convergence import DOUBLED, RAISED, find_differences, make_checks, make_convergence_table
+from ecd_data.sample.costs import estimate_seconds
 from ecd_data.sample.meshes import (
     KSPACING,
     NARROW_GAP,
@@ -17,7 +20,8 @@ from ecd_data.sample.meshes import (
     refine_meshes,
 )
 from ecd_data.sample.recipe import read_records
-from ecd_data.sample.report import CONVERGED_STORES, find_mesh_differences
+from ecd_data.sample.report import find_coarse_cells
+from ecd_data.sample.split import make_manifest
 from ecd_data.sample.table import SAMPLE_FOLDER
 from ecd_data.store import StoreWriter, open_store
 
@@ -55,30 +59,28 @@ def test_meshes_are_scaled_with_the_cell() -> None:
 
 
 def test_molecules_keep_one_point_and_cheap_cells_come_first() -> None:
-    refined = refine_meshes(read_records("elements"))
+    refined = read_records("elements")
     assert refined["O2"]["kmesh"] == [1, 1, 1]
-    assert list(refined)[-1] == "B_alpha"
+    seconds = [estimate_seconds(record) for record in refined.values()]
+    assert seconds == sorted(seconds)
 
 
-@pytest.mark.parametrize("name", ["pbe", "ood", "elements"])
-def test_refined_densities_were_computed_on_these_meshes(name: str) -> None:
-    folder = CONVERGED_STORES / f"{name}.ecd"
-    if not folder.is_dir():
-        pytest.skip(f"no cell of {name} has been computed again yet")
-    store, records = open_store(folder), refine_meshes(read_records(name))
-    assert set(store.ids) <= set(records)
-    for id in store.ids:
-        assert store[id].meta["settings"]["kmesh"] == records[id]["kmesh"]
+def test_cells_that_train_and_validate_have_converged_meshes() -> None:
+    coarse, parts = find_coarse_cells(), make_manifest()["pbe"]
+    assert set(coarse) == {"pbe", "ood", "elements"}
+    assert set(coarse["pbe"]) & {*parts["train"], *parts["validation"]} <= {"LiCoO2_layered", "MoSe2_2H"}
 
 
-def test_the_largest_change_by_a_finer_mesh_comes_first() -> None:
-    found = find_mesh_differences()
-    errors = [one.eps_mae_percent for one in found]
-    assert errors == sorted(errors, reverse=True)
-    assert 0 <= errors[-1] <= errors[0] < 1
-    assert all(one.before != one.after for one in found)
-    assert make_convergence_table(found, 3).startswith(f"{len(found)} cells")
-    assert len(make_convergence_table(found, 3).splitlines()) == 2 + 2 + 3
+def test_the_largest_change_by_a_finer_mesh_comes_first(tmp_path) -> None:
+    store, factors = open_store(SAMPLE_FOLDER / "pbe.ecd"), {"MgO_rs": 1.01, "NaCl_rs": 1.03, "LiF_rs": 1.02}
+    with StoreWriter(tmp_path / "finer.ecd") as writer:
+        for id, factor in factors.items():
+            writer.add(id, dataclasses.replace(store[id], values=factor * store[id].values))
+    found = find_differences([(store, open_store(tmp_path / "finer.ecd"))])
+    assert [one.id for one in found] == ["NaCl_rs", "LiF_rs", "MgO_rs"]
+    table = make_convergence_table(found, 2)
+    assert table.startswith("3 cells: eps_mae 1.955 % on average")
+    assert len(table.splitlines()) == 2 + 2 + 2
 
 
 def test_checks_cover_both_rules_of_the_meshes_and_many_structure_types() -> None:

@@ -29,11 +29,12 @@ real = pytest.mark.skipif(
 def test_real_engine_repeats_itself_and_the_sample(tmp_path: Path) -> None:
     from ecd_data.density_error import eps_mae
     from ecd_data.sample.cells import load_structures
+    from ecd_data.sample.meshes import refine_meshes
     from ecd_data.store.data_root import sample_store
 
     once, twice = (tmp_path / name for name in ("once.ecd", "twice.ecd"))
     for store in (once, twice):
-        report = run({"Si_diamond": load_structures()["Si_diamond"]}, store, pwx="pw.x")
+        report = run(refine_meshes({"Si_diamond": load_structures()["Si_diamond"]}), store, pwx="pw.x")
         assert report.done == ["Si_diamond"], report.failures
     mine, again = open_store(once)["Si_diamond"], open_store(twice)["Si_diamond"]
     shipped = open_store(sample_store("pbe"))["Si_diamond"]
