@@ -1,6 +1,6 @@
 """The same budget of processor time for each network: errors on the parts of the sample, points a second, memory.
 
-    python benchmarks/race.py [--minutes 20] [--models fourier_density charge3net deepdft] [--seeds 42 43 44]
+    python benchmarks/race.py [--minutes 20] [--models fourier_density charge3net ...] [--seeds 42 43 44]
                               [--atoms pair_density] [--processes 1] [--wall SECONDS] [--out runs/race] [--table]
 
 Every network trains on one core on the sample's training crystals, as the difference to the same superposed atoms,
@@ -51,32 +51,7 @@ FIRST, TRIAL = 10, 40  # steps that are not timed, since they decode densities a
 SPEED_GRID, REPEATS = (48, 48, 48), 3
 MARGIN = 40.0  # seconds before the end that training leaves: densities are decoded before it, saving comes after it
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-COMMON: dict[str, Any] = {
-    "task": "pbe",
-    "difference": True,
-    "relative_loss": True,
-    "schedule": "cosine",
-    "warmup_steps": 50,
-    "clip_norm": 1.0,
-    "ema": 0.999,
-    "threads": 1,
-    "save_every": 0,
-}
-# What the recipes in examples/recipes/sample have of their own: learning rate, batch, probes and sizes of each network.
-RECIPES: dict[str, dict[str, Any]] = {
-    "charge3net": {
-        "lr": 0.005,
-        "batch_size": 4,
-        "probes": 50,
-        "options": {"mul": 100, "lmax": 3, "cutoff": 3.5, "species": "descriptors"},
-    },
-    "deepdft": {
-        "lr": 0.002,
-        "batch_size": 4,
-        "probes": 50,
-        "options": {"hidden_state_size": 64, "cutoff": 3.5, "species": "descriptors", "bounded": True},
-    },
-}
+MODELS = ("fourier_density", "charge3net", "deepdft", "invcharge3net", "invdeepdft")
 
 
 @dataclass(frozen=True)
@@ -96,15 +71,14 @@ class Entry:
         return self.out / f"{self.model}-{self.seed}-{self.budget:.0f}"
 
     def config(self, steps: int, folder: Path) -> TrainConfig:
-        """The settings of a run; those of fourier_density are the recipe of the shipped file."""
+        """The settings of a run: the recipe of the shipped file, with these steps."""
+        shipped = EXAMPLES / "recipes/shipped"
+        files = [shipped / "tasks/pbe.toml", shipped / f"models/{self.model}.toml"]
         if self.model == "fourier_density":
-            recipe = load_config(EXAMPLES / "fourier_density_sample.toml")
-        else:
-            recipe = TrainConfig(out="", model=self.model, **COMMON | RECIPES[self.model])
+            files = [EXAMPLES / "fourier_density_sample.toml"]
         every = max(1, steps // 16)
-        return replace(
-            recipe, out=str(folder), seed=self.seed, steps=steps, atoms=self.atoms, validate_every=every, save_every=0
-        )
+        own = {"out": str(folder), "seed": self.seed, "steps": steps, "atoms": self.atoms, "validate_every": every}
+        return replace(load_config(*files), **own, save_every=0)
 
 
 def seconds_per_step(entry: Entry) -> tuple[float, float]:
@@ -236,9 +210,8 @@ def print_table(entries: list[Entry], minutes: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    models = ["fourier_density", *RECIPES]
     parser.add_argument("--minutes", type=float, default=20.0, help="Processor time of each training.")
-    parser.add_argument("--models", nargs="+", default=models, choices=models)
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--atoms", default="pair_density", help="Superposed atoms that all start from.")
     parser.add_argument("--processes", type=int, default=1, help="Trainings at the same time, one core each.")
