@@ -34,7 +34,7 @@ def test_the_default_has_the_error_that_its_card_states():
     result = evaluate(load_model(), "pbe", part="test_geometries", limit=3)
     again = evaluate(load_model("fourier_density"), "pbe", part="test_geometries", limit=3)
     assert result.errors == again.errors
-    stated = re.search(r"unseen geometries \(15\) \| eps_mae ([\d.]+) %", card)
+    stated = re.search(r"unseen geometries: 15 crystals \| ([\d.]+) %", card)
     assert stated is not None
     assert result.summary.mean_percent < 2 * float(stated[1])
     assert result.atom_summary is not None
@@ -73,7 +73,7 @@ def test_the_pair_model_has_exact_electrons_and_knows_compounds_that_it_never_sa
 def test_the_model_in_fourier_space_has_the_error_that_its_card_states():
     model = load_model("fourier_density")
     card = (PRETRAINED / "fourier_density.md").read_text()
-    stated = re.search(r"unseen geometries \(15\) \| eps_mae ([\d.]+) %", card)
+    stated = re.search(r"unseen geometries: 15 crystals \| ([\d.]+) %", card)
     assert stated is not None
     result = evaluate(model, "pbe", part="test_geometries")
     assert result.summary.mean_percent == pytest.approx(float(stated[1]), abs=0.002)

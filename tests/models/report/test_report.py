@@ -140,7 +140,7 @@ def test_models_of_fewer_and_more_training_crystals_make_a_curve(results):
 
 def test_every_report_draws_the_stored_learning_curve(results):
     curve = collect_training_sizes(read_stored_curve())["PairDensity, ood test_pairs"]
-    assert len(curve) == 3
+    assert len(curve) >= 2
     assert list(curve.values()) == sorted(curve.values(), reverse=True)  # more crystals, smaller errors
     assert "number of training crystals" in make_report(Inputs([results[0]]), pictures=False)
 
