@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from ecd_data.errors import UsageError
 
-Rows = Sequence[Sequence[str]]
-
 
 def fill_block(text: str, name: str, lines: Sequence[str], page: object) -> str:
     """The text of a page with other lines between the two marks of a block.
@@ -29,9 +27,3 @@ def fill_block(text: str, name: str, lines: Sequence[str], page: object) -> str:
     if not found or not closed or text.count(begin) != 1 or text.count(end) != 1:
         raise UsageError(f"{page} has no place for the {name}: give it the lines {begin} and {end}, each once")
     return "".join([before, "\n".join([begin, *lines, end]), after])
-
-
-def make_markdown_table(head: Sequence[str], rows: Rows) -> list[str]:
-    """The lines of a Markdown table."""
-    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
-    return [lines[0], "|---" * len(head) + "|", *lines[1:]]

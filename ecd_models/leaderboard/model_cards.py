@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ecd_data.sample.table import make_markdown_table
 from ecd_models.evaluation.results import Results
-from ecd_models.leaderboard.marked_blocks import make_markdown_table
 from ecd_models.leaderboard.shipped_models import BEYOND, ShippedModel, find_failures, rank_crystals
 from ecd_models.leaderboard.shipped_table import PAIR_MODEL, describe_summary, name_part_with_count
 from ecd_models.leaderboard.superposed_atoms import read_summary
@@ -42,7 +42,7 @@ def _make_error_table(model: ShippedModel, pair_model: ShippedModel) -> list[str
                 f"`{_name_command(results)}`",
             ]
         )
-    return make_markdown_table(["eps_mae", "mean [95 %]", "worst crystal", *others, "command"], rows)
+    return make_markdown_table(["eps_mae", "mean [95 %]", "worst crystal", *others, "command"], rows).splitlines()
 
 
 def _mean(summary: Summary) -> str:
@@ -73,10 +73,10 @@ def _list_failures(model: ShippedModel) -> list[str]:
         "part",
         "mean of the part without such crystals",
     ]
-    return make_markdown_table(head, rows)
+    return make_markdown_table(head, rows).splitlines()
 
 
 def _describe_file(model: ShippedModel) -> list[str]:
     size = f"{model.checkpoint.stat().st_size:,} bytes"
     rows = [["number of weights", f"{model.weights:,}"], ["size", size], ["SHA-256", model.sha256]]
-    return make_markdown_table([f"`{model.checkpoint.name}`", ""], rows)
+    return make_markdown_table([f"`{model.checkpoint.name}`", ""], rows).splitlines()

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ecd_data.errors import UsageError
-from ecd_models.leaderboard.marked_blocks import make_markdown_table
-from ecd_models.leaderboard.shipped_models import BEYOND, ShippedModel, find_failures, find_largest_electron_error
+from ecd_data.sample.table import make_markdown_table
+from ecd_models.leaderboard.shipped_models import (
+    BEYOND,
+    RANKED_BY,
+    ShippedModel,
+    find_failures,
+    find_largest_electron_error,
+)
 from ecd_models.leaderboard.superposed_atoms import read_summary
 from ecd_models.metrics import Difference, Summary, compare_errors
 from ecd_models.report.result_tables import PART_TITLES
@@ -23,7 +29,7 @@ def read_summaries(models: Sequence[ShippedModel]) -> dict[str, Summaries]:
     """The statistics of the models and of fitted superposed atoms by part, the best on compounds first."""
     found = {model.name: {part: results.summary for part, results in model.results.items()} for model in models}
     found[ATOMS] = {part: read_summary(results) for part, results in models[0].results.items()}
-    return dict(sorted(found.items(), key=lambda item: item[1]["test_compositions"].mean_percent))
+    return dict(sorted(found.items(), key=lambda item: item[1][RANKED_BY].mean_percent))
 
 
 def make_table(summaries: dict[str, Summaries], intervals: bool) -> list[str]:
@@ -35,7 +41,7 @@ def make_table(summaries: dict[str, Summaries], intervals: bool) -> list[str]:
     for name, of in summaries.items():
         cells = [describe_summary(of[part], 2, intervals, of[part].mean_percent == least[part]) for part in PARTS]
         rows.append([name if name == ATOMS else f"`{name}`", *cells])
-    return make_markdown_table(["mean error of the density (eps_mae)", *titles], rows)
+    return make_markdown_table(["mean error of the density (eps_mae)", *titles], rows).splitlines()
 
 
 def name_part_with_count(part: str, summary: Summary) -> str:
@@ -69,7 +75,7 @@ def make_difference_table(models: Sequence[ShippedModel]) -> list[str]:
     for model in models:
         if model is not base:
             rows.append([f"`{model.name}`", *(_describe_difference(_compare(model, base, part)) for part in PARTS)])
-    return make_markdown_table(["model", *(PART_TITLES[part] for part in PARTS)], rows)
+    return make_markdown_table(["model", *(PART_TITLES[part] for part in PARTS)], rows).splitlines()
 
 
 def _compare(model: ShippedModel, base: ShippedModel, part: str) -> Difference:
@@ -93,7 +99,7 @@ def make_failure_table(models: Sequence[ShippedModel]) -> list[str]:
     for model in models:
         crystals = [f"{one.crystal.id} {one.crystal.eps_mae_percent:.2f} %" for one in find_failures(model)]
         rows.append([f"`{model.name}`", ", ".join(crystals) or "none", _describe_electrons(model)])
-    return make_markdown_table(head, rows)
+    return make_markdown_table(head, rows).splitlines()
 
 
 def _describe_electrons(model: ShippedModel) -> str:
