@@ -17,6 +17,7 @@ import numpy as np
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.dft.settings import Settings
 from ecd_data.errors import EcdError
+from ecd_data.formats.bands import BandEdges
 
 if TYPE_CHECKING:
     from ecd_data.work.process_pool import Cluster
@@ -70,6 +71,7 @@ class Result:
         run computed.
     convergence : how the run ended.
     settings : settings that the engine used in place of those asked for, by the names of `Settings.as_meta`.
+    edges : the levels beside the gap; None if there are none.
     """
 
     crystal: Crystal
@@ -79,6 +81,7 @@ class Result:
     arrays: Mapping[str, Any] = field(default_factory=dict)
     convergence: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    edges: BandEdges | None = None
 
 
 def find_extremes(arrays: Mapping[str, Any]) -> dict[str, float]:

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ecd_data.crystal import Floats
 from ecd_data.dft.engine import Result, find_extremes
 from ecd_data.errors import FormatError
+from ecd_data.formats.bands import METAL, BandEdges, find_edges
 from ecd_data.formats.espresso_density import read_xml
 from ecd_data.formats.units import BOHR
 
@@ -73,11 +73,12 @@ def read_result(folder: Path, bands_only: bool = False) -> Result:
         output = _child(root, "output")
         text = read_output(folder)
         arrays = {} if bands_only else _read_arrays(output, text, len(crystal))
-        properties = {**_find_gaps(_child(output, "band_structure")), **_read_seconds(root)}
+        edges = _find_band_edges(_child(output, "band_structure"))
+        properties = {"gap_eV": edges.gap, "gap_direct_eV": edges.direct_gap, **_read_seconds(root)}
         if not bands_only:
             properties |= {**_read_energy(output), "scf_steps": text.count("iteration #"), **find_extremes(arrays)}
         version = _child(root, "general_info/creator").attrib["VERSION"]
-        return Result(crystal, shape, version, properties, arrays, _read_convergence(output))
+        return Result(crystal, shape, version, properties, arrays, _read_convergence(output), edges=edges)
     except (ElementTree.ParseError, OSError, ValueError, KeyError) as error:
         raise FormatError(f"{path} is not the XML of a finished pw.x run ({error}); run it again") from None
 
@@ -133,20 +134,10 @@ def _text(node: ElementTree.Element, path: str) -> str:
     return (_child(node, path).text or "").strip()
 
 
-def _find_gaps(bands: ElementTree.Element) -> dict[str, float]:
-    """The indirect and the direct gap in eV on the k points of the run; 0 if bands cross the Fermi level."""
+def _find_band_edges(bands: ElementTree.Element) -> BandEdges:
+    """The BandEdges on the k points of the run; METAL if bands cross the Fermi level or all are occupied."""
     levels = [[float(x) for x in _text(k, "eigenvalues").split()] for k in bands.findall("ks_energies")]
     energies = np.array(levels) * HARTREE
-    valence, conduction = _find_frontier(energies, bands)
-    return {
-        "gap_eV": max(0.0, float(conduction.min() - valence.max())),
-        "gap_direct_eV": max(0.0, float((conduction - valence).min())),
-    }
-
-
-def _find_frontier(energies: Floats, bands: ElementTree.Element) -> tuple[Floats, Floats]:
-    """The highest occupied and the lowest empty level at every k point, [nk] each; equal arrays for a metal."""
-    no_gap = energies[:, 0], energies[:, 0]
     electrons = float(_text(bands, "nelec"))
     if _text(bands, "lsda") == "true":
         up = int(_text(bands, "nbnd_up"))
@@ -154,11 +145,13 @@ def _find_frontier(energies: Floats, bands: ElementTree.Element) -> tuple[Floats
         fermi = float(_text(bands, "fermi_energy")) * HARTREE
         counts = [(channel <= fermi).sum(axis=1) for channel in channels]
         if any(len(set(count)) > 1 for count in counts):
-            return no_gap
+            return METAL
         occupied = int(sum(count[0] for count in counts))
     else:
         if round(electrons) % 2:
-            return no_gap
+            return METAL
         occupied = round(electrons) // 2
     energies = np.sort(energies, axis=1)
-    return (energies[:, occupied - 1], energies[:, occupied]) if occupied < energies.shape[1] else no_gap
+    if occupied >= energies.shape[1]:
+        return METAL
+    return find_edges(energies[:, occupied - 1], energies[:, occupied])

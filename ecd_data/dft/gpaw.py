@@ -19,7 +19,7 @@ from ecd_data.dft.gpaw_run import DENSITY, INPUT, LEVELS, LOG, RESULT
 from ecd_data.dft.gpaw_setups import PawSetup, load_setups
 from ecd_data.dft.settings import Settings
 from ecd_data.errors import FormatError, UsageError
-from ecd_data.formats.bands import band_gaps
+from ecd_data.formats.bands import find_band_edges
 from ecd_data.io.file_bytes import hash_file
 from ecd_data.work.child_processes import ChildProcesses
 
@@ -97,10 +97,10 @@ class Gpaw:
         found = _read_result(folder)
         try:
             with np.load(folder / LEVELS, allow_pickle=False) as levels:
-                gaps = band_gaps(levels["energies"], levels["occupations"])
+                edges = find_band_edges(levels["energies"], levels["occupations"])
             properties, arrays = dict(found["properties"]), dict(found["arrays"])
-            if gaps is not None:
-                properties |= {"gap_eV": gaps[0], "gap_direct_eV": gaps[1]}
+            if edges is not None:
+                properties |= {"gap_eV": edges.gap, "gap_direct_eV": edges.direct_gap}
             crystal = Crystal(**found["crystal"])
             shape = tuple(found.get("shape", ()))
             version, convergence = found["version"], found["convergence"]
@@ -116,6 +116,7 @@ class Gpaw:
             arrays,
             convergence,
             _gpaw_settings(step.settings),
+            edges,
         )
 
     def density(self, folder: Path, shape: tuple[int, ...]) -> tuple[Floats, Floats | None]:

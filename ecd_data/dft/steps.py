@@ -17,6 +17,7 @@ from ecd_data.dft.settings import Job, Settings
 ELECTRON_TOLERANCE = 1e-5  # electrons by which the integral of a density may differ; more is a failed run
 MAX_ROUNDS = 6  # a relaxation keeps the plane waves of its first cell, so it is repeated until the cell stays
 MAX_PRESSURE = 0.1  # GPa; a cell below it counts as relaxed
+BOUNDARY = 2  # points along an axis: the zone centre and the zone boundary, which a mesh of odd points misses
 NSCF_FACTOR = 2  # the k mesh for the gap has so many times the points of the density's along each axis
 
 
@@ -196,7 +197,10 @@ def _run_further_steps(engine: Engine, done: FinishedStep, plan: StepPlan) -> Me
         again = _run_from_density(engine, done, "restart", done.step.settings)
         properties = {**_final_forces(again), **properties, "scf_steps_restart": again.properties["scf_steps"]}
         arrays = {**again.arrays, **arrays}
-    if plan.bands and not hybrid:  # a hybrid needs orbitals too, not only a density
+    if not hybrid:  # a hybrid needs orbitals too, not only a density
+        found = _find_gaps(engine, done)
+        properties, settings = properties | found.properties, settings | found.settings
+    if plan.bands and not hybrid:
         mesh = tuple(NSCF_FACTOR * n for n in done.step.settings.kmesh)
         bands = _run_from_density(engine, done, "bands", replace(done.step.settings, kmesh=mesh)).properties
         properties |= {"gap_nscf_eV": bands["gap_eV"], "gap_nscf_direct_eV": bands["gap_direct_eV"]}
@@ -204,10 +208,25 @@ def _run_further_steps(engine: Engine, done: FinishedStep, plan: StepPlan) -> Me
     return Measurements(properties, arrays, settings)
 
 
-def _run_from_density(engine: Engine, done: FinishedStep, kind: Any, settings: Settings) -> Result:
-    """The result of a step that starts from the density of a finished one."""
+def _find_gaps(engine: Engine, done: FinishedStep) -> Measurements:
+    """The gaps of a finished density on its k points and on the boundary of the Brillouin zone, as Measurements.
+
+    Band edges often lie on the boundary, which a mesh of odd points along an axis misses: then one run more, in the
+    density, gives the levels there. Metals need none, and a single k point, which molecules have, stays alone.
+    """
+    edges, kmesh = done.result.edges, done.step.settings.kmesh
+    if edges is None or not edges.gap or all(n == 1 or n % 2 == 0 for n in kmesh):
+        return Measurements({}, {}, {})
+    mesh = tuple(min(n, BOUNDARY) for n in kmesh)
+    more = _run_from_density(engine, done, "bands", replace(done.step.settings, kmesh=mesh), "boundary").edges
+    edges = edges if more is None else edges.join(more)
+    return Measurements({"gap_eV": edges.gap, "gap_direct_eV": edges.direct_gap}, {}, {"kmesh_gap": list(mesh)})
+
+
+def _run_from_density(engine: Engine, done: FinishedStep, kind: Any, settings: Settings, folder: str = "") -> Result:
+    """The result of a step that starts from the density of a finished one, in the folder of its kind or another."""
     step = replace(done.step, kind=kind, settings=settings, start=done.folder.absolute())
-    return _run_or_read(engine, step, done.folder / kind).result
+    return _run_or_read(engine, step, done.folder / (folder or kind)).result
 
 
 def _final_forces(result: Result) -> dict[str, float]:

@@ -13,7 +13,7 @@ import pytest
 from ecd_data import Crystal, Density, write
 from ecd_data.errors import FormatError
 from ecd_data.formats import read_run
-from ecd_data.formats.bands import band_gaps
+from ecd_data.formats.bands import METAL, BandEdges, band_gaps
 from ecd_data.formats.run_files import find_run_file
 from ecd_data.formats.vasp.outcar import read_outcar
 from ecd_data.formats.vasp.potcar import read_potcar
@@ -267,6 +267,13 @@ def test_gaps_of_metals_spins_and_full_bands():
     assert band_gaps(energies, np.full((1, 2, 3), 2.0)) is None
     two = np.concatenate([energies, energies + 0.25])
     assert band_gaps(two, np.array([[[1.0, 1.0, 0.0]] * 2] * 2)) == (0.75, 1.75)
+
+
+def test_edges_of_further_points_can_only_close_a_gap():
+    joined = BandEdges(0.0, 3.0, 3.5).join(BandEdges(-1.0, 2.0, 3.25))
+    assert (joined.gap, joined.direct_gap) == (2.0, 3.25)
+    assert BandEdges(0.0, 3.0, 3.5).join(BandEdges(4.0, 5.0, 1.0)).gap == 0
+    assert METAL.join(joined).gap == METAL.join(joined).direct_gap == 0
 
 
 @pytest.mark.parametrize(

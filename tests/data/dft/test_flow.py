@@ -16,6 +16,7 @@ from ecd_data.dft import make_jobs, relax, run
 from ecd_data.dft.engine import NotConvergedError, Result, RunError, Step
 from ecd_data.dft.steps import list_attempts
 from ecd_data.errors import UsageError
+from ecd_data.formats.bands import BandEdges
 from ecd_data.store import open_store
 from ecd_models import cli
 from tests.data.dft.records import cubic
@@ -228,6 +229,34 @@ def test_a_cluster_gives_the_same_store(tmp_path: Path) -> None:
     one, two = open_store(tmp_path / "one.ecd"), open_store(tmp_path / "two.ecd")
     for name in crystals:
         np.testing.assert_array_equal(one[name].values, two[name].values)
+
+
+class Banded(Fake):
+    """An engine whose conduction band is 3 eV above the valence band on odd meshes, and 2 eV on even ones."""
+
+    def read(self, step: Step, folder: Path) -> Result:
+        even = all(n % 2 == 0 for n in step.settings.kmesh)
+        return replace(super().read(step, folder), edges=BandEdges(-0.5 * even, 3.0 - 1.5 * even, 3.5 - even))
+
+
+@pytest.mark.parametrize(("kmesh", "boundary"), [([5, 1, 4], [2, 1, 2]), ([3, 3, 3], [2, 2, 2])])
+def test_gaps_of_odd_meshes_count_the_zone_boundary(tmp_path: Path, kmesh: list[int], boundary: list[int]) -> None:
+    engine = Banded()
+    run({"a": {**cubic(5.0), "kmesh": kmesh}}, tmp_path / "s.ecd", engine=engine)
+    meta = open_store(tmp_path / "s.ecd")["a"].meta
+    assert meta["settings"]["kmesh"] == kmesh
+    assert meta["settings"]["kmesh_gap"] == boundary
+    inside = 1.5 if boundary == [2, 2, 2] else 3.0  # [2, 1, 2] is no even mesh to this engine
+    assert meta["properties"]["gap_eV"] == pytest.approx(inside)
+    assert engine.runs == {"density": 1, "bands": 1}
+
+
+@pytest.mark.parametrize("kmesh", [[4, 2, 4], [1, 1, 1]])
+def test_gaps_of_even_meshes_and_molecules_need_no_further_run(tmp_path: Path, kmesh: list[int]) -> None:
+    engine = Banded()
+    run({"a": {**cubic(5.0), "kmesh": kmesh}}, tmp_path / "s.ecd", engine=engine)
+    assert "kmesh_gap" not in open_store(tmp_path / "s.ecd")["a"].meta["settings"]
+    assert engine.runs == {"density": 1}
 
 
 def test_moments_that_atoms_start_from_are_kept(tmp_path: Path) -> None:

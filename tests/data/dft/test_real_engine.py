@@ -10,6 +10,7 @@ import pytest
 
 from ecd_data.dft import relax, run
 from ecd_data.dft.espresso import Espresso
+from ecd_data.dft.espresso_output import read_result
 from ecd_data.dft.pseudopotentials import (
     pseudo_folder,
 )
@@ -58,6 +59,18 @@ def test_real_density_starts_itself_again(tmp_path: Path) -> None:
     (job,) = make_jobs({"H2": HYDROGEN}, "pbe")
     again = compute_density(Espresso("pw.x", pseudo_folder()), job, tmp_path / "work" / "H2")
     assert again.meta["provenance"]["convergence"]["converged"] is True
+
+
+@real
+def test_real_gap_of_an_odd_mesh_has_the_edges_at_the_zone_boundary(tmp_path: Path) -> None:
+    chain = {**HYDROGEN, "kmesh": [3, 1, 1]}
+    report = run({"H2": chain}, tmp_path / "s.ecd", steps=["static", "nscf"], work=tmp_path / "work")
+    assert report.done == ["H2"], report.failures
+    meta = open_store(tmp_path / "s.ecd")["H2"].meta
+    assert meta["settings"]["kmesh_gap"] == [2, 1, 1]
+    found, on_mesh = meta["properties"], read_result(tmp_path / "work" / "H2").properties
+    assert found["gap_eV"] < on_mesh["gap_eV"] - 0.1
+    assert found["gap_nscf_eV"] <= found["gap_eV"] + 1e-3  # the finer mesh has the points of both
 
 
 @real
