@@ -32,6 +32,8 @@ INPUT = "pw.in"
 CALCULATION = {"relax": "vc-relax", "density": "scf", "restart": "scf", "start": "scf", "bands": "nscf"}
 RELAX_STEPS = 100  # limit on the steps of one relaxation
 FORCE_THRESHOLD, ENERGY_THRESHOLD, PRESSURE_THRESHOLD = 1e-4, 1e-5, 0.5  # Ry/bohr (2.6 meV/Å), Ry, kbar
+# Ry, of levels in a fixed density. pw.x derives 1e-12 from conv_thr, at which empty bands often do not converge
+BANDS_THRESHOLD = 1e-8
 MAX_LABELS = 9  # species of one element: a label of pw.x is a symbol and one digit
 FIRST_HUBBARD_CARD = (7, 1)  # from this version on pw.x reads U from a card, which is not written here
 
@@ -229,6 +231,8 @@ def _electrons(settings: Settings, kind: str) -> dict[str, Any]:
     electrons: dict[str, Any] = {"conv_thr": settings.conv_thr, "electron_maxstep": settings.max_steps}
     if (settings.mixing_beta, settings.mixing_mode) != (Settings.mixing_beta, Settings.mixing_mode):
         electrons |= {"mixing_beta": settings.mixing_beta, "mixing_mode": settings.mixing_mode}
+    if kind == "bands":
+        electrons["diago_thr_init"] = BANDS_THRESHOLD
     if kind in ("restart", "start"):
         electrons["startingpot"] = "file"
         if settings.first_threshold is not None:

@@ -98,12 +98,12 @@ def _run_batch(cells: Mapping[str, Record], out: Path, report: RunReport, option
     """Compute some cells: first those whose gap is not known, then all on the meshes that their gaps want."""
     first = {id: cell for id, cell in cells.items() if parent_of(id) == id and not cell["narrow_gap"]}
     if first:
-        _count(report, run(first, out / FIRST, forces=False, **options), kept=False)
+        _count(report, run(first, out / FIRST, **options), kept=False)
     final = choose_final_meshes(cells, read_column(out / FIRST, "gap_eV"))
     for id in cells.keys() - final.keys() - report.failures.keys():
         report.failures[id] = f"{id}: the gap of {parent_of(id)} is not known, since its run failed"
     if final:
-        _count(report, run(final, out / FINAL, restart=True, **options), kept=True)
+        _count(report, run(final, out / FINAL, **options), kept=True)
 
 
 def choose_final_meshes(cells: Mapping[str, Record], gaps: Mapping[str, float]) -> dict[str, Record]:

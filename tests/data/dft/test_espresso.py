@@ -147,7 +147,9 @@ def test_every_step_has_its_input() -> None:
     for line in ("startingpot = 'file'", "tprnfor = .true.", "mixing_beta = 0.3", "mixing_mode = 'local-TF'"):
         assert line in text
     assert "electron_maxstep = 240" in text
-    assert "calculation = 'nscf'" in pw_input(job.crystal, settings, pseudo("Mg", "O"), "bands")
+    levels = pw_input(job.crystal, settings, pseudo("Mg", "O"), "bands")
+    assert "calculation = 'nscf'" in levels
+    assert "diago_thr_init = 1e-08" in levels
 
 
 def test_a_finished_run_without_forces_serves(tmp_path: Path) -> None:
