@@ -33,7 +33,7 @@ def find_coarse_cells(folder: Path = SAMPLE_FOLDER) -> dict[str, list[str]]:
     found = {}
     for name in PBE_STORES:
         store, records = open_store(folder / f"{name}.ecd"), read_records(name)
-        found[name] = [id for id in store.ids if store[id].meta["settings"]["kmesh"] != records[id]["kmesh"]]
+        found[name] = [id for id in store.ids if store.meta(id)["settings"]["kmesh"] != records[id]["kmesh"]]
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,8 @@ PIPELINES = ("fourier", "real")
 CHUNK = 64  # grid points along each axis of a chunk of the real pipeline
 MAX_OUTER_SHARE = 1e-2  # `outer_share`: 3e-2 in all-electron files, 3e-3 in coarse CHGCARs, 1e-5 in others
 ARRAYS = ("density", "magnetization", "augmentation")
+DAMAGES = (KeyError, OSError, ValueError, TypeError, RuntimeError)  # what decoding raises
+DAMAGED = "the stored group is damaged or of a newer ecd-data"
 
 BOUND_RESERVE = 1e-3  # of the bound: for the error that restoring the exact electron count may add
 
@@ -154,24 +156,32 @@ def grid_payload(entries: Entries, name: str = "density", component: int = 0) ->
 
 def unpack_density(entries: Entries) -> Density:
     """The Density of a crystal's group; raises StoreError where arrays or attributes are missing or damaged."""
+    crystal, meta = unpack_crystal(entries)
     try:
-        attributes = json.loads(entries["zarr.json"])["attributes"]
         return _build_density(
-            attributes, {name: _read_array(entries, name) for name in ARRAYS if f"{name}/zarr.json" in entries}
+            crystal, meta, {name: _read_array(entries, name) for name in ARRAYS if f"{name}/zarr.json" in entries}
         )
-    except (KeyError, OSError, ValueError, TypeError, RuntimeError) as error:
-        raise StoreError(f"the stored group is damaged or of a newer ecd-data ({error})") from error
+    except DAMAGES as error:
+        raise StoreError(f"{DAMAGED} ({error})") from error
 
 
-def _build_density(attributes: Mapping[str, Any], arrays: dict[str, NDArray[Any]]) -> Density:
-    meta = dict(attributes)
-    pbc = meta.pop("pbc")
-    crystal = Crystal(
-        np.array(meta.pop("lattice")),
-        np.array(meta.pop("numbers"), dtype=np.int64),
-        np.array(meta.pop("frac_coords"), dtype=np.float64).reshape(-1, 3),
-        tuple(pbc),
-    )
+def unpack_crystal(entries: Entries) -> tuple[Crystal, dict[str, Any]]:
+    """The Crystal of a group and the metadata of its density, without decoding that; raises StoreError if damaged."""
+    try:
+        meta = dict(json.loads(entries["zarr.json"])["attributes"])
+        pbc = meta.pop("pbc")
+        crystal = Crystal(
+            np.array(meta.pop("lattice")),
+            np.array(meta.pop("numbers"), dtype=np.int64),
+            np.array(meta.pop("frac_coords"), dtype=np.float64).reshape(-1, 3),
+            tuple(pbc),
+        )
+    except DAMAGES as error:
+        raise StoreError(f"{DAMAGED} ({error})") from error
+    return crystal, meta
+
+
+def _build_density(crystal: Crystal, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Density:
     text = arrays.get("augmentation")
     augmentation = None if text is None else tuple(text.tobytes().decode().split("\0"))
     values = arrays["density"].astype(np.float64)

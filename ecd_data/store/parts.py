@@ -9,17 +9,21 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
 from ecd_data.errors import FormatError, MovedError, StoreError
 from ecd_data.io.locations import read_url
 
 if TYPE_CHECKING:
+    from ecd_data.crystal import Crystal
     from ecd_data.density import Density
     from ecd_data.store.crystal_group import Entries
+
+Unpacked = TypeVar("Unpacked")
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 ROOT = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {"ecd": "1"}}).encode()
@@ -125,9 +129,23 @@ def read_density(url: str, offset: int, length: int, sha256: str, id: str) -> De
     """The density of `id` in the part at `url`, read by one range request; raises StoreError where bytes changed."""
     from ecd_data.store.crystal_group import unpack_density
 
-    entries = read_entries(url, offset, length, sha256, id)
+    return _unpack(unpack_density, url, Extent(offset, length, sha256), id)
+
+
+def read_crystal(url: str, at: Extent, id: str) -> tuple[Crystal, dict[str, Any]]:
+    """The crystal of `id` in the part at `url` and the metadata of its density, which is not decoded.
+
+    Raises StoreError where bytes changed.
+    """
+    from ecd_data.store.crystal_group import unpack_crystal
+
+    return _unpack(unpack_crystal, url, at, id)
+
+
+def _unpack(unpack: Callable[[Entries], Unpacked], url: str, at: Extent, id: str) -> Unpacked:
+    entries = read_entries(url, at.offset, at.length, at.sha256, id)
     try:
-        return unpack_density(entries)
+        return unpack(entries)
     except StoreError as error:
         raise StoreError(f"{id}: {error} in the part {url}; update ecd-data, or convert its file again") from error
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ecd_data.arguments import names_of, whole_number
 from ecd_data.errors import StoreError, UnknownIdError, suggest_ids
 from ecd_data.io.locations import local_path
 from ecd_data.store.index import INDEX, LOCATION_COLUMNS, Index
 from ecd_data.store.live_index import LiveIndex, Location
-from ecd_data.store.parts import Extent, read_density, read_entries
+from ecd_data.store.parts import Extent, read_crystal, read_density, read_entries
 from ecd_data.store.probes.draw import ProbeReader, Probes
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ecd_data.codec import FourierPayload
+    from ecd_data.crystal import Crystal
     from ecd_data.density import Density
     from ecd_data.store.crystal_group import Entries
 
@@ -119,6 +120,17 @@ class Store:
         return self._live_index.read(
             id, self._locate(id), lambda url, at: read_density(url, at.offset, at.length, at.sha256, id)
         )
+
+    def crystal(self, id: str) -> Crystal:
+        """The crystal of a material, without decoding its density; raises UnknownIdError."""
+        return self._describe(id)[0]
+
+    def meta(self, id: str) -> dict[str, Any]:
+        """The metadata of a density: settings, provenance, properties; it is not decoded. Raises UnknownIdError."""
+        return self._describe(id)[1]
+
+    def _describe(self, id: str) -> tuple[Crystal, dict[str, Any]]:
+        return self._live_index.read(id, self._locate(id), lambda url, at: read_crystal(url, at, id))
 
     def payload(self, id: str, name: str = "density", component: int = 0) -> FourierPayload:
         """The plane waves of a stored density, which give values at any points or on any grid without the whole grid.

@@ -66,7 +66,7 @@ def calibrate(path: str | Path) -> Calibration:
     data = task_data(config["task"], config["data_dir"] or None, config["sample"])
     crystals, errors = measure_errors(model, data, data.ids("validation"))
     ids = subset(data.ids("train"), config["fraction"], config["seed"])
-    calibration = fit_calibration(model, (data.store[id].crystal for id in ids), crystals, errors)
+    calibration = fit_calibration(model, (data.store.crystal(id) for id in ids), crystals, errors)
     add_metadata(path, {KEY: calibration.to_text()})
     return calibration
 

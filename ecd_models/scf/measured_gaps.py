@@ -68,4 +68,4 @@ def find_hse_mesh(id: str) -> tuple[int, ...] | None:
     from ecd_data import open_store
 
     store = open_store("hse")
-    return tuple(store[id].meta["settings"]["qmesh"]) if id in store else None
+    return tuple(store.meta(id)["settings"]["qmesh"]) if id in store else None

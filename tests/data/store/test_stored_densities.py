@@ -72,6 +72,18 @@ def test_meta_pbc_and_properties_come_back(tmp_path):
     assert list(store.row("x")["flags"]) == ["negative"]
 
 
+def test_crystals_and_metadata_are_read_without_decoding(path, monkeypatch):
+    store = Store(path)
+    whole = {id: store[id] for id in store.ids}
+    monkeypatch.setattr("ecd_data.codec.FourierPayload.decode", None)
+    monkeypatch.setattr("ecd_data.store.crystal_group._read_array", None)
+    for id, rho in whole.items():
+        assert store.crystal(id).to_record() == rho.crystal.to_record()
+        assert store.meta(id) == rho.meta
+    with pytest.raises(UnknownIdError):
+        store.meta("nowhere")
+
+
 def test_real_grids_are_sharded_into_one_object_of_64_chunks(tmp_path):
     rho = smooth_density((70, 12, 64))
     with StoreWriter(tmp_path / "s.ecd", pipeline="real") as writer:
