@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,20 +19,23 @@ if TYPE_CHECKING:
     from ecd_data.store import Store
 
 
-def elemental_energies(stores: Iterable[Store], functional: str = "PBE") -> dict[str, float]:
+def elemental_energies(
+    stores: Iterable[Store], functional: str = "PBE", without: Container[str] = ()
+) -> dict[str, float]:
     """The lowest energy of each element in eV/atom, among the crystals and molecules of one element in the stores.
 
     Parameters
     ----------
     stores : stores with a column energy_eV.
     functional : only crystals that the index says were computed with this functional.
+    without : ids that do not count, such as those of another cutoff.
     """
     lowest: dict[str, float] = {}
     for store in stores:
         frame = _read_energies(store)
         for row in frame[frame["functional"] == functional].itertuples():
             elements = set(row.numbers)
-            if len(elements) == 1 and np.isfinite(row.energy_eV):
+            if len(elements) == 1 and np.isfinite(row.energy_eV) and row.id not in without:
                 symbol = SYMBOLS[elements.pop()]
                 lowest[symbol] = min(row.energy_eV / len(row.numbers), lowest.get(symbol, np.inf))
     return lowest

@@ -116,8 +116,8 @@ def make_jobs(crystals: Any, functional: str, kspacing: float = DENSE) -> list[J
     ----------
     crystals : a mapping from id to record or Crystal; or paths: JSON files of records, structures, folders of
         structures. A record has lattice, numbers and frac_coords, and may have ecutwfc_Ry, kmesh, qmesh_hse, metal,
-        start_magnetisation, magnetic_elements, symmetry, prototype, parent, seed, source and relaxation;
-        `default_settings` gives the others.
+        smearing (by default of metals), start_magnetisation, magnetic_elements, symmetry, prototype, parent, seed,
+        source and relaxation; `default_settings` gives the others.
     functional : "pbe" or "hse".
     kspacing : spacing of the k mesh in 2 pi / Å, for crystals without a mesh of their own.
 
@@ -186,7 +186,7 @@ def _record_settings(crystal: Crystal, record: Mapping[str, Any], functional: st
         ecutwfc=float(record.get("ecutwfc_Ry", base.ecutwfc)),
         kmesh=qmesh or tuple(record.get("kmesh", base.kmesh)),
         qmesh=qmesh,
-        smearing=bool(record.get("metal", base.smearing)),
+        smearing=bool(record.get("smearing", record.get("metal", base.smearing))),
         start_magnetization=_choose_record_starts(crystal, record, base),
         symmetry=bool(record.get("symmetry", True)),
         conv_thr=base.conv_thr,

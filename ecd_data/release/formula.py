@@ -22,6 +22,12 @@ def reduce_formula(formula: str) -> str:
 
 
 @cache
+def elements_of(formula: str) -> frozenset[str]:
+    """The elements of a formula."""
+    return frozenset(element for element, _ in TERM.findall(formula))
+
+
+@cache
 def formula_in_id(id: str) -> str | None:
     """The reduced formula in a material id; None for ids without a formula (hmat, mp, GNoME)."""
     match = NAME.fullmatch(id)

@@ -6,17 +6,15 @@ mesh for narrow gaps. `python -m ecd_data.sample.recipe --add DIR` calls it.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ecd_data.crystal import ATOMIC_NUMBERS
 from ecd_data.dft import RunReport, run
 from ecd_data.sample.additions import CUTOFF, WANTED_FORMULAS, add_settings, make_addition_cells
-from ecd_data.sample.cells import load_structures, parent_of
+from ecd_data.sample.cells import load_elements, load_structures, parent_of
 from ecd_data.sample.costs import estimate_seconds
 from ecd_data.sample.meshes import NARROW_GAP, refine_meshes
 from ecd_data.sample.split import describe_cells, make_manifest
@@ -57,8 +55,9 @@ def make_reference_records() -> dict[str, Record]:
 
     With them the formation energies of added crystals have one cutoff throughout.
     """
-    elements = json.loads(files("ecd_data.sample").joinpath("elements.json").read_text())
-    elements |= {id: record for id, record in load_structures().items() if len(set(record["numbers"])) == 1}
+    elements = load_elements() | {
+        id: record for id, record in load_structures().items() if len(set(record["numbers"])) == 1
+    }
     return {id: record | {"ecutwfc_Ry": CUTOFF} for id, record in refine_meshes(elements).items()}
 
 

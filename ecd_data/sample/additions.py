@@ -1,4 +1,4 @@
-"""The crystals that are added to the sample: their cells from additions.json, their settings, and their parts."""
+"""The crystals that are added to the sample: their cells from additions.json, their settings, and which are there."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import Any
 from ecd_data.crystal import SYMBOLS
 from ecd_data.dft.open_shells import list_magnetic_elements
 from ecd_data.dft.settings import START_MAGNETIZATION
-from ecd_data.sample.cells import displace
+from ecd_data.sample.cells import displace, load_structures, parent_of
 from ecd_data.sample.costs import count_electrons
 from ecd_data.sample.meshes import converged_kmesh
 from ecd_data.sample.verification import NOBLE_GASES
 
 ADDITIONS = "additions.json"
+JOINED = "joined.json"
 CUTOFF = 110.0  # Ry, for all: the largest that PseudoDojo recommends for one of its 72 elements (La)
 DISPLACED_CELLS = 2  # of every crystal that has displaced cells
+EDITION = 4  # of the sample's split, in which added crystals join it
 WANTED_FORMULAS = 4  # training formulas that every element of the sample should have
 NONMETALS = set("H He B C N O F Ne Si P S Cl Ar Ge As Se Br Kr Sb Te I Xe Po Rn".split())
 
@@ -30,10 +32,29 @@ def load_additions() -> dict[str, Record]:
     return json.loads(files("ecd_data.sample").joinpath(ADDITIONS).read_text())["crystals"]
 
 
+def load_joined() -> dict[str, bool]:
+    """Whether the PBE gap is narrow, by id of each added crystal that is in the sample with all its cells."""
+    return json.loads(files("ecd_data.sample").joinpath(JOINED).read_text())
+
+
 def make_addition_cells() -> dict[str, Record]:
     """The records of all added cells by id, with the settings of their first run: crystals, then displaced cells."""
     crystals = load_additions()
     return {id: add_settings(record) for id, record in (crystals | make_displaced_additions(crystals)).items()}
+
+
+def load_crystals() -> dict[str, Record]:
+    """The records of all pristine crystals of the sample by id: those of structures.json, and added ones."""
+    joined = make_joined_cells()
+    return load_structures() | {id: joined[id] for id in load_joined()}
+
+
+def make_joined_cells() -> dict[str, Record]:
+    """The records of the added cells that are in the sample by id, with the settings of their densities."""
+    joined, crystals = load_joined(), load_additions()
+    inside = {id: record for id, record in crystals.items() if id in joined}
+    cells = inside | make_displaced_additions(inside)
+    return {id: add_settings(record, joined[parent_of(id)]) for id, record in cells.items()}
 
 
 def make_displaced_additions(crystals: Mapping[str, Record]) -> dict[str, Record]:
@@ -63,7 +84,9 @@ def add_settings(record: Record, narrow_gap: bool | None = None) -> Record:
     narrow = not may_have_gap(record) if narrow_gap is None else narrow_gap
     return {
         **record,
-        "metal": True,
+        "edition": EDITION,
+        "metal": narrow,
+        "smearing": True,
         "ecutwfc_Ry": CUTOFF,
         "start_magnetisation": START_MAGNETIZATION if magnetic else 0.0,
         "magnetic_elements": magnetic,

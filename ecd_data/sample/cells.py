@@ -26,6 +26,11 @@ def load_structures() -> dict[str, Record]:
     return json.loads(files("ecd_data.sample").joinpath("structures.json").read_text())
 
 
+def load_elements() -> dict[str, Record]:
+    """The records of further elements and molecules, which formation energies refer to, by id."""
+    return json.loads(files("ecd_data.sample").joinpath("elements.json").read_text())
+
+
 def make_cells() -> dict[str, Record]:
     """The records of all cells that the sample has with PBE, by id."""
     return load_structures() | make_displaced() | make_strained() | make_supercells()

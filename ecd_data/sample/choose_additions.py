@@ -17,11 +17,12 @@ from typing import Any
 from pymatgen.core import Composition, Element
 
 from ecd_data.dft.selection import find_charge, select_crystals
+from ecd_data.release.formula import elements_of
 from ecd_data.sample.additions import ADDITIONS, WANTED_FORMULAS, add_settings
 from ecd_data.sample.cells import displace
 from ecd_data.sample.costs import VALENCE, estimate_seconds
 from ecd_data.sample.held_out import HeldOut, find_formula, find_held_out, to_crystal
-from ecd_data.sample.split import describe_cells, elements_of, make_manifest
+from ecd_data.sample.split import split_three_editions
 from ecd_data.sample.substitutions import (
     TYPE_NAMES,
     Candidate,
@@ -55,8 +56,8 @@ def choose_additions() -> dict[str, Record]:
 
 
 def _find_training_formulas() -> set[str]:
-    cells, parts = describe_cells(), make_manifest()["pbe"]
-    return {cells[id].formula for id in parts["train"]}
+    cells, splits = split_three_editions()
+    return {cells[id].formula for id in splits["pbe"]["train"]}
 
 
 def count_elements(formulas: Iterable[str]) -> Counter[str]:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ecd_data.crystal import Crystal
-from ecd_data.release.formula import reduce_formula
+from ecd_data.release.formula import elements_of, reduce_formula
 from ecd_data.sample.cells import load_structures
-from ecd_data.sample.split import describe_cells, elements_of, make_manifest
+from ecd_data.sample.split import split_three_editions
 from ecd_data.symmetry import spacegroup
 
 TYPE_SYMPREC = 1e-3  # Å; distance up to which positions count as symmetric
@@ -54,8 +54,8 @@ class HeldOut:
 
 def find_held_out() -> HeldOut:
     """The HeldOut of the sample's split."""
-    manifest, cells = make_manifest(), describe_cells()
-    pbe, ood, structures = manifest["pbe"], manifest["ood"], load_structures()
+    (cells, manifest), structures = split_three_editions(), load_structures()
+    pbe, ood = manifest["pbe"], manifest["ood"]
     ids = [id for name, parts in FORMULA_PARTS.items() for part in parts for id in manifest[name][part]]
     inside = {pair for part in ("train", "validation", "test") for id in pbe[part] for pair in cells[id].pairs}
     tested = {pair for part in FORMULA_PARTS["ood"][:2] for id in ood[part] for pair in cells[id].pairs}

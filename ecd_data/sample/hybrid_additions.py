@@ -62,7 +62,8 @@ def _list_candidates() -> dict[str, Record]:
 def make_hybrid_record(record: Mapping[str, Any]) -> Record:
     """The record with the settings of HSE06: fixed occupations, `hybrid_mesh`, the cutoff that its elements want."""
     cutoff = max(ECUTWFC[SYMBOLS[number]] for number in record["numbers"])
-    return {**record, "metal": False, "ecutwfc_Ry": float(cutoff), "qmesh_hse": hybrid_mesh(record["lattice"])}
+    fixed = {"metal": False, "smearing": False}
+    return {**record, **fixed, "ecutwfc_Ry": float(cutoff), "qmesh_hse": hybrid_mesh(record["lattice"])}
 
 
 def _count_hybrid_formulas() -> Counter[str]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ecd_data.dft import RelaxReport, RunReport, relax, run
 from ecd_data.sample.addition_runs import run_additions
-from ecd_data.sample.cells import load_structures, make_cells, select_hybrids
+from ecd_data.sample.additions import make_joined_cells
+from ecd_data.sample.cells import load_elements, load_structures, make_cells, select_hybrids
 from ecd_data.sample.hybrid_additions import run_hybrids
+from ecd_data.sample.join_additions import join_additions
 from ecd_data.sample.literature import read_literature
 from ecd_data.sample.meshes import refine_meshes
 from ecd_data.sample.split import make_manifest, write_manifest
@@ -28,10 +28,11 @@ def read_records(store: str) -> dict[str, dict[str, Any]]:
     if store == "hse":
         return select_hybrids()
     if store == "elements":
-        return refine_meshes(json.loads(files("ecd_data.sample").joinpath("elements.json").read_text()))
+        return refine_meshes(load_elements())
     parts = make_manifest()[store]
     inside = {id for part in ("train", "validation", "test") for id in parts[part]}
-    return refine_meshes({id: record for id, record in make_cells().items() if id in inside})
+    cells = make_cells() | make_joined_cells()
+    return refine_meshes({id: record for id, record in cells.items() if id in inside})
 
 
 def make_sample(
@@ -75,13 +76,16 @@ def main() -> None:
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--out", type=Path, help="compute all stores in this folder, or continue there")
     task.add_argument("--add", type=Path, help="compute the added crystals (PBE) in this folder, or continue there")
+    task.add_argument("--join", type=Path, help="move added crystals of the folder of --add into the package's sample")
     task.add_argument("--add-hybrids", type=Path, help="compute further HSE06 densities in the folder of --add")
     parser.add_argument("--work", type=Path, help="folder that keeps the engine's files")
     parser.add_argument("--pseudo", type=Path, help="folder of pseudopotentials in place of the cache")
     parser.add_argument("--processes", type=int, default=1, help="number of engine runs at the same time")
     options = parser.parse_args()
-    reports: Mapping[str, RunReport | RelaxReport]
-    if options.add:
+    reports: Mapping[str, RunReport | RelaxReport | str]
+    if options.join:
+        reports = {"joined": str(join_additions(options.join))}
+    elif options.add:
         work = options.work or options.add / "work"
         reports = {"added crystals": run_additions(options.add, work, options.processes, options.pseudo)}
     elif options.add_hybrids:

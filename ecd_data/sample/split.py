@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ecd_data.crystal import SYMBOLS
-from ecd_data.release.formula import TERM, reduce_formula
+from ecd_data.release.formula import elements_of, reduce_formula
 from ecd_data.release.tasks import SAMPLE_PARTS
+from ecd_data.sample.additions import EDITION, make_addition_cells, make_joined_cells
 from ecd_data.sample.cells import make_cells, parent_of, select_hybrids
+from ecd_data.sample.split_additions import RULE as FOURTH_EDITION
+from ecd_data.sample.split_additions import split_additions
 
 MANIFEST = Path(__file__).with_name("splits.json")
 HELD_OUT = 12  # compositions in test_compositions
@@ -34,6 +37,7 @@ RULE = (
     " formulas that stay in train, and each of its structure types that test_pairs has too is the type of another"
     f" formula that stays, until {VALIDATION} are taken. A crystal of test_pairs with an element that occurs in fewer"
     f" than {MIN_OTHERS} formulas of train is in test_rare_elements instead. No crystal leaves or enters test."
+    f" {FOURTH_EDITION}"
     " test_pairs, test_rare_elements and test_types are the configuration ood."
     " HSE06: a crystal of test_compositions, test_pairs, test_rare_elements or test_types with PBE is there with HSE06"
     " too. Of the n formulas of the others, in order of sha256('hse:' + formula), the first max(2, n // 8) go to"
@@ -65,25 +69,37 @@ class Cell:
         return set(combinations(sorted(self.elements), 2))
 
 
-def make_splits(sample: Mapping[str, Cell], hybrid: Set[str]) -> dict[str, Split]:
+def make_splits(
+    sample: Mapping[str, Cell], hybrid: Set[str], waiting: Mapping[str, Cell] | None = None
+) -> dict[str, Split]:
     """The sorted ids by part of each set: {"pbe": ..., "ood": ..., "hse": ...}.
 
     Parameters
     ----------
     sample : all cells by id.
     hybrid : the ids of cells with HSE06.
+    waiting : added cells that the sample does not have yet. They count in the choice of validation crystals, so that
+        it is the same before and after they join.
     """
+    added = {id: cell for id, cell in sample.items() if cell.edition == EDITION}
+    parts = _split_three_editions({id: cell for id, cell in sample.items() if id not in added})
+    trained = {sample[id].formula for id, part in parts.items() if part == "train"}
+    chosen = split_additions({**added, **(waiting or {})}, trained)
+    parts |= {id: chosen[id] for id in added}
+    hse = _split_hybrids({id: sample[id].formula for id in hybrid}, parts)
+    pbe = {id: part for id, part in parts.items() if part not in OOD}
+    ood = {id: part for id, part in parts.items() if part in OOD}
+    return {"pbe": _list_parts(pbe), "ood": _list_parts(ood), "hse": _list_parts(hse)}
+
+
+def _split_three_editions(sample: Mapping[str, Cell]) -> dict[str, str]:
     first = {id: cell for id, cell in sample.items() if cell.edition == 1 and _is_first_edition(id, cell)}
     held_out = find_held_out_compositions({cell.formula for cell in first.values()})
     parts = _split_first_edition(first, held_out)
     trained = {element for id, cell in first.items() if parts[id] == "train" for element in cell.elements}
     parts |= _split_second_edition({id: c for id, c in sample.items() if id not in first}, first, trained, held_out)
     parts = move_compositions_to_validation(sample, parts)
-    parts = separate_rare_elements(sample, parts)
-    hse = _split_hybrids({id: sample[id].formula for id in hybrid}, parts)
-    pbe = {id: part for id, part in parts.items() if part not in OOD}
-    ood = {id: part for id, part in parts.items() if part in OOD}
-    return {"pbe": _list_parts(pbe), "ood": _list_parts(ood), "hse": _list_parts(hse)}
+    return separate_rare_elements(sample, parts)
 
 
 def find_held_out_compositions(formulas: set[str]) -> set[str]:
@@ -193,13 +209,12 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def elements_of(formula: str) -> frozenset[str]:
-    """The elements of a reduced formula."""
-    return frozenset(element for element, _ in TERM.findall(formula))
-
-
 def describe_cells() -> dict[str, Cell]:
     """The facts of every cell of the sample by id."""
+    return _describe(make_cells() | make_joined_cells())
+
+
+def _describe(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Cell]:
     return {
         id: Cell(
             reduce_formula("".join(SYMBOLS[z] for z in record["numbers"])),
@@ -207,13 +222,27 @@ def describe_cells() -> dict[str, Cell]:
             record["edition"],
             parent_of(id),
         )
-        for id, record in make_cells().items()
+        for id, record in records.items()
     }
+
+
+def split_three_editions() -> tuple[dict[str, Cell], dict[str, Split]]:
+    """The facts of the cells of the first three editions by id, and their parts: added crystals are chosen by these."""
+    cells = _describe(make_cells())
+    return cells, make_splits(cells, set(select_hybrids()))
+
+
+def plan_additions() -> dict[str, str]:
+    """The part of each added cell by id, whether it is in the sample already or not."""
+    cells, splits = split_three_editions()
+    return split_additions(_describe(make_addition_cells()), {cells[id].formula for id in splits["pbe"]["train"]})
 
 
 def make_manifest() -> dict[str, Any]:
     """The contents of splits.json: the rule, the parts of all sets, and the SHA-256 of the parts."""
-    parts = make_splits(describe_cells(), set(select_hybrids()))
+    cells = describe_cells()
+    waiting = {id: cell for id, cell in _describe(make_addition_cells()).items() if id not in cells}
+    parts = make_splits(cells, set(select_hybrids()), waiting)
     return {"rule": RULE, "sha256": hash_parts(parts), **parts}
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ecd_data.dft.formation import elemental_energies, formation_energies
 from ecd_data.release.tasks import SAMPLE_PARTS
-from ecd_data.sample.cells import load_structures, make_cells, parent_of
+from ecd_data.sample.additions import load_crystals, load_joined
+from ecd_data.sample.cells import parent_of
 from ecd_data.sample.split import make_manifest
 from ecd_data.store import open_store
 from ecd_data.store.index import INDEX
@@ -69,7 +70,7 @@ def _total_table(folder: Path, frames: dict[str, DataFrame]) -> str:
 
 
 def _kind_table(crystals: DataFrame) -> str:
-    records = load_structures()
+    records = load_crystals()
 
     def kind(id: str) -> str:
         if crystals.loc[id, "spin"]:
@@ -84,7 +85,7 @@ def _kind_table(crystals: DataFrame) -> str:
 
 def _prototype_table(crystals: DataFrame) -> str:
     groups: dict[str, list[str]] = {}
-    for id, record in load_structures().items():
+    for id, record in load_crystals().items():
         if id in crystals.index:
             groups.setdefault(record["prototype"], []).append(id.split("_")[0])
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
@@ -103,15 +104,19 @@ def _cost_table(frames: dict[str, DataFrame]) -> str:
 
 
 def compute_formation_energies(folder: Path = SAMPLE_FOLDER) -> dict[str, float]:
-    """The PBE formation energies of the sample's cells in eV/atom by id, relative to the sample's own elements."""
-    stores = {name: open_store(folder / f"{name}.ecd") for name in PBE_STORES}
-    references = elemental_energies(stores.values())
-    return formation_energies(stores["pbe"], references) | formation_energies(stores["ood"], references)
+    """The PBE formation energies of the sample's cells in eV/atom by id, relative to the sample's own elements.
+
+    Added crystals have none, nor are they references: their cutoff is another one.
+    """
+    stores, joined = {name: open_store(folder / f"{name}.ecd") for name in PBE_STORES}, load_joined()
+    references = elemental_energies(stores.values(), without=joined)
+    found = formation_energies(stores["pbe"], references) | formation_energies(stores["ood"], references)
+    return {id: energy for id, energy in found.items() if parent_of(id) not in joined}
 
 
 def _crystal_table(folder: Path, crystals: DataFrame, pbe: DataFrame, hse: DataFrame) -> str:
     energies, parts = compute_formation_energies(folder), _read_parts()
-    made = Counter(parent_of(id) for id in make_cells() if parent_of(id) != id and id in pbe.index)
+    made = Counter(parent_of(id) for id in map(str, pbe.index) if parent_of(id) != id)
     rows = []
     for id, row in crystals.sort_index().iterrows():
         rows.append(

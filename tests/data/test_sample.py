@@ -11,6 +11,7 @@ import pytest
 import spglib
 
 from ecd_data.density_error import eps_mae
+from ecd_data.release.formula import elements_of
 from ecd_data.sample.cells import (
     DISPLACEMENT_RMS,
     MAX_STRAIN,
@@ -35,7 +36,6 @@ from ecd_data.sample.split import (
     VALIDATION,
     Cell,
     describe_cells,
-    elements_of,
     find_rare_elements,
     hash_parts,
     make_manifest,

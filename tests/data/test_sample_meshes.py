@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ecd_data.density import Density
+from ecd_data.sample.additions import make_joined_cells
 from ecd_data.sample.cells import load_structures, make_cells, parent_of
 from ecd_data.sample.convergence import DOUBLED, RAISED, find_differences, make_checks, make_convergence_table
 from ecd_data.sample.costs import estimate_seconds
@@ -25,20 +26,22 @@ from ecd_data.sample.split import make_manifest
 from ecd_data.sample.table import SAMPLE_FOLDER
 from ecd_data.store import StoreWriter, open_store
 
+CELLS = make_cells() | make_joined_cells()
+
 
 def _spacing(record) -> np.ndarray:
     return np.linalg.norm(np.linalg.inv(record["lattice"]), axis=0) / record["kmesh"]
 
 
 def test_no_cell_is_coarser_than_the_rule() -> None:
-    for id, record in refine_meshes(make_cells()).items():
+    for id, record in refine_meshes(CELLS).items():
         narrow = has_narrow_gap(record)
         assert _spacing(record).max() <= (NARROW_KSPACING if narrow else KSPACING) + 1e-9, id
         assert not narrow or all(points % 2 == 0 for points in record["kmesh"]), id
 
 
 def test_cells_with_a_gap_below_the_limit_are_marked() -> None:
-    records = make_cells()
+    records = CELLS
     for name in ("pbe", "ood"):
         for row in open_store(SAMPLE_FOLDER / f"{name}.ecd").index.itertuples():
             record = records[row.id]
@@ -46,7 +49,7 @@ def test_cells_with_a_gap_below_the_limit_are_marked() -> None:
 
 
 def test_a_made_cell_has_the_mark_of_its_crystal() -> None:
-    records = make_cells()
+    records = CELLS
     for id, record in records.items():
         assert record.get("narrow_gap") == records[parent_of(id)].get("narrow_gap")
 

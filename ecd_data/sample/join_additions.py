@@ -1,0 +1,100 @@
+"""Added crystals whose densities are computed join the sample: `python -m ecd_data.sample.recipe --join DIR`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ecd_data.sample.addition_runs import FINAL
+from ecd_data.sample.additions import JOINED, add_settings, load_joined, make_addition_cells
+from ecd_data.sample.cells import parent_of
+from ecd_data.sample.meshes import NARROW_GAP
+from ecd_data.sample.split import write_manifest
+from ecd_data.sample.table import SAMPLE_FOLDER
+from ecd_data.store import StoreWriter, open_store
+from ecd_data.store.reader import Store
+
+BY_STORE = ("id", "nelect", "bound")  # metadata that a store writes itself
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class JoinReport:
+    """The crystals that joined, and those that are computed but have to wait, with the reason.
+
+    Attributes
+    ----------
+    joined : the ids of the crystals that joined now.
+    waiting : the reason by id.
+    cells : the number of cells of the joined crystals.
+    """
+
+    joined: list[str]
+    waiting: dict[str, str]
+    cells: int
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.joined)} crystals with {self.cells} cells, {len(self.waiting)} wait"]
+        return "\n".join([*lines, *(f"{id} waits: {reason}" for id, reason in self.waiting.items())])
+
+
+def join_additions(folder: Path, sample: Path = SAMPLE_FOLDER) -> JoinReport:
+    """A JoinReport, after the computed crystals of a folder joined the sample with all their cells.
+
+    Their densities are appended to pbe.ecd, joined.json lists them, and splits.json is written anew. A crystal waits
+    while one of its cells is not computed, or has a narrow gap on the mesh for wider ones.
+
+    Parameters
+    ----------
+    folder : the folder of `run_additions`.
+    sample : the folder of the sample's stores and lists.
+    """
+    computed, joined = open_store(folder / FINAL), load_joined()
+    groups: dict[str, dict[str, Record]] = {}
+    for id, cell in make_addition_cells().items():
+        groups.setdefault(parent_of(id), {})[id] = cell
+    new, waiting = dict[str, bool](), dict[str, str]()
+    for parent, cells in groups.items():
+        if parent in joined or not any(id in computed for id in cells):
+            continue
+        reason = find_hindrance(computed, cells)
+        if reason:
+            waiting[parent] = reason
+        else:
+            new[parent] = has_narrow_mesh(computed, parent, cells[parent])
+    ids = [id for parent in new for id in groups[parent]]
+    _append(computed, ids, sample / "pbe.ecd")
+    lines = [f" {json.dumps(id)}: {json.dumps(narrow)}" for id, narrow in (joined | new).items()]
+    (sample / JOINED).write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    write_manifest(sample / "splits.json")
+    return JoinReport(list(new), waiting, len(ids))
+
+
+def find_hindrance(computed: Store, cells: Mapping[str, Record]) -> str | None:
+    """The reason why a crystal cannot join, whose cells are given by id with the settings of a first run; or None."""
+    missing = [id for id in cells if id not in computed]
+    if missing:
+        return f"not computed: {', '.join(missing)}"
+    gaps = {id: computed.meta(id)["properties"]["gap_eV"] for id in cells}
+    for id, cell in cells.items():
+        if gaps[id] < NARROW_GAP and not has_narrow_mesh(computed, id, cell):
+            return f"{id} has a gap of {gaps[id]:.2f} eV on the mesh for wider ones: compute its crystal again"
+    return None
+
+
+def has_narrow_mesh(computed: Store, id: str, cell: Record) -> bool:
+    """Whether a cell was computed on the mesh for metals and narrow gaps."""
+    return list(computed.meta(id)["settings"]["kmesh"]) == add_settings(cell, narrow_gap=True)["kmesh"]
+
+
+def _append(computed: Store, ids: list[str], store: Path) -> None:
+    with StoreWriter(store) as writer:
+        for id in ids:
+            rho = computed[id]
+            meta = {key: value for key, value in rho.meta.items() if key not in BY_STORE}
+            writer.add(id, dataclasses.replace(rho, meta=meta))
