@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecd_data.release.composition import Composition
+from ecd_models.evaluation.paper import read_paper
 from ecd_models.evaluation.results import Results
 from ecd_models.report.drawing import COLOURS, REPORTED, Drawing, colour_models, draw
 from ecd_models.report.inputs import Curve, ScfGain
-from ecd_models.report.reference_numbers import read_paper, read_stored_gains
+from ecd_models.report.reference_numbers import read_stored_gains
 from ecd_models.report.sample_data import Gaps, SampleData
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from ecd_data.release.composition import Composition
 from ecd_data.release.data_origin import RELEASE
 from ecd_data.release.tasks import summarize_split, task_names
+from ecd_models.evaluation.paper import read_paper
 from ecd_models.evaluation.results import Results
 from ecd_models.report.inputs import ScfGain
 from ecd_models.report.page import Cell, Table, number, over_compounds, over_crystals, text
-from ecd_models.report.reference_numbers import read_paper, read_stored_gains, read_stored_gaps
+from ecd_models.report.reference_numbers import read_stored_gains, read_stored_gaps
 from ecd_models.report.sample_data import SampleData
 
 

@@ -1,18 +1,16 @@
-"""Numbers that every report shows beside its results: the paper's tables, and stored results of this repository.
+"""Stored results of this repository that every report shows beside its own.
 
-The latter are the JSON files of `ecd scf run` and `ecd scf gaps` in docs/scf_results, and the results of a learning
-curve in docs/learning_curve, which the wheel has beside this module.
+They are the JSON files of `ecd scf run` and `ecd scf gaps` in docs/scf_results, and the results of a learning curve in
+docs/learning_curve, which the wheel has beside this module.
 """
 
 from __future__ import annotations
 
 import json
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from ecd_models.evaluation.results import Results, read_results
 from ecd_models.report.inputs import ScfGain
@@ -28,12 +26,6 @@ class GapErrors:
     crystals: int
     mean_error: float
     cpu_seconds: float
-
-
-@cache
-def read_paper() -> dict[str, Any]:
-    """The title of the paper, and table1 to table5, each with its source and rows."""
-    return tomllib.loads(Path(__file__).with_name("paper.toml").read_text(encoding="utf-8"))
 
 
 def find_stored(name: str) -> Path:

@@ -9,6 +9,7 @@ from ecd_data import __version__
 from ecd_data.release.composition import Composition, count_compositions
 from ecd_data.release.data_origin import RELEASE, SAMPLE
 from ecd_data.safe_text import printable
+from ecd_models.evaluation.paper import read_paper
 from ecd_models.evaluation.results import Results
 from ecd_models.report.data_figures import (
     collect_training_sizes,
@@ -35,7 +36,7 @@ from ecd_models.report.inputs import Inputs
 from ecd_models.report.page import Card, Section, Table, render_page
 from ecd_models.report.paper_tables import make_list_table, make_paper_tables
 from ecd_models.report.periodic_table import PeriodicTable, make_count_table_of_elements
-from ecd_models.report.reference_numbers import read_paper, read_stored_curve
+from ecd_models.report.reference_numbers import read_stored_curve
 from ecd_models.report.result_tables import group_by_data, make_difference_table, make_error_table, make_overview
 from ecd_models.report.sample_data import SampleData, read_sample_data
 

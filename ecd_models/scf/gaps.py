@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -91,12 +91,12 @@ def run_gaps(
     engine = load_engine("espresso", pwx, pseudo)
     assert isinstance(engine, Espresso)
     version = f"pw.x {'.'.join(map(str, engine.version))}"
-    report = GapReport(settings={"engine": version, "functional": "PBE", "k_points": "those of the run"})
+    report = GapReport(settings={"engine": version, "functional": "PBE", "k_points": "even numbers along each axis"})
     measured, hse = read_measured_gaps(), read_hse_gaps()
     try:
         with nullcontext(str(work)) if work else TemporaryDirectory(prefix="ecd-gaps-") as folder:
             for number, job in enumerate(jobs, 1):
-                bench = Bench(engine, job, Path(folder) / job.id)
+                bench = Bench(engine, make_mesh_even(job), Path(folder) / job.id)
                 try:
                     report.crystals.append(_find_gaps(bench, starts, one_loop, measured.get(job.id), hse))
                 except EcdError as error:
@@ -135,6 +135,15 @@ def _find_gaps(
         except EcdError as error:
             found.failed[name] = str(error)
     return found
+
+
+def make_mesh_even(job: Job) -> Job:
+    """The job with a k mesh of even numbers, which has the boundary of the Brillouin zone, where band edges often lie.
+
+    A single point along an axis, as of molecules, stays alone.
+    """
+    kmesh = tuple(n + (n > 1 and n % 2) for n in job.settings.kmesh)
+    return replace(job, settings=replace(job.settings, kmesh=kmesh))
 
 
 def refuse_odd_electrons(bench: Bench) -> None:

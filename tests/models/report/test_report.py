@@ -12,6 +12,7 @@ import pytest
 from ecd_data.errors import FormatError, MissingDependencyError, UsageError
 from ecd_data.release.composition import count_compositions
 from ecd_models import cli, evaluate, load_model
+from ecd_models.evaluation.paper import read_paper
 from ecd_models.evaluation.results import Results, read_results, write_results
 from ecd_models.report import chromium
 from ecd_models.report.data_figures import collect_training_sizes, draw_time_figure
@@ -19,7 +20,7 @@ from ecd_models.report.failures import find_worst, make_failure_section
 from ecd_models.report.inputs import Inputs, ScfGain, read_inputs
 from ecd_models.report.page import Picture, keep_units, mark_code, number
 from ecd_models.report.periodic_table import place_element
-from ecd_models.report.reference_numbers import read_paper, read_stored_curve, read_stored_gains
+from ecd_models.report.reference_numbers import read_stored_curve, read_stored_gains
 from ecd_models.report.report import make_report
 from ecd_models.report.result_tables import make_overview
 from ecd_models.report.shipped import PARTS, STORED, evaluate_shipped, list_shipped

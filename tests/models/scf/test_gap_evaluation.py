@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from ecd_data.dft import make_jobs
+from ecd_data.sample.cells import load_structures
 from ecd_models.cli import _run
 from ecd_models.scf import gaps
-from ecd_models.scf.gaps import HSE, SCF, CrystalGaps, GapReport
+from ecd_models.scf.gaps import HSE, SCF, CrystalGaps, GapReport, make_mesh_even
 from ecd_models.scf.saved_tables import load_gaps
 from tests.models.scf.engine import real
 
@@ -20,6 +22,12 @@ def count_crystals(path) -> int:
     return len(json.loads(path.read_text())["crystals"])
 
 
+def test_meshes_of_gaps_have_the_zone_boundary():
+    (job,) = make_jobs({"Si": load_structures()["Si_diamond"] | {"kmesh": [5, 4, 1]}}, "pbe")
+    assert make_mesh_even(job).settings.kmesh == (6, 4, 1)
+    assert make_mesh_even(job).crystal is job.crystal
+
+
 @real
 def test_errors_of_densities_and_gaps_of_several_models(tmp_path, capsys):
     output = tmp_path / "errors.json"
@@ -27,7 +35,7 @@ def test_errors_of_densities_and_gaps_of_several_models(tmp_path, capsys):
     assert _run([*SILICON, *named, "-o", str(output), "--work", str(tmp_path / "work")]) == 0
     printed = capsys.readouterr().out
     assert "eps_mae" in printed
-    assert "| ECD-PBE_HSE | 0.65 |" in printed
+    assert "| ECD-PBE_HSE | predicted density | 0.65 | 14.4 min |" in printed
     (silicon,) = load_gaps([tmp_path / "errors_gaps.json"])
     assert list(silicon.gaps) == [SCF, HSE, *MODELS]
     assert silicon.measured_eV == pytest.approx(1.17)
