@@ -17,7 +17,7 @@ from ecd_data.sample.addition_runs import FINAL, list_finished
 from ecd_data.sample.additions import WANTED_FORMULAS, add_settings, load_additions, may_have_gap
 from ecd_data.sample.cells import load_structures, select_hybrids
 from ecd_data.sample.costs import estimate_hybrid_seconds
-from ecd_data.sample.meshes import hybrid_mesh
+from ecd_data.sample.meshes import NARROW_GAP, has_narrow_gap, hybrid_mesh
 from ecd_data.sample.split import describe_cells, make_manifest
 from ecd_data.sample.table import SAMPLE_FOLDER, read_column
 
@@ -39,7 +39,9 @@ def choose_hybrids(gaps: Mapping[str, float]) -> dict[str, Record]:
     ----------
     gaps : PBE gaps in eV by id, as far as they are known.
     """
-    candidates = {id: record for id, record in _list_candidates().items() if gaps.get(id, SMALLEST_GAP) >= SMALLEST_GAP}
+    candidates = {
+        id: record for id, record in _list_candidates(gaps).items() if gaps.get(id, SMALLEST_GAP) >= SMALLEST_GAP
+    }
     counts = _count_hybrid_formulas()
 
     def rank(id: str) -> float:
@@ -50,11 +52,16 @@ def choose_hybrids(gaps: Mapping[str, float]) -> dict[str, Record]:
     return {id: candidates[id] for id in order[: TOTAL - len(select_hybrids())]}
 
 
-def _list_candidates() -> dict[str, Record]:
+def _list_candidates(gaps: Mapping[str, float]) -> dict[str, Record]:
+    """The records of the crystals that may join; of added ones without a known gap it counts as wide."""
     manifest = make_manifest()
     tested = {id for name in ("pbe", "ood") for id in manifest[name]["test"]}
     old = {id: record for id, record in load_structures().items() if not record["hse"] and id not in tested}
-    new = {id: add_settings(record) for id, record in load_additions().items() if may_have_gap(record)}
+    new = {
+        id: add_settings(record, narrow_gap=gaps.get(id, NARROW_GAP) < NARROW_GAP)
+        for id, record in load_additions().items()
+        if may_have_gap(record)
+    }
     compounds = {id: record for id, record in (old | new).items() if len(set(record["numbers"])) > 1}
     return {id: make_hybrid_record(one) for id, one in compounds.items() if not one["start_magnetisation"]}
 
@@ -62,8 +69,8 @@ def _list_candidates() -> dict[str, Record]:
 def make_hybrid_record(record: Mapping[str, Any]) -> Record:
     """The record with the settings of HSE06: fixed occupations, `hybrid_mesh`, the cutoff that its elements want."""
     cutoff = max(ECUTWFC[SYMBOLS[number]] for number in record["numbers"])
-    fixed = {"metal": False, "smearing": False}
-    return {**record, **fixed, "ecutwfc_Ry": float(cutoff), "qmesh_hse": hybrid_mesh(record["lattice"])}
+    mesh = hybrid_mesh(record["lattice"], has_narrow_gap(record))
+    return {**record, "metal": False, "smearing": False, "ecutwfc_Ry": float(cutoff), "qmesh_hse": mesh}
 
 
 def _count_hybrid_formulas() -> Counter[str]:

@@ -14,7 +14,7 @@ from ecd_data.sample.cells import load_elements, load_structures, make_cells, se
 from ecd_data.sample.hybrid_additions import run_hybrids
 from ecd_data.sample.join_additions import join_additions
 from ecd_data.sample.literature import read_literature
-from ecd_data.sample.meshes import refine_meshes
+from ecd_data.sample.meshes import refine_hybrids, refine_meshes
 from ecd_data.sample.split import make_manifest, write_manifest
 from ecd_data.sample.table import STORES
 from ecd_data.work.programs import run_program
@@ -23,10 +23,10 @@ from ecd_data.work.programs import run_program
 def read_records(store: str) -> dict[str, dict[str, Any]]:
     """The records by id of the cells in a store of the sample: "pbe", "ood", "elements" or "hse".
 
-    PBE records have the k meshes of `ecd_data.sample.meshes`, and the cheapest cells come first.
+    Records have the meshes of `ecd_data.sample.meshes`, and the cheapest cells come first.
     """
     if store == "hse":
-        return select_hybrids()
+        return refine_hybrids(select_hybrids())
     if store == "elements":
         return refine_meshes(load_elements())
     parts = make_manifest()[store]

@@ -15,8 +15,8 @@ from ecd_data.errors import MissingDependencyError
 from ecd_data.sample.literature import make_literature_tables
 from ecd_data.sample.recipe import read_records
 from ecd_data.sample.table import (
-    PBE_STORES,
     SAMPLE_FOLDER,
+    STORES,
     make_content_tables,
     make_markdown_table,
     read_indexes,
@@ -29,18 +29,19 @@ if TYPE_CHECKING:
 
 
 def find_coarse_cells(folder: Path = SAMPLE_FOLDER) -> dict[str, list[str]]:
-    """The ids, by PBE store, of the cells whose k mesh is not that of `ecd_data.sample.meshes`."""
+    """The ids, by store, of the cells whose k mesh is not that of `ecd_data.sample.meshes`."""
     found = {}
-    for name in PBE_STORES:
+    for name in STORES:
         store, records = open_store(folder / f"{name}.ecd"), read_records(name)
-        found[name] = [id for id in store.ids if store.meta(id)["settings"]["kmesh"] != records[id]["kmesh"]]
+        wanted = "qmesh_hse" if name == "hse" else "kmesh"
+        found[name] = [id for id in store.ids if store.meta(id)["settings"]["kmesh"] != records[id][wanted]]
     return found
 
 
 def _make_mesh_table(folder: Path) -> str:
-    coarse, sizes = find_coarse_cells(folder), {name: len(open_store(folder / f"{name}.ecd")) for name in PBE_STORES}
+    coarse, sizes = find_coarse_cells(folder), {name: len(open_store(folder / f"{name}.ecd")) for name in STORES}
     rows = [[name, sizes[name] - len(ids), len(ids), ", ".join(ids)] for name, ids in coarse.items()]
-    return make_markdown_table(["store", "on the mesh of the rule", "on a coarser one", ""], rows)
+    return make_markdown_table(["store", "on the mesh of the rule", "on another one", ""], rows)
 
 
 GAP_PICTURE, COST_PICTURE = "sample_gaps.png", "sample_costs.png"
@@ -121,7 +122,8 @@ Bohr magnetons. SCF steps are counted from superposed atoms.
 
 ## Against published numbers
 
-Our numbers are computed at measured lattice constants and on the k points of the run.
+Our numbers are computed at measured lattice constants; gaps of PBE are those on the k points of the run and on the zone
+boundary, gaps of HSE06 those on the k points of the run.
 
 - Gaps. VASP PBE: the Materials Project's, at lattice constants relaxed with PBE, as collected in
   usnistgov/jarvis_leaderboard. Where a gap depends strongly on the lattice constants (GaAs, AgI) or on the distance of
@@ -137,7 +139,8 @@ Our numbers are computed at measured lattice constants and on the k points of th
 
 ## Meshes
 
-PBE cells by their k mesh; the rule is that of `ecd_data/sample/meshes.py`.
+Cells by their k mesh, of HSE06 by that of k and q points; the rule is that of `ecd_data/sample/meshes.py`. HSE06 gaps
+on other meshes are upper bounds, in some crystals far too large: [the sample](sample.md#how-good-it-is) names them.
 
 {meshes}
 """

@@ -308,6 +308,7 @@ def test_hybrids_join_until_there_are_enough() -> None:
     for id, record in chosen.items():
         spacing = np.linalg.norm(np.linalg.inv(record["lattice"]), axis=0) / record["qmesh_hse"]
         assert spacing.max() <= QSPACING + 1e-9, id
+        assert all(points % 2 == 0 for points in record["qmesh_hse"]), id
         assert (record["metal"], record["start_magnetisation"]) == (False, 0.0)
         assert estimate_hybrid_seconds(record) > 0
     first = next(id for id in chosen if id in CRYSTALS)

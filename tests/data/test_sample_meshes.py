@@ -11,13 +11,14 @@ from ecd_data.density import Density
 from ecd_data.sample.additions import make_joined_cells
 from ecd_data.sample.cells import load_structures, make_cells, parent_of
 from ecd_data.sample.convergence import DOUBLED, RAISED, find_differences, make_checks, make_convergence_table
-from ecd_data.sample.costs import estimate_seconds
+from ecd_data.sample.costs import estimate_hybrid_seconds, estimate_seconds
 from ecd_data.sample.meshes import (
     KSPACING,
     NARROW_GAP,
     NARROW_KSPACING,
     converged_kmesh,
     has_narrow_gap,
+    hybrid_mesh,
     refine_meshes,
 )
 from ecd_data.sample.recipe import read_records
@@ -61,6 +62,17 @@ def test_meshes_are_scaled_with_the_cell() -> None:
     assert converged_kmesh(2 * lattice, narrow_gap=False) == [4, 3, 2]
 
 
+def test_meshes_of_hybrids_have_the_zone_boundary_and_are_denser_for_narrow_gaps() -> None:
+    lattice = np.diag([4.0, 5.0, 20.0])
+    assert hybrid_mesh(lattice, narrow_gap=False) == [4, 4, 2]  # 3, 3 and 1 points, made even
+    assert hybrid_mesh(lattice, narrow_gap=True) == [6, 4, 2]  # 5, 4 and 1
+    records = read_records("hse")
+    assert all(points % 2 == 0 for record in records.values() for points in record["qmesh_hse"])
+    assert records["Si_diamond"]["qmesh_hse"] == [6, 6, 6]
+    seconds = [estimate_hybrid_seconds(record) for record in records.values()]
+    assert seconds == sorted(seconds)
+
+
 def test_molecules_keep_one_point_and_cheap_cells_come_first() -> None:
     refined = read_records("elements")
     assert refined["O2"]["kmesh"] == [1, 1, 1]
@@ -70,7 +82,7 @@ def test_molecules_keep_one_point_and_cheap_cells_come_first() -> None:
 
 def test_cells_that_train_and_validate_have_converged_meshes() -> None:
     coarse, parts = find_coarse_cells(), make_manifest()["pbe"]
-    assert set(coarse) == {"pbe", "ood", "elements"}
+    assert set(coarse) == {"pbe", "ood", "elements", "hse"}
     assert set(coarse["pbe"]) & {*parts["train"], *parts["validation"]} <= {"LiCoO2_layered", "MoSe2_2H"}
 
 
