@@ -28,7 +28,7 @@ def elemental_energies(
     ----------
     stores : stores with a column energy_eV.
     functional : only crystals that the index says were computed with this functional.
-    without : ids that do not count, such as those of another cutoff.
+    without : ids that do not count, such as those of structures that no element has.
     """
     lowest: dict[str, float] = {}
     for store in stores:

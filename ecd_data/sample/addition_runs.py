@@ -13,15 +13,15 @@ from typing import Any
 
 from ecd_data.crystal import ATOMIC_NUMBERS
 from ecd_data.dft import RunReport, run
-from ecd_data.sample.additions import CUTOFF, WANTED_FORMULAS, add_settings, make_addition_cells
-from ecd_data.sample.cells import load_elements, load_structures, parent_of
+from ecd_data.sample.additions import WANTED_FORMULAS, add_settings, make_addition_cells
+from ecd_data.sample.cells import parent_of
 from ecd_data.sample.costs import estimate_seconds
-from ecd_data.sample.meshes import NARROW_GAP, refine_meshes
+from ecd_data.sample.meshes import NARROW_GAP
 from ecd_data.sample.split import describe_cells, make_manifest
 from ecd_data.sample.table import read_column
 from ecd_data.store import open_store
 
-FINAL, REFERENCES = "pbe.ecd", "elements.ecd"
+FINAL = "pbe.ecd"
 FIRST = "gaps.ecd"  # the first runs, which only tell the gaps
 BATCH = 10  # cells between the first and the second run of the same cells
 
@@ -50,17 +50,6 @@ def _count_training_formulas() -> Counter[int]:
     return Counter(ATOMIC_NUMBERS[element] for elements in formulas.values() for element in elements)
 
 
-def make_reference_records() -> dict[str, Record]:
-    """The records by id of the sample's elements, at the cutoff of the added crystals and on converged meshes.
-
-    With them the formation energies of added crystals have one cutoff throughout.
-    """
-    elements = load_elements() | {
-        id: record for id, record in load_structures().items() if len(set(record["numbers"])) == 1
-    }
-    return {id: record | {"ecutwfc_Ry": CUTOFF} for id, record in refine_meshes(elements).items()}
-
-
 def run_additions(
     out: Path,
     work: Path,
@@ -70,8 +59,6 @@ def run_additions(
     cells: Mapping[str, Record] | None = None,
 ) -> RunReport:
     """A report of the computation of the added cells into `pbe.ecd` in a folder; a second call continues.
-
-    At the end the elements are computed into `elements.ecd`, for formation energies at one cutoff.
 
     Parameters
     ----------
@@ -89,7 +76,6 @@ def run_additions(
     report = RunReport(present=[id for id in cells if id not in set(order)])
     for start in range(0, len(order), BATCH):
         _run_batch({id: cells[id] for id in order[start : start + BATCH]}, out, report, options)
-    _count(report, run(make_reference_records(), out / REFERENCES, **options), kept=True)
     return report
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ecd_data.crystal import SYMBOLS
 from ecd_data.dft.open_shells import list_magnetic_elements
-from ecd_data.dft.settings import START_MAGNETIZATION
+from ecd_data.dft.settings import ECUTWFC, START_MAGNETIZATION
 from ecd_data.sample.cells import displace, load_structures, parent_of
 from ecd_data.sample.costs import count_electrons
 from ecd_data.sample.meshes import converged_kmesh
@@ -18,7 +18,6 @@ from ecd_data.sample.verification import NOBLE_GASES
 
 ADDITIONS = "additions.json"
 JOINED = "joined.json"
-CUTOFF = 110.0  # Ry, for all: the largest that PseudoDojo recommends for one of its 72 elements (La)
 DISPLACED_CELLS = 2  # of every crystal that has displaced cells
 EDITION = 4  # of the sample's split, in which added crystals join it
 WANTED_FORMULAS = 4  # training formulas that every element of the sample should have
@@ -70,9 +69,9 @@ def make_displaced_additions(crystals: Mapping[str, Record]) -> dict[str, Record
 def add_settings(record: Record, narrow_gap: bool | None = None) -> Record:
     """The record with the settings of its run.
 
-    Cold smearing is used for all, since gaps are not known before the first run; above 1 eV it changes nothing. One
-    cutoff makes all energies comparable. The k mesh is that of `meshes`; spin is on where an element may have a moment,
-    and only its atoms start with one.
+    Cold smearing is used for all, since gaps are not known before the first run; above 1 eV it changes nothing. The
+    cutoff is the largest of the elements' own. The k mesh is that of `meshes`; spin is on where an element may have a
+    moment, and only its atoms start with one.
 
     Parameters
     ----------
@@ -87,7 +86,7 @@ def add_settings(record: Record, narrow_gap: bool | None = None) -> Record:
         "edition": EDITION,
         "metal": narrow,
         "smearing": True,
-        "ecutwfc_Ry": CUTOFF,
+        "ecutwfc_Ry": float(max(ECUTWFC[symbol] for symbol in symbols)),
         "start_magnetisation": START_MAGNETIZATION if magnetic else 0.0,
         "magnetic_elements": magnetic,
         "kmesh": converged_kmesh(record["lattice"], narrow),

@@ -35,6 +35,7 @@ from ecd_data.sample.verification import choose_bare, list_elements, list_oxides
 SEED = 20261
 COUNTS = {"layered": 24, "low symmetry": 36, "intermetallic": 36}  # crystals of each class of structure types
 MOST_OF_A_TYPE = 3  # crystals of one structure type, so that many types are taken
+ESTIMATE_CUTOFF = 110.0  # Ry, for all, so that the choice does not depend on the cutoffs of the elements
 MOST_SECONDS = 900.0  # estimated CPU seconds of one run; what costs more is left out
 MOST_OXIDE_SECONDS = 300.0  # the same for oxides, of which an element has several
 LIGHT = 20  # electrons that count for every cell, so that cells of light elements alone are not always the best
@@ -87,7 +88,7 @@ def _make_verification_record(element: str, kind: str) -> Record:
         "suffix": OXIDE_NAMES.get(kind, f"{kind.lower()}_acwf"),  # not the name of a measured crystal
         **make_verification_cell(element, kind),
     }
-    return record | {"estimate": estimate_seconds(add_settings(record))}
+    return record | {"estimate": _estimate_seconds(record)}
 
 
 def _is_usable(record: Record, held_out: HeldOut, formulas: set[str]) -> bool:
@@ -202,20 +203,21 @@ def _make_substituted_record(candidate: Candidate) -> Record | None:
         "prototype": TYPE_NAMES.get(label, label),
         **crystal.to_record(),
     }
-    return record if estimate_seconds(add_settings(record)) <= MOST_SECONDS else None
+    return record if _estimate_seconds(record) <= MOST_SECONDS else None
 
 
 def _mark_displaced(crystals: dict[str, Record]) -> dict[str, Record]:
     """The records, of which the compounds with the cheapest displaced cells in each class are marked."""
-    costs = {
-        id: estimate_seconds(add_settings(displace(record | {"metal": True}, f"{id}-d1")))
-        for id, record in crystals.items()
-    }
+    costs = {id: _estimate_seconds(displace(record | {"metal": True}, f"{id}-d1")) for id, record in crystals.items()}
     marked: set[str] = set()
     for kind, count in DISPLACED.items():
         ids = [id for id, record in crystals.items() if record["class"] == kind]
         marked |= set(sorted(ids, key=lambda id: (costs[id], id))[:count])
     return {id: record | {"displaced": id in marked} for id, record in crystals.items()}
+
+
+def _estimate_seconds(record: Record) -> float:
+    return estimate_seconds(add_settings(record) | {"ecutwfc_Ry": ESTIMATE_CUTOFF})
 
 
 def _hash(text: str) -> str:

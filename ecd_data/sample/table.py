@@ -106,12 +106,11 @@ def _cost_table(frames: dict[str, DataFrame]) -> str:
 def compute_formation_energies(folder: Path = SAMPLE_FOLDER) -> dict[str, float]:
     """The PBE formation energies of the sample's cells in eV/atom by id, relative to the sample's own elements.
 
-    Added crystals have none, nor are they references: their cutoff is another one.
+    Bare elements among the added crystals are no references, since they have not the structures of the elements.
     """
     stores, joined = {name: open_store(folder / f"{name}.ecd") for name in PBE_STORES}, load_joined()
     references = elemental_energies(stores.values(), without=joined)
-    found = formation_energies(stores["pbe"], references) | formation_energies(stores["ood"], references)
-    return {id: energy for id, energy in found.items() if parent_of(id) not in joined}
+    return formation_energies(stores["pbe"], references) | formation_energies(stores["ood"], references)
 
 
 def _crystal_table(folder: Path, crystals: DataFrame, pbe: DataFrame, hse: DataFrame) -> str:

@@ -13,11 +13,11 @@ import pytest
 from ecd_data.crystal import ATOMIC_NUMBERS, SYMBOLS
 from ecd_data.density import Density
 from ecd_data.dft import RunReport, make_jobs
+from ecd_data.dft.settings import ECUTWFC
 from ecd_data.release.formula import elements_of
 from ecd_data.sample import addition_runs, hybrid_additions, join_additions
-from ecd_data.sample.addition_runs import choose_final_meshes, make_reference_records, order_cells, run_additions
+from ecd_data.sample.addition_runs import choose_final_meshes, order_cells, run_additions
 from ecd_data.sample.additions import (
-    CUTOFF,
     DISPLACED_CELLS,
     EDITION,
     WANTED_FORMULAS,
@@ -145,19 +145,12 @@ def test_settings_follow_the_rule() -> None:
         spacing = np.linalg.norm(np.linalg.inv(cell["lattice"]), axis=0) / cell["kmesh"]
         assert spacing.max() <= (NARROW_KSPACING if cell["narrow_gap"] else KSPACING) + 1e-9, id
         assert not cell["narrow_gap"] or all(points % 2 == 0 for points in cell["kmesh"]), id
-        assert (cell["ecutwfc_Ry"], cell["smearing"]) == (CUTOFF, True)
+        assert cell["ecutwfc_Ry"] == max(ECUTWFC[symbol] for symbol in _symbols(cell))
+        assert cell["smearing"]
         assert bool(cell["magnetic_elements"]) == bool(cell["start_magnetisation"])
         assert set(cell["magnetic_elements"]) <= {"O", "V", "Cr", "Mn", "Fe", "Co", "Ni"}
         assert "O" not in cell["magnetic_elements"] or _symbols(cell) == {"O"}
     assert {job.id for job in make_jobs(CELLS, "pbe")} == set(CELLS)
-    assert {record["ecutwfc_Ry"] for record in make_reference_records().values()} == {CUTOFF}
-
-
-def test_every_element_has_a_reference_at_the_same_cutoff() -> None:
-    references = {frozenset(_symbols(record)) for record in make_reference_records().values()}
-    references |= {frozenset(_symbols(cell)) for cell in CELLS.values()}
-    for element in set().union(*map(_symbols, CELLS.values())):
-        assert frozenset({element}) in references, element
 
 
 def test_only_even_compounds_with_a_nonmetal_may_have_a_gap() -> None:
@@ -209,7 +202,6 @@ def test_the_queue_continues_where_it_stopped(tmp_path: Path, monkeypatch: pytes
         return RunReport(done=done, cpu_seconds=1.0)
 
     monkeypatch.setattr(addition_runs, "run", run)
-    monkeypatch.setattr(addition_runs, "make_reference_records", dict)
     monkeypatch.setattr(addition_runs, "read_column", lambda store, column: stores.get(store.name, {}))
     monkeypatch.setattr(addition_runs, "list_finished", lambda store: set(stores.get(store.name, {})))
     cells = {id: CELLS[id] for id in ids}
