@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,16 @@ from ecd_data.errors import EcdError, UsageError
 FUNCTIONALS = {"pbe": "PBE", "hse": "HSE06"}
 START_MAGNETIZATION = 0.4  # of the valence electrons of each atom, where spin is on
 # Facts of a record that are stored with its density
+RECORD_SETTINGS = (
+    "ecutwfc_Ry",
+    "kmesh",
+    "qmesh_hse",
+    "metal",
+    "smearing",
+    "start_magnetisation",
+    "magnetic_elements",
+    "symmetry",
+)
 RECORD_FACTS = ("prototype", "parent", "seed", "source", "relaxation")
 DEFAULT_ECUTWFC = 100.0  # Ry; for elements that are not in the table
 # Cutoff in Ry by element. PseudoDojo's "normal" hint of its standard set, or more where the sample's crystals want it
@@ -162,6 +173,8 @@ def _make_job(name: str, item: Crystal | Mapping[str, Any], functional: str, ksp
         try:
             crystal = Crystal(item["lattice"], item["numbers"], item["frac_coords"])
             settings = _record_settings(crystal, item, functional, kspacing)
+        except EcdError as error:
+            raise UsageError(f"{name}: {error}") from None
         except (KeyError, ValueError, TypeError) as error:
             raise UsageError(
                 f"{name} is not a crystal record ({error!r}): give lattice, numbers, frac_coords"
@@ -178,13 +191,14 @@ def _make_job(name: str, item: Crystal | Mapping[str, Any], functional: str, ksp
 
 
 def _record_settings(crystal: Crystal, record: Mapping[str, Any], functional: str, kspacing: float) -> Settings:
+    _refuse_misspelt_settings(record)
     base = default_settings(crystal, functional, kspacing)
     hybrid = base.qmesh is not None
-    qmesh = tuple(record.get("qmesh_hse", base.qmesh)) if hybrid else None
+    qmesh = _read_mesh(record.get("qmesh_hse", base.qmesh), "qmesh_hse") if hybrid else None
     return Settings(
         functional=base.functional,
         ecutwfc=float(record.get("ecutwfc_Ry", base.ecutwfc)),
-        kmesh=qmesh or tuple(record.get("kmesh", base.kmesh)),
+        kmesh=qmesh or _read_mesh(record.get("kmesh", base.kmesh), "kmesh"),
         qmesh=qmesh,
         smearing=bool(record.get("smearing", record.get("metal", base.smearing))),
         start_magnetization=_choose_record_starts(crystal, record, base),
@@ -192,6 +206,20 @@ def _record_settings(crystal: Crystal, record: Mapping[str, Any], functional: st
         conv_thr=base.conv_thr,
         coarse_kmesh=None if "kmesh" in record else base.coarse_kmesh,
     )
+
+
+def _refuse_misspelt_settings(record: Mapping[str, Any]) -> None:
+    """Raise UsageError for a key that is no setting and nearly the name of one; other keys are facts of the user's."""
+    for key in record.keys() - set(RECORD_SETTINGS) - set(RECORD_FACTS):
+        for meant in difflib.get_close_matches(key, RECORD_SETTINGS, n=1, cutoff=0.8):
+            raise UsageError(f"a crystal record has {key!r}: did you mean {meant!r}?")
+
+
+def _read_mesh(mesh: Any, name: str) -> tuple[int, ...]:
+    """Three numbers of points; raises UsageError for anything else."""
+    if len(mesh) != 3 or any(int(n) != n or n < 1 for n in mesh):
+        raise UsageError(f"{name} must be three whole numbers of points, not {list(mesh)}")
+    return tuple(int(n) for n in mesh)
 
 
 def _choose_record_starts(crystal: Crystal, record: Mapping[str, Any], base: Settings) -> float | tuple[float, ...]:

@@ -11,10 +11,14 @@ from ecd_data.crystal import Crystal
 from ecd_data.errors import FormatError, missing_extra
 from ecd_data.formats import read
 
+NO_ELEMENTS = "Elements in POSCAR cannot be determined"  # pymatgen's warning before it calls them H, He, ...
 MAX_PAIR_DISTANCE = 1.0  # Å: atoms farther apart than any fault are not searched for
 MIN_DISTANCE = 0.3  # Å: atoms nearer to each other lie on top of each other; the shortest bond, H-H, has 0.74
 # Å between opposite faces of a cell: a thinner one is a fault, and would have too many images to search
 MIN_THICKNESS = 0.1
+
+
+OTHER_FORMATS = {".cif", ".json", ".yaml", ".yml", ".xsf", ".res"}  # of pymatgen, which have no scale
 
 
 class UnusableError(FormatError):
@@ -38,6 +42,7 @@ def read_structure(path: str | Path) -> Crystal:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                warnings.filterwarnings("error", message=NO_ELEMENTS)
                 crystal = reader(file)
         except UnusableError:
             raise
@@ -65,11 +70,28 @@ def _read_density_file(file: Path) -> Crystal:
 def _read_with_pymatgen(file: Path) -> Crystal:
     from pymatgen.core import Structure
 
-    structure = Structure.from_file(file)
+    try:
+        structure = Structure.from_file(file)
+    except UserWarning as warning:
+        raise UnusableError(
+            f"{file} does not name its elements: write the symbols in a line above the numbers of atoms, as VASP 5 does"
+        ) from warning
+    if file.suffix.lower() not in OTHER_FORMATS and _has_volume_for_scale(file):
+        raise ValueError("pymatgen multiplies Cartesian coordinates of a POSCAR by its volume")  # ASE reads it right
     try:
         return Crystal.from_pymatgen(structure)
     except ValueError as error:
         raise UnusableError(f"{file}: {error}") from error
+
+
+def _has_volume_for_scale(file: Path) -> bool:
+    """Whether the second line of a file is a negative number, by which a POSCAR gives the volume of its cell."""
+    with open(file, errors="replace") as lines:
+        next(lines, "")
+        try:
+            return float(next(lines, "").split()[0]) < 0
+        except (ValueError, IndexError):
+            return False
 
 
 def _read_with_ase(file: Path) -> Crystal:

@@ -187,7 +187,8 @@ def test_unusable_structures_are_left_out_and_the_rest_goes_on(tmp_path: Path) -
     report = run([folder], tmp_path / "s.ecd", kspacing=0.1, engine=Fake())
     assert report.done == ["good"]
     assert "partial occupancies" in report.failures[str(folder / "half.cif")]
-    report = run({"near": near, "good": crystal, "none": {"lattice": 1}}, tmp_path / "s.ecd", engine=Fake())
+    wanted = {"near": near, "good": crystal, "none": {"lattice": 1}}
+    report = run(wanted, tmp_path / "s.ecd", kspacing=0.1, engine=Fake())
     assert "Si1 and Si2 lie on top of each other (0.10 Å)" in report.failures["near"]
     assert "none is not a crystal record" in report.failures["none"]
     assert report.present == ["good"]
@@ -229,6 +230,33 @@ def test_a_cluster_gives_the_same_store(tmp_path: Path) -> None:
     one, two = open_store(tmp_path / "one.ecd"), open_store(tmp_path / "two.ecd")
     for name in crystals:
         np.testing.assert_array_equal(one[name].values, two[name].values)
+
+
+@pytest.mark.parametrize(
+    ("record", "options", "named"),
+    [
+        (cubic(5.0, z=32), {}, "another crystal (Si2)"),
+        (cubic(5.1), {}, "another crystal (Si2)"),
+        ({**cubic(5.0), "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.4]]}, {}, "atoms at other positions"),
+        ({**cubic(5.0), "kmesh": [4, 4, 4]}, {}, "kmesh [2, 2, 2], not [4, 4, 4]"),
+        ({**cubic(5.0), "ecutwfc_Ry": 80}, {}, "ecutwfc_Ry 40.0, not 80.0"),
+        (cubic(5.0), {"functional": "hse"}, "the functional PBE, not HSE06"),
+        (cubic(5.0), {"hubbard_u": {"Si": 3.0}}, "the functional PBE, not PBE+U"),
+    ],
+)
+def test_an_id_that_the_store_has_for_something_else_is_named(tmp_path: Path, record, options, named: str) -> None:
+    run({"a": cubic(5.0)}, tmp_path / "s.ecd", engine=Fake())
+    report = run({"a": record, "b": cubic(5.0)}, tmp_path / "s.ecd", engine=Fake(), **options)
+    assert f"a is in {tmp_path / 's.ecd'} already with {named}: give another store" in report.failures["a"]
+    assert (report.present, report.done) == ([], ["b"])
+
+
+def test_the_same_crystal_is_present_wherever_its_atoms_are_written(tmp_path: Path) -> None:
+    run({"a": cubic(6.0)}, tmp_path / "s.ecd", steps=["relax", "static"], engine=Fake())
+    moved = {**cubic(6.0), "frac_coords": [[1.0, 0, 0], [0.5, -0.5, 0.5]]}
+    assert run({"a": moved}, tmp_path / "s.ecd", steps=["relax", "static"], engine=Fake()).present == ["a"]
+    run({"a": cubic(5.0)}, tmp_path / "t.ecd", engine=Fake())
+    assert run({"a": {**moved, **{"lattice": cubic(5.0)["lattice"]}}}, tmp_path / "t.ecd", engine=Fake()).present
 
 
 class Banded(Fake):

@@ -81,3 +81,19 @@ def test_atoms_may_start_with_different_magnetizations() -> None:
         assert job.settings.start_magnetization == start
     with pytest.raises(UsageError, match="3 numbers for 2 atoms"):
         make_jobs({"a": {**pair, "start_magnetisation": [1, 2, 3]}}, "pbe")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"kmesh": [3, 3]}, r"a: kmesh must be three whole numbers of points, not \[3, 3\]"),
+        ({"kmesh": [3.5, 3, 3]}, "a: kmesh must be three whole numbers"),
+        ({"kmesh": [3, -3, 3]}, "a: kmesh must be three whole numbers"),
+        ({"ecutwfc": 20}, "a: a crystal record has 'ecutwfc': did you mean 'ecutwfc_Ry'"),
+        ({"start_magnetization": 0.4}, "did you mean 'start_magnetisation'"),
+    ],
+)
+def test_wrong_settings_of_a_record_are_named(change, named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        make_jobs({"a": cubic(5.0) | change}, "pbe")
+    assert make_jobs({"a": cubic(5.0) | {"remark": "mine", "source": "me"}}, "pbe")
