@@ -96,8 +96,9 @@ def predict(
         raise UsageError("--unit states the unit of the density that --like names: give --like, or leave it out")
     reference = _read_reference(like, unit)
     rule = GridRule(grid, reference, encut, prec)
+    chosen = on_device(load_model(model), device)
     report = predict_files(
-        on_device(load_model(model), device),
+        chosen,
         structures,
         output,
         rule,
@@ -111,16 +112,16 @@ def predict(
         functional=functional,
         moments=None if magmom is None else _read_moments(magmom),
     )
-    _print_report(report, None if single else output)
+    _print_report(report, chosen, None if single else output)
     raise typer.Exit(INTERRUPTED if report.left else 1 if report.failed else 0)
 
 
-def _print_report(report: PredictedFiles, folder: Path | None) -> None:
+def _print_report(report: PredictedFiles, model: DensityModel, folder: Path | None) -> None:
     """Print the files that were written and the structures that were left out; folder: that of several files."""
     for file, what in report.written.items():
         print(f"{file}: {what}")
     if report.bare:
-        print("without augmentation occupancies, which a restart of VASP needs: give --augmentation CHGCAR")
+        print(_describe_restart(model))
     for structure, reason in report.failed.items():
         print(f"left out: {reason if structure in reason else f'{structure}: {reason}'}", file=sys.stderr)
     if folder is not None:
@@ -128,6 +129,14 @@ def _print_report(report: PredictedFiles, folder: Path | None) -> None:
         print(f"{folder}: {counts}")
     if report.left:
         print(f"{len(report.left)} of the structures are left", file=sys.stderr)
+
+
+def _describe_restart(model: DensityModel) -> str:
+    """What a density without augmentation occupancies lacks for a start of VASP."""
+    learned = model.training_valences
+    if learned is not None and learned.method not in ("", "PAW"):
+        return f"{model.name} learned densities of {learned.made_by}, from which VASP cannot start (docs/scf.md)"
+    return "without augmentation occupancies, which a restart of VASP needs: give --augmentation CHGCAR"
 
 
 def _read_reference(file: Path | None, unit: str | None = None) -> Density | None:

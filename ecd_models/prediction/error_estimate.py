@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,6 +29,11 @@ from ecd_models.model import DensityModel
 from ecd_models.networks.fourier_density.model import FourierDensity
 from ecd_models.networks.pair_density.descriptors import PAIR_DESCRIPTORS, pair_descriptors
 from ecd_models.networks.pair_density.functions import PairDensityConfig, describe_surroundings, find_pairs
+from ecd_models.prediction.predict import as_crystal
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.core import Structure
 
 KEY = "error_estimate"  # among a checkpoint's metadata
 FORMAT = 2  # of the record; another one where a number below or a descriptor changes, since the weights belong to them
@@ -141,7 +146,7 @@ class Calibration:
             ) from error
 
 
-def estimate_error(model: DensityModel, crystal: Crystal) -> ErrorEstimate:
+def estimate_error(model: DensityModel, crystal: Crystal | Atoms | Structure) -> ErrorEstimate:
     """The expected eps_mae of the model's density of a crystal, from its atoms alone, in milliseconds.
 
     It is nan for a crystal without neighbours, such as a lone atom.
@@ -156,7 +161,7 @@ def estimate_error(model: DensityModel, crystal: Crystal) -> ErrorEstimate:
             f"{model.name} has no record of its errors: `python -m ecd_models.evaluation.calibrate_errors FILE` adds it"
             " to a checkpoint of fourier_density"
         )
-    return calibration.estimate(model, crystal)
+    return calibration.estimate(model, as_crystal(crystal))
 
 
 def read_calibration(model: DensityModel) -> Calibration | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ def write_restart(
     incar: Mapping[str, Any] | None = None,
     nelect: float | None = None,
     source: Mapping[str, Any] | None = None,
+    warnings: Sequence[str] = (),
 ) -> Restart:
     """Write POSCAR, INCAR, CHGCAR and restart.json, with which VASP starts from a density.
 
@@ -65,6 +66,7 @@ def write_restart(
     incar : the tags of the run, see `read_incar`, to which those of the restart are added.
     nelect : electrons of the run, by default those of INCAR, of the potentials or of the reference.
     source : where the density comes from, for restart.json.
+    warnings : what is known of the density, to which the warnings of the restart are added.
 
     Raises
     ------
@@ -79,7 +81,7 @@ def write_restart(
     rho, spin_warnings = _drop_spin(rho, own)
     due, origin = _find_electrons(rho, own, potentials, reference, nelect)
     scaled, factor = _scale(rho, due, origin)
-    warnings = [*spin_warnings, *find_conflicts(own, scaled), *_check_grid(scaled)]
+    warnings = [*warnings, *spin_warnings, *find_conflicts(own, scaled), *_check_grid(scaled)]
     same_potcar = None
     if reference is not None:
         same_potcar = compare_potentials(reference, potentials, warnings)

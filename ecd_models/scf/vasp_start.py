@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,6 @@ from ecd_models.scf.vasp_restart import Potentials, Restart, write_restart
 
 if TYPE_CHECKING:
     from ecd_models.model import DensityModel
-
-log = logging.getLogger("ecd_models")
 
 DEFAULT_PREC = "normal"  # of VASP
 
@@ -45,8 +43,13 @@ class RunFiles:
     def write(
         self, rho: Density, folder: Path, *, nelect: float | None = None, source: Mapping[str, Any] | None = None
     ) -> Restart:
-        """Write the folder for VASP, see `write_restart`; a density with PAW occupancies is its own reference."""
+        """Write the folder for VASP, see `write_restart`; a density with PAW occupancies is its own reference.
+
+        source : where the density comes from; its "warnings" are added to those of the restart.
+        """
         own = rho if rho.augmentation is not None else None
+        origin = dict(source or {})
+        warnings = origin.pop("warnings", [])
         return write_restart(
             rho,
             folder,
@@ -54,7 +57,8 @@ class RunFiles:
             reference=self.reference or own,
             incar=self.incar,
             nelect=nelect,
-            source=source,
+            source=origin,
+            warnings=warnings,
         )
 
 
@@ -126,7 +130,7 @@ def _predict_density(
     from ecd_models.prediction.reference_electrons import compare_with_density
     from ecd_models.training.progress_display import show_point_count
 
-    _refuse_other_method(model, allow)
+    warnings = [*_refuse_other_method(model, allow), *_find_lost_flags(start)]
     crystal = read_structure(start)
     shape = grid(crystal, files)
     if shape is None:
@@ -142,7 +146,7 @@ def _predict_density(
     options: Any = {"valences": valences, "allow_valence_mismatch": allow, "moments": moments}
     with show_point_count(start.name, points, show) as advance:
         rho = predict(model, crystal, shape=shape, advance=advance, **options)
-    return rho, {"structure": str(start), "model": model.name}
+    return rho, {"structure": str(start), "model": model.name, "warnings": warnings}
 
 
 def _read_moments(tags: Mapping[str, Any]) -> list[float] | None:
@@ -150,17 +154,34 @@ def _read_moments(tags: Mapping[str, Any]) -> list[float] | None:
     return None if is_noncollinear(tags) else read_magmom(tags) or None
 
 
-def _refuse_other_method(model: DensityModel, allow: bool) -> None:
-    """Raises UsageError if the training densities are not those of PAW, which VASP needs; with `allow` it warns."""
+def _refuse_other_method(model: DensityModel, allow: bool) -> list[str]:
+    """Raises UsageError if the training densities are not those of PAW, which VASP needs; with `allow` a warning."""
     learned = model.training_valences
     if learned is None or learned.method in ("", "PAW"):
-        return
+        return []
     sentence = f"{model.name} learned densities of {learned.made_by}, which differ from VASP's near the nuclei"
     if not allow:
         raise UsageError(
             f"{sentence}: take a model of VASP's densities, such as ecd-pbe, or --allow-valence-mismatch (allow=True)"
         )
-    log.warning("%s: the restart is of no use to VASP, except as a rehearsal", sentence)
+    return [f"{sentence}: the restart is of no use to VASP, except as a rehearsal"]
+
+
+def _find_lost_flags(structure: Path) -> list[str]:
+    """A warning if a POSCAR has selective dynamics, whose flags the one of the restart has not."""
+    lines = [line.lower() for line in _read_lines(structure)[6:8]]  # that behind the numbers of atoms is meant
+    if not any(line.startswith("s") and not any(map(str.isdigit, line)) for line in lines):
+        return []
+    return [f"{structure} has selective dynamics, and POSCAR here has no T and F: copy them, or all atoms move"]
+
+
+def _read_lines(file: Path) -> list[str]:
+    """The first lines of a text without spaces around them; none of a compressed file."""
+    try:
+        with open(file, encoding="utf-8") as lines:
+            return [line.strip() for line in islice(lines, 9)]
+    except UnicodeDecodeError:
+        return []
 
 
 def _list_valences(potentials: Potentials | None) -> dict[str, float] | None:

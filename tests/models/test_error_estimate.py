@@ -51,6 +51,11 @@ def test_the_estimate_of_a_supercell_is_that_of_its_cell(model):
     )
 
 
+def test_structures_of_ase_are_taken_too(model):
+    found = estimate_error(model, crystal().to_ase())
+    assert found.eps_mae == pytest.approx(estimate_error(model, crystal()).eps_mae)
+
+
 def test_bounds_lie_around_the_estimate(model):
     estimate = estimate_error(model, crystal())
     assert estimate.lowest < estimate.eps_mae < estimate.highest

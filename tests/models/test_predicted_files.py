@@ -143,6 +143,15 @@ def test_partial_occupancies_are_refused(tmp_path):
         read_structure(tmp_path / "alloy.cif")
 
 
+def test_a_model_of_another_code_says_that_vasp_cannot_start_from_it(tmp_path, capsys):
+    SILICON.to(str(tmp_path / "POSCAR"), fmt="poscar")
+    command = ["predict", str(tmp_path / "POSCAR"), "--grid", "8", "8", "8", "-m", "pair_density", "-q"]
+    assert cli._run([*command, "-o", str(tmp_path / "CHGCAR")]) == 0
+    printed = capsys.readouterr().out
+    assert "pair_density learned densities of Quantum ESPRESSO" in printed
+    assert "from which VASP cannot start" in printed
+
+
 def test_the_command_without_a_model_takes_the_default_one(tmp_path):
     write(tmp_path / "CHGCAR", open_store("pbe")["MgO_rs"].resample((12, 12, 12)))
     target = tmp_path / "CHGCAR_predicted"

@@ -270,9 +270,24 @@ def test_from_a_bare_structure_and_a_model(tmp_path, capsys):
     assert "will not start from this density" in captured.out
     assert record(tmp_path / "run")["density"]["model"] == "charge3net-sample"
     assert record(tmp_path / "run")["channels"]["density"] == "predicted"
+    assert "of no use to VASP, except as a rehearsal" in " ".join(record(tmp_path / "run")["warnings"])
     potcar(tmp_path / "POTCAR", ("Mg", 2.0), ("O", 6.0))
     strict = [*command[:-3], "-o", str(tmp_path / "strict"), "--potcar", str(tmp_path / "POTCAR")]
     assert _run([*strict, "--grid", "12", "12", "12"]) == 2
+
+
+@pytest.mark.parametrize("flags", [True, False])
+def test_flags_of_selective_dynamics_are_missed_in_print_and_in_the_record(flags: bool, tmp_path, capsys):
+    write(tmp_path / "CHGCAR", density())
+    lines = (tmp_path / "CHGCAR").read_text().splitlines()[: 8 + len(density().crystal)]
+    if flags:
+        lines = [*lines[:7], "Selective dynamics", lines[7], *(f"{line} T T F" for line in lines[8:])]
+    (tmp_path / "POSCAR").write_text("\n".join(lines) + "\n")
+    command = ["scf", "restart", str(tmp_path / "POSCAR"), "-m", "pair_density", "-o", str(tmp_path / "run")]
+    assert _run([*command, "--allow-valence-mismatch", "--nelect", "16", "--grid", "12", "12", "12"]) == 0
+    captured = capsys.readouterr()
+    for told in (captured.out + captured.err, " ".join(record(tmp_path / "run")["warnings"])):
+        assert ("POSCAR here has no T and F: copy them, or all atoms move" in told) == flags
 
 
 def test_a_model_that_learned_vasps_densities_is_compared_with_the_potcar(tmp_path, potentials):
