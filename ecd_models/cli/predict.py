@@ -84,7 +84,7 @@ def predict(
     device: Annotated[str, typer.Option(help="Device of the network: cpu, cuda, ...")] = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Predict densities; for several structures, files that exist already are kept."""
+    """Predict densities; for several structures, files that this model wrote on this grid are kept."""
     from ecd_models import load_model
     from ecd_models.prediction.density_files import GridRule, predict_files
     from ecd_models.training.progress_display import show_point_count

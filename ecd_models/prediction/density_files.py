@@ -20,6 +20,7 @@ from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_data.work.interrupts import stop_between_steps
 from ecd_models.model import DensityModel
 from ecd_models.prediction.error_estimate import estimate_error, read_calibration
+from ecd_models.prediction.kept_files import find_difference
 from ecd_models.prediction.plausibility import (
     MAX_NEGATIVE_SHARE,
     NO_DENSITY,
@@ -100,7 +101,7 @@ def predict_files(
     """The report on predicting the density of each structure file into a density file.
 
     With several structures a structure that cannot be read or predicted is reported, and the others are predicted;
-    files that exist already are kept, so a second call continues.
+    files that this model wrote on this grid are kept, so a second call continues. Others are reported.
 
     Parameters
     ----------
@@ -147,7 +148,10 @@ def predict_files(
             rho = replace(rho, meta={**rho.meta, ESTIMATE: _describe_trust(model, rho)})
         return rho
 
-    return _predict_all(pairs, predict_file)
+    def find_other_contents(source: Path, target: Path) -> str | None:
+        return find_difference(target, model.name, grid(read_structure(source)))
+
+    return _predict_all(pairs, predict_file, find_other_contents)
 
 
 def _describe_trust(model: DensityModel, rho: Density) -> str:
@@ -160,8 +164,15 @@ def _describe_trust(model: DensityModel, rho: Density) -> str:
     return str(estimate_error(model, rho.crystal))
 
 
-def _predict_all(pairs: Mapping[Path, Path], predict_file: Callable[[Path, Path], Density]) -> PredictedFiles:
-    """The report on calling predict_file(source, target) for all pairs of target and source."""
+def _predict_all(
+    pairs: Mapping[Path, Path],
+    predict_file: Callable[[Path, Path], Density],
+    find_other_contents: Callable[[Path, Path], str | None],
+) -> PredictedFiles:
+    """The report on calling predict_file(source, target) for all pairs of target and source.
+
+    find_other_contents says what of a target that is there already is not as asked.
+    """
     report = PredictedFiles()
     # an interrupt ends the work on a single structure at once; of several the current one is completed
     with stop_between_steps() if len(pairs) > 1 else nullcontext(lambda: False) as should_stop:
@@ -169,10 +180,12 @@ def _predict_all(pairs: Mapping[Path, Path], predict_file: Callable[[Path, Path]
             if should_stop():
                 report.left = list(pairs.values())[number:]
                 break
-            if len(pairs) > 1 and target.exists():
-                report.present.append(target)
-                continue
             try:
+                if len(pairs) > 1 and target.exists():
+                    if differs := find_other_contents(source, target):
+                        raise UsageError(f"{target} is there already, {differs}: name another folder, or remove it")
+                    report.present.append(target)
+                    continue
                 rho = predict_file(source, target)
             except (EcdError, ValueError) as error:
                 if len(pairs) == 1:

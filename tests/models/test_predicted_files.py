@@ -63,6 +63,25 @@ def test_every_structure_becomes_a_file_and_the_bad_ones_are_named(model, folder
     assert {path.name for path in again.present} == names
 
 
+def test_files_of_another_model_or_grid_are_not_taken_for_this_one(model, folder, tmp_path):
+    structures = [folder / "Si.cif", folder / "moved.extxyz"]
+    for format in ("chgcar", "cube"):
+        predict_files(model, structures, tmp_path / "out", GRID, format=format)
+        finer = predict_files(model, structures, tmp_path / "out", GridRule(shape=(8, 6, 6)), format=format)
+        other = predict_files(
+            DensityModel(model.network, model.atoms, "other"), structures, tmp_path / "out", GRID, format=format
+        )
+        for report, why in ((finer, "on a grid of 6x6x6 and not 8x6x6 points"), (other, "not predicted by other")):
+            assert not report.written
+            assert not report.present
+            assert all(why in reason for reason in report.failed.values()), report.failed
+            assert len(report.failed) == 2
+    (tmp_path / "out" / "Si_CHGCAR").write_text("predicted by small\n1.0\n")
+    report = predict_files(model, structures, tmp_path / "out", GRID)
+    assert "on a grid of no and not 6x6x6 points" in report.failed[str(structures[0])]
+    assert len(report.present) == 1
+
+
 def test_one_structure_becomes_the_named_file(model, folder, tmp_path):
     report = predict_files(model, [folder / "Si.cif"], tmp_path / "rho.cube", GRID)
     assert list(report.written) == [tmp_path / "rho.cube"]
