@@ -48,7 +48,11 @@ SURROUNDINGS = PairDensityConfig()  # whose windows of distances are used, whate
 
 @dataclass(frozen=True)
 class ErrorEstimate:
-    """The expected eps_mae of a prediction, a fraction, and the bounds between which two of three errors lie."""
+    """The expected eps_mae of a prediction, a fraction, and the bounds between which half of the errors lie.
+
+    They are a standard deviation of log(error) apart from it, as fitted on validation crystals. That would be two of
+    three errors, but on the sample's test parts it is half (docs/fourier.md).
+    """
 
     eps_mae: float
     lowest: float
@@ -56,7 +60,7 @@ class ErrorEstimate:
 
     def __str__(self) -> str:
         low, expected, high = (f"{100 * value:.2g}" for value in (self.lowest, self.eps_mae, self.highest))
-        return f"expected eps_mae {expected} % (two of three between {low} and {high} %)"
+        return f"expected eps_mae {expected} % (half of such errors lie between {low} and {high} %)"
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,8 @@ class Calibration:
 def estimate_error(model: DensityModel, crystal: Crystal | Atoms | Structure) -> ErrorEstimate:
     """The expected eps_mae of the model's density of a crystal, from its atoms alone, in milliseconds.
 
-    It is nan for a crystal without neighbours, such as a lone atom.
+    It is nan for a crystal without neighbours, such as a lone atom, and for one with an element that the model has no
+    free atom of.
 
     Raises
     ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecd_data.crystal import Crystal
 from ecd_data.density import Density
-from ecd_data.errors import UsageError
+from ecd_data.errors import FormatError, UsageError
 from ecd_data.formats import read_run
 from ecd_data.formats.structure import read_structure
 from ecd_data.vasp_grid import Shape, vasp_fine_grid
@@ -114,7 +115,7 @@ def find_start_density(
     """
     if model is not None:
         return _predict_density(start, files, grid, model, allow, show)
-    rho = _read_density(start)
+    rho = _read_start(start)
     shape = grid(rho.crystal, files)
     occupancies = rho.augmentation
     if shape is not None and shape != rho.shape:
@@ -190,6 +191,17 @@ def _list_valences(potentials: Potentials | None) -> dict[str, float] | None:
     if potentials is None:
         return None
     return {parse_potcar_element(t): z for t, z in zip(potentials.titles, potentials.zval, strict=True)}
+
+
+def _read_start(path: Path) -> Density:
+    """The density in a file; raises UsageError if the file is a structure, whose density a model must predict."""
+    try:
+        return _read_density(path)
+    except FormatError:
+        with suppress(FormatError):
+            read_structure(path)
+            raise UsageError(f"{path} is a structure: name a model that predicts its density (-m)") from None
+        raise
 
 
 def _read_density(path: Path) -> Density:

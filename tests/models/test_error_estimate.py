@@ -60,7 +60,7 @@ def test_bounds_lie_around_the_estimate(model):
     estimate = estimate_error(model, crystal())
     assert estimate.lowest < estimate.eps_mae < estimate.highest
     assert estimate.eps_mae**2 == pytest.approx(estimate.lowest * estimate.highest)
-    assert "two of three between" in str(estimate)
+    assert "half of such errors lie between" in str(estimate)
 
 
 def test_atoms_without_neighbours_have_no_estimate(model):

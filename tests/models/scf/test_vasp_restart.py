@@ -283,7 +283,10 @@ def test_flags_of_selective_dynamics_are_missed_in_print_and_in_the_record(flags
     if flags:
         lines = [*lines[:7], "Selective dynamics", lines[7], *(f"{line} T T F" for line in lines[8:])]
     (tmp_path / "POSCAR").write_text("\n".join(lines) + "\n")
-    command = ["scf", "restart", str(tmp_path / "POSCAR"), "-m", "pair_density", "-o", str(tmp_path / "run")]
+    command = ["scf", "restart", str(tmp_path / "POSCAR"), "-o", str(tmp_path / "run")]
+    assert _run(command) == 2
+    assert "POSCAR is a structure: name a model that predicts its density (-m)" in capsys.readouterr().err
+    command += ["-m", "pair_density"]
     assert _run([*command, "--allow-valence-mismatch", "--nelect", "16", "--grid", "12", "12", "12"]) == 0
     captured = capsys.readouterr()
     for told in (captured.out + captured.err, " ".join(record(tmp_path / "run")["warnings"])):
