@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ecd_data.dft.engine import Engine, exit_on_sigterm, open_pool
 from ecd_data.dft.engines import load_engine
-from ecd_data.dft.flow import print_failures
-from ecd_data.dft.settings import apply_choices, make_usable_jobs
+from ecd_data.dft.flow import SAME, print_failures
+from ecd_data.dft.settings import Job, apply_choices, make_usable_jobs
 from ecd_data.dft.steps import RelaxedJob, relax_job
 from ecd_data.dft.vasp_inputs import DENSE
 from ecd_data.errors import EcdError, UsageError
@@ -74,7 +76,10 @@ def relax(
     folder = Path(work) if work is not None else Path(f"{file}.work")
     jobs, failed = make_usable_jobs(crystals, "pbe", kspacing)
     jobs = [apply_choices(job, spin=spin, smearing=smearing, hubbard_u=hubbard_u) for job in jobs]
-    report = RelaxReport(present=[job.id for job in jobs if job.id in records], failures=print_failures(failed))
+    present = [job for job in jobs if job.id in records]
+    other = {job.id: reason for job in present if (reason := _find_other_contents(job, records[job.id], file))}
+    here = [job.id for job in present if job.id not in other]
+    report = RelaxReport(present=here, failures=print_failures(failed | other))
     engine = load_engine(engine, pwx, pseudo)
     new_jobs = [job for job in jobs if job.id not in records]
     with (
@@ -91,6 +96,20 @@ def relax(
     if work is None and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
     return report
+
+
+def _find_other_contents(job: Job, record: Mapping[str, Any], file: Path) -> str | None:
+    """The reason why a record of the file is not that of a job: another crystal or cutoff; None if it is."""
+    before = record["relaxation"].get("lattice_before")
+    if list(record["numbers"]) != job.crystal.numbers.tolist() or (
+        before is not None and not np.allclose(before, job.crystal.lattice, atol=SAME)
+    ):
+        return f"{job.id} is in {file} already, relaxed from another crystal: name another file or another id"
+    cutoff = record.get("ecutwfc_Ry", job.settings.ecutwfc)
+    if cutoff != job.settings.ecutwfc:
+        cutoffs = f"{cutoff:g} Ry, not {job.settings.ecutwfc:g}"
+        return f"{job.id} is in {file} already with a cutoff of {cutoffs}: name another file or another id"
+    return None
 
 
 def _save_result(

@@ -196,6 +196,24 @@ def test_unusable_structures_are_left_out_and_the_rest_goes_on(tmp_path: Path) -
         make_jobs({"near": near}, "pbe")
 
 
+@pytest.mark.parametrize(
+    ("record", "named"),
+    [
+        (cubic(6.0, z=32), "relaxed from another crystal"),
+        (cubic(6.2), "relaxed from another crystal"),
+        ({**cubic(6.0), "ecutwfc_Ry": 80}, "with a cutoff of 40 Ry, not 80"),
+    ],
+)
+def test_a_record_of_something_else_is_not_taken_for_the_crystal(tmp_path: Path, record, named: str) -> None:
+    file = tmp_path / "relaxed.json"
+    relax({"a": cubic(6.0)}, file, engine=Fake())
+    report = relax({"a": record}, file, engine=Fake())
+    assert f"a is in {file} already" in report.failures["a"]
+    assert named in report.failures["a"]
+    assert not report.present
+    assert relax({"a": cubic(6.0)}, file, engine=Fake()).present == ["a"]
+
+
 def test_relaxed_crystals_go_on_as_records(tmp_path: Path) -> None:
     engine, file = Fake(diverges=lambda step: step.id == "bad"), tmp_path / "relaxed.json"
     report = relax({"a": cubic(6.0), "bad": cubic(6.0)}, file, engine=engine)
