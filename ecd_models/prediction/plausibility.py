@@ -171,7 +171,7 @@ def _warn_of_negative_values(model: DensityModel, crystal: Crystal, values: Floa
     if share > MAX_NEGATIVE_SHARE:
         log.warning(
             "%s predicts negative values for %s that hold %.2g %% of its electrons, down to %.2g e/Å^3: the crystal is "
-            "unlike what it was fitted on",
+            "unlike what it was fitted on, or the grid too coarse for it",
             *(model.name, crystal.formula, 100 * share, values.min()),
         )
 
