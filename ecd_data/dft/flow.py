@@ -261,7 +261,7 @@ def find_other_contents(jobs: Sequence[Job], one: FunctionalPass) -> dict[str, s
     for job in jobs:
         if job.id not in store:
             continue  # an interrupted call wrote it, and the index does not have it yet
-        differs = _find_difference(job, store.crystal(job.id), store.meta(job.id))
+        differs = _find_difference(job, *store.describe(job.id))
         if differs:
             reasons[job.id] = f"{job.id} is in {one.store} already with {differs}: give another store or another id"
     return reasons

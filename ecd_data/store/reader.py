@@ -123,13 +123,14 @@ class Store:
 
     def crystal(self, id: str) -> Crystal:
         """The crystal of a material, without decoding its density; raises UnknownIdError."""
-        return self._describe(id)[0]
+        return self.describe(id)[0]
 
     def meta(self, id: str) -> dict[str, Any]:
         """The metadata of a density: settings, provenance, properties; it is not decoded. Raises UnknownIdError."""
-        return self._describe(id)[1]
+        return self.describe(id)[1]
 
-    def _describe(self, id: str) -> tuple[Crystal, dict[str, Any]]:
+    def describe(self, id: str) -> tuple[Crystal, dict[str, Any]]:
+        """The crystal of a material and the metadata of its density, in one read; raises UnknownIdError."""
         return self._live_index.read(id, self._locate(id), lambda url, at: read_crystal(url, at, id))
 
     def payload(self, id: str, name: str = "density", component: int = 0) -> FourierPayload:
