@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,15 @@ from ecd_data.sample.addition_runs import FINAL
 from ecd_data.sample.additions import JOINED, add_settings, load_joined, make_addition_cells
 from ecd_data.sample.cells import parent_of
 from ecd_data.sample.meshes import NARROW_GAP
-from ecd_data.sample.split import write_manifest
+from ecd_data.sample.split import (
+    MIN_OTHERS,
+    describe_additions,
+    describe_cells,
+    find_rare_elements,
+    make_manifest,
+    plan_additions,
+    write_manifest,
+)
 from ecd_data.sample.table import SAMPLE_FOLDER
 from ecd_data.store import StoreWriter, open_store
 from ecd_data.store.reader import Store
@@ -47,7 +55,8 @@ def join_additions(folder: Path, sample: Path = SAMPLE_FOLDER) -> JoinReport:
     """A JoinReport, after the computed crystals of a folder joined the sample with all their cells.
 
     Their densities are appended to pbe.ecd, joined.json lists them, and splits.json is written anew. A crystal waits
-    while one of its cells is not computed, or has a narrow gap on the mesh for wider ones.
+    while one of its cells is not computed, or has a narrow gap on the mesh for wider ones; one for
+    validation_compositions waits while one of its elements trains in too few formulas.
 
     Parameters
     ----------
@@ -67,6 +76,9 @@ def join_additions(folder: Path, sample: Path = SAMPLE_FOLDER) -> JoinReport:
             waiting[parent] = reason
         else:
             new[parent] = has_narrow_mesh(computed, parent, cells[parent])
+    for parent, reason in find_early_validation(new).items():
+        waiting[parent] = reason
+        del new[parent]
     ids = [id for parent in new for id in groups[parent]]
     _append(computed, ids, sample / "pbe.ecd")
     lines = [f" {json.dumps(id)}: {json.dumps(narrow)}" for id, narrow in (joined | new).items()]
@@ -85,6 +97,24 @@ def find_hindrance(computed: Store, cells: Mapping[str, Record]) -> str | None:
         if gaps[id] < NARROW_GAP and not has_narrow_mesh(computed, id, cell):
             return f"{id} has a gap of {gaps[id]:.2f} eV on the mesh for wider ones: compute its crystal again"
     return None
+
+
+def find_early_validation(crystals: Iterable[str]) -> dict[str, str]:
+    """The reason why a crystal cannot validate yet by id, of those that are to join together.
+
+    Each element of a crystal in validation_compositions must train in two or more formulas, as the part promises.
+    """
+    planned, cells, added = plan_additions(), describe_cells(), describe_additions()
+    train = {cells[id].formula for id in make_manifest()["pbe"]["train"]}
+    train |= {added[id].formula for id in crystals if planned[id] == "train"}
+    rare = {
+        id: find_rare_elements(added[id].formula, train) for id in crystals if planned[id] == "validation_compositions"
+    }
+    return {
+        id: f"it validates, and fewer than {MIN_OTHERS} formulas with {', '.join(sorted(elements))} train yet"
+        for id, elements in rare.items()
+        if elements
+    }
 
 
 def has_narrow_mesh(computed: Store, id: str, cell: Record) -> bool:

@@ -214,6 +214,11 @@ def describe_cells() -> dict[str, Cell]:
     return _describe(make_cells() | make_joined_cells())
 
 
+def describe_additions() -> dict[str, Cell]:
+    """The facts of every added cell by id, whether it is in the sample already or not."""
+    return _describe(make_addition_cells())
+
+
 def _describe(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Cell]:
     return {
         id: Cell(
@@ -235,13 +240,13 @@ def split_three_editions() -> tuple[dict[str, Cell], dict[str, Split]]:
 def plan_additions() -> dict[str, str]:
     """The part of each added cell by id, whether it is in the sample already or not."""
     cells, splits = split_three_editions()
-    return split_additions(_describe(make_addition_cells()), {cells[id].formula for id in splits["pbe"]["train"]})
+    return split_additions(describe_additions(), {cells[id].formula for id in splits["pbe"]["train"]})
 
 
 def make_manifest() -> dict[str, Any]:
     """The contents of splits.json: the rule, the parts of all sets, and the SHA-256 of the parts."""
     cells = describe_cells()
-    waiting = {id: cell for id, cell in _describe(make_addition_cells()).items() if id not in cells}
+    waiting = {id: cell for id, cell in describe_additions().items() if id not in cells}
     parts = make_splits(cells, set(select_hybrids()), waiting)
     return {"rule": RULE, "sha256": hash_parts(parts), **parts}
 

@@ -279,6 +279,16 @@ def test_computed_crystals_join_with_all_their_cells(computed: Path) -> None:
     assert (again.joined, len(open_store(computed / "pbe.ecd"))) == ([], 5)
 
 
+def test_a_crystal_validates_only_when_its_elements_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(join_additions, "make_manifest", lambda: split_three_editions()[1])  # before any joins
+    planned = plan_additions()
+    together = list(CRYSTALS)
+    assert join_additions.find_early_validation(together) == {}
+    without = [id for id in together if "Hg" not in FORMULAS[id] or planned[id] == "validation_compositions"]
+    early = join_additions.find_early_validation(without)
+    assert early == {"HgO_rs": "it validates, and fewer than 2 formulas with Hg train yet"}
+
+
 def test_a_crystal_with_a_narrow_gap_on_the_mesh_for_wide_ones_waits(computed: Path) -> None:
     with StoreWriter(computed / "done" / "narrow.ecd") as writer:
         for id, gap in (("H2O_antifl", 1.4), ("H2O_antifl-d1", 0.93), ("H2O_antifl-d2", 1.3)):
