@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ecd_data.crystal import Crystal
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats.structure import read_structure
-from ecd_data.io.compression import ENDINGS as COMPRESSED
-
-ENDINGS = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".json", ".res", ".cssr", ".xsf")
-NAMES = ("POSCAR", "CONTCAR", "CHGCAR")
+from ecd_data.formats.structure_folders import name_apart, search_folder
+from ecd_data.formats.structure_names import structure_id
 
 
 @dataclass
@@ -44,44 +42,26 @@ def read_structures(sources: str | Path | Sequence[str | Path]) -> Structures:
 def structure_files(sources: str | Path | Sequence[str | Path]) -> dict[str, Path]:
     """The structure files among files and in folders by id, in a fixed order.
 
-    The id is the name of the file without POSCAR, CONTCAR, CHGCAR and endings, else the name of its folder.
+    The id is the name of the file without POSCAR, CONTCAR, CHGCAR and endings, else the name of its folder. Of a VASP
+    run in a folder one file is taken, see `search_folder`. Files of different folders that would have the same id have
+    names of folders in theirs.
 
     Raises
     ------
     UsageError : a source does not exist or holds no structure, or two files have the same id.
     """
-    files: dict[str, Path] = {}
-    for file in _find_files([sources] if isinstance(sources, str | Path) else sources):
-        id = structure_id(file)
-        if id in files and files[id].resolve() != file.resolve():
-            raise UsageError(f"{files[id]} and {file} would both have the id {id!r}: rename one of them")
-        files[id] = file
-    return files
-
-
-def _find_files(sources: Sequence[str | Path]) -> Iterator[Path]:
-    for source in map(Path, sources):
-        if not source.is_dir():
-            if not source.exists():
-                raise UsageError(f"{source} does not exist: give structure files or folders of them")
-            yield source
-            continue
-        files = sorted(file for file in source.rglob("*") if file.is_file() and has_structure_name(file))
-        if not files:
-            raise UsageError(f"{source} holds no structure file such as a CIF or POSCAR")
-        yield from files
-
-
-def has_structure_name(file: Path) -> bool:
-    """Whether the name of a file is one that structure files have."""
-    return file.name.lower().endswith(ENDINGS) or any(name in file.name.upper() for name in NAMES)
-
-
-def structure_id(file: Path) -> str:
-    """The id of the structure in a file, from its name or that of its folder."""
-    name = file.name
-    while name.lower().endswith((*COMPRESSED, *ENDINGS)):
-        name = name[: name.rfind(".")]
-    for word in NAMES:
-        name = name.replace(word, "").strip("._- ")
-    return name or file.resolve().parent.name
+    found: dict[str, list[Path]] = {}
+    named: set[str] = set()  # ids of files that the user gave, whose names stay as they are
+    for source in map(Path, [sources] if isinstance(sources, str | Path) else sources):
+        if not source.exists():
+            raise UsageError(f"{source} does not exist: give structure files or folders of them")
+        for file in search_folder(source) if source.is_dir() else [source]:
+            group = found.setdefault(structure_id(file), [])
+            if all(file.resolve() != other.resolve() for other in group):
+                group.append(file)
+            if not source.is_dir():
+                named.add(structure_id(file))
+    for id, group in found.items():
+        if len(group) > 1 and (id in named or len({file.resolve().parent for file in group}) < len(group)):
+            raise UsageError(f"{group[0]} and {group[1]} would both have the id {id!r}: rename one of them")
+    return name_apart(found)

@@ -12,7 +12,7 @@ from pymatgen.core import Lattice, Structure
 from ecd_data import Density, open_store, read, write
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats.structure import closest_pair, read_structure
-from ecd_data.formats.structure_files import structure_id
+from ecd_data.formats.structure_names import structure_id
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_models import cli
 from ecd_models.atoms.fitted import EXPONENTS, MAX_ELEMENT, SuperposedAtoms
