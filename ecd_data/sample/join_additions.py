@@ -75,7 +75,7 @@ def join_additions(folder: Path, sample: Path = SAMPLE_FOLDER) -> JoinReport:
         if reason:
             waiting[parent] = reason
         else:
-            new[parent] = has_narrow_mesh(computed, parent, cells[parent])
+            new[parent] = has_narrow_mesh(computed.meta(parent), cells[parent])
     for parent, reason in find_early_validation(new).items():
         waiting[parent] = reason
         del new[parent]
@@ -92,10 +92,11 @@ def find_hindrance(computed: Store, cells: Mapping[str, Record]) -> str | None:
     missing = [id for id in cells if id not in computed]
     if missing:
         return f"not computed: {', '.join(missing)}"
-    gaps = {id: computed.meta(id)["properties"]["gap_eV"] for id in cells}
     for id, cell in cells.items():
-        if gaps[id] < NARROW_GAP and not has_narrow_mesh(computed, id, cell):
-            return f"{id} has a gap of {gaps[id]:.2f} eV on the mesh for wider ones: compute its crystal again"
+        meta = computed.meta(id)
+        gap = meta["properties"]["gap_eV"]
+        if gap < NARROW_GAP and not has_narrow_mesh(meta, cell):
+            return f"{id} has a gap of {gap:.2f} eV on the mesh for wider ones: compute its crystal again"
     return None
 
 
@@ -117,9 +118,9 @@ def find_early_validation(crystals: Iterable[str]) -> dict[str, str]:
     }
 
 
-def has_narrow_mesh(computed: Store, id: str, cell: Record) -> bool:
-    """Whether a cell was computed on the mesh for metals and narrow gaps."""
-    return list(computed.meta(id)["settings"]["kmesh"]) == add_settings(cell, narrow_gap=True)["kmesh"]
+def has_narrow_mesh(meta: Mapping[str, Any], cell: Record) -> bool:
+    """Whether a cell with this metadata was computed on the mesh for metals and narrow gaps."""
+    return list(meta["settings"]["kmesh"]) == add_settings(cell, narrow_gap=True)["kmesh"]
 
 
 def _append(computed: Store, ids: list[str], store: Path) -> None:

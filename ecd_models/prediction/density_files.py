@@ -20,6 +20,7 @@ from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_data.work.interrupts import stop_between_steps
 from ecd_models.model import DensityModel
 from ecd_models.prediction.error_estimate import estimate_error, read_calibration
+from ecd_models.prediction.functionals import name_model
 from ecd_models.prediction.kept_files import find_difference
 from ecd_models.prediction.plausibility import (
     MAX_NEGATIVE_SHARE,
@@ -149,7 +150,7 @@ def predict_files(
         return rho
 
     def find_other_contents(source: Path, target: Path) -> str | None:
-        return find_difference(target, model.name, grid(read_structure(source)))
+        return find_difference(target, name_model(model, functional), grid(read_structure(source)))
 
     return _predict_all(pairs, predict_file, find_other_contents)
 

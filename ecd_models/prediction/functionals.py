@@ -14,6 +14,13 @@ def list_functionals(model: DensityModel) -> tuple[str, ...]:
     return getattr(model.network.config, "functionals", ())
 
 
+def name_model(model: DensityModel, functional: str | None = None) -> str:
+    """The name of a model as it stands in the files that it predicts, with the functional if it gives several."""
+    if not list_functionals(model):
+        return model.name
+    return f"{model.name} for {functional or model.network.functional}"
+
+
 @contextmanager
 def choose_functional(model: DensityModel, functional: str | None) -> Iterator[None]:
     """A context in which a model gives the densities of a functional; None for those that it gives anyway.

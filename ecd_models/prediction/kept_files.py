@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from ecd_data.io.density_names import PREDICTED_BY
+from ecd_data.io.file_bytes import comment_line
 from ecd_data.vasp_grid import Shape
 
 
@@ -15,11 +16,12 @@ def find_difference(file: Path, model: str, shape: Shape) -> str | None:
     Parameters
     ----------
     file : the file; only its head is read.
-    model : the name of the model.
+    model : the name of the model as it stands in the file, see `name_model`.
     shape : the grid points along a, b, c.
     """
     comment, found = read_head(file)
-    if not comment.startswith(PREDICTED_BY) or model not in comment:
+    expected = comment_line({"comment": f"{PREDICTED_BY} {model}"}, "").decode(errors="replace")
+    if comment.split() != expected.split():
         return f"{comment!r} and not predicted by {model}"
     if found != tuple(shape):
         return f"on a grid of {_describe(found)} and not {_describe(shape)} points"

@@ -22,7 +22,7 @@ from ecd_data.fourier import evaluate
 from ecd_data.io.density_names import PREDICTED_BY
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_models.model import DensityModel
-from ecd_models.prediction.functionals import choose_functional
+from ecd_models.prediction.functionals import choose_functional, name_model
 from ecd_models.prediction.initial_moments import choose_moments
 from ecd_models.prediction.network_outputs import Advance, evaluate_grid, evaluate_points
 from ecd_models.prediction.on_device import evaluate_points_on_device, predict_on_device
@@ -187,7 +187,7 @@ def predict(
     if model.spin:
         warn_beyond_density(model, crystal, values[0], values[1])
     values.flags.writeable = False  # a Density copies writeable arrays
-    meta: dict[str, Any] = {"functional": "predicted", "comment": f"{PREDICTED_BY} {model.name}"}
+    meta: dict[str, Any] = {"functional": "predicted", "comment": f"{PREDICTED_BY} {name_model(model, functional)}"}
     if unseen := [*find_unseen_elements(model, crystal), *find_unseen_pairs(model, crystal)]:
         meta["never_seen"] = unseen
     return Density(crystal, values[0], values[1] if model.spin else None, meta=meta)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from pymatgen.core import Lattice, Structure
 
-from ecd_data import Density, open_store, read, write
+from ecd_data import Crystal, Density, open_store, read, write
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats.structure import closest_pair, read_structure
 from ecd_data.formats.structure_names import structure_id
@@ -20,7 +21,10 @@ from ecd_models.checkpoint import DEFAULT
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.prediction.density_files import GridRule, predict_files
+from ecd_models.prediction.kept_files import find_difference
 from tests.models.conftest import SMALL
+from tests.models.test_fourier_density import SMALL as SMALL_FOURIER
+from tests.models.test_fourier_density import network
 
 GRID = GridRule(shape=(6, 6, 6))
 SILICON = Structure(Lattice.from_parameters(3.84, 3.84, 3.84, 60, 60, 60), ["Si", "Si"], [[0, 0, 0], [0.25] * 3])
@@ -80,6 +84,25 @@ def test_files_of_another_model_or_grid_are_not_taken_for_this_one(model, folder
     report = predict_files(model, structures, tmp_path / "out", GRID)
     assert "on a grid of no and not 6x6x6 points" in report.failed[str(structures[0])]
     assert len(report.present) == 1
+
+
+@pytest.mark.parametrize("ending", ["CHGCAR", "cube"])
+def test_kept_files_are_of_exactly_the_model_asked_for(tmp_path, ending):
+    file, shape = tmp_path / f"Si.{ending}", (4, 4, 4)
+    names = ["a", "ab", "a b", "a 2", "b", "the mean of 2 models: a", "a for HSE06", "ä", "predicted by a"]
+    for name in names:
+        write(file, Density(Crystal.from_pymatgen(SILICON), np.ones(shape), meta={"comment": f"predicted by {name}"}))
+        assert [other for other in names if find_difference(file, other, shape) is None] == [name]
+
+
+def test_kept_files_of_another_functional_are_not_taken(model, folder, tmp_path):
+    config = replace(SMALL_FOURIER, functionals=("PBE", "HSE06"))
+    both = DensityModel(network(config=config), model.atoms, "both")
+    structures = [folder / "Si.cif", folder / "moved.extxyz"]
+    for functional, kept in (("HSE06", False), ("HSE06", True), (None, False), ("PBE", False)):
+        report = predict_files(both, structures, tmp_path / "out", GRID, functional=functional)
+        assert len(report.present) == 2 * kept
+    assert "predicted by both for HSE06" in report.failed[str(structures[0])]
 
 
 def test_one_structure_becomes_the_named_file(model, folder, tmp_path):
@@ -148,8 +171,6 @@ def test_names_of_structures():
 
 def test_the_closest_pair_sees_images():
     near = Structure(Lattice.cubic(5), ["H", "Li", "B"], [[0, 0, 0.01], [0.5, 0.5, 0.5], [0, 0, 0.97]])
-    from ecd_data import Crystal
-
     i, j, distance = closest_pair(Crystal.from_pymatgen(near))
     assert {i, j} == {0, 2}
     assert distance == pytest.approx(0.2)
