@@ -23,13 +23,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from ecd_data.crystal import Crystal, Floats
+from ecd_data.crystal import ATOMIC_NUMBERS, Crystal, Floats
 from ecd_data.errors import FormatError, UsageError
 from ecd_models.model import DensityModel
 from ecd_models.networks.fourier_density.model import FourierDensity
 from ecd_models.networks.pair_density.descriptors import PAIR_DESCRIPTORS, pair_descriptors
 from ecd_models.networks.pair_density.functions import PairDensityConfig, describe_surroundings, find_pairs
 from ecd_models.prediction.predict import as_crystal
+from ecd_models.prediction.vacuum import has_vacuum
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -43,6 +44,9 @@ SMALLEST_NOVELTY = 0.02  # pairs of the training themselves have novelty 0
 SMALLEST_SIZE = 1e-6  # a network that adds nothing
 SMALLEST_STRANGENESS = 0.1  # surroundings of the training themselves have strangeness 0
 MOMENT_STEP = 0.02  # of stored moments, a fiftieth of the smallest strangeness in one of twenty
+NO_BULK = (
+    "the cell has vacuum (a slab, wire, molecule or cluster), and the model learned from bulk crystals without vacuum"
+)
 SURROUNDINGS = PairDensityConfig()  # whose windows of distances are used, whatever pair model the network has
 
 
@@ -51,14 +55,18 @@ class ErrorEstimate:
     """The expected eps_mae of a prediction, a fraction, and the bounds between which half of the errors lie.
 
     They are a standard deviation of log(error) apart from it, as fitted on validation crystals. That would be two of
-    three errors, but on the sample's test parts it is half (docs/fourier.md).
+    three errors, but on the sample's test parts it is half (docs/fourier.md). All are nan where there is no estimate;
+    `unknown` says why.
     """
 
     eps_mae: float
     lowest: float
     highest: float
+    unknown: str = ""
 
     def __str__(self) -> str:
+        if np.isnan(self.eps_mae):
+            return "expected eps_mae not known" + (f": {self.unknown}" if self.unknown else "")
         low, expected, high = (f"{100 * value:.2g}" for value in (self.lowest, self.eps_mae, self.highest))
         return f"expected eps_mae {expected} % (half of such errors lie between {low} and {high} %)"
 
@@ -68,13 +76,14 @@ class Calibration:
     """The weights [4], the standard deviation of log(error), pairs [p, 3] and moments [a, 20] of the training.
 
     A row of the pairs has two atomic numbers and their distance in units of the sum of their radii; a row of the
-    moments belongs to an atom, see `measure_moments`.
+    moments belongs to an atom, see `measure_moments`. vacuum: whether cells with vacuum were among the training.
     """
 
     weights: Floats
     spread: float
     pairs: Floats
     moments: Floats
+    vacuum: bool = False
 
     @cached_property
     def _scale(self) -> tuple[Floats, Floats]:
@@ -112,8 +121,21 @@ class Calibration:
 
     def estimate(self, model: DensityModel, crystal: Crystal) -> ErrorEstimate:
         """The estimate for a prediction of the model that this belongs to."""
+        if unknown := self._explain_unknown(model, crystal):
+            nan = float("nan")
+            return ErrorEstimate(nan, nan, nan, unknown)
         middle = float(self.features(model, crystal) @ self.weights)
-        return ErrorEstimate(*(float(np.exp(middle + side * self.spread)) for side in (0, -1, 1)))
+        expected, lowest, highest = (float(np.exp(middle + side * self.spread)) for side in (0, -1, 1))
+        return ErrorEstimate(expected, lowest, highest)
+
+    def _explain_unknown(self, model: DensityModel, crystal: Crystal) -> str | None:
+        """The reason why the error on a crystal cannot be estimated; None if it can."""
+        if model.atoms is not None and np.isnan(model.atoms.coefficients[crystal.numbers]).any():
+            missing = [s for s in crystal.elements if np.isnan(model.atoms.coefficients[ATOMIC_NUMBERS[s]]).any()]
+            return f"the model has no free atom of {', '.join(missing)}"
+        if not self.vacuum and has_vacuum(crystal):
+            return NO_BULK
+        return None if len(list_pairs(crystal)) else "its atoms are too far from each other to be neighbours"
 
     def features(self, model: DensityModel, crystal: Crystal) -> Floats:
         """What the weights are multiplied by [4]."""
@@ -123,16 +145,14 @@ class Calibration:
     def to_text(self) -> str:
         """The record for a checkpoint's header."""
         rows = [[int(a), int(b), round(float(d) / STEP)] for a, b, d in self.pairs]
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "weights": self.weights.tolist(),
-                "spread": self.spread,
-                "pairs": rows,
-                "moments": np.rint(self.moments / MOMENT_STEP).astype(int).tolist(),
-            },
-            separators=(",", ":"),
-        )
+        record = {
+            "format": FORMAT,
+            "weights": self.weights.tolist(),
+            "spread": self.spread,
+            "pairs": rows,
+            "moments": np.rint(self.moments / MOMENT_STEP).astype(int).tolist(),
+        }
+        return json.dumps(record | ({"vacuum": True} if self.vacuum else {}), separators=(",", ":"))
 
     @classmethod
     def from_text(cls, text: str) -> Calibration:
@@ -143,7 +163,8 @@ class Calibration:
                 raise ValueError(f"its format is {record['format']}, not {FORMAT}")
             pairs = np.array(record["pairs"], dtype=np.float64) * [1, 1, STEP]
             moments = np.array(record["moments"], dtype=np.float64) * MOMENT_STEP
-            return cls(np.array(record["weights"], dtype=np.float64), float(record["spread"]), pairs, moments)
+            weights, vacuum = np.array(record["weights"], dtype=np.float64), record.get("vacuum", False) is True
+            return cls(weights, float(record["spread"]), pairs, moments, vacuum)
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(
                 f"the checkpoint's record of its errors cannot be used ({error}): calibrate it again"
@@ -153,8 +174,8 @@ class Calibration:
 def estimate_error(model: DensityModel, crystal: Crystal | Atoms | Structure) -> ErrorEstimate:
     """The expected eps_mae of the model's density of a crystal, from its atoms alone, in milliseconds.
 
-    It is nan for a crystal without neighbours, such as a lone atom, and for one with an element that the model has no
-    free atom of.
+    It is nan, with the reason, for slabs, wires and molecules in boxes if no cell with vacuum trained the model, for
+    atoms without neighbours, and for an element that the model has no free atom of.
 
     Raises
     ------
@@ -208,7 +229,7 @@ def fit_calibration(
     # what a residual would be without its crystal in the fit: with few crystals the fit follows each of them
     influence = np.einsum("ci,ic->c", features, np.linalg.pinv(features))
     spread = float(np.sqrt(np.square(residuals / np.maximum(1 - influence, 0.1)).mean()))
-    return Calibration(weights, spread, start.pairs, start.moments)
+    return Calibration(weights, spread, start.pairs, start.moments, any(map(has_vacuum, seen)))
 
 
 def measure_size(model: DensityModel, crystal: Crystal) -> float:

@@ -67,6 +67,23 @@ def test_atoms_without_neighbours_have_no_estimate(model):
     lone = crystal(20 * np.eye(3), (8,), [[0, 0, 0]])
     assert len(list_pairs(lone)) == 0
     assert np.isnan(estimate_error(model, lone).eps_mae)
+    sparse = crystal(2.6 * np.eye(3), (8,), [[0, 0, 0]])
+    assert len(list_pairs(sparse)) == 0
+    assert "too far from each other" in str(estimate_error(model, sparse))
+    assert "no free atom of He" in str(estimate_error(model, crystal(numbers=(12, 2))))
+
+
+def test_cells_with_vacuum_have_no_estimate_unless_some_trained_the_model(model):
+    cell = crystal()
+    slab = crystal(np.diag([1, 1, 6]) @ cell.lattice, cell.numbers, cell.frac_coords / [1, 1, 6])
+    estimate = estimate_error(model, slab)
+    assert np.isnan([estimate.eps_mae, estimate.lowest, estimate.highest]).all()
+    assert str(estimate).startswith("expected eps_mae not known: the cell has vacuum (a slab, wire, molecule")
+    cells = [stretched(factor) for factor in (1.0, 1.05, 1.15, 1.3, 1.45)]
+    found = fit_calibration(model, [cells[0], slab], cells, np.array([0.001, 0.004, 0.01, 0.03, 0.05]))
+    model.metadata = {KEY: found.to_text()}
+    assert np.isfinite(estimate_error(model, slab).eps_mae)
+    assert Calibration.from_text(found.to_text()).to_text() == found.to_text()
 
 
 def test_the_record_is_read_as_it_was_written_and_a_damaged_one_is_refused(model):
