@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from ecd_data.crystal import ATOMIC_NUMBERS
 from ecd_data.errors import UsageError
@@ -81,6 +80,7 @@ HUBBARD_U = {
     "Mo": 2.4, "Cd": 2.1, "W": 2.2,
     "La": 7.5, "Ce": 6.3, "Pr": 5.5, "Nd": 6.2, "Sm": 6.4, "Eu": 5.4, "Gd": 6.0, "Tm": 6.0, "Yb": 6.3, "Lu": 3.8,
 }  # fmt: skip
+LARGEST_U = 20.0  # eV; a larger one has its decimal point in a wrong place
 WITH_D_ELECTRONS = {"Ga", "Ge", "In", "Sn", "Tl", "Pb", "Bi"}  # p-block elements whose datasets have a d shell
 
 
@@ -91,20 +91,46 @@ def load_hubbard_u(text: str) -> dict[str, float]:
     """
     if text == "none":
         return {}
-    try:
-        if text.endswith(".json"):
-            pairs = list(json.loads(Path(text).read_text()).items())
-        else:
-            pairs = [pair.split("=") for pair in text.split(",")]
-        table = {symbol.strip(): float(u) for symbol, u in pairs}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(f"{text!r} is no list of U values ({error}): write Fe=4.6,Zn=7.5 or none") from error
-    if len(table) < len(pairs):
-        raise UsageError(f"{text!r} names an element twice: give one U for each")
-    for symbol, u in table.items():
-        if symbol not in ATOMIC_NUMBERS or not np.isfinite(u):
-            raise UsageError(f"{symbol}={u} in {text!r} is no element with its U in eV: write pairs such as Fe=4.6")
+    pairs = _read_pairs_of_file(text) if text.endswith(".json") else [_split_pair(pair) for pair in text.split(",")]
+    table: dict[str, float] = {}
+    for symbol, value in pairs:
+        if symbol not in ATOMIC_NUMBERS or symbol == "X":
+            meant = f"did you mean {symbol.title()}?" if symbol.title() in ATOMIC_NUMBERS else "write Fe=4.6"
+            raise UsageError(f"the U values {text!r} name {symbol!r}, which is no element symbol: {meant}")
+        if symbol in table:
+            raise UsageError(f"{text!r} names {symbol} twice: give one U for each element")
+        table[symbol] = _read_u(symbol, value)
     return table
+
+
+def _split_pair(pair: str) -> tuple[str, str]:
+    symbol, equals, value = (part.strip() for part in pair.partition("="))
+    if not (symbol and equals and value):
+        raise UsageError(f"{pair!r} is no element with its U in eV: write Fe=4.6,Zn=7.5, a JSON file, or none")
+    return symbol, value
+
+
+def _read_pairs_of_file(path: str) -> list[tuple[str, Any]]:
+    try:
+        table = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise UsageError(f"{path} with the U values cannot be read ({error.strerror}): check the path") from error
+    except ValueError as error:
+        raise UsageError(f'{path} is no JSON ({error}): write {{"Fe": 4.6, "Zn": 7.5}}') from error
+    if not isinstance(table, dict):
+        raise UsageError(f'{path} is no object with the U of each element: write {{"Fe": 4.6, "Zn": 7.5}}')
+    return list(table.items())
+
+
+def _read_u(symbol: str, value: Any) -> float:
+    """U in eV; raises UsageError where it is no number, or one that no published U is near."""
+    try:
+        u = float(value)
+    except (TypeError, ValueError):
+        u = float("nan")
+    if not 0 <= u <= LARGEST_U:
+        raise UsageError(f"the U of {symbol} must be a number from 0 to {LARGEST_U:g} eV, such as 4.6, not {value}")
+    return u
 
 
 def shell_of_u(symbol: str) -> int:

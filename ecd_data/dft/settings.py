@@ -7,12 +7,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ecd_data.crystal import Crystal
+from ecd_data.dft.crystal_records import read_record
 from ecd_data.dft.open_shells import list_magnetic_elements
 from ecd_data.dft.vasp_inputs import DENSE, MEDIUM, mesh
 from ecd_data.errors import EcdError, UsageError
@@ -171,14 +173,10 @@ def _make_job(name: str, item: Crystal | Mapping[str, Any], functional: str, ksp
         job = Job(name, item, default_settings(item, functional, kspacing))
     else:
         try:
-            crystal = Crystal(item["lattice"], item["numbers"], item["frac_coords"])
+            crystal = read_record(item)
             settings = _record_settings(crystal, item, functional, kspacing)
-        except EcdError as error:
+        except (EcdError, ValueError) as error:
             raise UsageError(f"{name}: {error}") from None
-        except (KeyError, ValueError, TypeError) as error:
-            raise UsageError(
-                f"{name} is not a crystal record ({error!r}): give lattice, numbers, frac_coords"
-            ) from None
         job = Job(name, crystal, settings, {k: item[k] for k in RECORD_FACTS if k in item})
     if not len(job.crystal):
         raise UsageError(f"{name} has no atoms")
@@ -197,12 +195,12 @@ def _record_settings(crystal: Crystal, record: Mapping[str, Any], functional: st
     qmesh = _read_mesh(record.get("qmesh_hse", base.qmesh), "qmesh_hse") if hybrid else None
     return Settings(
         functional=base.functional,
-        ecutwfc=float(record.get("ecutwfc_Ry", base.ecutwfc)),
+        ecutwfc=_read_cutoff(record.get("ecutwfc_Ry", base.ecutwfc)),
         kmesh=qmesh or _read_mesh(record.get("kmesh", base.kmesh), "kmesh"),
         qmesh=qmesh,
-        smearing=bool(record.get("smearing", record.get("metal", base.smearing))),
+        smearing=_read_switch(record, "smearing", _read_switch(record, "metal", base.smearing)),
         start_magnetization=_choose_record_starts(crystal, record, base),
-        symmetry=bool(record.get("symmetry", True)),
+        symmetry=_read_switch(record, "symmetry", True),
         conv_thr=base.conv_thr,
         coarse_kmesh=None if "kmesh" in record else base.coarse_kmesh,
     )
@@ -217,9 +215,28 @@ def _refuse_misspelt_settings(record: Mapping[str, Any]) -> None:
 
 def _read_mesh(mesh: Any, name: str) -> tuple[int, ...]:
     """Three numbers of points; raises UsageError for anything else."""
-    if len(mesh) != 3 or any(int(n) != n or n < 1 for n in mesh):
-        raise UsageError(f"{name} must be three whole numbers of points, not {list(mesh)}")
-    return tuple(int(n) for n in mesh)
+    counts = list(mesh) if isinstance(mesh, list | tuple | np.ndarray) else []
+    if len(counts) != 3 or not all(_is_number(n) and int(n) == n and n >= 1 for n in counts):
+        raise UsageError(f"{name} must be three whole numbers of points, not {mesh}")
+    return tuple(int(n) for n in counts)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _read_cutoff(value: Any) -> float:
+    if not _is_number(value) or value <= 0:
+        raise UsageError(f"ecutwfc_Ry must be a positive number of Ry, not {value!r}")
+    return float(value)
+
+
+def _read_switch(record: Mapping[str, Any], name: str, default: bool) -> bool:
+    """True or false; raises UsageError for anything else, such as "no", which Python would take for true."""
+    value = record.get(name, default)
+    if value not in (True, False):
+        raise UsageError(f"{name} must be true or false, not {value!r}")
+    return bool(value)
 
 
 def _choose_record_starts(crystal: Crystal, record: Mapping[str, Any], base: Settings) -> float | tuple[float, ...]:
@@ -229,6 +246,8 @@ def _choose_record_starts(crystal: Crystal, record: Mapping[str, Any], base: Set
         return base.start_magnetization
     if isinstance(value, list | tuple):
         return read_start_magnetization(value, len(crystal))
+    if not _is_number(value):
+        raise UsageError(f"start_magnetisation must be a number, or one for each atom, not {value!r}")
     return _start_with_elements(crystal, float(value), record.get("magnetic_elements"))
 
 
@@ -253,6 +272,8 @@ def read_start_magnetization(value: Any, atoms: int) -> float | tuple[float, ...
         return float(value)
     if len(value) != atoms:
         raise ValueError(f"start_magnetisation has {len(value)} numbers for {atoms} atoms")
+    if not all(map(_is_number, value)):
+        raise ValueError(f"start_magnetisation must be a number for each atom, not {value!r}")
     values = tuple(float(one) for one in value)
     return values[0] if len(set(values)) == 1 else values
 
@@ -340,4 +361,8 @@ def _read_records(path: Path) -> dict[str, Any] | None:
         raise UsageError(f"{path} cannot be read as JSON ({error}): give a file of crystal records by id") from None
     if not isinstance(records, dict):
         raise UsageError(f"{path} is not an object of crystal records by id: write records as in docs/dft.md")
-    return None if "@class" in records else records
+    if "@class" in records:
+        return None
+    if {"lattice", "numbers"} <= records.keys():
+        raise UsageError(f"{path} is a crystal record without its id: write {{ID: RECORD}}, as in docs/dft.md")
+    return records

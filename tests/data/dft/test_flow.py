@@ -190,7 +190,7 @@ def test_unusable_structures_are_left_out_and_the_rest_goes_on(tmp_path: Path) -
     wanted = {"near": near, "good": crystal, "none": {"lattice": 1}}
     report = run(wanted, tmp_path / "s.ecd", kspacing=0.1, engine=Fake())
     assert "Si1 and Si2 lie on top of each other (0.10 Å)" in report.failures["near"]
-    assert "none is not a crystal record" in report.failures["none"]
+    assert "none: the crystal record has no numbers and no frac_coords" in report.failures["none"]
     assert report.present == ["good"]
     with pytest.raises(UsageError, match="lie on top"):
         make_jobs({"near": near}, "pbe")

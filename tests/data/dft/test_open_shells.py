@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from ecd_data.dft.open_shells import list_magnetic_elements, may_have_moment
+from ecd_data.dft.open_shells import list_magnetic_elements, load_hubbard_u, may_have_moment
+from ecd_data.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -77,3 +80,35 @@ def test_the_number_of_formula_units_does_not_matter():
 )
 def test_moments_start_on_magnetic_elements(counts, elements):
     assert list_magnetic_elements(counts) == elements
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("Fe", "'Fe' is no element with its U in eV: write Fe=4.6"),
+        ("Fe:4.6", "'Fe:4.6' is no element with its U"),
+        ("", "'' is no element with its U"),
+        ("Fe=4,", "'' is no element with its U"),
+        ("Fe=", "'Fe=' is no element with its U"),
+        ("Fe=a", "the U of Fe must be a number from 0 to 20 eV, such as 4.6, not a"),
+        ("Fe=4=5", "the U of Fe must be a number from 0 to 20 eV"),
+        ("Fe=46", "the U of Fe must be a number from 0 to 20 eV"),
+        ("Fe=-3", "the U of Fe must be a number from 0 to 20 eV"),
+        ("Fe=nan", "the U of Fe must be a number from 0 to 20 eV"),
+        ("fe=4", "name 'fe', which is no element symbol: did you mean Fe?"),
+        ("Iron=4", "name 'Iron', which is no element symbol: write Fe=4.6"),
+        ("Fe=4,Fe=5", "names Fe twice"),
+        ("absent.json", "absent.json with the U values cannot be read"),
+    ],
+)
+def test_wrong_values_of_u_are_named(text: str, named: str) -> None:
+    with pytest.raises(UsageError) as error:
+        load_hubbard_u(text)
+    assert named in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"Fe": "x"}', '{"Fe": null}', '{"Fe": [4]}'])
+def test_wrong_files_of_u_are_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "u.json").write_text(content)
+    with pytest.raises(UsageError, match=r"is no JSON|is no object with|U of Fe must be a number"):
+        load_hubbard_u(str(tmp_path / "u.json"))

@@ -90,10 +90,39 @@ def test_atoms_may_start_with_different_magnetizations() -> None:
         ({"kmesh": [3.5, 3, 3]}, "a: kmesh must be three whole numbers"),
         ({"kmesh": [3, -3, 3]}, "a: kmesh must be three whole numbers"),
         ({"ecutwfc": 20}, "a: a crystal record has 'ecutwfc': did you mean 'ecutwfc_Ry'"),
+        ({"kmesh": 3}, "a: kmesh must be three whole numbers of points, not 3"),
+        ({"kmesh": ["x", 1, 1]}, "a: kmesh must be three whole numbers"),
+        ({"ecutwfc_Ry": "high"}, "a: ecutwfc_Ry must be a positive number of Ry, not 'high'"),
+        ({"ecutwfc_Ry": float("nan")}, "a: ecutwfc_Ry must be a positive number"),
+        ({"smearing": "no"}, "a: smearing must be true or false, not 'no'"),
+        ({"symmetry": None}, "a: symmetry must be true or false, not None"),
+        ({"start_magnetisation": "up"}, "a: start_magnetisation must be a number, or one for each atom"),
+        ({"lattice": [[4, 0, 0], [0, 4, 0]]}, "a: lattice must be three vectors of three numbers in Å"),
+        ({"lattice": [[4, 0, 0], [0, 4], [0, 0, 4]]}, "a: lattice must be three vectors"),
+        ({"lattice": [[4, 0, 0], [4, 0, 0], [0, 0, 4]]}, "a: the lattice vectors span no volume: repair the record"),
+        ({"numbers": ["Si"]}, r"a: numbers must be the atomic number of each atom, such as \[14, 8\], not \['Si'\]"),
+        ({"numbers": [14.5]}, "a: numbers must be the atomic number"),
+        ({"numbers": [0]}, "a: numbers must be the atomic number"),
+        ({"numbers": [140]}, "a: numbers must be the atomic number"),
+        ({"frac_coords": [[0, 0, None]]}, "a: frac_coords must be three numbers for each of the "),
+        ({"frac_coords": [[0, 0, 0]] * 7}, "a: frac_coords must be three numbers for each"),
         ({"start_magnetization": 0.4}, "did you mean 'start_magnetisation'"),
     ],
 )
 def test_wrong_settings_of_a_record_are_named(change, named: str) -> None:
     with pytest.raises(UsageError, match=named):
         make_jobs({"a": cubic(5.0) | change}, "pbe")
+
+
+def test_records_without_keys_or_without_an_id_are_named(tmp_path: Path) -> None:
+    lacking = ({"lattice": 1}, "a: the crystal record has no numbers and no frac_coords")
+    for record, named in ((5, "a: a crystal record is an object"), lacking):
+        with pytest.raises(UsageError, match=named):
+            make_jobs({"a": record}, "pbe")
+    (tmp_path / "bare.json").write_text(json.dumps(SILICON))
+    with pytest.raises(UsageError, match=r"bare\.json is a crystal record without its id"):
+        make_jobs(tmp_path / "bare.json", "pbe")
+
+
+def test_other_facts_of_a_record_are_the_users() -> None:
     assert make_jobs({"a": cubic(5.0) | {"remark": "mine", "source": "me"}}, "pbe")
