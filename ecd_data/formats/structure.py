@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -18,6 +19,7 @@ MIN_DISTANCE = 0.3  # Å: atoms nearer to each other lie on top of each other; t
 MIN_THICKNESS = 0.1
 
 
+FOREIGN = "Unrecognized extension"  # in pymatgen's error for a file of a format that it does not know
 OTHER_FORMATS = {".cif", ".json", ".yaml", ".yml", ".xsf", ".res"}  # of pymatgen, which have no scale
 
 
@@ -55,8 +57,26 @@ def read_structure(path: str | Path) -> Crystal:
     ]
     more = f", or let ASE read it ({without[0]})" if without else ""
     raise FormatError(
-        f"{path} is not a structure file that can be read ({_shorten(reasons[0])}): give a CIF or POSCAR{more}"
+        f"{path} is not a structure file that can be read ({_choose_reason(reasons)}): give a CIF or POSCAR{more}"
     )
+
+
+def _choose_reason(reasons: list[Exception]) -> str:
+    """The reason of the first reader that knows the format."""
+    for error in reasons:
+        if symbol := _find_symbol(error):
+            return f"{symbol!r} is no element symbol"
+        if FOREIGN not in str(error):
+            return _shorten(error)
+    return _shorten(reasons[0])
+
+
+def _find_symbol(error: Exception) -> str | None:
+    """The symbol that a parser does not know; ASE's error is the symbol alone."""
+    if isinstance(error, KeyError) and error.args and re.fullmatch(r"[A-Za-z]{1,3}", str(error.args[0])):
+        return str(error.args[0])
+    found = re.match(r"Can't parse Element or Species from '([^']*)'", str(error))
+    return found[1] if found else None
 
 
 def _shorten(error: Exception) -> str:
@@ -68,7 +88,7 @@ def _read_density_file(file: Path) -> Crystal:
 
 
 def _read_with_pymatgen(file: Path) -> Crystal:
-    from pymatgen.core import Structure
+    from pymatgen.core import DummySpecies, Structure
 
     try:
         structure = Structure.from_file(file)
@@ -78,6 +98,8 @@ def _read_with_pymatgen(file: Path) -> Crystal:
         ) from warning
     if file.suffix.lower() not in OTHER_FORMATS and _has_volume_for_scale(file):
         raise ValueError("pymatgen multiplies Cartesian coordinates of a POSCAR by its volume")  # ASE reads it right
+    if dummies := [kind.symbol for kind in structure.elements if isinstance(kind, DummySpecies)]:
+        raise UnusableError(f"{file} has atoms of {', '.join(dummies)}, which is no element symbol: correct the symbol")
     try:
         return Crystal.from_pymatgen(structure)
     except ValueError as error:
@@ -105,6 +127,11 @@ def _read_with_ase(file: Path) -> Crystal:
 
 
 def _check_usable(crystal: Crystal, path: str | Path) -> Crystal:
+    if unknown := int((crystal.numbers == 0).sum()):
+        raise FormatError(
+            f"{path} names no element for {unknown} of its {len(crystal)} atoms: write the symbols in a line above the"
+            " numbers of atoms, as VASP 5 does"
+        )
     if reason := find_structure_fault(crystal):
         raise FormatError(f"{path}: {reason}")
     return crystal

@@ -40,3 +40,21 @@ def test_a_poscar_without_symbols_is_refused(tmp_path: Path) -> None:
     (tmp_path / "POSCAR").write_text("".join(lines[:5] + lines[6:]))
     with pytest.raises(FormatError, match="POSCAR does not name its elements: write the symbols in a line"):
         read_structure(tmp_path / "POSCAR")
+
+
+@pytest.mark.parametrize("symbol", ["Zz", "Qq"])
+@pytest.mark.parametrize("name", ["a.vasp", "a.extxyz"])
+def test_an_unknown_element_symbol_is_named(tmp_path, symbol, name):
+    texts = {
+        "a.vasp": f"x\n1.0\n4 0 0\n0 4 0\n0 0 4\n{symbol}\n1\nDirect\n0 0 0\n",
+        "a.extxyz": f'1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 pbc="T T T"\n{symbol} 0 0 0\n',
+    }
+    (tmp_path / name).write_text(texts[name])
+    with pytest.raises(FormatError, match=rf"{symbol}.* is no element symbol"):
+        read_structure(tmp_path / name)
+
+
+def test_a_structure_whose_atoms_have_no_element_is_refused(tmp_path):
+    (tmp_path / "CHGCAR").write_text("x\n1.0\n4 0 0\n0 4 0\n0 0 4\n1\nDirect\n0 0 0\n\n2 1 1\n1.0 1.0\n")
+    with pytest.raises(FormatError, match="names no element for 1 of its 1 atoms: write the symbols"):
+        read_structure(tmp_path / "CHGCAR")
