@@ -172,6 +172,21 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(trained.eval(), metadata, state)
 
 
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """The metadata that `save_checkpoint` wrote to a file, without its tensors.
+
+    Raises
+    ------
+    FormatError : the file is damaged, or not one of `save_checkpoint`.
+    """
+    try:
+        with safe_open(Path(path), framework="pt") as file:
+            found: dict[str, Any] = json.loads((file.metadata() or {})["metadata"])
+            return found
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise FormatError(f"{path} is no whole checkpoint ({error}): copy it again, or name another") from error
+
+
 def _read_atoms(tensors: dict[str, Tensor], header: Mapping[str, str], name: str) -> SuperposedAtoms | None:
     """The superposed atoms of a checkpoint, None if it has none; their tensors are removed from `tensors`."""
     tables = {key: value.numpy() for key, value in _pop_prefixed(tensors, ATOMS).items()}

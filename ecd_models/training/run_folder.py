@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ecd_data.errors import UsageError
 from ecd_data.release.data_origin import Origin
-from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
+from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model, read_metadata, save_checkpoint
 from ecd_models.model import DensityModel
 from ecd_models.training.config import REMOVED, TrainConfig
 from ecd_models.training.logs import CsvLog, TensorBoardLog
@@ -83,12 +83,22 @@ class Run:
                     f"{run.folder} holds a run on other crystals, and the data are now {origin}: give it the data that "
                     "it began with, or name another out"
                 )
+            run.refuse_fewer_steps()
         if run.folder.exists() and not run.folder.is_dir():
             raise UsageError(f"{run.folder} is a file: name a folder as out")
         if writes:
             run.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         return run
+
+    def refuse_fewer_steps(self) -> None:
+        """Raise UsageError where the last state has made more steps than the configuration wants."""
+        made = int(read_metadata(self.last).get("step", 0))
+        if made > self.config.steps:
+            raise UsageError(
+                f"{self.folder} holds a run that has made {made} steps, more than steps = {self.config.steps}: a run"
+                f" cannot go back, so set steps to {made} or more, or name another out for a new run"
+            )
 
     @property
     def loss(self) -> float:

@@ -119,6 +119,15 @@ def test_a_run_of_another_configuration_is_not_continued(config):
         train(replace(config, lr=0.001))
 
 
+def test_a_run_is_not_continued_to_fewer_steps_than_it_made(config):
+    made = train(config)
+    before = (Path(config.out) / "config.json").read_text()
+    with pytest.raises(UsageError, match=r"has made 12 steps, more than steps = 8: .* set steps to 12 or more"):
+        train(replace(config, steps=8))
+    assert (Path(config.out) / "config.json").read_text() == before
+    assert train(config).best_error == made.best_error
+
+
 def test_training_lowers_the_error(config):
     result = train(replace(config, steps=60, validate_every=20, probes=100, difference=True))
     errors = [float(row["validation_error_percent"]) for row in rows(result.log)]
