@@ -130,6 +130,7 @@ def test_offline_forbids_the_network_in_one_sentence(words, how, tmp_path, monke
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "--offline or ECD_OFFLINE forbids" in lines[0]
+    assert "downloading" not in lines[0]
     assert not Path("new.ecd").exists()
 
 

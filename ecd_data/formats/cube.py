@@ -12,6 +12,7 @@ from ecd_data.density import Density
 from ecd_data.errors import FormatError
 from ecd_data.formats.fortran import parse_block
 from ecd_data.formats.units import BOHR, PER_ANGSTROM3, PER_BOHR3, UNIT_GUESSED, doubt_unit, guess_unit
+from ecd_data.io.density_names import DERIVED_COMMENTS
 from ecd_data.io.file_bytes import MAX_POINTS, Lines, Text, comment_line, count_grid_points, parse_floats
 
 NUMBER = rb"[ \t]+[-+.\dEe]+"
@@ -101,8 +102,9 @@ def _is_last_number_short(end: bytes) -> bool:
 def render(rho: Density) -> bytes:
     """The bytes of a cube file in bohr with eleven digits; it has no room for magnetization and augmentation."""
     comment = b" ".join(comment_line(rho.meta, rho.crystal.formula).split()) + b"\n"
+    derived = comment.decode(errors="replace").startswith(DERIVED_COMMENTS[0])
     header = [
-        "electron density in e/bohr^3, the last axis fastest",
+        f"{'difference of electron densities' if derived else 'electron density'} in e/bohr^3, the last axis fastest",
         _row(len(rho.crystal), [0, 0, 0]),
     ]
     header += [_row(n, row / n / BOHR) for n, row in zip(rho.shape, rho.lattice, strict=True)]

@@ -47,7 +47,10 @@ def density_file(file: Path | None) -> Path | None:
     from ecd_data.formats import find_renderer
 
     if file is not None:
-        find_renderer(file)
+        try:
+            find_renderer(file)
+        except UsageError as error:
+            raise UsageError(f"{file}: the name tells no format: put CHGCAR or .cube in it") from error
     return writable(file)
 
 

@@ -206,7 +206,8 @@ def compare(
         comment = f"difference: {source} - {reference}".encode("unicode_escape").decode()
         write(output, replace(comparison.difference, meta={**comparison.difference.meta, "comment": comment}))
         if not json:
-            print(f"{output}: {source} - {reference}, {comparison.difference.nelect:+.4f} electrons")
+            unit = "e/bohr^3" if ".cube" in output.name.lower() else "e/Å^3 times the volume of the cell, as in VASP"
+            print(f"{output}: {source} - {reference} in {unit}, {comparison.difference.nelect:+.4f} electrons")
 
 
 def _compare_bader(comparison: Comparison, aeccar: list[str]) -> BaderComparison:

@@ -160,9 +160,10 @@ def _describe_trust(model: DensityModel, rho: Density) -> str:
     negative, unseen = measure_negative_share(rho.values), find_unseen_elements(model, rho.crystal)
     reasons = [f"{', '.join(unseen)} never seen in training"] if unseen else []
     reasons += [f"{100 * negative:.2g} % of the electrons negative"] if negative > MAX_NEGATIVE_SHARE else []
+    estimate = estimate_error(model, rho.crystal)
     if reasons:
-        return f"do not restart from this ({'; '.join(reasons)})"
-    return str(estimate_error(model, rho.crystal))
+        return f"do not restart from this ({'; '.join([*reasons, *filter(None, [estimate.unknown])])})"
+    return str(estimate)
 
 
 def _predict_all(

@@ -15,6 +15,7 @@ from ecd_data.download.partial_files import remove_spool
 from ecd_data.download.transfer import Connection, Patience, RequestGate
 from ecd_data.errors import EcdError, StoreError
 from ecd_data.io.lock import lock_folder
+from ecd_data.io.network import refuse_network
 from ecd_models.weights.catalogue import PublishedWeights
 
 log = logging.getLogger("ecd_models")
@@ -95,6 +96,7 @@ def _lock_cache(folder: Path, weights: PublishedWeights) -> Callable[[], object]
 def _download(weights: PublishedWeights, path: Path, patience: Patience) -> None:
     """Download to the cache; an interrupted download is continued from its partial file."""
     spool = path.with_name(path.name + ".part")
+    refuse_network(f"{weights.name}, which is not in the cache ({path}),")
     log.info("%s: downloading %s to %s", weights.name, weights.url, path)
     connection = Connection(patience, RequestGate(), 0, lambda count: None)
     try:

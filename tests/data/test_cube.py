@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,14 @@ def test_cubes_survive_a_round_trip_and_ase_reads_them(tmp_path):
         theirs = read_cube(file)
     np.testing.assert_allclose(theirs["data"] / Bohr**3, rho.values, rtol=1e-7)
     np.testing.assert_allclose(theirs["atoms"].positions, rho.crystal.cart_coords, atol=1e-6)
+
+
+def test_a_cube_says_what_it_holds_in_which_unit(tmp_path):
+    rho = smooth_density()
+    for comment, quantity in (("mine", "electron density"), ("difference: a - b", "difference of electron densities")):
+        write(tmp_path / "diff.cube", replace(rho, meta={"comment": comment}))
+        first, second = (tmp_path / "diff.cube").read_text().splitlines()[:2]
+        assert (first, second) == (comment, f"{quantity} in e/bohr^3, the last axis fastest")
 
 
 def test_cubes_in_angstrom_and_with_a_shifted_origin(tmp_path):

@@ -10,6 +10,7 @@ from ecd_data import Crystal, Density
 from ecd_data.errors import FormatError, UsageError
 from ecd_models import estimate_error, load_model
 from ecd_models.model import DensityModel
+from ecd_models.prediction.density_files import GridRule, predict_files
 from ecd_models.prediction.error_estimate import KEY, Calibration, ErrorEstimate, fit_calibration, list_pairs
 from ecd_models.prediction.functionals import choose_functional
 from ecd_models.scf.doubts import list_doubts
@@ -84,6 +85,13 @@ def test_cells_with_vacuum_have_no_estimate_unless_some_trained_the_model(model)
     model.metadata = {KEY: found.to_text()}
     assert np.isfinite(estimate_error(model, slab).eps_mae)
     assert Calibration.from_text(found.to_text()).to_text() == found.to_text()
+
+
+def test_a_predicted_file_of_a_molecule_in_a_box_says_that_its_error_is_not_known(tmp_path):
+    box = Crystal(10 * np.eye(3), [8, 1, 1], np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]) / 10)
+    box.to_pymatgen().to(str(tmp_path / "H2O.vasp"), fmt="poscar")
+    report = predict_files(load_model(), [tmp_path / "H2O.vasp"], tmp_path / "CHGCAR", GridRule(shape=(12, 12, 12)))
+    assert "the cell has vacuum (a slab, wire, molecule or cluster)" in report.written[tmp_path / "CHGCAR"]
 
 
 def test_the_record_is_read_as_it_was_written_and_a_damaged_one_is_refused(model):

@@ -82,7 +82,10 @@ class FourierDensityConfig:
         if len(set(self.functionals)) != len(self.functionals) or not all(isinstance(f, str) for f in self.functionals):
             raise UsageError(f"{self} needs different names of functionals, such as ('PBE', 'HSE06')")
         if min(self.functions, self.layers, self.channels, self.members) < 1 or not 1 <= self.lmax <= 8:
-            raise UsageError(f"{self} needs at least one function, layer, channel and member, and lmax from 1 to 8")
+            raise UsageError(
+                f"functions = {self.functions}, layers = {self.layers}, channels = {self.channels}, members ="
+                f" {self.members} must be at least 1, and lmax = {self.lmax} from 1 to 8"
+            )
         if not (0 < self.widest <= self.sharpest and self.neighbors > 0):
             raise UsageError(f"{self} needs positive lengths and exponents, widest not above sharpest")
 
