@@ -41,9 +41,7 @@ def write_espresso_restart(run: PwRun, start: StartDensity, folder: str | Path) 
     folder = Path(folder)
     refuse_written(run, folder)
     scaled, factor = scale_to_electrons(start.rho, run.electrons, run.electrons_from)
-    run.waves.coefficients(
-        scaled.values, "the density"
-    )  # a grid that is too coarse is refused before files are written
+    run.waves.coefficients(scaled.values)  # refuses a coarse grid before files are written
     warnings = [*start.warnings, *([NOT_CHECKED] if run.pseudos is None else [])]
     channels = {**start.channels, **({"occupations of U": "reference"} if run.occupations else {})}
     effect = _describe_effect(folder, channels)
