@@ -34,6 +34,7 @@ OPERATORS: dict[type, Callable[[float, float], float]] = {
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
 }
+SMALLEST_VOLUME = 1e-6  # Å^3, of a cell
 LONGEST_EXPRESSION = 100  # characters of a coordinate: a longer one is no coordinate
 
 
@@ -58,6 +59,11 @@ class Cards:
                 if card in rows:
                     raise FormatError(f"{name} has the card {card} twice: remove one of them")
                 options[card], rows[card] = " ".join(words[1:]).lower(), []
+            elif words and re.split(r"[{(]", words[0].upper())[0] in NAMES:
+                spelling = re.split(r"[{(]", words[0].upper())[0]
+                raise FormatError(
+                    f"{name} has the card {words[0]}, which pw.x ignores: write {spelling} in capitals with a blank"
+                )
             elif words and card:
                 rows[card].append(words)
         return cls(name, options, rows)
@@ -65,7 +71,7 @@ class Cards:
     def take(self, card: str, count: int, meaning: str) -> list[list[str]]:
         """The lines of a card, of which there must be `count`; meaning: what states the number, in errors."""
         if card not in self.rows:
-            raise FormatError(f"{self.name} has no card {card} (pw.x wants its name in capitals): add it")
+            raise FormatError(f"{self.name} has no card {card}: add it")
         found = self.rows[card]
         if len(found) != count:
             raise FormatError(f"{self.name} has {len(found)} lines in {card} where {meaning}: correct one of them")
@@ -112,6 +118,8 @@ def read_geometry(namelists: Namelists, cards: Cards) -> Geometry:
         labels = tuple(row[0] for row in rows)
         if unknown := sorted({label for label in labels if label not in species}):
             raise ValueError(f"{unknown[0]} is not in ATOMIC_SPECIES")
+        if abs(np.linalg.det(lattice)) < SMALLEST_VOLUME:
+            raise ValueError("the vectors of the cell span no volume")
         numbers = np.array([find_element(label) for label in labels])
         fractional: Floats = positions @ scale @ np.asarray(np.linalg.inv(lattice), np.float64)
         crystal = Crystal(lattice, numbers, fractional)
@@ -146,9 +154,7 @@ def _read_cell(namelists: Namelists, cards: Cards) -> tuple[Floats, float]:
     except ValueError as error:
         raise FormatError(f"{cards.name} has a line in CELL_PARAMETERS without three numbers: correct it") from error
     celldm, length = namelists.numbers("system", "celldm").get(1, 0.0), namelists.number("system", "a") or 0.0
-    given = celldm * BOHR or length
-    if celldm and length:
-        raise FormatError(f"{cards.name} has both celldm and A, which pw.x refuses: keep one of them")
+    given = celldm * BOHR or length  # where both are given, pw.x takes celldm
     option = cards.options["CELL_PARAMETERS"]
     unit = next((one for one in ("bohr", "angstrom", "alat") if one in option), "alat" if given else "bohr")
     if unit == "alat":
