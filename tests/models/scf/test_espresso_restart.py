@@ -1,4 +1,4 @@
-"""A folder for pw.x: its files agree and say where each part comes from, what does not fit is refused, pw.x reads it."""
+"""A folder for pw.x: its files agree and name their origins, what does not fit is refused, pw.x reads it."""
 
 from __future__ import annotations
 
