@@ -99,10 +99,10 @@ class PwInput:
         return self.namelists.flag("system", "lda_plus_u") or "HUBBARD" in self.cards.rows
 
     @cached_property
-    def grid(self) -> tuple[int, int, int] | None:
-        """The grid nr1, nr2, nr3 that the input asks for; None where it leaves the grid to pw.x."""
-        given = [self.namelists.whole_number("system", f"nr{axis}") or 0 for axis in (1, 2, 3)]
-        return (given[0], given[1], given[2]) if all(n > 0 for n in given) else None
+    def grid(self) -> tuple[int, int, int]:
+        """The grid nr1, nr2, nr3 that the input asks for; 0 for what it leaves to pw.x."""
+        a, b, c = (max(self.namelists.whole_number("system", f"nr{axis}") or 0, 0) for axis in (1, 2, 3))
+        return a, b, c
 
     @cached_property
     def starting_magnetizations(self) -> dict[str, float]:

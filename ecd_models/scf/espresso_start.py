@@ -67,26 +67,27 @@ class PwRun:
         Raises
         ------
         FormatError, UsageError : as in `PwInput.read`, `find_pseudopotentials` and `take_order`; or the electrons or
-            the order of the plane waves are not known.
+            the order of the plane waves are not known, or the grid of the input is too small.
         """
         run = PwInput.read(path)
         pseudos = find_pseudopotentials(run, pseudo)
         electrons, origin = _find_electrons(run, pseudos, nelect)
         waves = _find_waves(run, reference)
-        return cls(run, waves, electrons, origin, pseudos, reference, _find_occupations(run, reference))
+        found = cls(run, waves, electrons, origin, pseudos, reference, _find_occupations(run, reference))
+        _ = found.shape  # refuses a grid that is too small
+        return found
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """The grid for a prediction: that of the input, else the smallest one that holds the plane waves."""
         given, due = self.input.grid, self.waves.smallest_shape
-        if given is None:
-            return find_grid(self.waves)
-        if any(n < least for n, least in zip(given, due, strict=True)):
-            found, needed = ("x".join(map(str, shape)) for shape in (given, due))
+        if any(0 < n < least for n, least in zip(given, due, strict=True)):  # pw.x would leave waves out
+            needed = "x".join(map(str, due))
             raise UsageError(
-                f"{self.input.path} has nr1, nr2, nr3 of {found} where ecutrho needs {needed}: remove them"
+                f"{self.input.path} has too small a grid (nr1, nr2, nr3), since ecutrho needs {needed}: remove it"
             )
-        return given
+        a, b, c = (n or least for n, least in zip(given, find_grid(self.waves), strict=True))
+        return a, b, c
 
 
 @dataclass(frozen=True)

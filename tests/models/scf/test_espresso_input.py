@@ -54,7 +54,7 @@ def test_what_decides_the_density_is_read(tmp_path):
     assert run.geometry.labels == ("Li1", "H")
     assert run.geometry.species == {"Li1": "Li.upf", "H": "H.upf"}
     assert run.ecutrho == 120
-    assert (run.prefix, run.spin, run.gamma_only, run.grid, run.total_charge) == ("lih", False, False, None, 0.0)
+    assert (run.prefix, run.spin, run.gamma_only, run.grid, run.total_charge) == ("lih", False, False, (0, 0, 0), 0.0)
     spin = "ecutwfc = 30, nspin = 2, starting_magnetization(2) = 0.4, ecutrho = 200 nr1=24 nr2=24 nr3=24 tot_charge=-1"
     run = read(tmp_path, ("ecutwfc = 30", spin), ("prefix = 'lih' ! name", ""), ("automatic\n2 2 2 0 0 0", "{gamma}"))
     assert run.starting_magnetizations == {"Li1": 0.0, "H": 0.4}

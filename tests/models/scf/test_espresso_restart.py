@@ -213,8 +213,9 @@ def test_an_order_that_is_not_certain_is_taken_from_a_reference(tmp_path):
 
 def test_the_grid_of_the_input_is_taken_where_it_holds_the_waves(tmp_path):
     assert PwRun.read(write_input(tmp_path, ("nat", "nr1=30 nr2=32 nr3=36, nat"))).shape == (30, 32, 36)
-    with pytest.raises(UsageError, match="nr1, nr2, nr3 of 8x8x8"):
-        _ = PwRun.read(write_input(tmp_path, ("nat", "nr1=8 nr2=8 nr3=8, nat"))).shape
+    assert PwRun.read(write_input(tmp_path, ("nat", "nr2=32, nat"))).shape[1] == 32
+    with pytest.raises(UsageError, match="too small a grid"):
+        PwRun.read(write_input(tmp_path, ("nat", "nr1=8, nat")))
 
 
 def test_a_model_predicts_and_doubts_are_told(tmp_path, capsys):
