@@ -36,12 +36,20 @@ FAULTY = {
 
 @dataclass(frozen=True)
 class Pseudopotential:
-    """One UPF file: element symbol, path, number of valence electrons, SHA-256 of the file."""
+    """One UPF file.
+
+    symbol : the element.
+    path : the file.
+    valence : the number of valence electrons.
+    sha256 : the SHA-256 of the file.
+    kind : its pseudo_type, such as NC (norm-conserving), US, USPP or PAW; "" where it states none.
+    """
 
     symbol: str
     path: Path
     valence: float
     sha256: str
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -172,7 +180,7 @@ def load_pseudopotentials(folder: Path, symbols: Iterable[str] | None = None) ->
             f"no pseudopotential for {', '.join(missing)} in {folder}: give a folder that has {missing[0]}.upf"
             " (PseudoDojo has no lanthanides but La and Lu)"
         )
-    found = {symbol: _read_upf(paths[symbol]) for symbol in wanted}
+    found = {symbol: read_pseudopotential(paths[symbol], symbol) for symbol in wanted}
     faulty = [symbol for symbol, item in found.items() if item.sha256 in FAULTY]
     if faulty and symbols is not None and folder == pseudo_folder():  # another folder is the user's choice
         raise UsageError(
@@ -186,9 +194,30 @@ def _upf_files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.glob("*.upf")) if re.fullmatch(r"[A-Z][a-z]?", path.stem))
 
 
-def _read_upf(path: Path) -> Pseudopotential:
+def read_pseudopotential(path: Path, symbol: str | None = None) -> Pseudopotential:
+    """The pseudopotential in a UPF file of version 2.
+
+    Parameters
+    ----------
+    path : the file.
+    symbol : its element; by default the one that the file states.
+
+    Raises
+    ------
+    UsageError : the file is of another format.
+    """
     content = path.read_bytes()
-    match = re.search(rb'z_valence\s*=\s*"\s*([\d.eE+]+)\s*"', content)
-    if match is None:
-        raise UsageError(f"{path} names no valence (z_valence): it is not a UPF version 2 file")
-    return Pseudopotential(path.stem, path, float(match[1]), hashlib.sha256(content).hexdigest())
+    valence = _find_attribute(content, b"z_valence")
+    try:
+        electrons = float(re.sub("[dD]", "e", valence or ""))
+    except ValueError:
+        raise UsageError(f"{path} names no valence (z_valence): it is not a UPF version 2 file") from None
+    element = symbol or _find_attribute(content, b"element") or path.stem
+    kind = (_find_attribute(content, b"pseudo_type") or "").upper()
+    return Pseudopotential(element, path, electrons, hashlib.sha256(content).hexdigest(), kind)
+
+
+def _find_attribute(content: bytes, name: bytes) -> str | None:
+    """The value of an attribute in the header of a UPF file; None where it is missing."""
+    match = re.search(rb"\b" + name + rb"\s*=\s*([\"'])\s*([^\"'\s]*)\s*\1", content)
+    return None if match is None else match[2].decode("ascii", "replace")

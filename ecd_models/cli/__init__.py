@@ -26,6 +26,7 @@ from ecd_models.cli import (
     results,
     scf,
     scf_levels,
+    scf_restart,
     splits,
     stores,
     views,
@@ -64,7 +65,15 @@ add_verb(app, probes.extract, "probes")
 add_verb(app, probes.export_hub)
 for verb in (dft.setup, dft.relax, dft.run, dft.select, dft.formation, dft.vasp_inputs):
     add_verb(engine, verb, group="dft")
-SCF = (scf.run, scf.steps, scf.restart, scf_levels.gaps, scf_levels.energies, scf_levels.table, scf_levels.figure)
+SCF = (
+    scf.run,
+    scf.steps,
+    scf_restart.restart,
+    scf_levels.gaps,
+    scf_levels.energies,
+    scf_levels.table,
+    scf_levels.figure,
+)
 for verb in SCF:
     add_verb(consistency, verb, group="scf")
 app.add_typer(engine, name="dft")

@@ -44,5 +44,8 @@ EXAMPLES: dict[str, list[str]] = {
     "scf table": ["ecd scf table runs.json --clock cpu"],
     "scf figure": ["ecd scf figure gaps.json -o gaps.png"],
     "scf steps": ["ecd scf steps run1/OUTCAR run2/OUTCAR --json"],
-    "scf restart": ["ecd scf restart POSCAR -m ecd-pbe --potcar POTCAR --encut 520 -o restart"],
+    "scf restart": [
+        "ecd scf restart pw.in -m fourier_density -o start",
+        "ecd scf restart POSCAR -m ecd-pbe --potcar POTCAR --encut 520 -o restart",
+    ],
 }

@@ -50,8 +50,19 @@ def predict(
             help="CHGCAR whose grid is used, and whose augmentation occupancies are too where the atoms agree."
         ),
     ] = None,
-    encut: Annotated[float | None, typer.Option(help="ENCUT in eV: use the fine grid of VASP at this cutoff.")] = None,
-    prec: Annotated[str, typer.Option(help="PREC of VASP that --encut is meant for: accurate or normal.")] = "accurate",
+    encut: Annotated[
+        float | None,
+        typer.Option(
+            help="ENCUT in eV: use the fine grid of VASP at this cutoff, of PREC = Accurate unless --prec says"
+            " otherwise (VASP's own default is Normal, which `ecd scf restart --encut` takes)."
+        ),
+    ] = None,
+    prec: Annotated[
+        str,
+        typer.Option(
+            help="PREC of VASP that --encut is meant for: accurate, as published data sets have it, or normal."
+        ),
+    ] = "accurate",
     augmentation: Annotated[
         Path | None, typer.Option(help="CHGCAR of the same atoms whose PAW occupancies are written after the density.")
     ] = None,

@@ -1,4 +1,4 @@
-"""Verbs for self-consistency: count steps, write restarts of VASP, measure what a density saves."""
+"""Verbs for self-consistency: count steps, measure what a density saves."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ecd_data.errors import UsageError
-from ecd_models.cli.completion import complete_models
 from ecd_models.cli.dft import Pseudo, Pwx
-from ecd_models.cli.options import Data, Grid, Json, Quiet, Sample
+from ecd_models.cli.options import Data, Json, Quiet, Sample
 from ecd_models.cli.scf_levels import (
     Allow,
     Crystals,
@@ -58,60 +56,6 @@ def steps(
         print(f"{count.steps:5d}  {count.path}")
     ratio = optimal_ratio(count.steps for count in counts)
     print(f"optimal ratio {ratio} (mean of 1/steps, population standard deviation, n = {len(counts)})")
-
-
-def restart(
-    start: Annotated[Path, typer.Argument(help="A structure file, with -m; else a density file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write, without CHGCAR, INCAR or POSCAR.")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Checkpoint or name of a model that predicts the density.",
-            autocompletion=complete_models,
-        ),
-    ] = None,
-    reference: Annotated[
-        Path | None,
-        typer.Option(help="CHGCAR of the same atoms and POTCAR whose PAW occupancies are written after the density."),
-    ] = None,
-    potcar: Annotated[Path | None, typer.Option(help="POTCAR of the run, for its electrons and its elements.")] = None,
-    incar: Annotated[
-        Path | None, typer.Option(help="INCAR of the run, to which the tags of the restart are added.")
-    ] = None,
-    nelect: Annotated[
-        float | None, typer.Option(help="Number of electrons of the run, in place of that in the files.")
-    ] = None,
-    grid: Grid = None,
-    encut: Annotated[float | None, typer.Option(help="ENCUT in eV: use the fine grid of VASP at this cutoff.")] = None,
-    prec: Annotated[
-        str | None,
-        typer.Option(help="PREC of VASP that --encut is meant for; default: that of the INCAR, else normal."),
-    ] = None,
-    allow_valence_mismatch: Annotated[
-        bool, typer.Option("--allow-valence-mismatch", help="Write the folder even if the valences differ.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="Device of the network: cpu, cuda, ...")] = "cpu",
-    quiet: Quiet = False,
-) -> None:
-    """Write a folder from which VASP starts its self-consistency with a predicted or given density."""
-    from ecd_models import load_model
-    from ecd_models.cli.predict import on_device
-    from ecd_models.scf.vasp_start import RunFiles, VaspGrid, find_start_density
-
-    if not start.is_file():  # before a model is fetched for it
-        raise UsageError(f"{start} does not exist: give a structure file with -m, or a density file")
-    files = RunFiles.read(potcar, incar, reference)
-    network = None if model is None else on_device(load_model(model), device)
-    rule = VaspGrid(grid, encut, prec)
-    rho, source = find_start_density(start, files, rule, network, allow=allow_valence_mismatch, show=not quiet)
-    source |= {} if model is None else {"model": model}
-    written = files.write(rho, output, nelect=nelect, source=source)
-    for warning in written.warnings:
-        print(f"ecd: {warning}", file=sys.stderr)
-    print(f"{output}: POSCAR, INCAR, CHGCAR, restart.json; put POTCAR and KPOINTS beside them")
-    print(written.effect)
 
 
 def run(

@@ -71,3 +71,22 @@ class Waves:
                 if grid is None:
                     raise UsageError(f"{name} has no magnetization and the run has spin: give both")
                 file.write_record(self.coefficients(grid, name))
+
+    def write_hdf5(self, path: Path, values: Floats, magnetization: Floats | None, name: str = "the density") -> None:
+        """Write the same coefficients as a charge-density.hdf5, which a pw.x that was built with HDF5 reads.
+
+        The layout is that of write_rhog in QE's Modules/io_base.f90.
+        """
+        import h5py
+
+        grids = {"rhotot_g": values} if self.components == 1 else {"rhotot_g": values, "rhodiff_g": magnetization}
+        with h5py.File(path, "w") as file:
+            file.attrs["gamma_only"] = np.bytes_(".TRUE." if self.gamma_only else ".FALSE.")
+            file.attrs["ngm_g"], file.attrs["nspin"] = np.int32(len(self.miller)), np.int32(self.components)
+            indices = file.create_dataset("MillerIndices", data=self.miller.astype(np.int32))
+            for number, vector in enumerate(self.reciprocal.reshape(3, 3), 1):
+                indices.attrs[f"bg{number}"] = vector
+            for key, grid in grids.items():
+                if grid is None:
+                    raise UsageError(f"{name} has no magnetization and the run has spin: give both")
+                file.create_dataset(key, data=self.coefficients(grid, name).view(np.float64))

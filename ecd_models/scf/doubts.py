@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_models.prediction.plausibility import MAX_NEGATIVE_SHARE, measure_negative_share
 
@@ -62,6 +63,25 @@ def list_doubts(
     if spin and rho.magnetization is None:
         doubts.append("the run has spin and the prediction has none")
     return doubts
+
+
+def doubt_prediction(
+    model: DensityModel, crystal: Crystal, rho: Density, *, spin: bool = False, id: str = ""
+) -> tuple[list[str], str | None]:
+    """The reasons not to start from a model's prediction of a crystal, and what of the crystal trained the model.
+
+    spin: see `list_doubts`; id: the crystal's id in the data that trained the model, if it is of them.
+    """
+    from ecd_models.prediction.error_estimate import estimate_error, read_calibration
+    from ecd_models.training.trained_on import TrainedOn
+
+    trained_on = TrainedOn.from_metadata(model.metadata)
+    seen = None if trained_on is None else trained_on.seen(id, crystal.formula)
+    known: Any = {"seen": seen, "rests_on_pairs": has_pairs(model)}
+    if read_calibration(model) is not None:
+        rare = trained_on.rare_elements(crystal) if trained_on is not None else []
+        known |= {"estimate": estimate_error(model, crystal), "rare": rare}
+    return list_doubts(rho, spin=spin, **known), seen
 
 
 def _doubt_error(estimate: ErrorEstimate, rare: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ from ecd_data.dft.settings import Job, Settings, default_settings, read_start_ma
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats import read_run
 from ecd_models.scf.bench import ATOMS, CONV_THR, ENGINE, FIRST_THRESHOLD, ORACLE, Bench, Start
-from ecd_models.scf.doubts import has_pairs, list_doubts
+from ecd_models.scf.doubts import doubt_prediction
 from ecd_models.scf.measure import CrystalRuns
 from ecd_models.scf.scf_runs import time_call
 from ecd_models.scf.vasp_restart import find_origin
@@ -127,12 +127,9 @@ def model_start(name: str, model: DensityModel, *, allow: bool = False, symmetry
     allow : whether other valence electrons than the pseudopotentials have are a warning instead of an error.
     symmetry : evaluate the network at irreducible grid points only, if the run uses the symmetry of the crystal.
     """
-    from ecd_models.prediction.error_estimate import estimate_error, read_calibration
     from ecd_models.prediction.initial_moments import takes_moments
     from ecd_models.prediction.predict import predict
-    from ecd_models.training.trained_on import TrainedOn
 
-    trained_on = TrainedOn.from_metadata(model.metadata)
     warm_up = _WarmUp(model)
 
     def make(bench: Bench) -> Start:
@@ -151,14 +148,10 @@ def model_start(name: str, model: DensityModel, *, allow: bool = False, symmetry
         if not bench.settings.start_magnetization:
             rho = replace(rho, magnetization=None)
         spin = "predicted" if rho.magnetization is not None else None
-        seen = None if trained_on is None else trained_on.seen(bench.job.id, crystal.formula)
         spins = bool(bench.settings.start_magnetization)
-        known: Any = {"seen": seen, "rests_on_pairs": has_pairs(model)}
-        if read_calibration(model) is not None:
-            rare = trained_on.rare_elements(crystal) if trained_on is not None else []
-            known |= {"estimate": estimate_error(model, crystal), "rare": rare}
-        doubts = tuple(list_doubts(rho, spin=spins, **known))
-        return Start(name, rho, {"density": "predicted", "magnetization": spin}, **seconds, seen=seen, doubts=doubts)
+        doubts, seen = doubt_prediction(model, crystal, rho, spin=spins, id=bench.job.id)
+        channels = {"density": "predicted", "magnetization": spin}
+        return Start(name, rho, channels, **seconds, seen=seen, doubts=tuple(doubts))
 
     return make
 

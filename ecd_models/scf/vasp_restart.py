@@ -35,7 +35,7 @@ MAX_ELECTRON_ERROR = 0.1  # of the electrons: a density further off is of other 
 
 @dataclass(frozen=True)
 class Restart:
-    """The folder that was written, what VASP will do with it in one sentence, warnings, and the provenance."""
+    """The folder that was written, what the code will do with it in one sentence, warnings, and the provenance."""
 
     folder: Path
     effect: str
@@ -74,13 +74,13 @@ def write_restart(
         known or over 10 % away from those of the density, or the folder has such files already.
     """
     folder, own = Path(folder), dict(incar or {})
-    _refuse_full(folder)
+    refuse_full(folder, FILES)
     if potentials is not None:
         compare_species(rho, potentials)
         refuse_other_potcar(rho, potentials, "the density")
     rho, spin_warnings = _drop_spin(rho, own)
     due, origin = _find_electrons(rho, own, potentials, reference, nelect)
-    scaled, factor = _scale(rho, due, origin)
+    scaled, factor = scale_to_electrons(rho, due, origin)
     warnings = [*warnings, *spin_warnings, *find_conflicts(own, scaled), *_check_grid(scaled)]
     same_potcar = None
     if reference is not None:
@@ -107,11 +107,11 @@ def write_restart(
     return Restart(folder, effect, tuple(warnings), provenance)
 
 
-def _refuse_full(folder: Path) -> None:
+def refuse_full(folder: Path, files: Sequence[str]) -> None:
     """Raises UsageError if `folder` is a file or has one of the files to write."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file: name a folder")
-    if present := [name for name in FILES if (folder / name).exists()]:
+    if present := [name for name in files if (folder / name).exists()]:
         raise UsageError(f"{folder} has {', '.join(present)} already: name another folder, or move them away")
 
 
@@ -153,7 +153,7 @@ def _find_electrons(
     )
 
 
-def _scale(rho: Density, due: float, origin: str) -> tuple[Density, float]:
+def scale_to_electrons(rho: Density, due: float, origin: str) -> tuple[Density, float]:
     """The density with `due` electrons, and the factor. Raises UsageError if that is over 10 % away from its own."""
     found = rho.nelect
     if not (np.isfinite(found) and abs(found - due) <= MAX_ELECTRON_ERROR * due):
