@@ -85,9 +85,9 @@ def doubt_prediction(
 
 
 def _doubt_error(estimate: ErrorEstimate, rare: Sequence[str]) -> list[str]:
-    """The doubt that follows from the expected error; nan, for atoms without neighbours, is one."""
+    """The doubt that follows from the expected error; where none can be given, why is one."""
     if np.isnan(estimate.eps_mae):
-        return ["its atoms have no neighbours, and the model learned from crystals"]
+        return [estimate.unknown or "its error cannot be estimated"]
     if estimate.eps_mae * (RARE_FACTOR if rare else 1) <= LARGEST_ERROR:
         return []
     reason = f", twice that as only one composition with {', '.join(rare)} trained the model" if rare else ""

@@ -15,6 +15,7 @@ from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import FormatError
 from ecd_data.formats.labels import element_of_label
 from ecd_data.formats.units import BOHR
+from ecd_models.scf.bravais import make_cell
 from ecd_models.scf.namelists import Namelists, parse_fortran_number
 
 # pw.x takes them in capitals alone, with a blank behind them, and ignores any other line between the cards
@@ -98,19 +99,18 @@ def read_geometry(namelists: Namelists, cards: Cards) -> Geometry:
 
     Raises
     ------
-    FormatError : ibrav is not 0, positions are those of a space group, or a card is missing or damaged.
+    FormatError : positions are those of a space group, a card is missing or damaged, or as in `make_cell`.
     """
     name = namelists.name
     ibrav, nat, ntyp = (namelists.whole_number("system", key) for key in ("ibrav", "nat", "ntyp"))
-    if ibrav != 0:
-        raise FormatError(
-            f"{name} has {'no ibrav' if ibrav is None else f'ibrav = {ibrav}, which is not read here'}: give ibrav = 0"
-            " with the card CELL_PARAMETERS (pw.x prints these vectors as a(1), a(2), a(3) in units of alat)"
-        )
+    if ibrav is None:
+        raise FormatError(f"{name} has no ibrav: give it in &system, such as ibrav = 0 with the card CELL_PARAMETERS")
+    if ibrav != 0 and "CELL_PARAMETERS" in cards.rows:
+        raise FormatError(f"{name} has ibrav = {ibrav} and the card CELL_PARAMETERS too: remove one of them")
     if not nat or not ntyp or min(nat, ntyp) < 1:
         raise FormatError(f"{name} has no number of atoms or species: give nat and ntyp in &system")
     species = _read_species(cards, ntyp)
-    lattice, alat = _read_cell(namelists, cards)
+    lattice, alat = _read_cell(namelists, cards) if ibrav == 0 else make_cell(namelists)
     rows = cards.take("ATOMIC_POSITIONS", nat, f"nat is {nat}")
     scale = _position_scale(cards, lattice, alat)
     try:

@@ -117,7 +117,7 @@ def test_a_large_expected_error_is_a_doubt_and_a_small_one_is_none():
     assert "expected eps_mae 3 %" in list_doubts(rho, estimate=large)[0]
     assert "one composition with Te" in list_doubts(rho, estimate=small, rare=["Te"])[0]
     nan = float("nan")
-    assert "no neighbours" in list_doubts(rho, estimate=ErrorEstimate(nan, nan, nan))[0]
+    assert list_doubts(rho, estimate=ErrorEstimate(nan, nan, nan, "the cell has vacuum")) == ["the cell has vacuum"]
 
 
 def test_a_model_of_one_functional_cannot_choose(model):

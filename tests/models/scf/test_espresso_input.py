@@ -85,7 +85,7 @@ def test_lengths_have_the_unit_that_pwx_takes(cell, system, atoms, alat, tmp_pat
 
 
 REFUSED = {
-    "ibrav = 0 with the card CELL": ("ibrav = 0", "ibrav = 2, celldm(1) = 7.7"),
+    "card CELL_PARAMETERS too": ("ibrav = 0", "ibrav = 2, celldm(1) = 7.7"),
     "has no ibrav": ("ibrav = 0, ", ""),
     "no card ATOMIC_POSITIONS": (ATOMS, ""),
     "card atomic_positions, .*capitals": ("ATOMIC_POSITIONS", "atomic_positions"),
