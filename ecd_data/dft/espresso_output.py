@@ -20,6 +20,7 @@ EV_PER_A3 = 160.2176634  # GPa
 OUTPUT, SAVE = "pw.out", "x.save"
 XML = f"{SAVE}/data-file-schema.xml"
 CHARGE_DENSITY, CHARGE_DENSITY_HDF5 = f"{SAVE}/charge-density.dat", f"{SAVE}/charge-density.hdf5"
+OCCUPATIONS = f"{SAVE}/occup.txt"  # of U, without which pw.x starts no run with U from a density
 UNCONVERGED = "convergence NOT achieved"
 SITE_MOMENT = re.compile(r"^\s*atom:?\s+(\d+)\s.*magn[:=]\s*(-?[\d.]+)", re.MULTILINE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from ecd_data.density import Density
 from ecd_data.density_error import eps_mae
 from ecd_data.dft.engine import NotConvergedError, Result, Step
 from ecd_data.dft.espresso import INPUT, Espresso
-from ecd_data.dft.espresso_output import CHARGE_DENSITY, OUTPUT, XML, read_output, read_result
+from ecd_data.dft.espresso_output import CHARGE_DENSITY, OCCUPATIONS, OUTPUT, XML, read_output, read_result
 from ecd_data.dft.settings import Job
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats.espresso_density import read_xml
@@ -123,10 +124,12 @@ class Bench:
         """
         rho, _, channels = self._fit_density(start)
         waves, seconds = self._order_waves()
-        if channels["magnetization"] == "atomic":  # that comes from a run of pw.x, whose time counts
-            seconds = self._superpose_atoms()[1]
+        if "atomic" in (channels["magnetization"], channels.get("occupations")):
+            seconds = self._superpose_atoms()[1]  # they come from a run of pw.x, whose time counts
         (folder / CHARGE_DENSITY).parent.mkdir(parents=True, exist_ok=True)
         waves.write(folder / CHARGE_DENSITY, rho.values, rho.magnetization, start.name)
+        if origin := channels.get("occupations"):
+            shutil.copy(self.folder / (ORDER if origin == "atomic" else ATOMS) / OCCUPATIONS, folder / OCCUPATIONS)
         (folder / INPUT).write_text(f"! charge density sha256 {hash_file(folder / CHARGE_DENSITY)}\n")
         return folder, {"wall": start.wall_seconds + seconds["wall"], "cpu": start.cpu_seconds + seconds["cpu"]}
 
@@ -193,6 +196,10 @@ class Bench:
                 " potentials, or the prediction failed"
             )
         magnetization = self._choose_magnetization(rho, start.name, channels)
+        if self.settings.hubbard_u:  # without occupations pw.x stops, and only its own runs have them
+            channels.setdefault("occupations", "atomic")
+        else:
+            channels.pop("occupations", None)
         factor = due / rho.nelect
         return Density(self.job.crystal, rho.values * factor, magnetization), factor, channels
 

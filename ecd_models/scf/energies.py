@@ -121,7 +121,7 @@ def run_energies(
 def _measure_crystal(bench: Bench, starts: Mapping[str, MakeStart]) -> CrystalEnergies:
     crystal, energy = bench.job.crystal, bench.run_from_atoms().energy_eV
     assert energy is not None
-    oracle = Start(ORACLE, bench.converged_density(), {"magnetization": None})
+    oracle = Start(ORACLE, bench.converged_density(), {"magnetization": None, "occupations": "converged"})
     forces = find_forces(bench, oracle)
     gap = read_result(bench.folder / ATOMS, bands_only=True).properties["gap_eV"]
     found = CrystalEnergies(

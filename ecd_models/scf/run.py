@@ -105,7 +105,7 @@ def _run_crystal(
     runs = {ATOMS: bench.run_from_atoms()}
     if own_restart:
         runs[ENGINE] = bench.run_from_own_file()
-    channels = dict.fromkeys(("density", "magnetization"), "converged")
+    channels = dict.fromkeys(("density", "magnetization", "occupations"), "converged")
     failed: dict[str, str] = {}
     for name, make in {ORACLE: lambda b: Start(ORACLE, b.converged_density(), channels), **starts}.items():
         try:

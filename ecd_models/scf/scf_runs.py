@@ -24,7 +24,7 @@ class Start:
 
     name : of the start in tables.
     rho : the density.
-    channels : the origin of its "density" and "magnetization", such as "predicted".
+    channels : the origin of its "density" and "magnetization", such as "predicted", and of the "occupations" of U.
     wall_seconds, cpu_seconds : the time that its computation took.
     seen : what of the crystal a model was trained on: "crystal", "composition" or "unseen"; None if not recorded.
     doubts : reasons not to start from this density, see `list_doubts`.

@@ -27,6 +27,7 @@ JOBS = {
     "Si": Job("Si", SI, CHEAP),
     "gamma": Job("gamma", LIH, replace(CHEAP, ecutwfc=30.0, kmesh=(1, 1, 1))),
     "spin": Job("spin", LIH, replace(CHEAP, ecutwfc=30.0, smearing=True, start_magnetization=0.3)),
+    "U": Job("U", LIH, replace(CHEAP, ecutwfc=30.0, hubbard_u=(("H", 2.0),))),
 }
 
 
@@ -38,7 +39,7 @@ def work(tmp_path_factory) -> Path:
 @real
 @pytest.mark.parametrize("name", JOBS)
 def test_the_converged_density_restarts_as_pwx_own_file_does(name, work):
-    """Half of the waves, all of them, and two components: each in pw.x's own order."""
+    """Half of the waves, all of them, and two components: each in pw.x's own order; with U its occupations too."""
     report = run_starts([JOBS[name]], {}, own_restart=True, work=work)
     (crystal,) = report.crystals
     runs = crystal.runs
@@ -49,6 +50,17 @@ def test_the_converged_density_restarts_as_pwx_own_file_does(name, work):
     assert runs[ORACLE].channels["density"] == "converged"
     assert all(run.before_wall_seconds == 0 for run in (runs[ATOMS], runs[ENGINE]))
     assert runs[ORACLE].before_wall_seconds > 0
+
+
+@real
+def test_a_run_with_u_starts_from_occupations_of_atoms(work):
+    """pw.x stops where they are missing."""
+    bench = Bench(load_engine(), JOBS["U"], work / "U")
+    atoms = bench.run_from_atoms()
+    run = bench.run_from_density(Start("file", bench.converged_density(), {"density": "converged"}))
+    assert run.channels["occupations"] == "atomic"
+    assert run.steps <= atoms.steps
+    assert run.energy_eV == pytest.approx(atoms.energy_eV, abs=1e-5)
 
 
 @real
