@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from ecd_data.sample.addition_runs import FINAL
 from ecd_data.sample.additions import JOINED, add_settings, load_joined, make_addition_cells
@@ -23,10 +24,9 @@ from ecd_data.sample.split import (
     write_manifest,
 )
 from ecd_data.sample.table import SAMPLE_FOLDER
-from ecd_data.store import StoreWriter, open_store
+from ecd_data.store import open_store
+from ecd_data.store.copy import copy_crystals
 from ecd_data.store.reader import Store
-
-BY_STORE = ("id", "nelect", "bound")  # metadata that a store writes itself
 
 Record = dict[str, Any]
 
@@ -80,7 +80,9 @@ def join_additions(folder: Path, sample: Path = SAMPLE_FOLDER) -> JoinReport:
         waiting[parent] = reason
         del new[parent]
     ids = [id for parent in new for id in groups[parent]]
-    _append(computed, ids, sample / "pbe.ecd")
+    # byte for byte, as errors of encoding again would add up
+    rows = [computed.ids.index(id) for id in ids]
+    copy_crystals([(computed, pa.array(rows, pa.int64()))], sample / "pbe.ecd", what="joining")
     lines = [f" {json.dumps(id)}: {json.dumps(narrow)}" for id, narrow in (joined | new).items()]
     (sample / JOINED).write_text("{\n" + ",\n".join(lines) + "\n}\n")
     write_manifest(sample / "splits.json")
@@ -121,11 +123,3 @@ def find_early_validation(crystals: Iterable[str]) -> dict[str, str]:
 def has_narrow_mesh(meta: Mapping[str, Any], cell: Record) -> bool:
     """Whether a cell with this metadata was computed on the mesh for metals and narrow gaps."""
     return list(meta["settings"]["kmesh"]) == add_settings(cell, narrow_gap=True)["kmesh"]
-
-
-def _append(computed: Store, ids: list[str], store: Path) -> None:
-    with StoreWriter(store) as writer:
-        for id in ids:
-            rho = computed[id]
-            meta = {key: value for key, value in rho.meta.items() if key not in BY_STORE}
-            writer.add(id, dataclasses.replace(rho, meta=meta))

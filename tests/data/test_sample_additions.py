@@ -274,6 +274,8 @@ def test_computed_crystals_join_with_all_their_cells(computed: Path) -> None:
     store = open_store(computed / "pbe.ecd")
     assert store.ids == ["MgO_rs", "H_sc_acwf", "H2O_antifl", "H2O_antifl-d1", "H2O_antifl-d2"]
     assert store.meta("H2O_antifl")["settings"]["kmesh"] == CELLS["H2O_antifl"]["kmesh"]
+    hashes = [s.index.set_index("id")["sha256"]["H_sc_acwf"] for s in (store, open_store(computed / "done/pbe.ecd"))]
+    assert hashes[0] == hashes[1]  # it is not encoded again, which would add an error
     assert (computed / "splits.json").read_text() == "written"
     again = join_additions.join_additions(computed / "done", computed)
     assert (again.joined, len(open_store(computed / "pbe.ecd"))) == ([], 5)
