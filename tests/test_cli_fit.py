@@ -39,7 +39,7 @@ def test_the_atoms_of_a_model_are_a_start(capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--functions", "0"), "at least one function"),
+        (("--functions", "0"), "functions = 0 must be at least 1"),
         (("--ridge", "0"), "positive"),
         (("--widest", "3", "--sharpest", "1"), "widest not above sharpest"),
     ],

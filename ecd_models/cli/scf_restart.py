@@ -101,8 +101,9 @@ def restart(
     from ecd_models.scf.espresso_input import is_pw_input
 
     if not start.is_file():  # before a model is fetched for it
+        found = "is a folder" if start.is_dir() else "does not exist"
         raise UsageError(
-            f"{start} does not exist: give an input of pw.x, or for VASP a structure file with -m, or a density file"
+            f"{start} {found}: give an input of pw.x, or for VASP a structure file with -m, or a density file"
         )
     common: Any = {"reference": reference, "nelect": nelect}
     choice: Any = {"allow": allow_valence_mismatch, "show": not quiet}

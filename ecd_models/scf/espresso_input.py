@@ -13,10 +13,12 @@ from ecd_models.scf.bench import FIRST_THRESHOLD
 from ecd_models.scf.espresso_cards import Cards, Geometry, read_geometry
 from ecd_models.scf.namelists import Namelists, quote
 
-NAMELIST = re.compile(rb"^[ \t]*&(control|system)\b", re.MULTILINE | re.IGNORECASE)
+NAMELIST = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t]*&(control|system)\b", re.MULTILINE | re.IGNORECASE)
 HEAD = 1 << 16  # bytes of a file in which a namelist must begin
 LARGEST_INPUT = 1 << 26  # bytes: no input of pw.x is larger, and a density is not read as text
 SELF_CONSISTENT = ("scf", "relax", "vc-relax", "md", "vc-md")
+KEEP_DENSITY = ("nscf", "bands")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 META_GGA = ("scan", "tpss", "m06l", "m06-l", "tb09", "mgga")  # these words are in the names of pw.x
 
 
@@ -50,7 +52,10 @@ class PwInput:
             raise UsageError(f"{path} does not exist: give the input of pw.x")
         if path.stat().st_size > LARGEST_INPUT:
             raise FormatError(f"{path} is too large for an input of pw.x: give the input itself")
-        text = path.read_bytes().decode("utf-8", "surrogateescape")  # keeps bytes of any other encoding
+        content = path.read_bytes()
+        if content.startswith(BYTE_ORDER_MARK):
+            raise FormatError(f"{path} begins with a byte-order mark: save it as plain UTF-8 or ASCII")
+        text = content.decode("utf-8", "surrogateescape")  # keeps bytes of any other encoding
         namelists = Namelists(text, str(path))
         cards = Cards.parse(text[namelists.end :], str(path))
         for group in ("control", "system", "electrons"):
@@ -93,6 +98,16 @@ class PwInput:
         """The charge of the cell in e, positive where electrons are missing."""
         return self.namelists.number("system", "tot_charge") or 0.0
 
+    @cached_property
+    def functional(self) -> str | None:
+        """The functional in place of that of the pseudopotentials; None where it is theirs."""
+        return self.namelists.word("system", "input_dft")
+
+    @property
+    def iterates_geometry(self) -> bool:
+        """Whether atoms move: the density serves the first self-consistency alone then."""
+        return (self.namelists.word("control", "calculation") or "scf") != "scf"
+
     @property
     def has_hubbard(self) -> bool:
         """Whether the run has a Hubbard correction."""
@@ -125,10 +140,15 @@ def _refuse_other_runs(namelists: Namelists) -> None:
     """Raises UsageError for a run that a charge density alone does not start."""
     name = namelists.name
     calculation = namelists.word("control", "calculation") or "scf"
-    if calculation not in SELF_CONSISTENT:
+    if calculation in KEEP_DENSITY:
         raise UsageError(
             f"{name} has calculation = '{calculation}', which keeps the density that it reads: give the input of the"
             f" self-consistent run before it ({', '.join(SELF_CONSISTENT)})"
+        )
+    if calculation not in SELF_CONSISTENT:
+        raise UsageError(
+            f"{name} has calculation = '{calculation}', which is none of pw.x's self-consistent runs"
+            f" ({', '.join(SELF_CONSISTENT)}): correct it"
         )
     if namelists.word("control", "restart_mode") == "restart":
         raise UsageError(f"{name} has restart_mode = 'restart', which continues a run: set it to 'from_scratch'")
@@ -136,8 +156,8 @@ def _refuse_other_runs(namelists: Namelists) -> None:
         raise UsageError(f"{name} is a non-collinear run (noncolin, lspinorb): no start is written for it")
     if namelists.whole_number("system", "nspin") not in (None, 0, 1, 2):
         raise UsageError(f"{name} has another nspin than 1 and 2: no start is written for it")
-    functional = (namelists.word("system", "input_dft") or "").lower()
-    if any(word in functional for word in META_GGA):
+    functional = namelists.word("system", "input_dft") or ""
+    if any(word in functional.lower() for word in META_GGA):
         raise UsageError(
             f"{name} has the functional {functional}, for which pw.x reads a density of kinetic energy too: no start is"
             " written for it"

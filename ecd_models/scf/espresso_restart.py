@@ -43,8 +43,10 @@ def write_espresso_restart(run: PwRun, start: StartDensity, folder: str | Path) 
     scaled, factor = scale_to_electrons(start.rho, run.electrons, run.electrons_from)
     run.waves.coefficients(scaled.values)  # refuses a coarse grid before files are written
     warnings = [*start.warnings, *([NOT_CHECKED] if run.pseudos is None else [])]
+    if run.input.namelists.word("electrons", "startingwfc") == "file":
+        warnings.append("startingwfc = 'file', and no wavefunctions lie in the folder: pw.x makes them of atoms")
     channels = {**start.channels, **({"occupations of U": "reference"} if run.occupations else {})}
-    effect = _describe_effect(folder, channels)
+    effect = _describe_effect(folder, channels, run.input.iterates_geometry)
     provenance: dict[str, Any] = {
         "ecd": ecd_data.__version__,
         "density": dict(start.source),
@@ -74,12 +76,13 @@ def refuse_written(run: PwRun, folder: Path) -> None:
     refuse_full(folder, (f"{run.input.prefix}.save", INPUT, RECORD))
 
 
-def _describe_effect(folder: Path, channels: dict[str, str | None]) -> str:
-    """What pw.x will do with the density, in one sentence."""
+def _describe_effect(folder: Path, channels: dict[str, str | None], moves: bool) -> str:
+    """What pw.x will do with the density, in one sentence; moves: whether it moves atoms."""
     spin = " and its magnetization" if channels["magnetization"] else ""
+    first = "first self-consistency (no later one)" if moves else "self-consistency"
     return (
         f"pw.x -i {INPUT}, run in {folder}, will read the density{spin} (it prints 'The initial density is read from"
-        " file') and start the self-consistency from it; if it prints 'Cannot read rho', it did not"
+        f" file') and start the {first} from it; if it prints 'Cannot read rho', it did not"
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecd_data.density import Density
-from ecd_data.dft.settings import default_settings
 from ecd_data.errors import UsageError
 from ecd_data.formats import read_run
 from ecd_data.formats.espresso_density import read_charge_density
@@ -16,6 +15,7 @@ from ecd_models.atoms.valences import find_core_treatment
 from ecd_models.scf.bench import refuse_other_crystal
 from ecd_models.scf.charge_density import Waves
 from ecd_models.scf.doubts import doubt_prediction
+from ecd_models.scf.espresso_doubts import doubt_run, refuse_large_charge
 from ecd_models.scf.espresso_input import PwInput
 from ecd_models.scf.espresso_pseudos import Pseudos, find_pseudopotentials
 from ecd_models.scf.vasp_restart import find_origin
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from ecd_models.model import DensityModel
 
 SAME_ELECTRONS = 1e-3  # electrons: a given number that differs by more contradicts the pseudopotentials
-# of the cutoff of the sample's densities (`default_settings`), which trained the models: CaF2 took more steps from a
-# prediction than from superposed atoms with 0.3 and 0.48 of it, and fewer with 0.71 (docs/scf.md)
-LOW_CUTOFF = 0.6
 OCCUPATIONS = ("occup.txt", "Hubbard_m_order.txt")  # occupations of U, without which pw.x reads no density
 
 
@@ -115,6 +112,8 @@ def read_start(run: PwRun, path: Path) -> StartDensity:
     ------
     UsageError : it is of another cell, of other atoms, or without the magnetization that the run needs.
     """
+    if (path / "charge-density.dat").is_file():
+        raise UsageError(f"{path} is a folder: give {path / 'charge-density.dat'}")
     rho = read_run(path)
     refuse_other_crystal(rho, run.input.crystal, str(path))
     warnings = []
@@ -136,13 +135,14 @@ def predict_start(run: PwRun, model: DensityModel, *, allow: bool = False, show:
     Raises
     ------
     UsageError : the model's training densities were not computed with pseudopotentials, or with other valence
-        electrons than those of the run; or the run has spin and nothing gives a magnetization.
+        electrons than those of the run; the run has a large charge; or it has spin and nothing gives a magnetization.
     """
     from ecd_models.prediction.initial_moments import takes_moments
     from ecd_models.prediction.predict import predict
     from ecd_models.training.progress_display import show_point_count
 
     warnings = _refuse_other_method(model, allow)
+    refuse_large_charge(run.input, run.electrons)
     crystal, shape = run.input.crystal, run.shape
     options: Any = {"allow_valence_mismatch": allow}
     if run.pseudos is not None:
@@ -154,17 +154,7 @@ def predict_start(run: PwRun, model: DensityModel, *, allow: bool = False, show:
     source = {"input": str(run.input.path), "model": model.name}
     start = _choose_magnetization(run, rho, source, model.name, warnings)
     doubts, _ = doubt_prediction(model, crystal, start.rho, spin=run.input.spin)
-    return replace(start, doubts=(*doubts, *_doubt_cutoff(run.input)))
-
-
-def _doubt_cutoff(run: PwInput) -> list[str]:
-    """The doubt that follows from a low cutoff, whose converged density is another one."""
-    usual = 4 * default_settings(run.crystal, "pbe").ecutwfc
-    if run.ecutrho >= LOW_CUTOFF * usual:
-        return []
-    return [
-        f"ecutrho is {run.ecutrho:g} Ry, and the densities that train the models have {usual:g} Ry for these elements"
-    ]
+    return replace(start, doubts=(*doubts, *doubt_run(run.input, model)))
 
 
 def _find_electrons(run: PwInput, pseudos: Pseudos | None, nelect: float | None) -> tuple[float, str]:
@@ -180,7 +170,8 @@ def _find_electrons(run: PwInput, pseudos: Pseudos | None, nelect: float | None)
     found = pseudos.electrons(run)
     if nelect is not None and abs(nelect - found) > SAME_ELECTRONS:
         raise UsageError(f"the run of {run.path} has {found:g} electrons and not {nelect:g}: leave --nelect out")
-    return found, str(pseudos.folder)
+    charge = f" with tot_charge = {run.total_charge:g}" if run.total_charge else ""
+    return found, f"{pseudos.folder}{charge}"
 
 
 def _find_waves(run: PwInput, reference: Path | None) -> Waves:

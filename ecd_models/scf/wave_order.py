@@ -73,8 +73,10 @@ def take_order(path: Path, crystal: Crystal, ecutrho: float, *, gamma_only: bool
     Raises
     ------
     FormatError : the file is no charge-density.dat.
-    UsageError : it has other reciprocal vectors, other waves, or is of a non-collinear run.
+    UsageError : there is no such file, it has other reciprocal vectors, other waves, or is of a non-collinear run.
     """
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist: give a charge-density.dat that pw.x wrote (--reference)")
     own = Waves.read(path)
     vectors = reciprocal_vectors(crystal).ravel()
     if own.reciprocal.shape != vectors.shape or np.abs(own.reciprocal - vectors).max() > SAME_VECTOR:

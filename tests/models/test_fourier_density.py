@@ -279,7 +279,7 @@ def test_one_network_learns_the_densities_of_two_functionals(tmp_path):
 
 
 def test_bad_sizes_are_refused():
-    with pytest.raises(UsageError, match="lmax from 1"):
+    with pytest.raises(UsageError, match="lmax = 0 must be from 1"):
         FourierDensityConfig(lmax=0)
     with pytest.raises(UsageError, match="positive"):
         FourierDensityConfig(widest=3.0, sharpest=1.0)

@@ -81,11 +81,11 @@ class FourierDensityConfig:
         object.__setattr__(self, "functionals", tuple(self.functionals))  # JSON and TOML have lists
         if len(set(self.functionals)) != len(self.functionals) or not all(isinstance(f, str) for f in self.functionals):
             raise UsageError(f"{self} needs different names of functionals, such as ('PBE', 'HSE06')")
-        if min(self.functions, self.layers, self.channels, self.members) < 1 or not 1 <= self.lmax <= 8:
-            raise UsageError(
-                f"functions = {self.functions}, layers = {self.layers}, channels = {self.channels}, members ="
-                f" {self.members} must be at least 1, and lmax = {self.lmax} from 1 to 8"
-            )
+        sizes = {name: getattr(self, name) for name in ("functions", "layers", "channels", "members")}
+        if wrong := [f"{name} = {size}" for name, size in sizes.items() if size < 1]:
+            raise UsageError(f"{' and '.join(wrong)} must be at least 1")
+        if not 1 <= self.lmax <= 8:
+            raise UsageError(f"lmax = {self.lmax} must be from 1 to 8")
         if not (0 < self.widest <= self.sharpest and self.neighbors > 0):
             raise UsageError(f"{self} needs positive lengths and exponents, widest not above sharpest")
 

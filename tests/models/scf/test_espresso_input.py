@@ -42,7 +42,7 @@ def read(folder: Path, *changes: tuple[str, str]) -> PwInput:
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    (folder / "pw.in").write_text(text)
+    (folder / "pw.in").write_text(text, encoding="utf-8")
     return PwInput.read(folder / "pw.in")
 
 
@@ -105,6 +105,8 @@ REFUSED = {
     "no namelist &electrons": ("&electrons\n/\n", ""),
     "names no element": ("Li1", "Q1"),
     "keeps the density that it reads": ("prefix", "calculation = 'nscf', prefix"),
+    "none of pw.x's self-consistent runs": ("prefix", "calculation = 'vc_relax', prefix"),
+    "byte-order mark": ("&control", "\ufeff&control"),
     "which continues a run": ("prefix", "restart_mode = 'restart', prefix"),
     "non-collinear": ("ecutwfc", "noncolin = .true., ecutwfc"),
     "another nspin": ("ecutwfc", "nspin = 4, ecutwfc"),

@@ -155,6 +155,43 @@ def test_a_density_of_another_crystal_or_grid_is_refused(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_charge_and_another_functional_are_doubts_and_a_large_charge_is_refused(tmp_path, capsys):
+    model = ("-m", "pair_density")
+    path = write_input(tmp_path, ("ecutwfc = 30", "ecutwfc = 30, tot_charge = 0.3, input_dft = 'pbesol'"))
+    assert restart(path, *model, "-o", tmp_path / "run") == 0
+    doubts = record(tmp_path / "run")["doubts"]
+    assert any("tot_charge = 0.3" in doubt for doubt in doubts)
+    assert any("input_dft = 'pbesol', and pair_density learned densities of PBE" in doubt for doubt in doubts)
+    write_input(tmp_path, ("ecutwfc = 30", "ecutwfc = 30, tot_charge = 1.0"))
+    assert restart(path, *model, "-o", tmp_path / "no") == 2
+    assert "tot_charge = 1 with 3 electrons" in capsys.readouterr().err
+    write(tmp_path / "CHGCAR", density())
+    assert restart(path, "--density", tmp_path / "CHGCAR", "-o", tmp_path / "no") == 2
+    assert "with tot_charge = 1" in capsys.readouterr().err
+
+
+def test_paths_that_are_not_there_are_named(tmp_path, capsys):
+    path = write_input(tmp_path)
+    write(tmp_path / "CHGCAR", density())
+    given = ("--density", tmp_path / "CHGCAR", "-o", tmp_path / "run")
+    assert restart(path, *given, "--reference", tmp_path / "absent.dat") == 2
+    assert "absent.dat does not exist" in capsys.readouterr().err
+    assert restart(tmp_path, *given) == 2
+    assert "is a folder: give an input of pw.x" in capsys.readouterr().err
+    assert restart(path, *given) == 0
+    assert restart(path, "--density", tmp_path / "run/lih.save", "-o", tmp_path / "again") == 2
+    assert "lih.save/charge-density.dat" in capsys.readouterr().err
+
+
+def test_what_pwx_does_with_the_density_later_is_said(tmp_path, capsys):
+    relax = ("prefix = 'lih'", "calculation = 'relax', prefix = 'lih'"), ("&electrons", "&electrons startingwfc='file'")
+    write(tmp_path / "CHGCAR", density())
+    assert restart(write_input(tmp_path, *relax), "--density", tmp_path / "CHGCAR", "-o", tmp_path / "run") == 0
+    said = capsys.readouterr()
+    assert "first self-consistency (no later one)" in said.out
+    assert "no wavefunctions lie in the folder" in said.err
+
+
 def test_spin_needs_a_magnetization(tmp_path, capsys):
     write(tmp_path / "CHGCAR", density())
     write(tmp_path / "spin_CHGCAR", density(spin=True))
