@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -101,20 +102,23 @@ def _is_last_number_short(end: bytes) -> bool:
 
 def render(rho: Density) -> bytes:
     """The bytes of a cube file in bohr with eleven digits; it has no room for magnetization and augmentation."""
-    comment = b" ".join(comment_line(rho.meta, rho.crystal.formula).split()) + b"\n"
-    derived = comment.decode(errors="replace").startswith(DERIVED_COMMENTS[0])
-    header = [
-        f"{'difference of electron densities' if derived else 'electron density'} in e/bohr^3, the last axis fastest",
-        _row(len(rho.crystal), [0, 0, 0]),
-    ]
-    header += [_row(n, row / n / BOHR) for n, row in zip(rho.shape, rho.lattice, strict=True)]
-    header += [_row(z, [z, *xyz]) for z, xyz in zip(rho.numbers, rho.crystal.cart_coords / BOHR, strict=True)]
-    chunks = ["\n".join(header) + "\n"]
     rows = (rho.values * BOHR**3).reshape(-1, rho.shape[2])
     full, rest = divmod(rho.shape[2], PER_LINE)
     layout = (" %17.10E" * PER_LINE + "\n") * full + (" %17.10E" * rest + "\n" if rest else "")
-    chunks += [layout % tuple(row) for row in rows]
-    return comment + "".join(chunks).encode()
+    return render_header(rho.crystal, rho.shape, rho.meta) + "".join([layout % tuple(row) for row in rows]).encode()
+
+
+def render_header(crystal: Crystal, shape: tuple[int, int, int], meta: Mapping[str, Any]) -> bytes:
+    """The bytes above the values of a cube file: two comments, the grid and the atoms."""
+    comment = b" ".join(comment_line(meta, crystal.formula).split()) + b"\n"
+    derived = comment.decode(errors="replace").startswith(DERIVED_COMMENTS[0])
+    header = [
+        f"{'difference of electron densities' if derived else 'electron density'} in e/bohr^3, the last axis fastest",
+        _row(len(crystal), [0, 0, 0]),
+    ]
+    header += [_row(n, row / n / BOHR) for n, row in zip(shape, crystal.lattice, strict=True)]
+    header += [_row(z, [z, *xyz]) for z, xyz in zip(crystal.numbers, crystal.cart_coords / BOHR, strict=True)]
+    return comment + ("\n".join(header) + "\n").encode()
 
 
 def _row(count: int, values: object) -> str:

@@ -150,7 +150,8 @@ def predict_files(
         return rho
 
     def find_other_contents(source: Path, target: Path) -> str | None:
-        return find_difference(target, name_model(model, functional), grid(read_structure(source)))
+        crystal = read_structure(source)
+        return find_difference(target, name_model(model, functional), crystal, grid(crystal))
 
     return _predict_all(pairs, predict_file, find_other_contents)
 

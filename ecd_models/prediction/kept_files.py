@@ -5,18 +5,25 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
+from ecd_data.crystal import Crystal
+from ecd_data.density import Density
+from ecd_data.formats import cube
+from ecd_data.formats.vasp import chgcar
 from ecd_data.io.density_names import PREDICTED_BY
 from ecd_data.io.file_bytes import comment_line
 from ecd_data.vasp_grid import Shape
 
 
-def find_difference(file: Path, model: str, shape: Shape) -> str | None:
-    """What of a CHGCAR or cube file is not as asked, in words; None if it is of the model and on the grid.
+def find_difference(file: Path, model: str, crystal: Crystal, shape: Shape) -> str | None:
+    """What of a CHGCAR or cube file is not as asked, in words; None if it is of the model, the crystal and on the grid.
 
     Parameters
     ----------
     file : the file; only its head is read.
     model : the name of the model as it stands in the file, see `name_model`.
+    crystal : the crystal, with the cell and positions to the digits that such a file has.
     shape : the grid points along a, b, c.
     """
     comment, found = read_head(file)
@@ -25,7 +32,19 @@ def find_difference(file: Path, model: str, shape: Shape) -> str | None:
         return f"{comment!r} and not predicted by {model}"
     if found != tuple(shape):
         return f"on a grid of {_describe(found)} and not {_describe(shape)} points"
-    return None
+    return None if _has_crystal(file, crystal, shape) else "of another cell or of other positions of the atoms"
+
+
+def _has_crystal(file: Path, crystal: Crystal, shape: Shape) -> bool:
+    """Whether the lines of a file from its second one on are those that are written for a crystal."""
+    if file.suffix == ".cube":
+        due = cube.render_header(crystal, shape, {})
+    else:
+        due = chgcar.render_header(Density(crystal, np.ones((1, 1, 1))))
+    expected = due.decode(errors="replace").split("\n")[1:-1]
+    with open(file, encoding="utf-8", errors="replace") as lines:
+        next(lines, "")
+        return [line.rstrip("\n") for line in islice(lines, len(expected))] == expected
 
 
 def read_head(file: Path) -> tuple[str, tuple[int, ...]]:

@@ -88,11 +88,21 @@ def test_files_of_another_model_or_grid_are_not_taken_for_this_one(model, folder
 
 @pytest.mark.parametrize("ending", ["CHGCAR", "cube"])
 def test_kept_files_are_of_exactly_the_model_asked_for(tmp_path, ending):
-    file, shape = tmp_path / f"Si.{ending}", (4, 4, 4)
+    file, shape, crystal = tmp_path / f"Si.{ending}", (4, 4, 4), Crystal.from_pymatgen(SILICON)
     names = ["a", "ab", "a b", "a 2", "b", "the mean of 2 models: a", "a for HSE06", "ä", "predicted by a"]
     for name in names:
-        write(file, Density(Crystal.from_pymatgen(SILICON), np.ones(shape), meta={"comment": f"predicted by {name}"}))
-        assert [other for other in names if find_difference(file, other, shape) is None] == [name]
+        write(file, Density(crystal, np.ones(shape), meta={"comment": f"predicted by {name}"}))
+        assert [other for other in names if find_difference(file, other, crystal, shape) is None] == [name]
+
+
+@pytest.mark.parametrize("format", ["chgcar", "cube"])
+def test_a_structure_that_was_changed_is_not_taken_for_the_one_of_the_kept_file(model, folder, tmp_path, format):
+    structures = [folder / "Si.cif", folder / "moved.extxyz"]
+    predict_files(model, structures, tmp_path / "out", GRID, format=format)
+    SILICON.copy().apply_strain(0.01).to(filename=str(structures[0]), fmt="cif")
+    report = predict_files(model, structures, tmp_path / "out", GRID, format=format)
+    assert len(report.present) == 1
+    assert "is there already, of another cell or of other positions" in report.failed[str(structures[0])]
 
 
 def test_kept_files_of_another_functional_are_not_taken(model, folder, tmp_path):
