@@ -69,6 +69,33 @@ def compare_with_density(model: DensityModel, reference: Density, name: str, *, 
         log.warning("%s is a density of %s, %s learned those of %s", name, method, model.name, learned.made_by)
 
 
+def refuse_other_method(
+    model: DensityModel, method: str, code: str, instead: str, use: str, *, allow: bool = False
+) -> list[str]:
+    """The warning that a model's training densities are of another method than a code's; none if they are of this one.
+
+    Parameters
+    ----------
+    model : the model.
+    method : the method of the code, "PAW" or "pseudopotentials".
+    code : its name.
+    instead : the model to take instead, in words.
+    use : what the prediction is worth to the code, in words.
+    allow : whether another method is a warning instead of an error.
+
+    Raises
+    ------
+    UsageError : the method is another one.
+    """
+    learned = model.training_valences
+    if learned is None or learned.method in ("", method):
+        return []
+    sentence = f"{model.name} learned densities of {learned.made_by}, which differ from {code}'s near the nuclei"
+    if not allow:
+        raise UsageError(f"{sentence}: take {instead}, or --allow-valence-mismatch (allow=True)")
+    return [f"{sentence}: {use}"]
+
+
 def compare_valences(model: DensityModel, crystal: Crystal, valences: Valences, name: str, *, allow: bool) -> None:
     """Compare valences with those in the model's training data, for the elements of a crystal.
 

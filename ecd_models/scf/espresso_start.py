@@ -139,9 +139,12 @@ def predict_start(run: PwRun, model: DensityModel, *, allow: bool = False, show:
     """
     from ecd_models.prediction.initial_moments import takes_moments
     from ecd_models.prediction.predict import predict
+    from ecd_models.prediction.reference_electrons import refuse_other_method
     from ecd_models.training.progress_display import show_point_count
 
-    warnings = _refuse_other_method(model, allow)
+    other = "a model of Quantum ESPRESSO's densities, such as fourier_density"
+    use = "the start is of little use to pw.x"
+    warnings = refuse_other_method(model, "pseudopotentials", "pw.x", other, use, allow=allow)
     refuse_large_charge(run.input, run.electrons)
     crystal, shape = run.input.crystal, run.shape
     options: Any = {"allow_valence_mismatch": allow}
@@ -202,20 +205,6 @@ def _find_occupations(run: PwInput, reference: Path | None) -> tuple[Path, ...]:
             f" and cutoff, beside which {OCCUPATIONS[0]} lies (electron_maxstep = 0 is enough)"
         )
     return tuple(path for path in beside if path.is_file())
-
-
-def _refuse_other_method(model: DensityModel, allow: bool) -> list[str]:
-    """Raises UsageError if the training densities are not those of pseudopotentials; with `allow` a warning."""
-    learned = model.training_valences
-    if learned is None or learned.method in ("", "pseudopotentials"):
-        return []
-    sentence = f"{model.name} learned densities of {learned.made_by}, which differ from pw.x's near the nuclei"
-    if not allow:
-        raise UsageError(
-            f"{sentence}: take a model of Quantum ESPRESSO's densities, such as fourier_density, or"
-            " --allow-valence-mismatch (allow=True)"
-        )
-    return [f"{sentence}: the start is of little use to pw.x"]
 
 
 def _list_moments(run: PwRun) -> list[float]:

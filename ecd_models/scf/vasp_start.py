@@ -128,10 +128,12 @@ def _predict_density(
 ) -> tuple[Density, dict[str, Any]]:
     from ecd_models.prediction.initial_moments import takes_moments
     from ecd_models.prediction.predict import predict
-    from ecd_models.prediction.reference_electrons import compare_with_density
+    from ecd_models.prediction.reference_electrons import compare_with_density, refuse_other_method
     from ecd_models.training.progress_display import show_point_count
 
-    warnings = [*_refuse_other_method(model, allow), *_find_lost_flags(start)]
+    use = "the restart is of no use to VASP, except as a rehearsal"
+    wrong = refuse_other_method(model, "PAW", "VASP", "a model of VASP's densities, such as ecd-pbe", use, allow=allow)
+    warnings = [*wrong, *_find_lost_flags(start)]
     crystal = read_structure(start)
     shape = grid(crystal, files)
     if shape is None:
@@ -153,19 +155,6 @@ def _predict_density(
 def _read_moments(tags: Mapping[str, Any]) -> list[float] | None:
     """MAGMOM of a collinear run, which chooses the magnetic state of the prediction; None without it."""
     return None if is_noncollinear(tags) else read_magmom(tags) or None
-
-
-def _refuse_other_method(model: DensityModel, allow: bool) -> list[str]:
-    """Raises UsageError if the training densities are not those of PAW, which VASP needs; with `allow` a warning."""
-    learned = model.training_valences
-    if learned is None or learned.method in ("", "PAW"):
-        return []
-    sentence = f"{model.name} learned densities of {learned.made_by}, which differ from VASP's near the nuclei"
-    if not allow:
-        raise UsageError(
-            f"{sentence}: take a model of VASP's densities, such as ecd-pbe, or --allow-valence-mismatch (allow=True)"
-        )
-    return [f"{sentence}: the restart is of no use to VASP, except as a rehearsal"]
 
 
 def _find_lost_flags(structure: Path) -> list[str]:
