@@ -1,7 +1,7 @@
 """Errors of HSE06 densities against the share of HSE06 data with which the shipped pair model is tuned.
 
 Tuning fits what HSE06 adds to the model's PBE densities, in the same functions, so the sum is a pair model again. Run
-`python benchmarks/hse_share.py`; it takes about five minutes of one core.
+`python benchmarks/hse_share.py`; it takes more than a quarter of an hour of one core.
 """
 
 from __future__ import annotations

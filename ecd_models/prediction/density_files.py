@@ -151,7 +151,7 @@ def predict_files(
 
     def find_other_contents(source: Path, target: Path) -> str | None:
         crystal = read_structure(source)
-        return find_difference(target, name_model(model, functional), crystal, grid(crystal))
+        return find_difference(target, name_model(model, functional, moments), crystal, grid(crystal))
 
     return _predict_all(pairs, predict_file, find_other_contents)
 

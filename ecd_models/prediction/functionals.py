@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from ecd_data.errors import UsageError
 from ecd_models.model import DensityModel
 
@@ -14,11 +17,17 @@ def list_functionals(model: DensityModel) -> tuple[str, ...]:
     return getattr(model.network.config, "functionals", ())
 
 
-def name_model(model: DensityModel, functional: str | None = None) -> str:
-    """The name of a model as it stands in the files that it predicts, with the functional if it gives several."""
-    if not list_functionals(model):
-        return model.name
-    return f"{model.name} for {functional or model.network.functional}"
+def name_model(model: DensityModel, functional: str | None = None, moments: ArrayLike | None = None) -> str:
+    """The name of a model as it stands in the files that it predicts, with the functional if it gives several.
+
+    Initial moments that are asked for stand there too: one number for all atoms, or that each atom has its own.
+    """
+    name = model.name
+    if list_functionals(model):
+        name += f" for {functional or model.network.functional}"
+    if moments is None:
+        return name
+    return f"{name} from {'moments of each atom' if np.ndim(moments) else f'moment {moments:g}'}"
 
 
 @contextmanager

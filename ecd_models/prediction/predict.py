@@ -187,7 +187,8 @@ def predict(
     if model.spin:
         warn_beyond_density(model, crystal, values[0], values[1])
     values.flags.writeable = False  # a Density copies writeable arrays
-    meta: dict[str, Any] = {"functional": "predicted", "comment": f"{PREDICTED_BY} {name_model(model, functional)}"}
+    comment = f"{PREDICTED_BY} {name_model(model, functional, moments)}"
+    meta: dict[str, Any] = {"functional": "predicted", "comment": comment}
     if unseen := [*find_unseen_elements(model, crystal), *find_unseen_pairs(model, crystal)]:
         meta["never_seen"] = unseen
     return Density(crystal, values[0], values[1] if model.spin else None, meta=meta)

@@ -21,6 +21,7 @@ from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats.espresso_density import read_xml
 from ecd_data.io.file_bytes import hash_file
 from ecd_models.scf.charge_density import Waves
+from ecd_models.scf.electrons import scale_to_electrons
 from ecd_models.scf.scf_runs import (
     ScfRun,
     Start,
@@ -33,7 +34,6 @@ from ecd_models.scf.wave_order import find_grid, order_waves, refuse_other_order
 
 CONV_THR = 1e-8  # Ry, the default convergence threshold
 ATOMS, ORACLE, ENGINE = "atoms", "converged", "pw.x restart"
-MAX_ELECTRON_ERROR = 0.1  # of the electrons: a density further off is of other potentials, or useless
 # Ry, `diago_thr_init` of every run from a density: the value with which predictions and converged densities together
 # took the fewest iterations on crystals of the validation part (docs/scf.md); pw.x repeats a step where it is too large
 FIRST_THRESHOLD = 1e-4
@@ -190,18 +190,13 @@ class Bench:
         rho, channels = start.rho, dict(start.channels)
         refuse_other_crystal(rho, self.job.crystal, start.name)
         due = self.engine.nelect(self.job.crystal)
-        if not (np.isfinite(rho.nelect) and abs(rho.nelect - due) <= MAX_ELECTRON_ERROR * due):
-            raise UsageError(
-                f"{start.name} has {rho.nelect:.2f} electrons where the pseudopotentials have {due:g}: it is of other"
-                " potentials, or the prediction failed"
-            )
+        scaled, factor = scale_to_electrons(rho, due, "the pseudopotentials", start.name)
         magnetization = self._choose_magnetization(rho, start.name, channels)
         if self.settings.hubbard_u:  # without occupations pw.x stops, and only its own runs have them
             channels.setdefault("occupations", "atomic")
         else:
             channels.pop("occupations", None)
-        factor = due / rho.nelect
-        return Density(self.job.crystal, rho.values * factor, magnetization), factor, channels
+        return Density(self.job.crystal, scaled.values, magnetization), factor, channels
 
     def _choose_magnetization(self, rho: Density, name: str, channels: dict[str, str | None]) -> Floats | None:
         """The magnetization to start with, whose origin is set in `channels`."""

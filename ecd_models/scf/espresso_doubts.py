@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from ecd_data.dft.settings import default_settings
 from ecd_data.errors import UsageError
+from ecd_models.scf.electrons import MAX_ELECTRON_ERROR
 from ecd_models.scf.espresso_input import PwInput
-from ecd_models.scf.vasp_restart import MAX_ELECTRON_ERROR
 
 if TYPE_CHECKING:
     from ecd_models.model import DensityModel

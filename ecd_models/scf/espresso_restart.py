@@ -11,9 +11,10 @@ from typing import Any
 import ecd_data
 from ecd_data.density import Density
 from ecd_data.io.file_bytes import hash_file
+from ecd_models.scf.electrons import scale_to_electrons
 from ecd_models.scf.espresso_pseudos import choose_folder
 from ecd_models.scf.espresso_start import PwRun, StartDensity
-from ecd_models.scf.vasp_restart import Restart, refuse_full, scale_to_electrons
+from ecd_models.scf.vasp_restart import Restart, refuse_full
 
 INPUT, RECORD = "pw.in", "restart.json"
 NOT_CHECKED = (

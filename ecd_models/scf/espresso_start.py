@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecd_data.density import Density
+from ecd_data.dft.espresso_output import OCCUPATIONS
 from ecd_data.errors import UsageError
 from ecd_data.formats import read_run
 from ecd_data.formats.espresso_density import read_charge_density
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ecd_models.model import DensityModel
 
 SAME_ELECTRONS = 1e-3  # electrons: a given number that differs by more contradicts the pseudopotentials
-OCCUPATIONS = ("occup.txt", "Hubbard_m_order.txt")  # occupations of U, without which pw.x reads no density
+U_FILES = (Path(OCCUPATIONS).name, "Hubbard_m_order.txt")  # occupations of U, without which pw.x reads no density
 
 
 @dataclass(frozen=True)
@@ -197,12 +198,12 @@ def _find_occupations(run: PwInput, reference: Path | None) -> tuple[Path, ...]:
     """The files with occupations of U beside the reference; none for a run without U."""
     if not run.has_hubbard:
         return ()
-    beside = [] if reference is None else [reference.with_name(name) for name in OCCUPATIONS]
-    if not any(path.name == OCCUPATIONS[0] and path.is_file() for path in beside):
+    beside = [] if reference is None else [reference.with_name(name) for name in U_FILES]
+    if not any(path.name == U_FILES[0] and path.is_file() for path in beside):
         raise UsageError(
-            f"{run.path} is a run with U, for which pw.x reads the occupations of U ({OCCUPATIONS[0]}) with the density"
+            f"{run.path} is a run with U, for which pw.x reads the occupations of U ({U_FILES[0]}) with the density"
             " and stops without them: give --reference PREFIX.save/charge-density.dat of a run with U of the same cell"
-            f" and cutoff, beside which {OCCUPATIONS[0]} lies (electron_maxstep = 0 is enough)"
+            f" and cutoff, beside which {U_FILES[0]} lies (electron_maxstep = 0 is enough)"
         )
     return tuple(path for path in beside if path.is_file())
 

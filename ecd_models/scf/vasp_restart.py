@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import ecd_data
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
@@ -20,6 +18,7 @@ from ecd_data.formats.vasp.occupancies import copy_augmentation
 from ecd_data.io.density_names import PREDICTED_BY
 from ecd_data.io.file_bytes import hash_file
 from ecd_data.vasp_grid import is_taken
+from ecd_models.scf.electrons import scale_to_electrons
 from ecd_models.scf.incar import find_conflicts, has_spin, is_noncollinear, make_restart_tags, write_incar
 from ecd_models.scf.potentials import (
     Potentials,
@@ -30,7 +29,6 @@ from ecd_models.scf.potentials import (
 )
 
 FILES = ("POSCAR", "INCAR", "CHGCAR", "restart.json")
-MAX_ELECTRON_ERROR = 0.1  # of the electrons: a density further off is of other potentials, or useless
 
 
 @dataclass(frozen=True)
@@ -151,18 +149,6 @@ def _find_electrons(
         "the number of electrons of the run is not known: give its POTCAR (--potcar), a reference CHGCAR (--reference),"
         " or --nelect"
     )
-
-
-def scale_to_electrons(rho: Density, due: float, origin: str) -> tuple[Density, float]:
-    """The density with `due` electrons, and the factor. Raises UsageError if that is over 10 % away from its own."""
-    found = rho.nelect
-    if not (np.isfinite(found) and abs(found - due) <= MAX_ELECTRON_ERROR * due):
-        raise UsageError(
-            f"the density has {found:.2f} electrons where {due:g} are due ({origin}): it is of other potentials, or the"
-            " prediction failed"
-        )
-    factor = due / found
-    return replace(rho, values=rho.values * factor, augmentation=None), factor
 
 
 def _check_grid(rho: Density) -> list[str]:

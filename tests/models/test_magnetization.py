@@ -127,6 +127,24 @@ def test_wrong_moments_are_refused(moments):
         predict(model(), crystal(), shape=SHAPE, moments=moments)
 
 
+def test_files_of_other_initial_moments_are_not_taken_for_these(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("one", "two"):
+        write(folder / f"{name}_CHGCAR", Density(crystal(), np.ones((4, 4, 4))))
+
+    def ask(moments):
+        return predict_files(model(), [folder], tmp_path / "out", GridRule(shape=SHAPE), moments=moments)
+
+    assert len(ask(2.0).written) == 2
+    assert len(ask(2.0).present) == 2
+    for moments in (0.0, None):
+        report = ask(moments)
+        assert not report.written
+        assert not report.present
+        assert all("from moment 2" in reason for reason in report.failed.values())
+
+
 def test_models_without_moments_refuse_them():
     one = DensityModel(network(config=replace(SMALL, outputs=1)))
     with pytest.raises(UsageError, match="takes no moments"):

@@ -90,7 +90,7 @@ def test_what_is_no_density_of_the_crystal_is_refused(work):
         "another cell": replace(rho, crystal=larger),
         "atoms elsewhere": replace(rho, crystal=moved),
         "is to be run": replace(rho, crystal=other),
-        "9.60 electrons where the pseudopotentials have 8": replace(rho, values=1.2 * rho.values),
+        "9.60 electrons where 8 are due": replace(rho, values=1.2 * rho.values),
         "where the cutoff needs": rho.resample((12, 12, 12)),
         "no spin": spin,
         "non-collinear": replace(rho, magnetization=np.stack([rho.values] * 3)),
