@@ -63,11 +63,15 @@ def write_splits(folder: Path, counts: list[int], seed: int) -> None:
 def read_errors(named: list[str]) -> dict[str, dict[int, float]]:
     """The mean eps_mae in percent by part and number of formulas, from texts NUMBER:FILE."""
     errors: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    stores: dict[str, tuple[str, str | None]] = {}
     for text in named:
         count, colon, file = text.partition(":")
         if not (colon and count.isdigit() and int(count)):
             raise SystemExit(f"{text!r} should be NUMBER:FILE, such as 20:errors_20.json")
         results = read_results(file)
+        first, store = stores.setdefault(results.part, (file, results.store_hash))
+        if results.store_hash != store:
+            raise SystemExit(f"{first} and {file} are errors against different densities: evaluate both again")
         errors[results.part][int(count)].append(100 * float(np.mean(list(results.errors.values()))))
     return {part: {count: float(np.mean(of)) for count, of in sorted(by.items())} for part, by in errors.items()}
 

@@ -33,6 +33,8 @@ FAULTY = {
     "6097b27c332e91f96565d658c7f4c94817ec92fc3258f7d8313e5fa5aaadd27b",  # Rn
 }
 
+NORM_CONSERVING = ("NC", "SL")  # pseudo_type of files without augmentation charges
+
 
 @dataclass(frozen=True)
 class Pseudopotential:
@@ -111,6 +113,16 @@ def pwx_version(program: str) -> tuple[int, int]:
             f"install {OLDEST_VERSION[0]}.{OLDEST_VERSION[1]} or later"
         )
     return version
+
+
+def refuse_augmented(potential: Pseudopotential) -> None:
+    """Raises UsageError for an ultrasoft or PAW file, from whose density alone pw.x cannot start."""
+    if potential.kind not in NORM_CONSERVING:
+        raise UsageError(
+            f"{potential.path} is {potential.kind or 'of an unknown type'}: pw.x's density has augmentation charges"
+            " there (and PAW its occupancies), which are not predicted; take norm-conserving pseudopotentials, such as"
+            " those of `ecd dft setup`"
+        )
 
 
 def cache_folder() -> Path:

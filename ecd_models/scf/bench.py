@@ -16,6 +16,7 @@ from ecd_data.density_error import eps_mae
 from ecd_data.dft.engine import NotConvergedError, Result, Step
 from ecd_data.dft.espresso import INPUT, Espresso
 from ecd_data.dft.espresso_output import CHARGE_DENSITY, OCCUPATIONS, OUTPUT, XML, read_output, read_result
+from ecd_data.dft.pseudopotentials import load_pseudopotentials, refuse_augmented
 from ecd_data.dft.settings import Job
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats.espresso_density import read_xml
@@ -94,7 +95,7 @@ class Bench:
         Raises
         ------
         UsageError : the density has another cell or other atoms, too coarse a grid, over 10 % more or fewer electrons,
-            is non-collinear, or has a magnetization although the run has no spin.
+            is non-collinear, or has a magnetization although the run has no spin; a pseudopotential is ultrasoft.
         """
         folder = self.folder / f"from-{self.name_folder(start)}"
         source, before = self.write_start(folder / "given", start)
@@ -189,6 +190,8 @@ class Bench:
         """The density scaled to the electrons of the run, the factor, and the origin of each of its parts."""
         rho, channels = start.rho, dict(start.channels)
         refuse_other_crystal(rho, self.job.crystal, start.name)
+        for potential in load_pseudopotentials(self.engine.pseudo, self.job.crystal.elements).values():
+            refuse_augmented(potential)
         due = self.engine.nelect(self.job.crystal)
         scaled, factor = scale_to_electrons(rho, due, "the pseudopotentials", start.name)
         magnetization = self._choose_magnetization(rho, start.name, channels)
@@ -236,7 +239,7 @@ class Bench:
             float(result.properties["energy_eV"]),
             error,
             off,
-            channels,
+            channels | {"augmentation": None},  # norm-conserving pseudopotentials have none
             iterations=count_solver_iterations(printed),
             errors_Ry=read_errors(printed),
         )

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecd_data.crystal import SYMBOLS
-from ecd_data.dft.pseudopotentials import Pseudopotential, read_pseudopotential
+from ecd_data.dft.pseudopotentials import Pseudopotential, read_pseudopotential, refuse_augmented
 from ecd_data.errors import UsageError
 from ecd_models.scf.espresso_cards import find_element
 from ecd_models.scf.espresso_input import PwInput
 
 ENVIRONMENT = "ESPRESSO_PSEUDO"  # the variable that pw.x reads where the input has no pseudo_dir
-NORM_CONSERVING = ("NC", "SL")  # pseudo_type of files without augmentation charges
 
 
 @dataclass(frozen=True)
@@ -90,10 +89,5 @@ def _read_file(path: Path, label: str) -> Pseudopotential:
     found = read_pseudopotential(path)
     if found.symbol in SYMBOLS and found.symbol != symbol:
         raise UsageError(f"{path} is of {found.symbol} and the species {label} means {symbol}: correct ATOMIC_SPECIES")
-    if found.kind not in NORM_CONSERVING:
-        kind = found.kind or "of an unknown type"
-        raise UsageError(
-            f"{path} is {kind}: pw.x's density has augmentation charges there (and PAW its occupancies), which are not"
-            " predicted; take norm-conserving pseudopotentials, such as those of `ecd dft setup`"
-        )
+    refuse_augmented(found)
     return Pseudopotential(symbol, path, found.valence, found.sha256, found.kind)

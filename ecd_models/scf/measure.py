@@ -7,7 +7,7 @@ share of the oracle's gain = (sum of what a start saves) / (sum of what the conv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from ecd_data.crystal import Floats
 from ecd_data.errors import UsageError
+from ecd_data.release.formula import reduce_formula
 from ecd_models.scf.bench import ATOMS, ENGINE, ORACLE, ScfRun
 from ecd_models.scf.outcars import Ratio
 
@@ -33,6 +34,15 @@ class CrystalRuns:
     runs: dict[str, ScfRun]
     failed: dict[str, str] = field(default_factory=dict)
 
+    def measure_ratio(self, name: str) -> float | None:
+        """The steps of a run over those from superposed atoms; None where one of the two did not converge."""
+        steps, default = self.runs[name].steps, self.runs[ATOMS].steps
+        return None if steps is None or default is None else steps / default
+
+    def measure_time_saved(self, name: str, clock: str) -> float:
+        """The share of the default run's time that a run saves, negative where it took longer."""
+        return 1 - self.runs[name].seconds(clock) / self.runs[ATOMS].seconds(clock)
+
     def reached_other_state(self, name: str) -> bool:
         """Whether a run ended at another energy than the default one: in another magnetic or metallic solution."""
         energies = [self.runs[run].energy_eV for run in (ATOMS, name)]
@@ -43,7 +53,7 @@ class CrystalRuns:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over crystals and the bounds of its 95 % bootstrap interval, None for a single crystal."""
+    """A mean over crystals and its 95 % interval, bootstrapped by compound; the bounds of a single one are None."""
 
     mean: float
     low: float | None
@@ -100,7 +110,7 @@ def measure_gain(name: str, crystals: Sequence[CrystalRuns], clock: str = "wall"
     steps, default = (np.array([c.runs[run].steps for c in converged], dtype=np.float64) for run in (name, ATOMS))
     seconds, before = (np.array([c.runs[run].seconds(clock) for c in converged]) for run in (name, ATOMS))
     slower = sum(seconds > before) + len(tried) - len(converged)
-    draw = _Bootstrap(len(converged), seed)
+    draw = _Bootstrap(converged, seed)
     return Gain(
         name,
         tuple(c.id for c in converged),
@@ -141,30 +151,29 @@ def _share_iterations(crystals: Sequence[CrystalRuns], name: str, draw: _Bootstr
 
 
 class _Bootstrap:
-    """Bootstrap intervals, all from the same random resamples of crystals."""
+    """Bootstrap intervals, all from the same random draws of compounds, each with all its crystals."""
 
-    def __init__(self, count: int, seed: int) -> None:
-        self._rows = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
+    def __init__(self, crystals: Sequence[CrystalRuns], seed: int) -> None:
+        _, compounds = np.unique([reduce_formula(c.formula) for c in crystals], return_inverse=True)
+        count = int(compounds.max()) + 1
+        drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+        self._weights: Floats = drawn[:, compounds].astype(np.float64)  # [resamples, crystals]
         self._single = count < 2
 
     def mean(self, values: Floats) -> Interval:
-        return self._interval(float(values.mean()), lambda rows: values[rows].mean(axis=1))
+        return self._interval(float(values.mean()), (self._weights @ values) / self._weights.sum(axis=1))
 
     def quotient(self, above: Floats, below: Floats) -> Interval | None:
         """The interval of the quotient of two sums; None if the lower sum is not positive."""
         if below.sum() <= 0:
             return None
+        over, under = self._weights @ above, self._weights @ below
+        return self._interval(float(above.sum() / below.sum()), over[under > 0] / under[under > 0])
 
-        def resample(rows: Any) -> Floats:
-            sums = below[rows].sum(axis=1)
-            return above[rows].sum(axis=1)[sums > 0] / sums[sums > 0]
-
-        return self._interval(float(above.sum() / below.sum()), resample)
-
-    def _interval(self, mean: float, resample: Callable[[Any], Floats]) -> Interval:
+    def _interval(self, mean: float, drawn: Floats) -> Interval:
         if self._single:
             return Interval(mean, None, None)
-        low, high = np.percentile(resample(self._rows), [2.5, 97.5])
+        low, high = np.percentile(drawn, [2.5, 97.5])
         return Interval(mean, float(low), float(high))
 
 

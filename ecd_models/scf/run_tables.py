@@ -8,9 +8,9 @@ from dataclasses import replace
 from ecd_models.scf.bench import ATOMS
 from ecd_models.scf.doubts import doubt_cell
 from ecd_models.scf.gap_table import format_row
-from ecd_models.scf.measure import CrystalRuns, list_starts, measure_gains
+from ecd_models.scf.measure import CrystalRuns, measure_gains
 from ecd_models.scf.scf_runs import ScfRun
-from ecd_models.scf.table import GAIN_HEAD, format_gain
+from ecd_models.scf.table import GAIN_HEAD, RUN_HEAD, format_gain, list_origins, list_runs
 
 
 def format_gain_table(crystals: Sequence[CrystalRuns], clock: str) -> str:
@@ -28,11 +28,9 @@ def format_gain_table(crystals: Sequence[CrystalRuns], clock: str) -> str:
 
 
 def format_run_table(crystals: Sequence[CrystalRuns], clock: str) -> str:
-    """Steps and seconds of every run and eps_mae of every start, as Markdown."""
-    names = [ATOMS, *list_starts(crystals)]
-    head = ["steps (seconds; eps_mae in %)", *names]
-    rows = [[c.id, *(_run_cell(c.runs.get(name), clock) for name in names)] for c in crystals]
-    return "\n".join([format_row(head), format_row(["---"] * len(head)), *map(format_row, rows)])
+    """eps_mae of the start, steps and seconds of every run, and where the densities of each start came from."""
+    rows = [format_row(RUN_HEAD), format_row(["---"] * len(RUN_HEAD)), *map(format_row, list_runs(crystals, clock))]
+    return "\n".join([*rows, "", *(f"- {line}" for line in list_origins(crystals))])
 
 
 def replace_doubtful(crystals: Sequence[CrystalRuns]) -> list[CrystalRuns]:
@@ -57,11 +55,3 @@ def _follow_doubts(run: ScfRun, crystal: CrystalRuns) -> ScfRun:
         energy_eV=atoms.energy_eV,
     )
     return replace(followed, before_wall_seconds=0.0, before_cpu_seconds=0.0) if small else followed
-
-
-def _run_cell(run: ScfRun | None, clock: str) -> str:
-    if run is None:
-        return "-"
-    steps = "none" if run.steps is None else str(run.steps)
-    error = "" if run.eps_mae is None else f"; {100 * run.eps_mae:.2f}"
-    return f"{steps} ({run.seconds(clock):.1f}{error})"

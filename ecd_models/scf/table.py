@@ -1,13 +1,14 @@
-"""The table of runs from several starts: a row for each crystal, and the means with their intervals."""
+"""The tables of runs from several starts: a row for each run, the means with their intervals, what densities are of."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ecd_models.scf.bench import ATOMS
 from ecd_models.scf.measure import CrystalRuns, Gain, list_starts, measure_gains
 
 Row = tuple[str, ...]
+RUN_HEAD = ("crystal", "start", "eps_mae, %", "steps", "ratio", "seconds", "time saved")
 GAIN_HEAD = (
     "start",
     "n",
@@ -22,24 +23,53 @@ GAIN_HEAD = (
 
 
 def format_table(crystals: Sequence[CrystalRuns], clock: str = "wall") -> str:
-    """The steps and seconds of all runs, and the gains of each start, as text."""
-    names = [ATOMS, *list_starts(crystals)]
-    rows: list[Row] = [("steps (seconds)", *names)]
-    rows += [(c.id, *(_format_cell(c, name, clock) for name in names)) for c in crystals]
+    """What every run took, the gains of each start, and where its density came from, as text."""
     gains = list(measure_gains(crystals, clock))
-    lines = [f"steps and {clock} seconds of each run, inference and preparation included", *_align(rows), ""]
+    lines = [f"{clock} seconds include inference and preparation", *_align([RUN_HEAD, *list_runs(crystals, clock)]), ""]
     if gains:
         optimal = gains[0].optimal
         lines.append(f"optimal ratio {optimal} (mean of 1/steps from superposed atoms, population standard deviation)")
     lines += _align([GAIN_HEAD, *(format_gain(gain) for gain in gains)])
-    return "\n".join([*lines, *_list_remarks(crystals, gains)])
+    return "\n".join([*lines, *list_origins(crystals), *_list_remarks(crystals, gains)])
 
 
-def _format_cell(crystal: CrystalRuns, name: str, clock: str) -> str:
-    run = crystal.runs.get(name)
-    if run is None:
-        return "-"
-    return f"{run.steps if run.steps is not None else 'none'} ({run.seconds(clock):.1f})"
+def list_runs(crystals: Sequence[CrystalRuns], clock: str) -> list[Row]:
+    """A row below RUN_HEAD for each run of each crystal."""
+    names = [ATOMS, *list_starts(crystals)]
+    return [_format_run(c, name, clock) for c in crystals for name in names if name in c.runs]
+
+
+def _format_run(crystal: CrystalRuns, name: str, clock: str) -> Row:
+    run, ratio = crystal.runs[name], crystal.measure_ratio(name)
+    return (
+        crystal.id,
+        name,
+        "-" if run.eps_mae is None else f"{100 * run.eps_mae:.2f}",
+        "none" if run.steps is None else str(run.steps),
+        "-" if ratio is None else f"{ratio:.3f}",
+        f"{run.seconds(clock):.1f}",
+        f"{crystal.measure_time_saved(name, clock):.3f}",
+    )
+
+
+def list_origins(crystals: Sequence[CrystalRuns]) -> list[str]:
+    """A line for each start and each origin of the parts of its densities, such as "density predicted"."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name in [ATOMS, *list_starts(crystals)]:
+        for crystal in crystals:
+            if name in crystal.runs:
+                origin = _describe_origin(crystal.runs[name].channels)
+                found.setdefault((name, origin), []).append(crystal.id)
+    runs = {name: sum(name in c.runs for c in crystals) for name, _ in found}
+    return [
+        f"{name}: {origin}" + ("" if len(ids) == runs[name] else f" ({', '.join(ids)})")
+        for (name, origin), ids in found.items()
+        if origin
+    ]
+
+
+def _describe_origin(channels: Mapping[str, str | None]) -> str:
+    return ", ".join(f"{part} {origin}" if origin else f"no {part}" for part, origin in channels.items())
 
 
 def format_gain(gain: Gain) -> Row:
@@ -78,4 +108,8 @@ def _list_remarks(crystals: Sequence[CrystalRuns], gains: Sequence[Gain]) -> lis
 
 def _align(rows: Sequence[Row]) -> list[str]:
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
+    left = sum(head in ("crystal", "start") for head in rows[0])  # columns of names
+    return [
+        "  ".join([*map(str.ljust, row[:left], widths), *map(str.rjust, row[left:], widths[left:])]).rstrip()
+        for row in rows
+    ]

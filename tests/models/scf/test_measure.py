@@ -20,7 +20,7 @@ def run(name: str, steps: int | None, seconds: float, before: float = 0.0, energ
 def crystal(id: str, steps: int | None, seconds: float, before: float = 0.0, energy: float = -1.0) -> CrystalRuns:
     """Ten steps and 10 s from atoms, two and 2 s from the converged density; the rest as given."""
     runs = [run(ATOMS, 10, 10.0), run(ORACLE, 2, 2.0, 0.5), run("model", steps, seconds, before, energy)]
-    return CrystalRuns(id, "X", 2, {r.name: r for r in runs})
+    return CrystalRuns(id, {"b": "Si2", "c": "C2"}.get(id, "Mg2O2"), 2, {r.name: r for r in runs})
 
 
 def test_a_gain_is_what_its_words_say():
@@ -77,6 +77,16 @@ def test_a_single_crystal_has_no_interval():
     gain = measure_gain("model", [crystal("a", 5, 5.0)])
     assert gain.time_saved.low is None
     assert str(gain.time_saved) == "0.500"
+
+
+def test_the_interval_draws_compounds_with_all_their_crystals():
+    cells = [
+        replace(crystal(str(k), 5 + k, 5.0), formula=formula) for k, formula in enumerate(["SiC", "Si2C2", "Si4C4"])
+    ]
+    assert measure_gain("model", cells).achieved_interval.low is None  # three cells of one compound
+    other = replace(crystal("other", 10, 10.0), formula="MgO")
+    found = measure_gain("model", [*cells, other]).achieved_interval
+    assert (found.low, found.high) == (pytest.approx(0.6), pytest.approx(1.0))  # one of the two is often drawn twice
 
 
 def test_another_state_is_told():

@@ -78,6 +78,18 @@ def test_the_order_of_waves_matters_and_the_grid_does_not(work):
 
 
 @real
+def test_a_density_is_no_start_for_ultrasoft_pseudopotentials(work, tmp_path):
+    engine = load_engine()
+    bench = Bench(engine, JOBS["Si"], work / "Si")
+    bench.run_from_atoms()
+    text = (engine.pseudo / "Si.upf").read_text()
+    (tmp_path / "Si.upf").write_text(text.replace('pseudo_type="NC"', 'pseudo_type="US"'))
+    ultrasoft = Bench(load_engine("espresso", None, tmp_path), JOBS["Si"], work / "Si")
+    with pytest.raises(UsageError, match=r"Si\.upf is US: .* take norm-conserving"):
+        ultrasoft.run_from_density(Start("model", bench.converged_density(), {"density": "predicted"}))
+
+
+@real
 def test_what_is_no_density_of_the_crystal_is_refused(work):
     bench = Bench(load_engine(), JOBS["Si"], work / "Si")
     bench.run_from_atoms()
@@ -135,7 +147,7 @@ def test_a_spin_run_says_that_its_magnetization_is_atomic(work):
     model = load_model()
     report = run_starts([JOBS["spin"]], {"model": model_start("model", model)}, work=work)
     run = report.crystals[0].runs["model"]
-    assert run.channels == {"density": "predicted", "magnetization": "atomic"}
+    assert run.channels == {"density": "predicted", "magnetization": "atomic", "augmentation": None}
 
 
 @real

@@ -17,6 +17,7 @@ from ecd_models.scf.measure import CrystalRuns, report
 from ecd_models.scf.measured_gaps import make_gap_jobs, read_measured_gaps
 from ecd_models.scf.run_files import read_runs
 from ecd_models.scf.run_tables import format_gain_table, format_run_table, replace_doubtful
+from ecd_models.scf.table import format_table, list_origins
 from tests.models.scf.test_measure import crystal
 
 SILICON = CrystalGaps("Si", "Si2", 1.2, {SCF: Gap(0.6, 2.0, 2.0), "model": Gap(0.7, 1.0, 1.0), HSE: Gap(1.1, None, 9)})
@@ -86,7 +87,7 @@ def test_runs_of_several_files_are_put_together(tmp_path, capsys):
     assert _run(["scf", "table", str(tmp_path / "one"), str(tmp_path / "two"), "--every"]) == 0
     printed = capsys.readouterr().out
     assert "| model | 2 |" in printed
-    assert "| a | 10 (10.0; 1.00) |" in printed
+    assert "| a | model | 1.00 | 5 | 0.500 | 5.0 | 0.500 |" in printed
 
 
 def test_runs_that_cannot_be_compared_are_refused(tmp_path):
@@ -119,7 +120,20 @@ def test_a_prediction_with_doubts_is_not_used_and_its_time_still_counts():
     assert replaced.runs["model"].steps == replaced.runs[ATOMS].steps
     assert replaced.runs["model"].seconds("wall") == 11.0
     assert "| model | 2 | 0.750 ± 0.250" in format_gain_table([kept, replaced], "wall")
-    assert "| b | 10 (10.0; 1.00)" in format_run_table([kept, replaced], "wall")
+    assert "| b | model | 1.00 | 10 | 1.000 | 11.0 | -0.100 |" in format_run_table([kept, replaced], "wall")
+
+
+def test_the_origin_of_each_part_of_a_start_is_told_and_which_crystals_differ():
+    plain, spin = crystal("a", 5, 5.0), crystal("b", 5, 5.0)
+    for c, m in ((plain, None), (spin, "atomic")):
+        channels = {"density": "predicted", "magnetization": m, "augmentation": None}
+        c.runs["model"] = replace(c.runs["model"], channels=channels)
+    assert list_origins([plain]) == ["model: density predicted, no magnetization, no augmentation"]
+    assert list_origins([plain, spin]) == [
+        "model: density predicted, no magnetization, no augmentation (a)",
+        "model: density predicted, magnetization atomic, no augmentation (b)",
+    ]
+    assert list_origins([spin])[0] in format_table([spin])
 
 
 def test_for_a_small_cell_nothing_is_predicted():
