@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ from scipy import fft
 from ecd_data.crystal import SYMBOLS, Crystal, Floats
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
-from ecd_data.fourier import Complexes
+from ecd_data.fourier import Complexes, Shape
+from ecd_models.atoms.coarse_grids import sum_on_grid
 
 EXPONENTS = np.geomspace(0.15, 60.0, 16)  # 1/Å^2, of the Gaussians: from diffuse valence shells to semicore d shells
 MAX_ELEMENT = 118
@@ -61,6 +63,11 @@ class SuperposedAtoms:
     def __call__(self, crystal: Crystal, shape: tuple[int, int, int]) -> Density:
         """The superposed density of a crystal on a grid; raises UsageError for an element that was not fitted."""
         self.require(crystal)
+        values = sum_on_grid(crystal, shape, partial(self._sum, crystal))
+        return Density(crystal, values, meta={"functional": "superposed atoms"})
+
+    def _sum(self, crystal: Crystal, shape: Shape) -> Floats:
+        """The sum over the plane waves of a grid [a, b, c]."""
         norm, phases = _compute_waves(crystal, shape)
         q = np.arange(0, norm.max() + 2 * FINE, FINE)
         functions = _evaluate_gaussians(q, self.exponents)
@@ -68,8 +75,7 @@ class SuperposedAtoms:
         for z in np.unique(crystal.numbers):
             form_factor = np.interp(norm, q, _multiply(functions.T, self.coefficients[z]))
             total += _compute_structure_factor(phases, crystal.numbers == z) * form_factor
-        values = fft.irfftn(total / crystal.volume, s=shape, norm="forward")
-        return Density(crystal, values, meta={"functional": "superposed atoms"})
+        return fft.irfftn(total / crystal.volume, s=shape, norm="forward")
 
 
 def fit_superposed_atoms(densities: Iterable[Density]) -> SuperposedAtoms:

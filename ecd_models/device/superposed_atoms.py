@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ecd_data.crystal import Crystal
+from ecd_models.atoms.coarse_grids import find_resolving_grid
 from ecd_models.atoms.fitted import FINE, SuperposedAtoms
 
 MAX_NUMBERS = 1 << 24  # of the reciprocal grid that are computed at a time: bounds the memory
@@ -15,13 +16,14 @@ MAX_NUMBERS = 1 << 24  # of the reciprocal grid that are computed at a time: bou
 def superpose(atoms: SuperposedAtoms, crystal: Crystal, shape: tuple[int, int, int], device: torch.device) -> Tensor:
     """The superposed density of a crystal on a grid in e/Å^3, on the device [a, b, c].
 
-    It is computed on the processor for devices without float64, and for atoms that depend on their neighbours.
+    It is computed on the processor for devices without float64, for atoms that depend on their neighbours, and on
+    grids so coarse that waves have to be folded.
 
     Raises
     ------
     UsageError : an element has no atoms.
     """
-    if device.type == "mps" or atoms.free is not atoms:
+    if device.type == "mps" or atoms.free is not atoms or find_resolving_grid(crystal, shape) != tuple(shape):
         real = np.float32 if device.type == "mps" else np.float64
         return torch.as_tensor(np.array(atoms(crystal, shape).values, dtype=real), device=device)
     atoms.require(crystal)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import UsageError
+from ecd_models.atoms.coarse_grids import sum_on_grid
 from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.batch import ProbeBatch, make_item
 from ecd_models.graph import Neighbors
@@ -248,7 +250,7 @@ class FourierDensity(nn.Module):
         if not can_sum(self.radial, atoms):
             return atoms(crystal, shape).values
         nothing = torch.zeros(len(crystal), self.config.functions, (self.config.lmax + 1) ** 2)
-        return density_with_atoms(nothing, self.radial, atoms, crystal, shape)
+        return sum_on_grid(crystal, shape, partial(density_with_atoms, nothing, self.radial, atoms, crystal))
 
     @torch.no_grad()
     def on_grid_with_atoms(self, crystal: Crystal, shape: Shape, atoms: SuperposedAtoms) -> Floats | None:
@@ -260,8 +262,8 @@ class FourierDensity(nn.Module):
         weight = next(self.parameters())
         if weight.device.type == "cuda" and weight.dtype == torch.float32 and has_tables(self.radial, atoms):
             coefficients, spin = self._both_coefficients(crystal)
-            density = density_on_device(coefficients, self.radial, atoms, crystal, shape)
-            return self._with_magnetization(density, spin, crystal)
+            make = partial(density_on_device, coefficients, self.radial, atoms, crystal)
+            return self._with_magnetization(sum_on_grid(crystal, shape, make), spin, crystal)
         if weight.device.type != "cpu" or weight.dtype != torch.float32 or not can_sum(self.radial, atoms):
             return None
         coefficients, spin = self._both_coefficients(crystal)
@@ -269,8 +271,8 @@ class FourierDensity(nn.Module):
             self._sums_agree = sums_agree(coefficients, self.radial, atoms, crystal)
         if not self._sums_agree:
             return None
-        density = density_with_atoms(coefficients, self.radial, atoms, crystal, shape)
-        return self._with_magnetization(density, spin, crystal)
+        make = partial(density_with_atoms, coefficients, self.radial, atoms, crystal)
+        return self._with_magnetization(sum_on_grid(crystal, shape, make), spin, crystal)
 
     @torch.no_grad()
     def on_grid(self, crystal: Crystal, shape: Shape) -> Floats:
@@ -279,8 +281,12 @@ class FourierDensity(nn.Module):
         With the magnetization, which has no superposed atoms, [2, a, b, c].
         """
         coefficients, spin = self._both_coefficients(crystal)
-        values = density_on_grid(coefficients, self.radial, crystal, shape)
-        return self._with_magnetization(values.double().cpu().numpy(), spin, crystal)
+        return self._with_magnetization(self._sum(coefficients, crystal, shape), spin, crystal)
+
+    def _sum(self, coefficients: Tensor, crystal: Crystal, shape: Shape) -> Floats:
+        """The density of coefficients on a grid by plain sums [a, b, c]."""
+        make = partial(density_on_grid, coefficients, self.radial, crystal)
+        return sum_on_grid(crystal, shape, lambda grid: make(grid).double().cpu().numpy())
 
     def _with_magnetization(self, density: Floats, spin: Tensor | None, crystal: Crystal) -> Floats:
         """A density [a, b, c], with the magnetization of its coefficients if there are any [2, a, b, c]."""
@@ -288,5 +294,4 @@ class FourierDensity(nn.Module):
             return density
         if not spin.any():  # compiled sums give numbers that are nearly 0
             return np.stack([density, np.zeros_like(density)])
-        values = density_on_grid(spin, self.radial, crystal, density.shape)
-        return np.stack([density, values.double().cpu().numpy()])
+        return np.stack([density, self._sum(spin, crystal, density.shape)])

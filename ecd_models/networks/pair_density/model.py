@@ -13,6 +13,7 @@ atoms.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from ecd_data.crystal import SYMBOLS, Crystal, Floats
 from ecd_data.errors import UsageError
 from ecd_data.fourier import Complexes
+from ecd_models.atoms.coarse_grids import sum_on_grid
 from ecd_models.networks.pair_density.functions import (
     PairDensityConfig,
     describe_surroundings,
@@ -73,8 +75,12 @@ class PairDensity(nn.Module):
         """The density to add to that of free atoms in e/Å^3, by one inverse FFT [a, b, c].
 
         (1/V) sum_a exp(-iG.a) sum_nlm c[a, n, l, m] (-i)^l (|G| R / 2 alpha_n)^l exp(-G^2 R^2 / 4 alpha_n) Y_lm(G) for
-        each G that the grid resolves, without those at half the sampling rate, where G and -G coincide.
+        each G that the grid holds.
         """
+        return sum_on_grid(crystal, shape, partial(self._sum, crystal))
+
+    def _sum(self, crystal: Crystal, shape: Shape) -> Floats:
+        """The sum over the plane waves of a grid but those at half the sampling rate, where G and -G coincide."""
         coefficients = self.coefficients(crystal) * np.array([1, -1j, -1, 1j])[self.config.degrees % 4]
         half = np.zeros((shape[0], shape[1], shape[2] // 2 + 1), dtype=np.complex128)
         for k, g in self._iterate_waves(crystal, shape):
