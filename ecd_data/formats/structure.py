@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ecd_data.crystal import Crystal
+from ecd_data.density import Density
 from ecd_data.errors import FormatError, missing_extra
 from ecd_data.formats import read
 
@@ -34,11 +35,17 @@ def read_structure(path: str | Path) -> Crystal:
     ------
     FormatError : no reader can read the file, or it has partial occupancies, no cell, or atoms on top of each other.
     """
+    return read_structure_with_density(path)[0]
+
+
+def read_structure_with_density(path: str | Path) -> tuple[Crystal, Density | None]:
+    """The crystal in a file as `read_structure` gives it, and the density of a CHGCAR, None for other files."""
     file = Path(path)
     if not file.is_file():
         raise FormatError(f"{path} does not exist: check the path")
     if "chgcar" in file.name.lower():
-        return _check_usable(_read_density_file(file), path)
+        rho = read(file)
+        return _check_usable(rho.crystal, path), rho
     reasons: list[Exception] = []
     for reader in (_read_with_pymatgen, _read_with_ase, _read_density_file):
         try:
@@ -51,7 +58,7 @@ def read_structure(path: str | Path) -> Crystal:
         except Exception as error:  # each parser raises errors of its own kinds
             reasons.append(error)
         else:
-            return _check_usable(crystal, path)
+            return _check_usable(crystal, path), None
     without = [
         str(missing_extra(error)) for error in reasons if isinstance(error, ImportError) and missing_extra(error)
     ]

@@ -130,8 +130,9 @@ boundary, gaps of HSE06 those on the k points of the run.
   layers (MoS2, WS2), ours differ. Published HSE06: results of plane-wave and Gaussian codes, which agree to 0.1 eV and
   are rounded to that; there is no single source. Measured: `splits/exp/gaps.csv`.
 - Formation energies: PBE at 0 K without the corrections that databases fit, against measured enthalpies (CRC Handbook
-  of Chemistry and Physics; of GaN that of oxide melt calorimetry, Ranade et al., J. Phys. Chem. B 104, 4060 (2000), which
-  replaces the -110 kJ/mol of older tables). PBE binds oxygen and nitrogen molecules too strongly and insulators too weakly.
+  of Chemistry and Physics; of GaN that of oxide melt calorimetry, Ranade et al., J. Phys. Chem. B 104, 4060 (2000),
+  which replaces the -110 kJ/mol of older tables). PBE binds oxygen and nitrogen molecules too strongly and insulators
+  too weakly.
 - Volumes after `ecd dft relax`, against all-electron PBE of WIEN2k (DeltaCodesDFT, as in ASE's
   `ase.collections.dcdft`). Lattice constants, against all-electron PBE (Haas, Tran, Blaha, Phys. Rev. B 79, 085104
   (2009)).

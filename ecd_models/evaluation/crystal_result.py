@@ -17,12 +17,14 @@ from ecd_data.density import Density
 from ecd_data.errors import EcdError
 from ecd_data.release.formula import reduce_formula
 from ecd_data.store.reader import Store
+from ecd_models.atoms.valences import find_core_treatment, is_same_electron_count
 from ecd_models.evaluation.machine import read_peak_memory, reset_peak_memory
 from ecd_models.evaluation.regions import RegionError, count_atom_electrons, has_radii, split_error
 from ecd_models.evaluation.strict import Strict
 from ecd_models.metrics import eps_mae
 from ecd_models.model import DensityModel
 from ecd_models.prediction.functionals import list_functionals
+from ecd_models.prediction.plausibility import warn_once
 from ecd_models.prediction.predict import predict
 from ecd_models.stopwatch import measure_steps, step
 from ecd_models.training.trained_on import KEY, TrainedOn
@@ -134,8 +136,31 @@ def _read_record(text: str | None) -> TrainedOn | None:
     return None if text is None else TrainedOn.from_metadata({KEY: text})
 
 
+def _compare_with_training(model: DensityModel, rho: Density) -> None:
+    """Raises EcdError if a reference has other electrons than the valences in the model's training data make.
+
+    A warning tells where it is of another method with as many electrons.
+    """
+    if (learned := model.training_valences) is None:
+        return
+    method = find_core_treatment(rho)
+    if method and learned.method not in ("", method):
+        warn_once(
+            model,
+            f"{model.name} learned densities of {learned.made_by}, and is judged by those of {method}: what they differ"
+            " by near the nuclei counts as its error",
+        )
+    due = learned.electrons(rho.crystal)
+    if due is not None and not is_same_electron_count(rho.nelect, due):
+        raise EcdError(
+            f"it has {rho.nelect:.2f} electrons where the valences that {model.name} learned make {due:g}: it is of"
+            " other potentials, and an error would say nothing of the model"
+        )
+
+
 def _predict(model: DensityModel, rho: Density) -> Density:
     """The prediction; whatever a network raises becomes one sentence, so that the other crystals are evaluated."""
+    _compare_with_training(model, rho)
     try:
         functional = rho.meta.get("functional") if list_functionals(model) else None  # that of the reference
         guess = predict(model, rho.crystal, shape=rho.shape, functional=functional, refuse=False)

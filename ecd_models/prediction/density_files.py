@@ -13,7 +13,7 @@ from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats import FORMATS, write
-from ecd_data.formats.structure import read_structure
+from ecd_data.formats.structure import read_structure, read_structure_with_density
 from ecd_data.formats.structure_files import structure_files
 from ecd_data.formats.vasp.occupancies import copy_augmentation, has_augmentation_for
 from ecd_data.vasp_grid import vasp_fine_grid
@@ -116,8 +116,8 @@ def predict_files(
     format : "chgcar" or "cube", for several structures.
     counter : makes a progress bar from a name and a number of points.
     valences : the valence electrons of each element in a POTCAR. They are compared with those of the model's training
-        data; without them those of POTCARs next to the structure and the file to write. Those of `grid.like` and
-        `augmentation` are always compared.
+        data; without them those of POTCARs next to the structure and the file to write. Those of `grid.like`,
+        `augmentation` and a CHGCAR that gives the structure are always compared.
     allow_valence_mismatch : whether other valence electrons are a warning instead of an error.
     functional : as in `predict`.
     moments : as in `predict`; those of each atom for one structure, one number for several.
@@ -136,7 +136,9 @@ def predict_files(
         pairs = _name_outputs(structures, Path(output), format)
 
     def predict_file(source: Path, target: Path) -> Density:
-        crystal = read_structure(source)
+        crystal, own = read_structure_with_density(source)
+        if own is not None:
+            compare_with_density(model, own, str(source), allow=allow)
         if valences is not None:
             compare_valences(model, crystal, valences, "the POTCAR given", allow=allow)
         else:

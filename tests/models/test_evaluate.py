@@ -320,7 +320,7 @@ def test_each_task_and_strict_twin_has_test_crystals_where_there_are_data(task, 
     with StoreWriter(tmp_path / f"{found.set}.ecd", bound=1e-3) as writer:
         for id in ids:
             crystal = Crystal(4 * np.eye(3), [12, 8], [[0, 0, 0], [0.5, 0.5, 0.5]])
-            writer.add(id, Density(crystal, np.ones((6, 6, 6)), meta={"functional": found.functional}))
+            writer.add(id, Density(crystal, np.full((6, 6, 6), 16 / 64), meta={"functional": found.functional}))
     result = evaluate(load_model(MODEL), task, data_dir=str(tmp_path))
     assert list(result.errors) == ids
     assert result.listed == len(load_split(task)["test"])
@@ -341,7 +341,7 @@ def test_a_density_that_is_zero_is_named(tmp_path):
     with StoreWriter(tmp_path / "zero.ecd", bound=1e-3) as writer:
         writer.add("zero", Density(crystal, np.zeros((6, 6, 6))))
     with pytest.raises(EcdError, match="zero"):
-        evaluate(load_model(MODEL), tmp_path / "zero.ecd")
+        evaluate(wrong_model(lambda batch: torch.ones(batch.n_probes)), tmp_path / "zero.ecd")
 
 
 def test_results_with_nan_are_refused(results_file, tmp_path):

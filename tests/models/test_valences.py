@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from ecd_data import Crystal, Density, check, write
+from ecd_data import Crystal, Density, check, open_store, write
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats import read_run
+from ecd_data.store import StoreWriter
 from ecd_models import load_model, predict, train
 from ecd_models.atoms.valences import TrainingValences, find_exact_valences, merge_valences, parse_zval
 from ecd_models.checkpoint import PRETRAINED, load_checkpoint, save_checkpoint
 from ecd_models.checkpoint_header import read_header, write_header
+from ecd_models.evaluation.crystal_result import evaluate_crystal
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.prediction.density_files import GridRule, predict_files
@@ -228,3 +230,23 @@ def test_impossible_electron_counts_are_refused(tmp_path, value, training_valenc
     if not np.isfinite(value):
         with pytest.raises(EcdError, match="not numbers"):
             predict(model, cubic("Si"), points=np.full((1, 3), 0.3))
+
+
+def test_references_of_other_electrons_have_no_error(model, tmp_path):
+    """An error against densities of other potentials would say nothing of the model."""
+    writer = StoreWriter(tmp_path / "mixed.ecd")
+    crystal = cubic("Mg", "O")
+    with writer:
+        writer.add("own", uniform(crystal, 16))
+        writer.add("VASP", uniform(crystal, 8))
+    store = open_store(tmp_path / "mixed.ecd")
+    assert evaluate_crystal(model, store, "own").electrons == pytest.approx(16)
+    with pytest.raises(EcdError, match=r"8\.00 electrons where the valences that .* learned make 16"):
+        evaluate_crystal(model, store, "VASP")
+
+
+def test_a_chgcar_that_gives_the_structure_is_compared(model, tmp_path):
+    write(tmp_path / "MgO_CHGCAR", uniform(cubic("Mg", "O"), 8))
+    with pytest.raises(UsageError, match=r"8\.00 electrons for MgO"):
+        predict_files(model, [tmp_path / "MgO_CHGCAR"], tmp_path / "out_CHGCAR", GridRule(shape=(6, 6, 6)))
+    assert not (tmp_path / "out_CHGCAR").exists()
