@@ -1,4 +1,5 @@
-"""How converged the sample is: some crystals with doubled k meshes, and some with a higher cutoff.
+"""How converged the sample is, and whether its recipe repeats: some cells with doubled k meshes, some with a higher
+cutoff, and some with the same settings again.
 
 `python -m ecd_data.sample.convergence DIR` computes them in a folder, or continues there, and prints the table.
 """
@@ -6,7 +7,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,15 +16,22 @@ import numpy as np
 from ecd_data.density import Density
 from ecd_data.density_error import eps_mae
 from ecd_data.dft import RunReport, run
-from ecd_data.sample.cells import load_structures
+from ecd_data.sample.additions import make_joined_cells
+from ecd_data.sample.cells import load_structures, make_cells
 from ecd_data.sample.meshes import has_narrow_gap, refine_meshes
+from ecd_data.sample.report import find_coarse_cells
 from ecd_data.sample.table import make_markdown_table
 from ecd_data.store import Store, open_store
 from ecd_data.work.programs import run_program
 
 DOUBLED = 20  # crystals whose k mesh is doubled along every axis
 RAISED = 10  # crystals whose cutoff is raised
+RAISED_D = 5  # further ones, with d electrons
+CHECKS = ("kmesh", "cutoff", "repeat")
+REPEATED, SEED = 10, 0  # cells that are computed again with the same settings, drawn at random
 RAISE = 1.25  # factor of the cutoff of the plane waves, and of that of the density
+
+D_BLOCK = {*range(21, 31), *range(39, 49), *range(71, 81)}  # atomic numbers
 
 Record = dict[str, Any]
 
@@ -52,27 +60,51 @@ def choose_crystals(ids: set[str]) -> list[str]:
 
 
 def make_checks(ids: set[str]) -> dict[str, dict[str, Record]]:
-    """The records of the calculations with doubled k meshes ("kmesh") and with a higher cutoff ("cutoff"), by id."""
+    """The records by id of the calculations with doubled k meshes ("kmesh"), with a higher cutoff ("cutoff"), and with
+    the same settings again ("repeat").
+    """
     chosen = choose_crystals(ids)
     structures = load_structures()
     records = refine_meshes({id: structures[id] for id in chosen})
+    raised = {id: records[id] for id in chosen[:RAISED]} | choose_with_d(ids)
     return {
         "kmesh": {id: records[id] | {"kmesh": [2 * n for n in records[id]["kmesh"]]} for id in chosen[:DOUBLED]},
-        "cutoff": {id: records[id] | {"ecutwfc_Ry": RAISE * records[id]["ecutwfc_Ry"]} for id in chosen[:RAISED]},
+        "cutoff": {id: record | {"ecutwfc_Ry": RAISE * record["ecutwfc_Ry"]} for id, record in raised.items()},
+        "repeat": draw_cells(ids),
     }
 
 
-def run_checks(out: Path, stores: list[Store], **options: Any) -> dict[str, RunReport]:
-    """A report for each of `kmesh.ecd` and `cutoff.ecd`, computed in the folder `out`; a second call continues.
+def choose_with_d(ids: set[str]) -> dict[str, Record]:
+    """The records by id of the cheapest pristine crystals of different elements with d electrons."""
+    chosen, seen = dict[str, Record](), set[int]()
+    for id, record in refine_meshes({id: one for id, one in load_structures().items() if id in ids}).items():
+        elements = D_BLOCK & set(record["numbers"])
+        if elements - seen and len(chosen) < RAISED_D:
+            chosen[id] = record
+            seen |= elements
+    return chosen
+
+
+def draw_cells(ids: set[str]) -> dict[str, Record]:
+    """The records by id of cells on the meshes of the rule that are drawn at random, the cheapest first."""
+    found = find_coarse_cells()
+    drawn = np.random.default_rng(SEED).permutation(sorted(ids - {*found["pbe"], *found["ood"]}))[:REPEATED].tolist()
+    cells = make_cells() | make_joined_cells()
+    return refine_meshes({id: cells[id] for id in drawn})
+
+
+def run_checks(out: Path, stores: list[Store], names: Collection[str] = CHECKS, **options: Any) -> dict[str, RunReport]:
+    """A report for each of the stores of `make_checks`, computed in the folder `out`; a second call continues.
 
     Parameters
     ----------
     out : folder of the stores.
     stores : the densities that are checked.
+    names : the checks, such as "kmesh"; all by default.
     options : of `ecd_data.dft.run`, such as `pseudo`, `work` and `processes`.
     """
     checks = make_checks({id for store in stores for id in store.ids})
-    return {name: run(records, out / f"{name}.ecd", **options) for name, records in checks.items()}
+    return {name: run(checks[name], out / f"{name}.ecd", **options) for name in names}
 
 
 def find_differences(pairs: Iterable[tuple[Store, Store]]) -> list[Difference]:
@@ -106,11 +138,11 @@ def make_convergence_table(found: list[Difference], shown: int) -> str:
     errors = np.array([one.eps_mae_percent for one in found])
     energies = np.abs([one.energy_mev_atom for one in found])
     means = (
-        f"{len(found)} cells: eps_mae {errors.mean():.3f} % on average, median {np.median(errors):.3f} %, "
+        f"{len(found)} cells: eps_mae {errors.mean():.4f} % on average, median {np.median(errors):.4f} %, "
         f"above 0.1 % in {np.count_nonzero(errors > 0.1)}; energy {energies.mean():.1f} meV/atom on average"
     )
     header = ["cell", "stored", "finer", "eps_mae of the stored density", "energy, meV/atom"]
-    changes = [(f"{one.eps_mae_percent:.3f} %", f"{one.energy_mev_atom:+.1f}") for one in found[:shown]]
+    changes = [(f"{one.eps_mae_percent:.4f} %", f"{one.energy_mev_atom:+.1f}") for one in found[:shown]]
     rows = [[one.id, one.before, one.after, *change] for one, change in zip(found, changes, strict=False)]
     return f"{means}\n\n{make_markdown_table(header, rows)}"
 
@@ -118,15 +150,16 @@ def make_convergence_table(found: list[Difference], shown: int) -> str:
 def main() -> None:
     """Compute the checks from the command line and print their differences."""
     parser = argparse.ArgumentParser(prog="python -m ecd_data.sample.convergence", description=__doc__)
-    parser.add_argument("folder", type=Path, help="folder for kmesh.ecd and cutoff.ecd")
+    parser.add_argument("folder", type=Path, help="folder for kmesh.ecd, cutoff.ecd and repeat.ecd")
     parser.add_argument("stores", type=Path, nargs="+", help="the stores that are checked")
+    parser.add_argument("--checks", nargs="+", choices=CHECKS, default=CHECKS, help="the checks to run")
     parser.add_argument("--work", type=Path, help="folder that keeps the engine's files")
     parser.add_argument("--pseudo", type=Path, help="folder of pseudopotentials in place of the cache")
     parser.add_argument("--processes", type=int, default=1, help="number of engine runs at the same time")
     options = parser.parse_args()
     stores = [open_store(path) for path in options.stores]
     for name, report in run_checks(
-        options.folder, stores, work=options.work, pseudo=options.pseudo, processes=options.processes
+        options.folder, stores, options.checks, work=options.work, pseudo=options.pseudo, processes=options.processes
     ).items():
         after = open_store(options.folder / f"{name}.ecd")
         found = find_differences((before, after) for before in stores)

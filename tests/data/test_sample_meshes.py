@@ -10,7 +10,15 @@ import pytest
 from ecd_data.density import Density
 from ecd_data.sample.additions import make_joined_cells
 from ecd_data.sample.cells import load_structures, make_cells, parent_of
-from ecd_data.sample.convergence import DOUBLED, RAISED, find_differences, make_checks, make_convergence_table
+from ecd_data.sample.convergence import (
+    DOUBLED,
+    RAISED,
+    RAISED_D,
+    REPEATED,
+    find_differences,
+    make_checks,
+    make_convergence_table,
+)
 from ecd_data.sample.costs import estimate_hybrid_seconds, estimate_seconds
 from ecd_data.sample.meshes import (
     KSPACING,
@@ -93,14 +101,14 @@ def test_the_largest_change_by_a_finer_mesh_comes_first(tmp_path) -> None:
     found = find_differences([(store, open_store(tmp_path / "finer.ecd"))])
     assert [one.id for one in found] == ["NaCl_rs", "LiF_rs", "MgO_rs"]
     table = make_convergence_table(found, 2)
-    assert table.startswith("3 cells: eps_mae 1.955 % on average")
+    assert table.startswith("3 cells: eps_mae 1.9545 % on average")
     assert len(table.splitlines()) == 2 + 2 + 2
 
 
 def test_checks_cover_both_rules_of_the_meshes_and_many_structure_types() -> None:
     ids = set(read_records("pbe")) | set(read_records("ood"))
     checks, records = make_checks(ids), refine_meshes(load_structures())
-    assert (len(checks["kmesh"]), len(checks["cutoff"])) == (DOUBLED, RAISED)
+    assert (len(checks["kmesh"]), len(checks["cutoff"])) == (DOUBLED, RAISED + RAISED_D)
     narrow = [has_narrow_gap(record) for record in checks["kmesh"].values()]
     assert 5 <= sum(narrow) <= 15
     assert len({record["prototype"] for record in checks["kmesh"].values()}) >= 10
@@ -110,6 +118,15 @@ def test_checks_cover_both_rules_of_the_meshes_and_many_structure_types() -> Non
     for id, record in checks["cutoff"].items():
         assert record["kmesh"] == records[id]["kmesh"]
         assert record["ecutwfc_Ry"] == 1.25 * records[id]["ecutwfc_Ry"]
+    assert sum(any(21 <= z <= 30 or 39 <= z <= 48 for z in r["numbers"]) for r in checks["cutoff"].values()) >= 4
+
+
+def test_what_is_computed_again_is_drawn_once_and_has_the_settings_of_the_recipe() -> None:
+    records = read_records("pbe") | read_records("ood")
+    again = make_checks(set(records))["repeat"]
+    assert len(again) == REPEATED
+    assert again == {id: records[id] for id in again}
+    assert list(again) == list(make_checks(set(records))["repeat"])
 
 
 def test_a_change_is_measured_on_the_grid_of_the_finer_calculation(tmp_path) -> None:
