@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from ecd_models.prediction.reference_electrons import compare_valences, compare_
 
 log = logging.getLogger("ecd_models")
 
+MIN_CHARGE = 0.01  # electrons: sums of rounded charges of atoms are below
 # Warn if the predicted number of electrons is off by more than this fraction,
 MAX_ELECTRON_ERROR = 0.1  # which networks stay below on all crystals of elements that they were trained on;
 USUAL_ELECTRON_ERROR = 0.02  # which the shipped ones stay below on crystals like those of their training.
@@ -67,6 +69,19 @@ def compare_with_training(
             for symbol, count in valences.items()
         }
         compare_valences(model, crystal, sets, "what is wanted", allow=allow_mismatch)
+
+
+def warn_of_charge(crystal: Crystal, structure: Any) -> None:
+    """Log a warning if an ASE Atoms or a pymatgen Structure is charged, which no prediction is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pymatgen's, that a charge is not that of the oxidation states
+        found = structure.get_initial_charges().sum() if hasattr(structure, "get_initial_charges") else None
+        charge = float(getattr(structure, "charge", None) or 0) if found is None else float(found)
+    if abs(charge) > MIN_CHARGE:
+        log.warning(
+            "%s has a charge of %+g, and the density that is predicted is that of the neutral crystal",
+            *(crystal.formula, charge),
+        )
 
 
 def find_unseen_elements(model: DensityModel, crystal: Crystal) -> list[str]:

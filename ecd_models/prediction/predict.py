@@ -34,6 +34,7 @@ from ecd_models.prediction.plausibility import (
     find_unseen_pairs,
     has_closed_form,
     warn_beyond_density,
+    warn_of_charge,
     warn_once,
 )
 
@@ -170,6 +171,7 @@ def predict(
         raise UsageError(f"predict wants a model, as load_model(name) gives it, not {describe_value(model)}")
     structure, crystal = crystal, as_crystal(crystal)
     refuse_coincident(crystal, warn=not refuse)
+    warn_of_charge(crystal, structure)
     where = None if points is None else fractional_points(points)
     grid = None if where is not None else _choose_grid(crystal, shape, encut, prec, like)
     compare_with_training(model, crystal, like, valences, allow_valence_mismatch)

@@ -162,3 +162,16 @@ def test_a_cutoff_makes_the_grid_of_vasp(tiny):
             predict(tiny, crystal, encut=wrong)
     with pytest.raises(UsageError, match="one of the two"):
         predict(tiny, crystal, encut=30, shape=(4, 4, 4))
+
+
+def test_a_charged_structure_is_told_that_its_prediction_is_neutral(model, caplog):
+    crystal = cell(0)
+    neutral, atoms, structure = crystal.to_ase(), crystal.to_ase(), crystal.to_pymatgen()
+    predict(model, neutral, shape=(4, 4, 4))
+    assert "neutral" not in caplog.text
+    atoms.set_initial_charges([1.0] + [0.0] * (len(crystal) - 1))
+    structure.set_charge(-2)
+    for charged, said in ((atoms, "charge of +1"), (structure, "charge of -2")):
+        caplog.clear()
+        predict(model, charged, shape=(4, 4, 4))
+        assert said in caplog.text
