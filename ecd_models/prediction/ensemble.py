@@ -98,7 +98,8 @@ class Ensemble:
             raise UsageError("an ensemble predicts whole grids: give shape=(a, b, c), encut=EV or like=density")
         parts = [predict(model, crystal, **options) for model in self.models]
         values = np.stack([part.values for part in parts])
-        meta = dict(parts[0].meta) | {"comment": f"{PREDICTED_BY} the mean of {len(parts)} models: {self.name}"}
+        names = " + ".join(part.meta["comment"].removeprefix(PREDICTED_BY).strip() for part in parts)
+        meta = dict(parts[0].meta) | {"comment": f"{PREDICTED_BY} the mean of {len(parts)} models: {names}"}
         if unseen := dict.fromkeys(one for part in parts for one in part.meta.get("never_seen", ())):
             meta["never_seen"] = list(unseen)
         return EnsembleDensity(Density(parts[0].crystal, values.mean(axis=0), meta=meta), values.std(axis=0, ddof=1))

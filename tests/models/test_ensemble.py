@@ -35,7 +35,8 @@ def test_the_prediction_is_the_mean_and_the_spread_the_deviation():
     np.testing.assert_allclose(found.density.values, values.mean(0))
     np.testing.assert_allclose(found.spread, np.sqrt(((values - values.mean(0)) ** 2).sum(0) / 2))
     assert found.relative_spread == pytest.approx(found.spread.mean() / np.abs(values.mean(0)).mean())
-    assert "3 models: model-0 + model-1 + model-2" in found.density.meta["comment"]
+    names = " + ".join(f"{one.name} {one.weights_sha256[:8]}" for one in models)
+    assert found.density.meta["comment"] == f"predicted by the mean of 3 models: {names}"
 
 
 def test_equal_models_have_no_spread():
