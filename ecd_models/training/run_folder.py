@@ -83,6 +83,11 @@ class Run:
                     f"{run.folder} holds a run on other crystals, and the data are now {origin}: give it the data that "
                     "it began with, or name another out"
                 )
+            if json.loads(before).get("store_hash", origin.store_hash) != origin.store_hash:
+                raise UsageError(
+                    f"{run.folder} holds a run on other densities, and the data are now {origin}: a crystal of the "
+                    "store was added, removed or changed; give it the store as it began with, or name another out"
+                )
             run.refuse_fewer_steps()
         if run.folder.exists() and not run.folder.is_dir():
             raise UsageError(f"{run.folder} is a file: name a folder as out")
