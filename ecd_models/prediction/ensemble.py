@@ -85,8 +85,8 @@ class Ensemble:
             given = _find_functionals(model)
             if common and given and not common & given:
                 raise UsageError(
-                    f"{model.name} gives densities of {' and '.join(sorted(given))} and those before it in the ensemble "
-                    f"of {' and '.join(sorted(common))}, whose mean is the density of neither: take models of one "
+                    f"{model.name} gives densities of {' and '.join(sorted(given))} and those before it in the "
+                    f"ensemble of {' and '.join(sorted(common))}, whose mean is that of neither: take models of one "
                     "functional"
                 )
             common = common & given if common and given else common or given
