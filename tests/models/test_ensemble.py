@@ -58,9 +58,10 @@ def test_models_of_different_functionals_have_no_mean():
         return one
 
     Ensemble([of(0, "PBE"), of(1, "PBE, PBE+U"), of(2, "")])
-    with pytest.raises(UsageError, match="model-1 .*HSE06.* and those before it .*PBE"):
+    with pytest.raises(UsageError, match=r"model-1 .*HSE06.* and those before it .*PBE"):
         Ensemble([of(0, "PBE"), of(1, "HSE06")])
-    several = [DensityModel(network(seed, replace(SMALL, functionals=("PBE", "HSE06"))), name="both") for seed in (0, 1)]
+    both = replace(SMALL, functionals=("PBE", "HSE06"))
+    several = [DensityModel(network(seed, both), name="both") for seed in (0, 1)]
     Ensemble([of(0, "PBE"), *several])
     with pytest.raises(UsageError, match="functional"):
         Ensemble([*several, of(0, "HSE06")])
