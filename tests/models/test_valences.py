@@ -95,6 +95,8 @@ def test_a_part_of_the_training_crystals_teaches_their_elements_only(config):
     assert len(record.ids) == 1
     elements = set(re.findall("[A-Z][a-z]?", "".join(record.formulas)))
     assert {*learned.valences, *learned.undetermined} == elements
+    add_training_valences(result.best, "pbe", config.data_dir)
+    assert load_model(result.best).training_valences == learned
     assert len(elements) < len(set(task_data("pbe", config.data_dir).store.index["elements"].explode()))
 
 
