@@ -47,6 +47,11 @@ class Summary:
     compound_high_percent: float
 
     def __str__(self) -> str:
+        if self.compounds == 1:
+            return (
+                f"mean {self.mean_percent:.3f} %  median {self.median_percent:.3f} %  p90 {self.p90_percent:.3f} %  "
+                f"p99 {self.p99_percent:.3f} %  n = {self.count}, of one compound, so without an interval"
+            )
         return (
             f"mean {self.mean_percent:.3f} % [{self.low_percent:.3f}, {self.high_percent:.3f}]  "
             f"median {self.median_percent:.3f} %  p90 {self.p90_percent:.3f} %  p99 {self.p99_percent:.3f} %  "
@@ -75,15 +80,20 @@ class Difference:
 
     @property
     def significant(self) -> bool:
-        """Whether the 95 % interval of the mean over crystals excludes zero."""
-        return self.low_percent > 0 or self.high_percent < 0
+        """Whether the 95 % interval of the mean over crystals excludes zero; of one compound there is no interval."""
+        return self.compounds > 1 and (self.low_percent > 0 or self.high_percent < 0)
 
     def __str__(self) -> str:
+        share = f"lower error in {100 * self.better_share:.0f} % of the crystals"
+        if self.compounds == 1:
+            return (
+                f"{self.mean_percent:+.3f} percentage points over {self.count} crystals of one compound, which make no "
+                f"interval; {share}"
+            )
         return (
             f"{self.mean_percent:+.3f} [{self.low_percent:+.3f}, {self.high_percent:+.3f}] percentage points over "
             f"{self.count} crystals, {self.compound_mean_percent:+.3f} [{self.compound_low_percent:+.3f}, "
-            f"{self.compound_high_percent:+.3f}] over {self.compounds} compounds; lower error in "
-            f"{100 * self.better_share:.0f} % of the crystals"
+            f"{self.compound_high_percent:+.3f}] over {self.compounds} compounds; {share}"
         )
 
 

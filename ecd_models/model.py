@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -49,6 +51,7 @@ class DensityModel(nn.Module):
         self.warnings: set[str] = set()  # the warnings about this model that were logged and are not repeated
         self.metadata: dict[str, Any] = {}
         self.file: Path | None = None
+        self._hashed: tuple[Any, str] = (None, "")  # the state of the weights, and their SHA-256 in that state
 
     @property
     def device(self) -> torch.device:
@@ -64,6 +67,30 @@ class DensityModel(nn.Module):
     def spin(self) -> bool:
         """Whether the model predicts the magnetization, n_up - n_down, as well as the density."""
         return getattr(self.network.config, "outputs", 1) == 2
+
+    @property
+    def weights_sha256(self) -> str:
+        """The SHA-256 of everything that decides the predictions: weights by name, superposed atoms, valences.
+
+        It is computed once, and again after the weights have changed.
+        """
+        weights = self.state_dict()
+        versions = [(w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights.values()]
+        state = (versions, id(self.atoms), id(self.valences))
+        if self._hashed[0] != state:
+            self._hashed = state, self._hash_weights(weights)
+        return self._hashed[1]
+
+    def _hash_weights(self, weights: dict[str, Tensor]) -> str:
+        digest = hashlib.sha256()
+        for name, tensor in sorted(weights.items()):
+            digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        if self.atoms is not None:
+            digest.update(b"atoms\n" + self.atoms.key)
+        if self.valences is not None:
+            digest.update(b"valences\n" + np.ascontiguousarray(self.valences).tobytes())
+        return digest.hexdigest()
 
     def nelect(self, crystal: Crystal) -> float | None:
         """The number of electrons that the density of a crystal is scaled to; None where predictions are not scaled."""

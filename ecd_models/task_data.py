@@ -62,10 +62,13 @@ class TaskData:
 
         Raises
         ------
-        UsageError : there are no ids, or one of them is not in the store.
+        UsageError : there are no ids, one stands there twice, or one is not in the store.
         """
         if not ids:
             raise UsageError(f"ids= is empty: name crystals of {self.store.root}, or leave it out")
+        if len(set(ids)) < len(ids):
+            twice = next(id for id in ids if ids.count(id) > 1)
+            raise UsageError(f"{twice!r} stands twice among the ids (--id): name each crystal once")
         if unknown := [id for id in ids if id not in self.store]:
             similar = difflib.get_close_matches(unknown[0], self.store.ids, n=1)
             hint = f"; did you mean {similar[0]!r}" if similar else ""

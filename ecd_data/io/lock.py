@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ecd_data.errors import StoreError
@@ -27,7 +28,7 @@ def lock_folder(folder: Path, owner: object) -> Callable[[], object]:
     except ImportError:  # Windows
         return lambda: None
     handle = os.open(folder, os.O_RDONLY)
-    release = weakref.finalize(owner, os.close, handle)
+    release = weakref.finalize(owner, _release, handle, os.getpid())
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -36,3 +37,12 @@ def lock_folder(folder: Path, owner: object) -> Callable[[], object]:
     except OSError:  # some network file systems have no locks
         pass
     return release
+
+
+def _release(handle: int, process: int) -> None:
+    import fcntl
+
+    if os.getpid() == process:  # processes that this one has forked hold the handle too, and would keep the lock
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)
+    os.close(handle)

@@ -40,6 +40,7 @@ def train(
 ) -> None:
     """Train a network; the same command continues an interrupted run. Under torchrun it uses several processes."""
     from ecd_models.evaluation import seeds as seed_runs
+    from ecd_models.task_data import training_data
     from ecd_models.training.config import load_config
     from ecd_models.training.distributed import is_first_process
     from ecd_models.training.progress_display import evaluation_progress, training_progress
@@ -47,6 +48,10 @@ def train(
     flags = [*([f"out={out}"] if out else []), *(["sample=true"] if sample else [])]
     config = load_config(*configs, settings=[*(settings or []), *flags])
     shown = is_first_process() and not quiet
+    if parts:
+        data = training_data(config)
+        for part in parts:
+            data.ids(part)  # a part that does not exist is an error now, not after the training
     runs = seed_runs.make_seed_configs(config, seeds)
     results = list(seed_runs.train_seeds(runs, lambda run: training_progress(run.steps, shown)))
     if not is_first_process():

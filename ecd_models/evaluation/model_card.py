@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, is_dataclass
 from typing import Any
-
-import numpy as np
 
 from ecd_data.io.file_bytes import hash_file
 from ecd_models.checkpoint import PRETRAINED
@@ -52,7 +49,7 @@ def make_model_card(model: DensityModel) -> ModelCard:
         name=file.stem if shipped and file is not None else model.name,
         network=type(model.network).__name__,
         weights=sum(parameter.numel() for parameter in model.parameters()),
-        weights_sha256=hash_weights(model),
+        weights_sha256=model.weights_sha256,
         checkpoint=None if file is None else file.name,
         checkpoint_sha256=None if file is None else hash_file(file),
         source=SHIPPED if shipped else None if file is None else str(file),
@@ -66,16 +63,3 @@ def make_model_card(model: DensityModel) -> ModelCard:
         if record is None
         else {**record.origin.to_dict(), "complete": record.complete, "crystals": len(record.ids)},
     )
-
-
-def hash_weights(model: DensityModel) -> str:
-    """The SHA-256 of everything that decides a model's predictions: weights by name, superposed atoms, valences."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().numpy().tobytes())
-    if model.atoms is not None:
-        digest.update(b"atoms\n" + model.atoms.key)
-    if model.valences is not None:
-        digest.update(b"valences\n" + np.ascontiguousarray(model.valences).tobytes())
-    return digest.hexdigest()

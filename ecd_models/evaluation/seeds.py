@@ -51,7 +51,8 @@ class SeedSummary:
 
     def __str__(self) -> str:
         low, high = self.summary.low_percent, self.summary.high_percent
-        return f"{self.over_crystals}, 95 % over compounds [{low:.3f}, {high:.3f}]; compounds {self.over_compounds}"
+        interval = f"95 % over compounds [{low:.3f}, {high:.3f}]" if self.summary.compounds > 1 else "of one compound"
+        return f"{self.over_crystals}, {interval}; compounds {self.over_compounds}"
 
 
 def summarize_seeds(results: Sequence[Evaluation | Results]) -> SeedSummary:

@@ -85,6 +85,8 @@ def _compare(model: ShippedModel, base: ShippedModel, part: str) -> Difference:
 
 def _describe_difference(found: Difference) -> str:
     mean = f"{found.mean_percent:+z.2f}"
+    if found.compounds == 1:
+        return mean
     return f"{f'**{mean}**' if found.significant else mean} [{found.low_percent:+z.2f}, {found.high_percent:+z.2f}]"
 
 

@@ -16,6 +16,7 @@ from ecd_data.io.density_names import PREDICTED_BY
 from ecd_models.atoms.valences import merge_valences
 from ecd_models.checkpoint import load_model
 from ecd_models.model import DensityModel
+from ecd_models.prediction.functionals import list_functionals
 from ecd_models.prediction.predict import predict
 
 
@@ -51,8 +52,8 @@ class Ensemble:
 
     Raises
     ------
-    UsageError : there are fewer than two models, one has spin, or two were trained on densities of other valence
-        electrons, methods or codes, whose mean is the density of neither.
+    UsageError : there are fewer than two models, one has spin, two have the same weights, or two give densities of
+        other functionals, valence electrons, methods or codes, whose mean is the density of neither.
     """
 
     def __init__(self, models: Sequence[DensityModel]):
@@ -63,7 +64,32 @@ class Ensemble:
                 f"{spins[0]} predicts the magnetization too: an ensemble is of models of the density alone"
             )
         self.models = list(models)
+        self._refuse_equal_models()
+        self._require_one_functional()
         self._require_one_kind_of_density()
+
+    def _refuse_equal_models(self) -> None:
+        seen: dict[str, DensityModel] = {}
+        for model in self.models:
+            if (before := seen.get(model.weights_sha256)) is not None:
+                names = " and ".join(dict.fromkeys(str(one.file or one.name) for one in (before, model)))
+                raise UsageError(
+                    f"{names} gives the ensemble the same weights twice, which makes its spread too small: name each"
+                    " model once"
+                )
+            seen[model.weights_sha256] = model
+
+    def _require_one_functional(self) -> None:
+        common: set[str] = set()
+        for model in self.models:
+            given = _find_functionals(model)
+            if common and given and not common & given:
+                raise UsageError(
+                    f"{model.name} gives densities of {' and '.join(sorted(given))} and those before it in the "
+                    f"ensemble of {' and '.join(sorted(common))}, whose mean is that of neither: take models of one "
+                    "functional"
+                )
+            common = common & given if common and given else common or given
 
     def _require_one_kind_of_density(self) -> None:
         before = None
@@ -98,10 +124,19 @@ class Ensemble:
             raise UsageError("an ensemble predicts whole grids: give shape=(a, b, c), encut=EV or like=density")
         parts = [predict(model, crystal, **options) for model in self.models]
         values = np.stack([part.values for part in parts])
-        meta = dict(parts[0].meta) | {"comment": f"{PREDICTED_BY} the mean of {len(parts)} models: {self.name}"}
+        names = " + ".join(part.meta["comment"].removeprefix(PREDICTED_BY).strip() for part in parts)
+        meta = dict(parts[0].meta) | {"comment": f"{PREDICTED_BY} the mean of {len(parts)} models: {names}"}
         if unseen := dict.fromkeys(one for part in parts for one in part.meta.get("never_seen", ())):
             meta["never_seen"] = list(unseen)
         return EnsembleDensity(Density(parts[0].crystal, values.mean(axis=0), meta=meta), values.std(axis=0, ddof=1))
+
+
+def _find_functionals(model: DensityModel) -> set[str]:
+    """The functionals of the densities that a model gives without being asked; none where it is not recorded."""
+    if list_functionals(model):
+        return {model.network.functional}
+    learned = model.training_valences
+    return set(learned.functional.split(", ")) - {""} if learned is not None else set()
 
 
 def load_ensemble(names: Sequence[str | Path]) -> Ensemble:

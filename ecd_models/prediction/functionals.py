@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 from ecd_data.errors import UsageError
 from ecd_models.model import DensityModel
 
+HASH_DIGITS = 8  # of the weights in the comment of a predicted file: tells checkpoints apart in a short line
+
 
 def list_functionals(model: DensityModel) -> tuple[str, ...]:
     """The functionals among which a model can choose; none for a model of one functional."""
@@ -18,11 +20,13 @@ def list_functionals(model: DensityModel) -> tuple[str, ...]:
 
 
 def name_model(model: DensityModel, functional: str | None = None, moments: ArrayLike | None = None) -> str:
-    """The name of a model as it stands in the files that it predicts, with the functional if it gives several.
+    """The name of a model as it stands in the files that it predicts: "charge3net 1a2b3c4d".
 
-    Initial moments that are asked for stand there too: one number for all atoms, or that each atom has its own.
+    The digits are the first of `weights_sha256`, which tell the checkpoints of a network apart. The functional follows
+    if the model gives several. Initial moments that are asked for stand there too: one number for all atoms, or that
+    each atom has its own.
     """
-    name = model.name
+    name = f"{model.name} {model.weights_sha256[:HASH_DIGITS]}"
     if list_functionals(model):
         name += f" for {functional or model.network.functional}"
     if moments is None:

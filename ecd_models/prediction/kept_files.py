@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from ecd_data.formats.vasp import chgcar
 from ecd_data.io.density_names import PREDICTED_BY
 from ecd_data.io.file_bytes import comment_line
 from ecd_data.vasp_grid import Shape
+
+HASH = re.compile(r" [0-9a-f]{8}(?= |$)")  # of the weights behind the name of a model, see `name_model`
 
 
 def find_difference(file: Path, model: str, crystal: Crystal, shape: Shape) -> str | None:
@@ -28,6 +31,8 @@ def find_difference(file: Path, model: str, crystal: Crystal, shape: Shape) -> s
     """
     comment, found = read_head(file)
     expected = comment_line({"comment": f"{PREDICTED_BY} {model}"}, "").decode(errors="replace")
+    if comment.split() == HASH.sub("", expected, count=1).split() != expected.split():
+        return f"{comment!r} of an earlier version, which did not record which weights, and not predicted by {model}"
     if comment.split() != expected.split():
         return f"{comment!r} and not predicted by {model}"
     if found != tuple(shape):

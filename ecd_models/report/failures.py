@@ -19,7 +19,7 @@ from ecd_data.store.data_root import CONFIGURATIONS, SAMPLE_STORES, configuratio
 from ecd_data.store.reader import Store
 from ecd_models.checkpoint import load_model
 from ecd_models.evaluation.crystal_result import CrystalResult
-from ecd_models.evaluation.model_card import SHIPPED, ModelCard, hash_weights
+from ecd_models.evaluation.model_card import SHIPPED, ModelCard
 from ecd_models.evaluation.results import Results
 from ecd_models.model import DensityModel
 from ecd_models.prediction.predict import predict
@@ -145,7 +145,7 @@ def find_model(card: ModelCard) -> DensityModel:
     if name is None or (card.source != SHIPPED and not Path(name).is_file()):
         raise UsageError(f"the checkpoint of {card.name} is not at hand")
     model = load_model(name)
-    if hash_weights(model) != card.weights_sha256:
+    if model.weights_sha256 != card.weights_sha256:
         raise UsageError(f"{name} has other weights than those of the results: evaluate it again")
     return model
 

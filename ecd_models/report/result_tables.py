@@ -128,13 +128,14 @@ def make_difference_table(name: str, results: Sequence[Results]) -> Table | None
             continue
         found = compare_errors(a.errors, b.errors, a.compounds)
         over = (found.compound_mean_percent, found.compound_low_percent, found.compound_high_percent)
-        sure = "yes" if found.significant else "no"
+        single = found.compounds == 1
+        sure = "–" if single else "yes" if found.significant else "no"
         rows.append(
             [
                 text(f"{a.model} − {b.model}"),
                 number(found.count, 0),
-                _signed(found.mean_percent, found.low_percent, found.high_percent),
-                _signed(*over),
+                _signed(found.mean_percent, found.low_percent, found.high_percent, single),
+                _signed(*over, single),
                 number(100 * found.better_share, 0, unit=" %"),
                 text(sure, "best" if sure == "yes" else ""),
             ]
@@ -144,5 +145,5 @@ def make_difference_table(name: str, results: Sequence[Results]) -> Table | None
     return Table(f"Paired differences on {name}", columns, rows, notes, folded=True) if rows else None
 
 
-def _signed(mean: float, low: float, high: float) -> Cell:
-    return Cell(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]", mean, "", "number")
+def _signed(mean: float, low: float, high: float, single: bool) -> Cell:
+    return Cell(f"{mean:+.3f}" if single else f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]", mean, "", "number")

@@ -10,7 +10,6 @@ from ecd_data import __version__
 from ecd_data.errors import EcdError
 from ecd_models.checkpoint import PRETRAINED, load_model
 from ecd_models.evaluation.evaluate import ReportCrystal, evaluate
-from ecd_models.evaluation.model_card import hash_weights
 from ecd_models.evaluation.partial_results import ENDING, remove_partial
 from ecd_models.evaluation.results import Results, read_results
 from ecd_models.model import DensityModel
@@ -73,5 +72,5 @@ def _is_current(file: Path, model: DensityModel, task: str, part: str) -> bool:
         return False
     data = task_data(task, sample=True)
     same_data = results.data == (data.task, part, data.origin.store_hash, data.origin.split_hash)
-    same_model = results.model_card.weights_sha256 == hash_weights(model)
+    same_model = results.model_card.weights_sha256 == model.weights_sha256
     return same_data and same_model and results.machine.ecd == __version__

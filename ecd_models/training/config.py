@@ -175,6 +175,11 @@ class TrainConfig:
             raise UsageError("spin_weight weighs errors of the magnetization: set spin = true, or leave it out")
         if self.anchors and self.model != "pair_density":
             raise UsageError(f"anchors are those of pair_density, {self.model} has none: leave anchors out")
+        if self.atoms and not self.difference and self.model != "pair_density":  # which always adds to its atoms
+            raise UsageError(
+                f"atoms = {self.atoms!r} says what the difference is learned to, and whole densities are learned: set "
+                "difference = true, or leave atoms out (--set atoms=)"
+            )
         if self.loss == "rms" and not self.whole_grids:
             raise UsageError("loss = 'rms' is that of whole densities: set whole_grids = true, or take l1 or mse")
         if bool(self.store) != bool(self.split):

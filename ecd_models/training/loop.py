@@ -29,9 +29,11 @@ from ecd_models.training.fit_run import fit, has_closed_form_fit
 from ecd_models.training.grid_items import GridDataset
 from ecd_models.training.learning_rate import learning_rate
 from ecd_models.training.probe_batches import EpochBatches, ProbeDataset, subset
-from ecd_models.training.run_folder import Run
+from ecd_models.training.run_folder import Run, lock_run
 from ecd_models.training.start_run import build_trainer
 from ecd_models.training.train_step import Step
+
+VALIDATION_SEED = 43  # draws the validation points of all runs, so that errors of several seeds differ by models alone
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ def train(config: TrainConfig, report: Report | None = None) -> TrainResult:
 
     Raises
     ------
-    UsageError : the folder holds a run of another configuration or other data, or a task of the benchmark has only the
-        sample's data and config.sample is not set.
+    UsageError : the folder holds a run of another configuration or other data, or another training writes it; or a task
+        of the benchmark has only the sample's data and config.sample is not set.
     EcdError : the loss is not finite.
     KeyboardInterrupt : Ctrl-C or SIGTERM ended the run, which is saved.
     """
@@ -91,11 +93,12 @@ def train(config: TrainConfig, report: Report | None = None) -> TrainResult:
     try:
         with stop_between_steps() as should_stop, join_processes(config.device) as processes:
             data = training_data(config)
-            run = Run.open(config, data.origin, processes.is_first)
-            processes.wait()
-            if has_closed_form_fit(config):
-                return _fit(config, data, run, processes, report, should_stop)
-            return _Training(config, data, run, processes).finish(report, should_stop)
+            with lock_run(config.out, processes):
+                run = Run.open(config, data.origin, processes.is_first)
+                processes.wait()
+                if has_closed_form_fit(config):
+                    return _fit(config, data, run, processes, report, should_stop)
+                return _Training(config, data, run, processes).finish(report, should_stop)
     finally:
         torch.set_num_threads(threads)
 
@@ -267,8 +270,8 @@ def _probe_dataset(
 def _validation_batches(
     config: TrainConfig, data: TaskData, model: DensityModel, processes: Processes
 ) -> list[ProbeBatch | BatchBuffer | GridBatch]:
-    """Batches of the first validation crystals with probes that stay the same for the whole run."""
-    dataset = _probe_dataset(config, data, model, config.validation_probes, config.seed + 1, cache_bytes=0)
+    """Batches of the first validation crystals with probes that are the same for all runs, whatever their seeds."""
+    dataset = _probe_dataset(config, data, model, config.validation_probes, VALIDATION_SEED, cache_bytes=0)
     ids = data.ids("validation")[: config.validation_crystals]
     device, kind = processes.device, _arrangement(model, processes)
     items = (dataset[0, id] for id in processes.share(ids))

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from torch import Tensor
 
-from ecd_data.errors import UsageError
+from ecd_data.errors import StoreError, UsageError
+from ecd_data.io.atomic_write import write_whole
+from ecd_data.io.lock import lock_folder
 from ecd_data.release.data_origin import Origin
 from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model, read_metadata, save_checkpoint
 from ecd_models.model import DensityModel
 from ecd_models.training.config import REMOVED, TrainConfig
+from ecd_models.training.distributed import Processes
 from ecd_models.training.logs import CsvLog, TensorBoardLog
 from ecd_models.training.train_step import StepSums, Trainer
 from ecd_models.training.trained_on import KEY, TrainedOn
@@ -70,25 +74,29 @@ class Run:
         path = run.folder / "config.json"
         text = json.dumps(config.to_dict() | origin.to_dict(), indent=2, sort_keys=True)
         if path.exists() and run.last.exists():
-            before = path.read_text()
-            if any(key in json.loads(before) for key in REMOVED):
+            before = _read_record(path)
+            if any(key in before for key in REMOVED):
                 raise UsageError(
                     f"{run.folder} holds a run of an earlier version, which drew other probes: name another out or "
                     "remove it"
                 )
-            if _drop_changeable(before) != _drop_changeable(text):
+            if _drop_changeable(before) != _drop_changeable(json.loads(text)):
                 raise UsageError(f"{run.folder} holds a run of another configuration: name another out or remove it")
-            if json.loads(before).get("split_hash", origin.split_hash) != origin.split_hash:
+            if before.get("split_hash", origin.split_hash) != origin.split_hash:
                 raise UsageError(
                     f"{run.folder} holds a run on other crystals, and the data are now {origin}: give it the data that "
                     "it began with, or name another out"
                 )
+            if before.get("store_hash", origin.store_hash) != origin.store_hash:
+                raise UsageError(
+                    f"{run.folder} holds a run on other densities, and the data are now {origin}: a crystal of the "
+                    "store was added, removed or changed; give it the store as it began with, or name another out"
+                )
             run.refuse_fewer_steps()
-        if run.folder.exists() and not run.folder.is_dir():
-            raise UsageError(f"{run.folder} is a file: name a folder as out")
         if writes:
             run.folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            with write_whole(path) as temporary:  # a killed run leaves a whole record
+                temporary.write_text(text)
         return run
 
     def refuse_fewer_steps(self) -> None:
@@ -183,7 +191,46 @@ class Run:
         return load_model(self.best)
 
 
-def _drop_changeable(text: str) -> dict[str, object]:
+@contextmanager
+def lock_run(out: str, processes: Processes) -> Iterator[None]:
+    """A context in which the first of these processes alone writes the folder of a run, which is made if need be.
+
+    Raises
+    ------
+    UsageError : another training writes it, or it is a file.
+    """
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: name a folder as out")
+    if not processes.is_first:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        release = lock_folder(folder, processes)
+    except StoreError as error:
+        raise UsageError(f"another training writes {folder}: wait for its end, or name another out") from error
+    try:
+        yield
+    finally:
+        release()
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """The settings and the origin of the data in the config.json of a run."""
+    try:
+        record = json.loads(path.read_text())
+        if isinstance(record, dict):
+            return record
+    except ValueError:
+        pass
+    raise UsageError(
+        f"{path} is damaged and does not say what the run was trained with: name another out, or remove it if this is "
+        "the configuration that the run began with"
+    )
+
+
+def _drop_changeable(record: Mapping[str, Any]) -> dict[str, object]:
     """The settings in a config.json that must not change when a run is continued."""
-    values = TrainConfig.from_dict(json.loads(text)).to_dict()  # an earlier version may not have written all keys
+    values = TrainConfig.from_dict(record).to_dict()  # an earlier version may not have written all keys
     return {key: value for key, value in values.items() if key not in CHANGEABLE}

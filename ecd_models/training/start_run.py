@@ -18,6 +18,7 @@ from ecd_models.task_data import TaskData
 from ecd_models.training.choose_atoms import is_pair_model, make_superposed_atoms
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.distributed import Processes
+from ecd_models.training.probe_batches import subset
 from ecd_models.training.run_folder import Run
 from ecd_models.training.train_step import Trainer
 from ecd_models.training.trained_on import TrainedOn, find_training_crystals
@@ -89,7 +90,7 @@ def _warn_of_seen_validation(config: TrainConfig, data: TaskData, record: Traine
 
 def _add_valences(model: DensityModel, config: TrainConfig, data: TaskData) -> None:
     """Store in the model the electrons of each element in the training crystals, merged with those of its start."""
-    ids = data.ids("train") if config.fraction else []  # a fraction of 0 trains on nothing
+    ids = subset(data.ids("train"), config.fraction, config.seed)  # none for a fraction of 0, which trains on nothing
     if not ids:
         return
     valences = read_training_valences(data.store, ids)

@@ -173,12 +173,13 @@ def add_training_valences(path: str | Path, task: str, data_dir: str | None = No
     UsageError : the data of the task are missing.
     FormatError : the file is no checkpoint of this package.
     """
-    if read_header(path).get("format") != FORMAT:
+    header = read_header(path)
+    if header.get("format") != FORMAT:
         raise FormatError(f"{path} has no ecd model header: give a checkpoint that `ecd train` wrote")
     data = task_data(task, data_dir)
-    write_header(
-        path, {TRAINING_VALENCES: json.dumps(read_training_valences(data.store, data.ids("train")).to_record())}
-    )
+    settings = json.loads(header["metadata"]).get("config", {})
+    ids = subset(data.ids("train"), settings.get("fraction", 1.0), settings.get("seed", 0))
+    write_header(path, {TRAINING_VALENCES: json.dumps(read_training_valences(data.store, ids).to_record())})
 
 
 def main() -> None:

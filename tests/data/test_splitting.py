@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +28,20 @@ def test_parts_hold_every_crystal_once_and_follow_the_fractions(store, rule: str
     assert sorted(id for ids in split.values() for id in ids) == sorted(store.ids)
     for part, share in (("train", 0.6), ("validation", 0.2), ("test", 0.2)):
         assert len(split[part]) / len(store) == pytest.approx(share, abs=0.05)
+
+
+def test_a_full_disk_leaves_the_split_that_was_there(store, tmp_path, monkeypatch) -> None:
+    def fail_to_write(path: Path, *content: object, **options: object) -> None:
+        path.open("w").close()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_split(split := make_split(store, seed=1), tmp_path / "split.json", seed=1)
+    monkeypatch.setattr(Path, "write_text", fail_to_write)
+    with pytest.raises(OSError, match="No space left"):
+        write_split(make_split(store, seed=2), tmp_path / "split.json", seed=2)
+    monkeypatch.undo()
+    assert read_split(tmp_path / "split.json") == split
+    assert [file.name for file in tmp_path.iterdir()] == ["split.json"]
 
 
 def test_a_composition_is_on_one_side_only(store) -> None:

@@ -82,6 +82,17 @@ def test_a_difference_is_paired():
     assert not equal.significant
 
 
+def test_crystals_of_one_compound_make_no_interval_and_no_certainty():
+    a, b = {"a": 0.1, "b": 0.2}, {"a": 0.2, "b": 0.4}
+    found = compare_errors(a, b, dict.fromkeys(a, "MgO"))
+    assert found.compounds == 1
+    assert not found.significant
+    for text in (str(found), str(summarize([0.1, 0.2], ["MgO", "MgO"]))):
+        assert "[" not in text
+        assert "one compound" in text
+    assert "[" in str(compare_errors(a, b))
+
+
 def test_models_without_a_common_crystal_are_not_compared():
     with pytest.raises(UsageError, match="no crystal in common"):
         compare_errors({"a": 0.1}, {"b": 0.1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from ecd_data import open_store
 from ecd_data.errors import UsageError
 from ecd_data.release.own_splits import make_split, read_split, write_split
+from ecd_data.store import StoreWriter
 from ecd_models import evaluate, load_model, train
 from ecd_models.training.config import TrainConfig, load_config
 from tests.conftest import SMALL_STORE_IDS
@@ -58,6 +60,23 @@ def test_a_run_goes_on_with_its_own_crystals_only(small_store, tmp_path) -> None
         train(replace(config, steps=4))
 
 
+def test_a_run_does_not_go_on_with_other_densities_of_the_same_ids(small_store, tmp_path) -> None:
+    own, path = tmp_path / "own.ecd", tmp_path / "split.json"
+    write_split(make_split(open_store(small_store), rule="random", seed=1), path)
+    shutil.copytree(small_store, own)
+    config = config_of(str(own), str(path), tmp_path / "run")
+    before = train(config)
+    shutil.rmtree(own)
+    with StoreWriter(own) as writer:
+        for id in (store := open_store(small_store)):
+            writer.add(id, replace(store[id], values=1.01 * store[id].values))
+    with pytest.raises(UsageError, match=r"run holds a run on other densities, .* name another out"):
+        train(replace(config, steps=3))
+    shutil.rmtree(own)
+    shutil.copytree(small_store, own)
+    assert train(replace(config, steps=3)).origin == before.origin
+
+
 def test_without_a_split_all_crystals_are_judged(small_store) -> None:
     model = load_model("invcharge3net-sample")
     result = evaluate(model, small_store, limit=2)
@@ -67,6 +86,7 @@ def test_without_a_split_all_crystals_are_judged(small_store) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        ({"ids": ["MgO_rs", "MgO_rs"]}, "'MgO_rs' stands twice"),
         ({"ids": ["MgO_rss"]}, "did you mean 'MgO_rs'"),
         ({"part": "train"}, "no crystals in part 'train'"),
         ({"sample": True}, "belong to a task"),

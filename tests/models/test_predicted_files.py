@@ -21,6 +21,7 @@ from ecd_models.checkpoint import DEFAULT
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.prediction.density_files import GridRule, predict_files
+from ecd_models.prediction.functionals import name_model
 from ecd_models.prediction.kept_files import find_difference
 from tests.models.conftest import SMALL
 from tests.models.test_fourier_density import SMALL as SMALL_FOURIER
@@ -80,10 +81,48 @@ def test_files_of_another_model_or_grid_are_not_taken_for_this_one(model, folder
             assert not report.present
             assert all(why in reason for reason in report.failed.values()), report.failed
             assert len(report.failed) == 2
-    (tmp_path / "out" / "Si_CHGCAR").write_text("predicted by small\n1.0\n")
+    (tmp_path / "out" / "Si_CHGCAR").write_text(f"predicted by {name_model(model)}\n1.0\n")
     report = predict_files(model, structures, tmp_path / "out", GRID)
     assert "on a grid of no and not 6x6x6 points" in report.failed[str(structures[0])]
     assert len(report.present) == 1
+
+
+@pytest.mark.parametrize("format", ["chgcar", "cube"])
+def test_files_of_other_weights_are_not_taken_for_this_checkpoint(model, folder, tmp_path, format):
+    """Nor are files of an earlier version, which named the network alone."""
+    structures, output = [folder / "Si.cif", folder / "moved.extxyz"], tmp_path / "out"
+    predict_files(model, structures, output, GRID, format=format)
+    same = DensityModel(model.network, replace(model.atoms), model.name)
+    assert len(predict_files(same, structures, output, GRID, format=format).present) == 2
+    torch.manual_seed(1)
+    others = [DensityModel(build_model("charge3net", **SMALL), model.atoms, model.name)]  # the next seed
+    others += [DensityModel(model.network, SuperposedAtoms(1.01 * model.atoms.coefficients), model.name)]
+    for other in others:
+        report = predict_files(other, structures, output, GRID, format=format)
+        assert not report.written
+        assert not report.present
+        assert all("and not predicted by small " in reason for reason in report.failed.values()), report.failed
+    for file in output.iterdir():
+        comment, _, rest = file.read_text().partition("\n")
+        assert comment.split()[:3] == ["predicted", "by", "small"]
+        assert comment.split()[3] == model.weights_sha256[:8]
+        file.write_text(f"predicted by small\n{rest}")
+    report = predict_files(model, structures, output, GRID, format=format)
+    assert not report.present
+    assert all("earlier version, which did not record which weights" in why for why in report.failed.values())
+
+
+def test_the_hash_of_a_model_follows_its_weights(model):
+    own = DensityModel(build_model("charge3net", **SMALL))
+    before = own.weights_sha256
+    assert own.weights_sha256 == before
+    with torch.no_grad():
+        next(own.parameters()).mul_(2)
+    changed = own.weights_sha256
+    assert changed != before
+    assert own.bfloat16().weights_sha256 not in (before, changed)
+    with torch.inference_mode():
+        assert len(DensityModel(build_model("charge3net", **SMALL)).weights_sha256) == 64
 
 
 @pytest.mark.parametrize("ending", ["CHGCAR", "cube"])
@@ -112,7 +151,7 @@ def test_kept_files_of_another_functional_are_not_taken(model, folder, tmp_path)
     for functional, kept in (("HSE06", False), ("HSE06", True), (None, False), ("PBE", False)):
         report = predict_files(both, structures, tmp_path / "out", GRID, functional=functional)
         assert len(report.present) == 2 * kept
-    assert "predicted by both for HSE06" in report.failed[str(structures[0])]
+    assert f"predicted by {name_model(both)}".replace("PBE", "HSE06") in report.failed[str(structures[0])]
 
 
 def test_one_structure_becomes_the_named_file(model, folder, tmp_path):

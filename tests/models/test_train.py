@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import itertools
 import json
 import shutil
@@ -18,7 +19,7 @@ from ecd_data.store import Store
 from ecd_data.store.probes.draw import ProbeReader
 from ecd_data.store.probes.extract import extract_probes
 from ecd_data.work.recent_cache import RecentCache
-from ecd_models import evaluate, load_model, predict, train
+from ecd_models import cli, evaluate, load_model, predict, train
 from ecd_models.atoms.fitted import fit_superposed_atoms
 from ecd_models.training.config import TrainConfig, load_config
 from ecd_models.training.distributed import Processes
@@ -126,6 +127,71 @@ def test_a_run_is_not_continued_to_fewer_steps_than_it_made(config):
         train(replace(config, steps=8))
     assert (Path(config.out) / "config.json").read_text() == before
     assert train(config).best_error == made.best_error
+
+
+def test_validation_points_are_the_same_for_all_seeds(config):
+    """So the deviation of several seeds is that of the models."""
+    start = str(train(config).best)
+    judged = replace(config, start=start, fraction=0.0)
+    errors = [train(replace(judged, seed=seed, out=f"{config.out}-{seed}")).best_error for seed in (3, 4, 5)]
+    assert len(set(errors)) == 1
+
+
+def test_a_damaged_record_of_a_run_is_named(config):
+    train(config)
+    path = Path(config.out) / "config.json"
+    path.write_text("")
+    with pytest.raises(UsageError, match=r"config.json is damaged .* remove it"):
+        train(config)
+    path.unlink()
+    assert train(config).best_error
+
+
+def test_a_full_disk_leaves_the_record_of_a_run(config, monkeypatch):
+    train(config)
+    path = Path(config.out) / "config.json"
+    before = path.read_text()
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_text", fail_to_write)
+        with pytest.raises(OSError, match="No space left"):
+            train(config)
+    assert path.read_text() == before
+
+
+def fail_to_write(path: Path, *content: object, **options: object) -> None:
+    """What `Path.write_text` does where the disk is full: the file is there, and empty."""
+    path.open("w").close()
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_two_trainings_do_not_share_a_folder(config):
+    def train_again(progress):
+        if progress.step == 3:
+            with pytest.raises(UsageError, match=r"another training writes .*run"):
+                train(config)
+
+    assert [row["step"] for row in rows(train(config, train_again).log)] == ["4", "8", "12"]
+    assert train(config).best_error
+
+
+def test_an_interrupted_training_goes_on_while_its_workers_still_live(config):
+    """As in a notebook, which keeps the exception and with it the processes that draw probes."""
+
+    def interrupt(progress):
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as held:
+        train(replace(config, workers=1), interrupt)
+    assert train(config).best_error
+    assert held.value is not None
+
+
+def test_a_part_to_evaluate_that_does_not_exist_is_refused_before_the_training(config, tmp_path, capsys):
+    file = tmp_path / "run.toml"
+    file.write_text(f'out = "{config.out}"\ntask = "pbe"\ndata_dir = "{config.data_dir}"\nsteps = 1000000\n')
+    assert cli._run(["train", str(file), "--evaluate", "tset"]) == 2
+    assert "no crystals in part 'tset'" in capsys.readouterr().err
+    assert not Path(config.out).exists()
 
 
 def test_training_lowers_the_error(config):

@@ -284,6 +284,8 @@ def test_files_and_settings_override(tmp_path):
         ({"fraction": 1.5}, "fraction"),
         ({"fraction": 0.0}, "trains on nothing"),
         ({"continued": True}, "name it as start"),
+        ({"atoms": "nonsense"}, "difference = true"),
+        ({"atoms": "pair_density", "difference": False}, "difference = true"),
         ({"ema": 1.0}, "ema"),
         ({"schedule": "linear"}, "exponential, cosine"),
         ({"precision": "float8"}, "bfloat16"),

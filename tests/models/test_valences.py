@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import shutil
 
 import numpy as np
@@ -22,7 +23,8 @@ from ecd_models.evaluation.crystal_result import evaluate_crystal
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.prediction.density_files import GridRule, predict_files
-from ecd_models.training.trained_on import add_training_valences
+from ecd_models.task_data import task_data
+from ecd_models.training.trained_on import TrainedOn, add_training_valences
 from tests.models.conftest import SMALL
 
 POTENTIAL = (
@@ -86,6 +88,18 @@ def test_training_records_them_and_going_on_with_other_data_voids_them(config):
         "Na": 9.0,
     }
     assert merge_valences(old, TrainingValences({"O": 6.0}, engine="VASP"))[1] is not None
+
+
+def test_a_part_of_the_training_crystals_teaches_their_elements_only(config):
+    result = train(dataclasses.replace(config, steps=1, validate_every=1, fraction=0.01))
+    learned, record = result.model.training_valences, TrainedOn.from_metadata(load_checkpoint(result.best).metadata)
+    assert record is not None
+    assert len(record.ids) == 1
+    elements = set(re.findall("[A-Z][a-z]?", "".join(record.formulas)))
+    assert {*learned.valences, *learned.undetermined} == elements
+    add_training_valences(result.best, "pbe", config.data_dir)
+    assert load_model(result.best).training_valences == learned
+    assert len(elements) < len(set(task_data("pbe", config.data_dir).store.index["elements"].explode()))
 
 
 def test_a_header_is_replaced_and_the_weights_stay(tmp_path):

@@ -22,7 +22,7 @@ from ecd_models.report.page import Picture, keep_units, mark_code, number
 from ecd_models.report.periodic_table import place_element
 from ecd_models.report.reference_numbers import read_stored_curve, read_stored_gains
 from ecd_models.report.report import make_report
-from ecd_models.report.result_tables import make_overview
+from ecd_models.report.result_tables import make_difference_table, make_overview
 from ecd_models.report.shipped import PARTS, STORED, evaluate_shipped, list_shipped
 from tests.chromium import open_page
 
@@ -101,6 +101,18 @@ def test_elements_have_their_places(number, place):
 def test_no_two_elements_share_a_place():
     places = [place_element(number) for number in range(1, 119)]
     assert len(set(places)) == 118
+
+
+def test_crystals_of_one_compound_make_no_sure_difference(results, small_root):
+    first = results[0].crystals[0]
+    ids = [one.id for one in results[0].crystals if one.compound == first.compound][:2]
+    names = ("invdeepdft-sample", "deepdft-sample")
+    pair = [evaluate(load_model(name), small_root / "pbe.ecd", ids=ids).rename(name).results for name in names]
+    table = make_difference_table("pbe train", pair)
+    assert table is not None
+    (row,) = table.rows
+    assert row[-1].text == "–"
+    assert not any("[" in cell.text for cell in row)
 
 
 def test_a_report_without_results_has_the_paper_and_the_data():
