@@ -16,6 +16,7 @@ from ecd_data.arguments import describe_value, grid_shape
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.crystal_match import match_atoms
 from ecd_data.errors import UsageError
+from ecd_data.io.density_names import PREDICTED_BY
 
 if TYPE_CHECKING:
     from ecd_data.density import Density
@@ -24,7 +25,7 @@ DIFFERENCE, SUM, MULTIPLE = "difference", "sum", "multiple"
 DERIVED_KINDS = (DIFFERENCE, SUM, MULTIPLE)
 ALL_ELECTRON = "all-electron"
 LONGEST_NAME = 80  # characters of a density's own comment within that of a sum
-KEPT_IN_SUPERCELLS = ("kind", "functional", "source")  # the other settings and counts are those of the small cell
+KEPT_IN_SUPERCELLS = ("kind", "functional", "source", "never_seen")  # the rest is of the small cell
 
 
 def combine(a: Density, b: Density, sign: int) -> dict[str, Any]:
@@ -90,13 +91,14 @@ def repeat(rho: Density, counts: Any) -> dict[str, Any]:
         rho.lattice * np.array(repeats)[:, None], np.repeat(rho.numbers, len(images)), frac, rho.crystal.pbc
     )
     meta = {key: rho.meta[key] for key in KEPT_IN_SUPERCELLS if key in rho.meta}
-    comment = f"{'x'.join(map(str, repeats))} supercell of {_cut(rho)}"
+    name, kind = f"{'x'.join(map(str, repeats))} supercell", f"{meta['kind']}: " if _is_derived(rho) else ""
+    predicted = _cut(rho).startswith(PREDICTED_BY)  # a file of it is recognized by the first words
     return {
         "crystal": crystal,
         "values": np.tile(rho.values, repeats),
         "magnetization": _tile(rho.magnetization, repeats),
         "augmentation": None,
-        "meta": {**meta, "comment": f"{meta['kind']}: {comment}" if _is_derived(rho) else comment},
+        "meta": {**meta, "comment": f"{_cut(rho)}, {name}" if predicted else f"{kind}{name} of {_cut(rho)}"},
     }
 
 
