@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,6 +174,37 @@ def test_all_electron_densities_are_not_counted(shared, tmp_path):
     report = check(read_run(tmp_path / "AECCAR2.gz"))
     assert report.ok
     assert "all-electron" in report.flags
+
+
+def test_a_part_of_a_density_is_unfit_under_any_name(tmp_path):
+    for name in ("PARCHG", "run.PARCHG.0001.vasp"):
+        write(tmp_path / name, GOOD, "chgcar")
+        assert names(check(read(tmp_path / name))) == ["partial"]
+    write(tmp_path / "x_CHGCAR", read(tmp_path / "PARCHG"))
+    write(tmp_path / "x.cube", read(tmp_path / "x_CHGCAR").supercell((2, 1, 1)))
+    for name in ("x_CHGCAR", "x.cube"):
+        assert names(check(read(tmp_path / name))) == ["partial"]
+
+
+@pytest.mark.parametrize("kind", ["all-electron", "pseudo"])
+def test_a_file_of_any_name_says_its_kind(kind, tmp_path):
+    core = replace(GOOD, meta={"kind": kind, "comment": "MgO"})
+    for rho in (core, replace(core, meta={"kind": kind})) + ((core + core,) if kind == "all-electron" else ()):
+        write(tmp_path / "x_CHGCAR", rho)
+        again = read(tmp_path / "x_CHGCAR")
+        assert again.meta["kind"] == kind
+        assert check(again) == check(rho)
+        write(tmp_path / "y_CHGCAR", again)
+        assert (tmp_path / "y_CHGCAR").read_bytes() == (tmp_path / "x_CHGCAR").read_bytes()
+
+
+def test_members_of_archives_have_their_kind(tmp_path):
+    write(tmp_path / "AECCAR2", GOOD, "chgcar")
+    with tarfile.open(tmp_path / "run.tar", "w") as archive:
+        archive.add(tmp_path / "AECCAR2", "AECCAR2")
+    convert(f"{tmp_path}/run.tar::AECCAR2", tmp_path / "out.ecd")
+    store = open_store(tmp_path / "out.ecd")
+    assert store[store.ids[0]].meta["kind"] == "all-electron"
 
 
 def with_electrons(rho: Density, count: float) -> Density:
