@@ -158,6 +158,18 @@ def test_grids_and_axes():
     assert check(on_grid((20, 60, 60))).flags == ("uneven-grid",)
 
 
+@pytest.mark.parametrize("settings", [{"fine_grid": [12, 12, 32]}, {"encut_eV": 14.0, "prec": "accurate"}, {}])
+@pytest.mark.parametrize("shape", [(8, 8, 16), (32, 12, 12)])
+def test_a_resampled_density_is_flagged_and_fit(settings, shape, tmp_path):
+    rho = Density(LONG, np.full((12, 12, 32), 16 / LONG.volume), meta={"settings": settings})
+    report = check(rho.resample(shape))
+    assert report.ok
+    assert report.flags == ("other-grid",)
+    assert "from 12x12x32" in report.notes["other-grid"]
+    assert "from 12x12x32" in check(rho.resample((10, 10, 10)).resample(shape)).notes["other-grid"]
+    assert rho.resample(rho.shape).meta == rho.meta
+
+
 def test_augmentation_that_does_not_fit():
     atom = "augmentation occupancies   {}   2\n  0.1E+00 0.2E+00\n"
     whole = atom.format(1) + atom.format(2)
