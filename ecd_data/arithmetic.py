@@ -14,7 +14,7 @@ import numpy as np
 
 from ecd_data.arguments import describe_value, grid_shape
 from ecd_data.crystal import Crystal, Floats
-from ecd_data.crystal_match import match_atoms
+from ecd_data.crystal_match import match_atoms, same_orientation
 from ecd_data.errors import UsageError
 from ecd_data.io.density_names import PREDICTED_BY
 
@@ -43,15 +43,24 @@ def combine(a: Density, b: Density, sign: int) -> dict[str, Any]:
             "resample(shape) first, to the finer grid where nothing may be lost"
         )
     match_atoms(a.crystal, b.crystal)
-    spins = a.magnetization, b.magnetization
-    both = spins[0] is not None and spins[1] is not None and spins[0].shape == spins[1].shape
     kind = choose_kind(a.meta.get("kind"), b.meta.get("kind"), sign)
     return {
         "values": a.values + sign * b.values,
-        "magnetization": spins[0] + sign * spins[1] if both else None,  # type: ignore[operator]
+        "magnetization": combine_magnetizations(a, b, sign),
         "augmentation": None,
         "meta": describe(kind, f"{name_of(a)} {'+' if sign > 0 else '-'} {name_of(b)}"),
     }
+
+
+def combine_magnetizations(a: Density, b: Density, sign: int) -> Floats | None:
+    """The sum or difference of two magnetizations; None where one is missing or they cannot be compared.
+
+    Vectors of two orientations of the cell cannot: whether the moments turned with the cell is not known.
+    """
+    one, two = a.magnetization, b.magnetization
+    if one is None or two is None or one.shape != two.shape:
+        return None
+    return one + sign * two if one.ndim == 3 or same_orientation(a.crystal, b.crystal) else None
 
 
 def choose_kind(one: str | None, two: str | None, sign: int) -> str:

@@ -76,6 +76,12 @@ def periodic_distances(lattice: Floats, frac_coords: Floats, point: Floats) -> F
     return images.min(axis=1)
 
 
+def same_orientation(one: Crystal, two: Crystal) -> bool:
+    """Whether two crystals of one cell have it in the same orientation in space, within CELL_TOLERANCE."""
+    lengths = np.linalg.norm(two.lattice, axis=1, keepdims=True)
+    return bool((np.abs(one.lattice - two.lattice) <= 2 * CELL_TOLERANCE * lengths).all())
+
+
 def same_crystal(one: Crystal, two: Crystal) -> bool:
     """Whether two crystals have the same cell and the same atoms in the same order, within SAME_CELL."""
     if len(one) != len(two) or not (one.numbers == two.numbers).all():

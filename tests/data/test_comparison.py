@@ -127,6 +127,24 @@ def test_magnetizations_are_compared_where_both_have_one():
     assert compare(vector, vector).difference.magnetization.shape == (3, 12, 10, 16)
 
 
+def test_vectors_are_not_compared_between_two_orientations_of_the_cell():
+    """A density and the same turned by 90 degrees have the same charge; their vectors have other components."""
+    turn = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    vectors = np.stack([smooth_density((12, 10, 16), seed, spin=True).magnetization for seed in range(3)])
+    rho = replace(RHO, magnetization=vectors)
+    turned = replace(
+        rho,
+        crystal=replace(RHO.crystal, lattice=RHO.lattice @ turn),
+        magnetization=np.einsum("iabc,ij->jabc", vectors, turn),
+    )
+    found = compare(turned, rho)
+    assert (found.eps_mae, found.difference.magnetization) == (0, None)
+    assert "not compared: the cells have two orientations" in found.notes[0]
+    assert (turned - rho).magnetization is None
+    assert (turned + rho).magnetization is None
+    assert np.array_equal(compare(rho, rho).difference.magnetization, 0 * vectors)
+
+
 def test_the_difference_can_be_written_and_says_what_it_is(tmp_path):
     found = compare(replace(RHO, values=1.1 * RHO.values, meta={"comment": "mine"}), RHO)
     write(tmp_path / "diff_CHGCAR", found.difference)
