@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ecd_data.crystal import Crystal
 from ecd_data.errors import StoreError
-from ecd_data.io.arrow_files import ParquetSource
+from ecd_data.io.arrow_files import ParquetSource, write_parquet
 from ecd_data.io.atomic_write import write_whole
 from ecd_data.store.index import INDEX as STORE_INDEX
 from ecd_data.store.index import Index
@@ -163,4 +162,4 @@ def save_index(table: pa.Table, settings: Settings, root: Path) -> None:
     stated = {"ecd.probes": FORMAT, "per_crystal": str(settings.per_crystal), "seed": str(settings.seed)}
     path = root / INDEX
     with write_whole(path) as aside:
-        pq.write_table(table.replace_schema_metadata(stated), aside, compression="zstd", row_group_size=GROUP)
+        write_parquet(table.replace_schema_metadata(stated), aside, compression="zstd", row_group_size=GROUP)
