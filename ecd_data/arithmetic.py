@@ -14,8 +14,9 @@ import numpy as np
 
 from ecd_data.arguments import describe_value, grid_shape
 from ecd_data.crystal import Crystal, Floats
-from ecd_data.crystal_match import match_atoms
+from ecd_data.crystal_match import match_atoms, same_orientation
 from ecd_data.errors import UsageError
+from ecd_data.io.density_names import PREDICTED_BY
 
 if TYPE_CHECKING:
     from ecd_data.density import Density
@@ -24,7 +25,7 @@ DIFFERENCE, SUM, MULTIPLE = "difference", "sum", "multiple"
 DERIVED_KINDS = (DIFFERENCE, SUM, MULTIPLE)
 ALL_ELECTRON = "all-electron"
 LONGEST_NAME = 80  # characters of a density's own comment within that of a sum
-KEPT_IN_SUPERCELLS = ("kind", "functional", "source")  # the other settings and counts are those of the small cell
+KEPT_IN_SUPERCELLS = ("kind", "functional", "source", "never_seen")  # the rest is of the small cell
 
 
 def combine(a: Density, b: Density, sign: int) -> dict[str, Any]:
@@ -42,15 +43,24 @@ def combine(a: Density, b: Density, sign: int) -> dict[str, Any]:
             "resample(shape) first, to the finer grid where nothing may be lost"
         )
     match_atoms(a.crystal, b.crystal)
-    spins = a.magnetization, b.magnetization
-    both = spins[0] is not None and spins[1] is not None and spins[0].shape == spins[1].shape
     kind = choose_kind(a.meta.get("kind"), b.meta.get("kind"), sign)
     return {
         "values": a.values + sign * b.values,
-        "magnetization": spins[0] + sign * spins[1] if both else None,  # type: ignore[operator]
+        "magnetization": combine_magnetizations(a, b, sign),
         "augmentation": None,
         "meta": describe(kind, f"{name_of(a)} {'+' if sign > 0 else '-'} {name_of(b)}"),
     }
+
+
+def combine_magnetizations(a: Density, b: Density, sign: int) -> Floats | None:
+    """The sum or difference of two magnetizations; None where one is missing or they cannot be compared.
+
+    Vectors of two orientations of the cell cannot: whether the moments turned with the cell is not known.
+    """
+    one, two = a.magnetization, b.magnetization
+    if one is None or two is None or one.shape != two.shape:
+        return None
+    return one + sign * two if one.ndim == 3 or same_orientation(a.crystal, b.crystal) else None
 
 
 def choose_kind(one: str | None, two: str | None, sign: int) -> str:
@@ -90,13 +100,14 @@ def repeat(rho: Density, counts: Any) -> dict[str, Any]:
         rho.lattice * np.array(repeats)[:, None], np.repeat(rho.numbers, len(images)), frac, rho.crystal.pbc
     )
     meta = {key: rho.meta[key] for key in KEPT_IN_SUPERCELLS if key in rho.meta}
-    comment = f"{'x'.join(map(str, repeats))} supercell of {_cut(rho)}"
+    name, kind = f"{'x'.join(map(str, repeats))} supercell", f"{meta['kind']}: " if _is_derived(rho) else ""
+    predicted = _cut(rho).startswith(PREDICTED_BY)  # a file of it is recognized by the first words
     return {
         "crystal": crystal,
         "values": np.tile(rho.values, repeats),
         "magnetization": _tile(rho.magnetization, repeats),
         "augmentation": None,
-        "meta": {**meta, "comment": f"{meta['kind']}: {comment}" if _is_derived(rho) else comment},
+        "meta": {**meta, "comment": f"{_cut(rho)}, {name}" if predicted else f"{kind}{name} of {_cut(rho)}"},
     }
 
 

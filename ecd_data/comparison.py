@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ecd_data.arithmetic import DIFFERENCE, describe, name_of
+from ecd_data.arithmetic import DIFFERENCE, combine_magnetizations, describe, name_of
 from ecd_data.crystal import Crystal, Floats
-from ecd_data.crystal_match import DifferentCrystalsError, match_atoms, periodic_distances
+from ecd_data.crystal_match import DifferentCrystalsError, match_atoms, periodic_distances, same_orientation
 from ecd_data.density import Density
 
 __all__ = ["Comparison", "DifferentCrystalsError", "compare"]
@@ -62,7 +62,10 @@ class Comparison:
             notes.append(f"the atoms differ in position by up to {self.atom_displacement:.3f} Å")
         spins = [rho.magnetization is not None for rho in (self.a, self.b)]
         if any(spins) and self.difference.magnetization is None:
-            notes.append("the magnetizations were not compared: only one density has one, or one is non-collinear")
+            reason = "only one density has one, or one is non-collinear"
+            if all(spins) and not same_orientation(self.a.crystal, self.b.crystal):
+                reason = "the cells have two orientations in space, and whether vectors turned with them is not known"
+            notes.append(f"the magnetizations were not compared: {reason}")
         return notes
 
     def as_dict(self) -> dict[str, Any]:
@@ -100,7 +103,8 @@ def compare(a: Density, b: Density) -> Comparison:
     """The Comparison of the density a with the reference b.
 
     Where the grids differ, both densities are interpolated to the finer grid along each axis; Fourier interpolation
-    to a finer grid is exact. The order of the atoms and the orientation of the cell in space do not matter.
+    to a finer grid is exact. The order of the atoms and the orientation of the cell in space do not matter;
+    non-collinear magnetizations are compared where both cells have one orientation.
 
     Parameters
     ----------
@@ -126,7 +130,7 @@ def compare(a: Density, b: Density) -> Comparison:
         difference=replace(
             b,
             values=values,
-            magnetization=_subtract_magnetizations(a, b),
+            magnetization=combine_magnetizations(a, b, -1),
             augmentation=None,
             meta=describe(DIFFERENCE, f"{name_of(a)} - {name_of(b)}"),
         ),
@@ -138,11 +142,6 @@ def compare(a: Density, b: Density) -> Comparison:
         distance=distance,
         atom_displacement=atom_displacement,
     )
-
-
-def _subtract_magnetizations(a: Density, b: Density) -> Floats | None:
-    one, two = a.magnetization, b.magnetization
-    return one - two if one is not None and two is not None and one.shape == two.shape else None
 
 
 def _find_nearest_atom(crystal: Crystal, point: Floats) -> tuple[str | None, float | None]:

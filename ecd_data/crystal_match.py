@@ -68,9 +68,18 @@ def periodic_distances(lattice: Floats, frac_coords: Floats, point: Floats) -> F
     """The distances in Å [n] of fractional positions [n, 3] from a point, each to its nearest periodic image."""
     vectors = frac_coords.reshape(-1, 3) - point
     vectors -= np.round(vectors)
-    shifts = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    reach = np.linalg.norm(vectors @ lattice, axis=1).max(initial=0)  # no nearest image is farther away
+    planes = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)  # the distances of the lattice planes along a, b, c
+    counts = np.floor(reach / planes + 0.5).astype(int)  # a skewed cell has nearest images behind several others
+    shifts = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in counts), indexing="ij"), axis=-1).reshape(-1, 3)
     images: Floats = np.linalg.norm((vectors[:, None] + shifts) @ lattice, axis=2)
     return images.min(axis=1)
+
+
+def same_orientation(one: Crystal, two: Crystal) -> bool:
+    """Whether two crystals of one cell have it in the same orientation in space, within CELL_TOLERANCE."""
+    lengths = np.linalg.norm(two.lattice, axis=1, keepdims=True)
+    return bool((np.abs(one.lattice - two.lattice) <= 2 * CELL_TOLERANCE * lengths).all())
 
 
 def same_crystal(one: Crystal, two: Crystal) -> bool:

@@ -168,14 +168,16 @@ class Density:
     def resample(self, shape: tuple[int, int, int]) -> Density:
         """The same density on a grid [a, b, c] of other size, by Fourier interpolation; the electron count stays.
 
-        The augmentation occupancies are dropped, since they belong to the CHGCAR of the original grid.
+        The augmentation occupancies are dropped, since they belong to the CHGCAR of the original grid, whose shape
+        meta["resampled"] keeps.
         """
         from ecd_data.fourier import resample
 
         shape, spin = grid_shape(shape), self.magnetization
         if spin is not None:
             spin = resample(spin, shape) if spin.ndim == 3 else np.stack([resample(m, shape) for m in spin])
-        return replace(self, values=resample(self.values, shape), magnetization=spin, augmentation=None)
+        meta = self.meta if shape == self.shape else {"resampled": list(self.shape), **self.meta}
+        return replace(self, values=resample(self.values, shape), magnetization=spin, augmentation=None, meta=meta)
 
     def to_ase(self) -> Atoms:
         """The crystal as an ASE `Atoms`."""

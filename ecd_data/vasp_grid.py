@@ -41,7 +41,10 @@ def vasp_fine_grid(lattice: ArrayLike, encut: float, prec: str = "accurate", ena
     if prec not in FINE_FACTORS:
         return coarse[0] * 2, coarse[1] * 2, coarse[2] * 2
     if enaug is None:
-        raise UsageError(f"with PREC = {prec} ENAUG decides the grid: give the augmentation cutoff in eV too, enaug=")
+        raise UsageError(
+            f"with PREC = {prec} the augmentation cutoff (ENAUG, else EAUG of the POTCAR) decides the grid, and it is"
+            " not known: in place of a cutoff give the grid itself, NGXF NGYF NGZF of VASP's OUTCAR"
+        )
     fine = _grid_for_cutoff(lattice, enaug, FINE_FACTORS[prec], 0.0)
     return max(fine[0], coarse[0]), max(fine[1], coarse[1]), max(fine[2], coarse[2])
 

@@ -261,6 +261,17 @@ def test_an_export_takes_files_too_and_says_what_it_wrote(here, capsys):
     assert [read(f"{name}_CHGCAR").shape for name in ("one", "two")] == [(12, 10, 15), (6, 8, 10)]
 
 
+def test_an_export_says_that_a_cube_has_no_magnetization(here, capsys):
+    write("spin_CHGCAR", smooth_density(spin=True))
+    assert run("export", "spin_CHGCAR", "out_CHGCAR") == 0
+    assert capsys.readouterr().out.rstrip().endswith("electrons, spin)")
+    assert run("export", "spin_CHGCAR", "out.cube") == 0
+    said = capsys.readouterr().out
+    assert "spin)" not in said
+    assert "its magnetization is left out" in said
+    assert read("out.cube").magnetization is None
+
+
 def test_two_densities_are_compared(here, capsys):
     assert run("export", "good", "CHGCAR_out", "--store", "my.ecd", "--grid", "14", "8", "10") == 0
     capsys.readouterr()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ecd_data import Store, write
+from ecd_data import Store, open_store, write
 from ecd_models import cli
 from tests.conftest import smooth_density
 
@@ -101,6 +101,16 @@ def running_in(group: int) -> list[str]:
 
 
 @pytest.mark.slow
+def test_a_merge_of_different_densities_names_its_option(here, capsys):
+    Path("other").mkdir()
+    Path("other/CHGCAR_0").write_bytes(Path("CHGCAR_1").read_bytes())
+    assert run("convert", "-q", "other", "other.ecd") == 0
+    same = set(open_store("my.ecd").ids) & set(open_store("other.ecd").ids)
+    assert len(same) == 1
+    assert run("merge", "my.ecd", "other.ecd", "new.ecd") == 1
+    assert "--duplicates first or last" in capsys.readouterr().err
+
+
 def test_ctrl_c_with_workers_ends_all_processes_and_a_rerun_continues(tmp_path):
     """As a terminal sends it: to the whole group of processes."""
     for i in range(30):

@@ -39,10 +39,19 @@ EVEN_ENOUGH = 1.35  # the same ratio, below which another order of the axes coun
 
 
 def check_grid(rho: Density) -> Iterator[Report]:
-    """Problems and flags of the grid, compared with that of the run, else ENCUT and PREC, else the cell."""
+    """Problems and flags of the grid, compared with that of the run, else ENCUT and PREC, else the cell.
+
+    A grid to which the density was interpolated is flagged, whatever its size.
+    """
     settings = rho.meta.get("settings", {})
     stated = settings.get("fine_grid")
-    if stated and not rho.meta.get("resampled"):
+    if before := rho.meta.get("resampled"):
+        if tuple(before) != rho.shape:
+            yield flag(
+                "other-grid", f"{_format_shape(rho.shape)} points, by interpolation from {_format_shape(before)}"
+            )
+        return
+    if stated:
         if tuple(stated) != rho.shape:
             yield _report_other_grid(rho.shape, tuple(stated))
         return

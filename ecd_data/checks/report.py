@@ -41,6 +41,7 @@ PROBLEMS = {
     "negative-charge": "more than 1 % of the charge is negative",
     "magnetization": "the magnetization exceeds the density, or its moment is not that of the run",
     "derived": "it was computed from densities: a difference, a sum or a multiple of them",
+    "partial": "it is a part of a run's density (PARCHG)",
     "augmentation": "the augmentation occupancies do not fit the atoms and grids",
     "grid-mismatch": "the grid is not the one that the run states",
     "axes-permuted": "the grid fits the cell in another order of the axes",

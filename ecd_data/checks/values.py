@@ -51,6 +51,9 @@ def check_electrons(rho: Density) -> Iterator[Report]:
     if rho.meta.get("kind") in UNCOUNTED_KINDS:
         yield flag(UNCOUNTED_KINDS[rho.meta["kind"]])
         return
+    if rho.meta.get("kind") == "partial":
+        yield problem("partial", "it has the charge of some bands alone, as a PARCHG: give the CHGCAR of the run")
+        return
     settings = rho.meta.get("settings", {})
     stated = {"meta": rho.meta.get("nelect"), "NELECT": settings.get("nelect"), "ZVAL": valence_electrons(settings)}
     if stated["NELECT"] is not None and stated["ZVAL"] is not None:

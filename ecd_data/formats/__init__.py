@@ -15,7 +15,8 @@ from ecd_data.density import Density
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats import cube, espresso_density, gpw, hdf5, materials_project, xsf
 from ecd_data.formats.foreign import explain_foreign_content, explain_foreign_name, explain_unknown_file
-from ecd_data.formats.run_files import add_elements, add_run_data, mark_all_electron
+from ecd_data.formats.kinds import mark_kind, name_kind
+from ecd_data.formats.run_files import add_elements, add_run_data
 from ecd_data.formats.units import parse_unit
 from ecd_data.formats.vasp import chgcar, vaspwave
 from ecd_data.io import archives
@@ -70,7 +71,7 @@ def read(path: str | Path, unit: str | None = None, step: int = -1) -> Density:
     The formats are CHGCAR (also CHG, AECCAR), vaspwave.h5, cube, XSF, GPAW's .gpw, Quantum ESPRESSO's charge-density
     and the JSON of pymatgen. Where a header of VASP 4 names no elements, they are taken from an OUTCAR, vasprun.xml or
     POTCAR in the folder of the file. meta holds what the format says, such as "comment"; meta["kind"] is "all-electron"
-    where the name says AECCAR.
+    where the name says AECCAR, and "partial" where it says PARCHG, or where `write` put this before the comment.
 
     Parameters
     ----------
@@ -91,7 +92,7 @@ def read(path: str | Path, unit: str | None = None, step: int = -1) -> Density:
         data, name = archives.read_member(data, file, member)
     elif member is not None:
         raise FormatError(f"{file} is not a tar archive: leave ::{member} out")
-    rho = mark_all_electron(parse(data, name, unit, step), name.rpartition("::")[2])
+    rho = parse(data, name, unit, step)
     if "type_counts" not in rho.meta:
         return rho
     return add_elements(rho, Path(file))
@@ -150,7 +151,7 @@ def parse(data: Text, name: str, unit: str | None = None, step: int = -1) -> Den
         raise FormatError(f"{name} has a cell of {rho.crystal.volume:g} Å^3: its lattice is damaged, copy it again")
     for guess in rho.meta.get("guesses", {}).values():
         log.warning("%s: %s", name, guess)
-    return rho
+    return mark_kind(rho, name)
 
 
 def _check_options(name: str, kind: str, unit: str | None, step: int) -> dict[str, Any]:
@@ -220,7 +221,8 @@ def _find_format(head: bytes, name: str) -> str:
 def write(path: str | Path, rho: Density, format: str | None = None) -> None:
     """Write a density to a file, which appears complete or not at all.
 
-    A cube has no room for the magnetization.
+    A cube has no room for the magnetization. The comment of an all-electron density or a part of one (AECCAR, PARCHG)
+    says so in a file whose name does not.
 
     Parameters
     ----------
@@ -239,7 +241,7 @@ def write(path: str | Path, rho: Density, format: str | None = None) -> None:
     if not Path(path).absolute().parent.is_dir():
         raise UsageError(f"{path}: there is no folder {Path(path).parent}: make it, or name another")
     try:
-        data = render(rho)
+        data = render(name_kind(rho, str(path)))
     except FormatError as error:
         raise FormatError(f"{path} was not written: {error}") from error
     write_bytes(Path(path), data)

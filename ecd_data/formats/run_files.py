@@ -20,7 +20,6 @@ from ecd_data.formats.vasp.vasprun import read_vasprun
 from ecd_data.io.compression import ENDINGS
 
 DENSITY_NAME = re.compile(r"chgcar|aeccar[012]|parchg|vaspwave|(?<![a-z])chg(?![a-z])", re.IGNORECASE)
-ALL_ELECTRON = re.compile(r"aeccar", re.IGNORECASE)
 # Lattice vectors that differ by less of their length are the same: a CHGCAR may have six decimals, an OUTCAR has nine
 LATTICE_TOLERANCE = 2e-3
 READERS: dict[str, Callable[[Path], dict[str, Any]]] = {"OUTCAR": read_outcar, "vasprun.xml": read_vasprun}
@@ -39,18 +38,12 @@ def add_run_data(rho: Density, file: Path) -> Density:
     run, refused = _read_run_files(file, rho)
     potcar, reason = _read_potcar_file(file, rho)
     refused |= reason
-    meta = dict(mark_all_electron(rho, file.name).meta)
+    meta = dict(rho.meta)
     for part in (potcar, *run):
         meta = _merge(meta, part)
     if refused:
         meta["provenance"] = {**meta.get("provenance", {}), "not_used": refused}
     return replace(rho, meta=meta) if meta != dict(rho.meta) else rho
-
-
-def mark_all_electron(rho: Density, name: str) -> Density:
-    """The density with meta["kind"] "all-electron" where the name of its file says so (AECCAR0, AECCAR2)."""
-    named = ALL_ELECTRON.search(Path(name).name) is not None
-    return replace(rho, meta={**rho.meta, "kind": "all-electron"}) if named else rho
 
 
 def add_elements(rho: Density, file: Path) -> Density:

@@ -2,12 +2,16 @@
 
 Arrow's threads release their buffers a moment after a read call has returned. To release a Python object, such as the
 bytes of an `open` file, they need the interpreter, and a program that ends at that moment is aborted.
+
+Arrow gets the bytes of paths: it encodes texts as UTF-8, which fails for names beyond ASCII where the locale is C.
 """
 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
@@ -56,6 +60,12 @@ class ParquetSource:
         return self.file.read(list(names))
 
 
+def write_parquet(table: pa.Table, path: str | Path, **options: Any) -> None:
+    """Write a table to a Parquet file; the options are those of `pq.write_table`."""
+    with pa.OSFile(os.fsencode(path), "wb") as file:
+        pq.write_table(table, file, **options)
+
+
 def memory_file(data: bytes) -> pa.BufferReader:
     """A file with these bytes, in memory that Arrow owns."""
     buffer = pa.allocate_buffer(len(data))
@@ -65,7 +75,7 @@ def memory_file(data: bytes) -> pa.BufferReader:
 
 def _open_local(path: str) -> pa.NativeFile:
     try:
-        return pa.OSFile(path)
+        return pa.OSFile(os.fsencode(path))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(path) from error
     except OSError as error:

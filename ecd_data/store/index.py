@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecd_data.errors import EcdError, StoreError
-from ecd_data.io.arrow_files import ParquetSource
+from ecd_data.io.arrow_files import ParquetSource, write_parquet
 from ecd_data.io.atomic_write import write_whole
 
 INDEX = "index.parquet"
@@ -74,7 +74,7 @@ def save_index(table: pa.Table, path: Path) -> None:
     """Replace the index at `path` atomically by this table; the same rows give the same bytes."""
     names = [*SCHEMA.names, *sorted(set(table.column_names) - set(SCHEMA.names))]
     with write_whole(path, durable=True) as aside:
-        pq.write_table(table.select(names).combine_chunks(), aside, compression="zstd")
+        write_parquet(table.select(names).combine_chunks(), aside, compression="zstd")
 
 
 class Index:

@@ -62,6 +62,7 @@ def _choose_stores(stores: list[Store], duplicates: str) -> dict[str, int]:
         id, place = next(iter(different.items()))
         raise StoreError(
             f"{id}{f' and {len(different) - 1} more ids' if len(different) > 1 else ''} differ between "
-            f"{stores[place].root} and another store: choose one of them by duplicates='first' or 'last'"
+            f"{stores[place].root} and another store: choose one of them by duplicates='first' or 'last', on the "
+            "command line --duplicates first or last"
         )
     return taken

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -112,9 +113,13 @@ def export(
 ) -> None:
     """Write a density of a store, or of another file, as a CHGCAR or cube file."""
     from ecd_data import write
+    from ecd_data.formats import cube, find_renderer
 
     rho = find_density(source, store, unit)
     if grid is not None:
         rho = rho.resample(grid)
     write(file, rho)
-    print(f"{file}: {rho!r}")
+    if rho.magnetization is None or find_renderer(file) is not cube.render:
+        print(f"{file}: {rho!r}")
+    else:
+        print(f"{file}: {replace(rho, magnetization=None)!r}; its magnetization is left out, a cube has no room for it")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecd_data import Crystal, Density, check, compare, read, write
+from ecd_data import Crystal, Density, check, compare, convert, read, write
 from ecd_data.comparison import DifferentCrystalsError
 from ecd_data.errors import UsageError
 from tests.conftest import smooth_density
@@ -137,6 +137,19 @@ def test_a_supercell_repeats_the_density(counts):
     assert large.meta["functional"] == "PBE"
     assert "settings" not in large.meta  # its NELECT is that of one cell
     assert np.array_equal((large - large).values, 0 * large.values)
+
+
+def test_a_supercell_of_a_prediction_is_one(tmp_path):
+    """In its file, too; and it keeps what the model never saw."""
+    comment = "predicted by a model " + "x" * 90
+    predicted = replace(RHO, meta={"functional": "predicted", "comment": comment, "never_seen": ["O"]})
+    large = predicted.supercell((2, 1, 1)).supercell((1, 2, 1))
+    assert large.meta["never_seen"] == ["O"]
+    for name in ("x_CHGCAR", "x.cube"):
+        write(tmp_path / name, large)
+        assert "predicted" in check(read(tmp_path / name)).flags
+    with pytest.raises(UsageError, match="no density of a crystal's own"):
+        convert(tmp_path, tmp_path / "out.ecd")
 
 
 def test_a_supercell_of_a_difference_is_one():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -10,11 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ecd_data import Store, write
 from ecd_data.errors import StoreError
 from ecd_data.io.arrow_files import ParquetSource, memory_file
 from ecd_data.store import index as index_module
 from ecd_data.store.data_root import sample_store
 from ecd_data.store.index import Index, save_index
+from tests.conftest import smooth_density
 
 TABLE = pa.table(
     {
@@ -53,6 +56,22 @@ def test_a_cut_file_is_an_error_wherever_it_lies(tmp_path, served, monkeypatch, 
         monkeypatch.setattr(index_module, "SMALL_INDEX", small)
         with pytest.raises(StoreError, match="damaged"):
             Index(place)
+
+
+def test_stores_of_any_name_are_written_and_read_in_the_c_locale(tmp_path):
+    """There Python gives a name beyond ASCII as bytes in disguise (PEP 383), which are not UTF-8."""
+    write(tmp_path / "CHGCAR_1", smooth_density())
+    code = "import sys; from ecd_models.cli import _run; sys.exit(_run(sys.argv[1:]))"
+    for verb in (["convert", "CHGCAR_1"], ["probes"], ["info"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *verb, "s ö.ecd"],
+            cwd=tmp_path,
+            env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            encoding="utf-8",
+        )
+        assert done.returncode == 0, done.stderr
+    assert len(Store(tmp_path / "s ö.ecd").probes("1", 20)) == 20
 
 
 def test_nothing_of_pythons_is_given_to_arrows_threads():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,6 +158,18 @@ def test_grids_and_axes():
     assert check(on_grid((20, 60, 60))).flags == ("uneven-grid",)
 
 
+@pytest.mark.parametrize("settings", [{"fine_grid": [12, 12, 32]}, {"encut_eV": 14.0, "prec": "accurate"}, {}])
+@pytest.mark.parametrize("shape", [(8, 8, 16), (32, 12, 12)])
+def test_a_resampled_density_is_flagged_and_fit(settings, shape, tmp_path):
+    rho = Density(LONG, np.full((12, 12, 32), 16 / LONG.volume), meta={"settings": settings})
+    report = check(rho.resample(shape))
+    assert report.ok
+    assert report.flags == ("other-grid",)
+    assert "from 12x12x32" in report.notes["other-grid"]
+    assert "from 12x12x32" in check(rho.resample((10, 10, 10)).resample(shape)).notes["other-grid"]
+    assert rho.resample(rho.shape).meta == rho.meta
+
+
 def test_augmentation_that_does_not_fit():
     atom = "augmentation occupancies   {}   2\n  0.1E+00 0.2E+00\n"
     whole = atom.format(1) + atom.format(2)
@@ -173,6 +186,37 @@ def test_all_electron_densities_are_not_counted(shared, tmp_path):
     report = check(read_run(tmp_path / "AECCAR2.gz"))
     assert report.ok
     assert "all-electron" in report.flags
+
+
+def test_a_part_of_a_density_is_unfit_under_any_name(tmp_path):
+    for name in ("PARCHG", "run.PARCHG.0001.vasp"):
+        write(tmp_path / name, GOOD, "chgcar")
+        assert names(check(read(tmp_path / name))) == ["partial"]
+    write(tmp_path / "x_CHGCAR", read(tmp_path / "PARCHG"))
+    write(tmp_path / "x.cube", read(tmp_path / "x_CHGCAR").supercell((2, 1, 1)))
+    for name in ("x_CHGCAR", "x.cube"):
+        assert names(check(read(tmp_path / name))) == ["partial"]
+
+
+@pytest.mark.parametrize("kind", ["all-electron", "pseudo"])
+def test_a_file_of_any_name_says_its_kind(kind, tmp_path):
+    core = replace(GOOD, meta={"kind": kind, "comment": "MgO"})
+    for rho in (core, replace(core, meta={"kind": kind})) + ((core + core,) if kind == "all-electron" else ()):
+        write(tmp_path / "x_CHGCAR", rho)
+        again = read(tmp_path / "x_CHGCAR")
+        assert again.meta["kind"] == kind
+        assert check(again) == check(rho)
+        write(tmp_path / "y_CHGCAR", again)
+        assert (tmp_path / "y_CHGCAR").read_bytes() == (tmp_path / "x_CHGCAR").read_bytes()
+
+
+def test_members_of_archives_have_their_kind(tmp_path):
+    write(tmp_path / "AECCAR2", GOOD, "chgcar")
+    with tarfile.open(tmp_path / "run.tar", "w") as archive:
+        archive.add(tmp_path / "AECCAR2", "AECCAR2")
+    convert(f"{tmp_path}/run.tar::AECCAR2", tmp_path / "out.ecd")
+    store = open_store(tmp_path / "out.ecd")
+    assert store[store.ids[0]].meta["kind"] == "all-electron"
 
 
 def with_electrons(rho: Density, count: float) -> Density:

@@ -48,6 +48,23 @@ def test_the_largest_difference_has_its_place_and_its_atom():
     assert found.distance == pytest.approx(distances[nearest])
 
 
+def test_the_nearest_atom_does_not_depend_on_the_choice_of_the_cell():
+    """The cell of vectors a, b + 4 a and c - 3 b is the same crystal; points move with their fractional coordinates."""
+    basis = np.array([[1, 0, 0], [4, 1, 0], [0, -3, 1]])
+    lattice = np.diag([3.0, 4.0, 5.0])
+    frac = np.array([[0.1, 0.45, 0.3], [0.6, 0.05, 0.8]])
+    for index in np.ndindex(4, 4, 4):
+        values = np.ones((4, 4, 4))
+        values[index] += 1.0
+        plain = np.array(index) / 4 @ basis  # the point in the cell before it was skewed
+        apart = frac - plain
+        distances = np.linalg.norm((apart - np.round(apart)) @ lattice, axis=1)
+        skewed = Density(Crystal(basis @ lattice, [12, 8], frac @ np.linalg.inv(basis)), np.ones((4, 4, 4)))
+        found = compare(replace(skewed, values=values), skewed)
+        assert found.distance == pytest.approx(distances.min())
+        assert found.atom == ("Mg1", "O2")[distances.argmin()]
+
+
 def test_other_grids_are_compared_on_the_finer_one_along_each_axis():
     coarse, fine = RHO.resample((12, 20, 9)), RHO
     found = compare(coarse, fine)
@@ -108,6 +125,24 @@ def test_magnetizations_are_compared_where_both_have_one():
     vector = replace(spin, magnetization=np.stack([spin.magnetization] * 3))
     assert "non-collinear" in compare(vector, spin).notes[0]
     assert compare(vector, vector).difference.magnetization.shape == (3, 12, 10, 16)
+
+
+def test_vectors_are_not_compared_between_two_orientations_of_the_cell():
+    """A density and the same turned by 90 degrees have the same charge; their vectors have other components."""
+    turn = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    vectors = np.stack([smooth_density((12, 10, 16), seed, spin=True).magnetization for seed in range(3)])
+    rho = replace(RHO, magnetization=vectors)
+    turned = replace(
+        rho,
+        crystal=replace(RHO.crystal, lattice=RHO.lattice @ turn),
+        magnetization=np.einsum("iabc,ij->jabc", vectors, turn),
+    )
+    found = compare(turned, rho)
+    assert (found.eps_mae, found.difference.magnetization) == (0, None)
+    assert "not compared: the cells have two orientations" in found.notes[0]
+    assert (turned - rho).magnetization is None
+    assert (turned + rho).magnetization is None
+    assert np.array_equal(compare(rho, rho).difference.magnetization, 0 * vectors)
 
 
 def test_the_difference_can_be_written_and_says_what_it_is(tmp_path):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecd_data import check, read, write
+from ecd_data import Crystal, Density, check, read, write
 from ecd_data.errors import FormatError
 from tests.conftest import smooth_density
 from tests.data.test_formats import close
@@ -32,6 +32,17 @@ def test_cubes_survive_a_round_trip_and_ase_reads_them(tmp_path):
         theirs = read_cube(file)
     np.testing.assert_allclose(theirs["data"] / Bohr**3, rho.values, rtol=1e-7)
     np.testing.assert_allclose(theirs["atoms"].positions, rho.crystal.cart_coords, atol=1e-6)
+
+
+def test_densities_without_atoms_are_written_as_cubes_alone(tmp_path):
+    rho = Density(Crystal(np.eye(3) * 4, [], np.zeros((0, 3))), np.full((4, 5, 6), 0.1))
+    write(tmp_path / "x.cube", rho)
+    again = read(tmp_path / "x.cube")
+    assert len(again.crystal) == 0
+    assert np.allclose(again.values, rho.values)
+    with pytest.raises(FormatError, match="this density has none: write a cube"):
+        write(tmp_path / "x_CHGCAR", rho)
+    assert not (tmp_path / "x_CHGCAR").exists()
 
 
 def test_a_cube_says_what_it_holds_in_which_unit(tmp_path):

@@ -223,6 +223,21 @@ def test_a_second_call_continues_and_renews_what_changed(path):
     check(Store(path), Store(path).probes("c0", 20), 20)
 
 
+@pytest.mark.parametrize("replaced", [[1], range(len(SHAPES))])
+def test_probes_are_of_the_densities_that_the_store_has_now(path, tmp_path, replaced):
+    """Other densities of the same ids, copied over those from which the extract was made, are decoded."""
+    extract_probes(path)
+    with StoreWriter(tmp_path / "other.ecd", bound=1e-4) as writer:
+        for seed, shape in enumerate(SHAPES):
+            writer.add(f"c{seed}", smooth_density(shape, seed + 50 * (seed in replaced), spin=seed % 2 == 1))
+    shutil.copytree(tmp_path / "other.ecd", path, dirs_exist_ok=True)
+    store = Store(path)
+    for probes in store.probes(store.ids, 60, seed=1):
+        check(store, probes, 60)
+    assert extract_probes(path).added == len(replaced)
+    check(store, Store(path).probes("c1", 60), 60)
+
+
 def test_other_settings_are_refused(path):
     extract_probes(path, per_crystal=64)
     with pytest.raises(UsageError, match="has 64 probes of each crystal with seed 0"):

@@ -171,8 +171,10 @@ def render(rho: Density) -> bytes:
 
     Raises
     ------
-    FormatError : the number of blocks of augmentation occupancies is not that of the grids.
+    FormatError : there are no atoms, or the number of blocks of augmentation occupancies is not that of the grids.
     """
+    if not len(rho.crystal):
+        raise FormatError("a CHGCAR has at least one atom, and this density has none: write a cube")
     volume = rho.crystal.volume
     grids: list[Floats] = [rho.values]
     if rho.magnetization is not None:

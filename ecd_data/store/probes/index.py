@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ecd_data.crystal import Crystal
 from ecd_data.errors import StoreError
-from ecd_data.io.arrow_files import ParquetSource
+from ecd_data.io.arrow_files import ParquetSource, write_parquet
 from ecd_data.io.atomic_write import write_whole
+from ecd_data.store.index import INDEX as STORE_INDEX
+from ecd_data.store.index import Index
 
 FOLDER = "probes"
 INDEX = f"{FOLDER}/index.parquet"
@@ -112,9 +113,27 @@ def _ragged(column: pa.ChunkedArray) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def load_index(root: str) -> ProbeIndex | None:
-    """The index of the extract of the store at `root`, a path or URL; None where the store has no extract."""
-    loaded = load_table(root, [name for name in SCHEMA.names if name != "group_sha256"])
-    return None if loaded is None else ProbeIndex(*loaded)
+    """The index of the extract of the store at `root`, a path or URL; None where the store has no extract.
+
+    Crystals whose densities were replaced in the store since `ecd probes` drew their probes are left out.
+    """
+    loaded = load_table(root)
+    if loaded is None:
+        return None
+    table, settings = loaded
+    return ProbeIndex(_select_current(table, root), settings)
+
+
+def _select_current(table: pa.Table, root: str) -> pa.Table:
+    """The rows whose probes are of the densities that the store at `root` has now."""
+    try:
+        stored = Index(f"{root}/{STORE_INDEX}").table("id", "sha256")
+    except FileNotFoundError as error:
+        raise StoreError(f"{root} has lost its {STORE_INDEX}; restore it") from error
+    current = dict(zip(*(stored[name].to_pylist() for name in ("id", "sha256")), strict=True))
+    rows = zip(table["id"].to_pylist(), table["group_sha256"].to_pylist(), strict=True)
+    kept = [current.get(id) == sha256 for id, sha256 in rows]
+    return table if all(kept) else table.filter(pa.array(kept, pa.bool_()))
 
 
 def load_table(root: str, columns: list[str] = SCHEMA.names) -> tuple[pa.Table, Settings] | None:
@@ -143,4 +162,4 @@ def save_index(table: pa.Table, settings: Settings, root: Path) -> None:
     stated = {"ecd.probes": FORMAT, "per_crystal": str(settings.per_crystal), "seed": str(settings.seed)}
     path = root / INDEX
     with write_whole(path) as aside:
-        pq.write_table(table.replace_schema_metadata(stated), aside, compression="zstd", row_group_size=GROUP)
+        write_parquet(table.replace_schema_metadata(stated), aside, compression="zstd", row_group_size=GROUP)
