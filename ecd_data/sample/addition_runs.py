@@ -13,7 +13,7 @@ from typing import Any
 
 from ecd_data.crystal import ATOMIC_NUMBERS
 from ecd_data.dft import RunReport, run
-from ecd_data.sample.additions import WANTED_FORMULAS, add_settings, make_addition_cells
+from ecd_data.sample.additions import WANTED_FORMULAS, add_settings, make_addition_cells, make_joined_cells
 from ecd_data.sample.cells import parent_of
 from ecd_data.sample.costs import estimate_seconds
 from ecd_data.sample.meshes import NARROW_GAP
@@ -69,7 +69,8 @@ def run_additions(
     cells : the cells by id, by default all.
     """
     cells = make_addition_cells() if cells is None else cells
-    order = [id for id in order_cells(cells) if id not in list_finished(out / FINAL)]
+    done = list_finished(out / FINAL) | make_joined_cells().keys()
+    order = [id for id in order_cells(cells) if id not in done]
     hours = sum(estimate_seconds(cells[id]) for id in order) / 3600
     print(f"{len(order)} of {len(cells)} cells to compute, about {hours:.1f} CPU hours, more where gaps are below 1 eV")
     options: dict[str, Any] = {"processes": processes, "pseudo": pseudo, "pwx": pwx, "work": work}

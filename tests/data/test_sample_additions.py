@@ -16,7 +16,7 @@ from ecd_data.dft import RunReport, make_jobs
 from ecd_data.dft.settings import ECUTWFC
 from ecd_data.release.formula import elements_of
 from ecd_data.sample import addition_runs, hybrid_additions, join_additions
-from ecd_data.sample.addition_runs import choose_final_meshes, order_cells, run_additions
+from ecd_data.sample.addition_runs import FINAL, choose_final_meshes, order_cells, run_additions
 from ecd_data.sample.additions import (
     DISPLACED_CELLS,
     EDITION,
@@ -30,14 +30,17 @@ from ecd_data.sample.cells import load_structures, make_cells, parent_of, select
 from ecd_data.sample.costs import VALENCE, estimate_hybrid_seconds, estimate_seconds
 from ecd_data.sample.held_out import HeldOut, find_formula, find_held_out, find_type, to_crystal
 from ecd_data.sample.hybrid_additions import TOTAL, choose_hybrids
+from ecd_data.sample.join_additions import find_hindrance
 from ecd_data.sample.meshes import KSPACING, NARROW_KSPACING, QSPACING
 from ecd_data.sample.recipe import read_records
 from ecd_data.sample.split import Cell, make_splits, plan_additions, split_three_editions
 from ecd_data.sample.split_additions import COMPOSITIONS, GEOMETRIES
+from ecd_data.sample.table import SAMPLE_FOLDER
 from ecd_data.sample.verification import NOBLE_GASES, list_elements, list_oxides, make_verification_cell
 from ecd_data.store import StoreWriter, open_store
 from ecd_data.store.data_root import sample_store
 
+COMPUTED = SAMPLE_FOLDER / "computed"  # of the repository, not of the package
 CRYSTALS = load_additions()
 CELLS = make_addition_cells()
 FORMULAS = {id: find_formula(to_crystal(record)) for id, record in CELLS.items()}
@@ -204,6 +207,7 @@ def test_the_queue_continues_where_it_stopped(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(addition_runs, "run", run)
     monkeypatch.setattr(addition_runs, "read_column", lambda store, column: stores.get(store.name, {}))
     monkeypatch.setattr(addition_runs, "list_finished", lambda store: set(stores.get(store.name, {})))
+    monkeypatch.setattr(addition_runs, "make_joined_cells", dict)
     cells = {id: CELLS[id] for id in ids}
     report = run_additions(tmp_path, tmp_path / "work", cells=cells)
     assert set(report.done) == set(ids)
@@ -213,6 +217,23 @@ def test_the_queue_continues_where_it_stopped(tmp_path: Path, monkeypatch: pytes
     again = run_additions(tmp_path, tmp_path / "work", cells=cells)
     assert not again.done
     assert set(again.present) == set(ids)
+    stores.clear()
+    monkeypatch.setattr(addition_runs, "make_joined_cells", lambda: cells)  # what has joined is not computed again
+    assert set(run_additions(tmp_path, tmp_path / "work", cells=cells).present) == set(ids)
+
+
+@pytest.mark.skipif(not (COMPUTED / FINAL).exists(), reason="all computed cells have joined the sample")
+def test_computed_cells_that_wait_have_the_settings_of_the_recipe() -> None:
+    """Which of the two meshes is right follows from the gap, see `find_hindrance`."""
+    store = open_store(COMPUTED / FINAL)
+    assert set(store.ids) <= set(CELLS) - set(open_store(sample_store("pbe")).ids)
+    for id in store.ids:
+        settings, cell = store.meta(id)["settings"], CELLS[id]
+        assert settings["ecutwfc_Ry"] == cell["ecutwfc_Ry"], id
+        assert settings["kmesh"] in (cell["kmesh"], add_settings(cell, narrow_gap=True)["kmesh"]), id
+        np.testing.assert_allclose(store.crystal(id).lattice, cell["lattice"], atol=1e-6)
+    parents = {id for id in store.ids if parent_of(id) == id}
+    assert not [id for id in parents if find_hindrance(store, {id: CELLS[id]})]
 
 
 def test_parts_are_train_and_validation_only() -> None:
