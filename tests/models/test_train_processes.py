@@ -94,19 +94,31 @@ def end(runs: list, config: TrainConfig, number: int) -> list[int]:
     return finish(runs)
 
 
-def test_two_processes_give_the_result_of_one_with_the_double_batch(starter, small):
-    config = replace(small, clip_norm=1.0, difference=True, steps=4, validate_every=2, validation_crystals=3)
+FOURIER = {
+    "model": "fourier_density",
+    "options": {"functions": 3, "widest": 0.5, "sharpest": 5.0, "channels": 4, "neighbors": 3.0},
+    "whole_grids": True,
+}
+
+
+@pytest.mark.parametrize("kind", [{}, FOURIER], ids=["probes", "whole grids"])
+def test_two_processes_give_the_result_of_one_with_the_double_batch(starter, small, kind):
+    config = replace(small, clip_norm=1.0, difference=True, steps=4, validate_every=2, validation_crystals=3, **kind)
     two, one = replace(config, out=config.out + "-two"), replace(config, out=config.out + "-one", batch_size=4)
     runs = start(starter, two)
     expected = train(one)
     assert finish(runs) == [0, 0]
-    for name, value in last(one).items():
-        assert torch.allclose(last(two)[name], value, rtol=1e-4, atol=1e-5 * float(value.abs().max())), name
+    assert_close(last(two), last(one))
     rows = [(Path(run.out) / "log.csv").read_text().splitlines() for run in (one, two)]
     assert len(rows[0]) == len(rows[1]) == 3
     best = load_model(Path(two.out) / "best.safetensors").state_dict()
-    for name, value in expected.model.state_dict().items():
-        assert torch.allclose(best[name], value, rtol=1e-4, atol=1e-5 * float(value.abs().max())), name
+    assert_close(best, expected.model.state_dict())
+
+
+def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Four steps change a weight by about 1e-2; one without influence on a density changes by rounding, some 1e-6."""
+    for name, value in expected.items():
+        assert torch.allclose(found[name], value, rtol=1e-4, atol=1e-5), name
 
 
 def assert_same_weights(one: TrainConfig, other: TrainConfig) -> None:
