@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import isnan
 from pathlib import Path
 from typing import Any, Self
 
@@ -140,7 +141,8 @@ class Run:
     def record_validation(self, lr: float, error: float, model: DensityModel) -> None:
         """Log a validation at learning rate `lr`, write the model if it is the best, and start the means again."""
         self.validation_error = error
-        better = self.best_error is None or error < self.best_error
+        best = self.best_error
+        better = best is None or error < best or (isnan(best) and not isnan(error))  # no number is below nan
         self.stale = 0 if better else self.stale + 1
         if self.stale and self.stale % max(1, self.config.lr_patience) == 0:
             self.reductions += 1

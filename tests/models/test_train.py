@@ -21,6 +21,7 @@ from ecd_data.store.probes.extract import extract_probes
 from ecd_data.work.recent_cache import RecentCache
 from ecd_models import cli, evaluate, load_model, predict, train
 from ecd_models.atoms.fitted import fit_superposed_atoms
+from ecd_models.checkpoint import read_metadata
 from ecd_models.training.config import TrainConfig, load_config
 from ecd_models.training.distributed import Processes
 from ecd_models.training.probe_batches import EpochBatches, ProbeDataset, generator
@@ -135,6 +136,15 @@ def test_validation_points_are_the_same_for_all_seeds(config):
     judged = replace(config, start=start, fraction=0.0)
     errors = [train(replace(judged, seed=seed, out=f"{config.out}-{seed}")).best_error for seed in (3, 4, 5)]
     assert len(set(errors)) == 1
+
+
+def test_a_first_validation_that_is_no_number_does_not_stay_the_best(config, monkeypatch):
+    """A network may explode on a validation crystal early in its training."""
+    errors = iter([float("nan"), 0.5, float("nan")])
+    monkeypatch.setattr("ecd_models.training.loop.validation_error", lambda *_: next(errors))
+    result = train(config)
+    assert result.best_error == 0.5
+    assert read_metadata(result.best)["step"] == 2 * config.validate_every
 
 
 def test_a_damaged_record_of_a_run_is_named(config):
