@@ -15,7 +15,7 @@ from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model, load_
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model, model_class
 from ecd_models.task_data import TaskData
-from ecd_models.training.choose_atoms import is_pair_model, make_superposed_atoms
+from ecd_models.training.choose_atoms import is_pair_model, load_bonded_atoms, make_superposed_atoms
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.distributed import Processes
 from ecd_models.training.probe_batches import subset
@@ -125,7 +125,27 @@ def load_start(config: TrainConfig) -> Checkpoint:
     if config.difference != (model.atoms is not None):
         learned = "the difference to superposed atoms" if model.atoms is not None else "whole densities"
         raise UsageError(f"{config.start} learned {learned}: set difference = {str(not config.difference).lower()}")
+    _refuse_other_atoms(config, model)
+    if config.exact_nelect != (model.valences is not None):
+        does = "scales its densities" if model.valences is not None else "does not scale its densities"
+        due = str(not config.exact_nelect).lower()
+        raise UsageError(f"{config.start} {does} to the crystal's electrons: set exact_nelect = {due}")
     return checkpoint
+
+
+def _refuse_other_atoms(config: TrainConfig, model: DensityModel) -> None:
+    """Raise UsageError where `atoms` names others than those that the start learned with, and which it keeps."""
+    if not config.atoms or model.atoms is None:
+        return
+    if is_pair_model(config.atoms):
+        same = load_bonded_atoms(config.atoms).key == model.atoms.key
+    else:  # a last.safetensors does not say
+        same = model.metadata.get("config", {}).get("atoms", config.atoms) == config.atoms
+    if not same:
+        raise UsageError(
+            f"{config.start} keeps the superposed atoms that it learned with, which are not those of atoms ="
+            f" {config.atoms!r}: leave atoms out (--set atoms=)"
+        )
 
 
 def make_model(config: TrainConfig, data: TaskData) -> DensityModel:

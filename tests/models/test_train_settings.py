@@ -327,6 +327,30 @@ def test_a_published_run_goes_on_with_its_optimiser(brief, tmp_path, model):
         train(replace(runs[0], start=str(tmp_path / "weights.pt"), out=brief.out + "-weights"))
 
 
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"exact_nelect": True}, "does not scale its densities .* set exact_nelect = false"),
+        ({"atoms": "pair_density"}, "not those of atoms = 'pair_density': leave atoms out"),
+        ({"atoms": "pseudopotentials"}, "not those of atoms = 'pseudopotentials': leave atoms out"),
+    ],
+)
+def test_settings_that_a_start_would_not_follow_are_refused(brief, other, message):
+    brief = replace(brief, difference=True, steps=1, validate_every=1, batch_size=1)
+    start = str(train(brief).best)
+    later = replace(brief, start=start, out=brief.out + "-later")
+    with pytest.raises(UsageError, match=message):
+        train(replace(later, **other))
+    assert train(later).model.valences is None
+
+
+def test_a_start_that_adds_to_the_pair_model_goes_on_with_it(brief):
+    """The setting may stay in the files of both runs."""
+    brief = replace(brief, difference=True, atoms="pair_density", steps=1, validate_every=1, batch_size=1)
+    later = replace(brief, start=str(train(brief).best), out=brief.out + "-later")
+    assert train(later).model.atoms.key == load_model(later.start).atoms.key
+
+
 def test_every_loss_has_its_function_and_its_name():
     from ecd_models.training.config import CHOICES
     from ecd_models.training.losses import LOSSES
