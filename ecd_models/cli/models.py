@@ -38,8 +38,12 @@ def train(
     sample: Sample = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a network; the same command continues an interrupted run. Under torchrun it uses several processes."""
+    """Train a network; the same command continues an interrupted run. Under torchrun it uses several processes.
+
+    The exit code is 1 if a model gives no density for some crystals of a part of --evaluate; the others are evaluated.
+    """
     from ecd_models.evaluation import seeds as seed_runs
+    from ecd_models.evaluation.result_table import format_failures
     from ecd_models.task_data import training_data
     from ecd_models.training.config import load_config
     from ecd_models.training.distributed import is_first_process
@@ -61,12 +65,16 @@ def train(
         print(f"best validation eps_mae {100 * result.best_error:.3f} %: {result.best}; log: {result.log}")
     origin = results[0].origin
     print(f"data: {config.store or config.task} of {origin}")
+    failures: list[str] = []
     for part in parts or []:
-        errors[part] = seed_runs.evaluate_results(results, config, part, lambda: evaluation_progress(shown))
+        evaluations = seed_runs.evaluate_results(results, config, part, lambda: evaluation_progress(shown))
+        errors[part] = seed_runs.collect_errors(evaluations)
+        failures += [line for evaluation in evaluations for line in format_failures(evaluation)]
     if seeds > 1 or parts:
         seed_runs.save_seed_errors(Path(config.out) / "errors.json", errors, origin)
-        print_lines("\n".join(f"{name} eps_mae {error}" for name, error in errors.items()))
+        print_lines("\n".join([*(f"{name} eps_mae {error}" for name, error in errors.items()), *failures]))
         print(f"errors: {Path(config.out) / 'errors.json'}")
+    raise typer.Exit(1 if failures else 0)
 
 
 def evaluate(

@@ -25,15 +25,20 @@ ShowEvaluation = Callable[[], AbstractContextManager[ReportCrystal | None]]
 
 @dataclass(frozen=True)
 class SeedErrors:
-    """An error of several trainings in percent; its text is the mean ± the standard deviation (with n - 1)."""
+    """An error of several trainings in percent; its text is the mean ± the standard deviation (with n - 1).
+
+    missing: the number of crystals that some of the errors are without, since a model has no result for them.
+    """
 
     percents: tuple[float, ...]
+    missing: int = 0
 
     def __str__(self) -> str:
+        without = f", with no result for {self.missing} of the crystals" if self.missing else ""
         mean = f"{np.mean(self.percents):.3f}"
         if len(self.percents) == 1:
-            return f"{mean} %"
-        return f"{mean} ± {np.std(self.percents, ddof=1):.3f} % ({len(self.percents)} seeds)"
+            return f"{mean} %{without}"
+        return f"{mean} ± {np.std(self.percents, ddof=1):.3f} % ({len(self.percents)} seeds){without}"
 
 
 @dataclass(frozen=True)
@@ -117,12 +122,12 @@ def train_seeds(configs: Sequence[TrainConfig], show: ShowTraining | None = None
 
 def evaluate_results(
     results: Sequence[TrainResult], config: TrainConfig, part: str, show: ShowEvaluation | None = None
-) -> SeedErrors:
-    """The mean eps_mae of each result on a part of its data, on full grids.
+) -> list[Evaluation]:
+    """The evaluation of each result on a part of its data, on full grids, under the name of its checkpoint.
 
-    Each evaluation is also written to PART.json in the folder of the checkpoint.
+    Each is also written to PART.json in the folder of the checkpoint.
     """
-    percents = []
+    evaluations = []
     for result in results:
         file = Path(result.best).with_name(f"{part}.json")
         with show() if show else nullcontext() as report:
@@ -136,8 +141,14 @@ def evaluate_results(
                 report=report,
             )
         evaluation.save(file)
-        percents.append(evaluation.summary.mean_percent)
-    return SeedErrors(tuple(percents))
+        evaluations.append(evaluation.rename(str(result.best)))
+    return evaluations
+
+
+def collect_errors(evaluations: Sequence[Evaluation]) -> SeedErrors:
+    """The mean eps_mae of each evaluation of one part."""
+    missing = {id for evaluation in evaluations for id in evaluation.failures}
+    return SeedErrors(tuple(evaluation.summary.mean_percent for evaluation in evaluations), len(missing))
 
 
 def collect_validation_errors(results: Sequence[TrainResult]) -> SeedErrors:

@@ -49,6 +49,23 @@ def test_every_part_that_is_asked_for_gets_a_mean_and_a_deviation(small_root, tm
         assert all((out / f"seed-{seed}" / f"{part}.json").exists() for seed in (42, 43))
 
 
+def test_crystals_without_a_result_are_named_beside_the_mean(small_root, tmp_path):
+    """The atoms are fitted on crystals without Al and N, so that the model has no density for AlN."""
+    split = {"train": ["Li_bcc-d1"], "validation": ["Li_bcc-d2"], "test": ["Li_bcc", "AlN_zb"]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    (tmp_path / "t.toml").write_text(
+        f'out = "{tmp_path / "run"}"\nstore = "{small_root / "pbe.ecd"}"\nsplit = "{tmp_path / "split.json"}"\n'
+        "difference = true\nsteps = 1\nbatch_size = 1\nprobes = 10\nvalidate_every = 1\nvalidation_probes = 10\n"
+        "[options]\nmul = 9\nlmax = 1\nnum_interactions = 1\n"
+    )
+    done = CliRunner().invoke(app, ["train", str(tmp_path / "t.toml"), "--evaluate", "test", "-q"])
+    assert done.exit_code == 1
+    assert "with no result for 1 of the crystals" in done.output
+    assert "AlN_zb: no atomic density for Al, N" in done.output
+    text = json.loads((tmp_path / "run" / "errors.json").read_text())["test"]["text"]
+    assert text.endswith("with no result for 1 of the crystals")
+
+
 def test_evaluations_with_several_seeds_have_a_mean_and_a_deviation_of_each_mean():
     one, two, other = (
         read_results(STORED / f"{name}.json.gz")
