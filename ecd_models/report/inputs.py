@@ -61,7 +61,7 @@ def read_inputs(paths: Iterable[str | Path]) -> Inputs:
             gains += _read_gains(record, path)
         else:
             results.append(read_results(path))
-            key = (*results[-1].data, results[-1].model)
+            key = (*results[-1].data, results[-1].model, results[-1].model_card.weights_sha256)
             if key in seen:
                 raise UsageError(
                     f"{path} and {seen[key]} are of one model, {results[-1].model}, on the same data: give one of them"

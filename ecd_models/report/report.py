@@ -11,6 +11,7 @@ from ecd_data.release.data_origin import RELEASE, SAMPLE
 from ecd_data.safe_text import printable
 from ecd_models.evaluation.paper import read_paper
 from ecd_models.evaluation.results import Results
+from ecd_models.prediction.functionals import HASH_DIGITS
 from ecd_models.report.data_figures import (
     collect_training_sizes,
     draw_composition_figure,
@@ -58,7 +59,7 @@ def make_report(inputs: Inputs, pictures: bool = True, title: str = "How well do
     pictures : whether the worst predictions are predicted again and drawn, where model and data are at hand.
     title : the title of the page.
     """
-    results, sample = [_shorten_name(one) for one in inputs.results], read_sample_data()
+    results, sample = name_models(inputs.results), read_sample_data()
     lists = {name: count_compositions(set_name) for name, set_name in LISTS.items()}
     sections = [
         Section(
@@ -74,10 +75,20 @@ def make_report(inputs: Inputs, pictures: bool = True, title: str = "How well do
     return render_page(title, _make_lead(results), _make_cards(results), sections, _make_footer(results))
 
 
-def _shorten_name(one: Results) -> Results:
-    """The results with a model's name that a table can show: without control characters, cut after LONGEST of them."""
-    name = printable(one.model)
-    return one.model_copy(update={"model": name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"})
+def name_models(results: Sequence[Results]) -> list[Results]:
+    """The results with names that a table can show, and of which each stands for one model.
+
+    They have no control characters. Of a long name the end is kept, which tells the checkpoints of several runs apart.
+    Models of one name, such as "charge3net", get the first digits of the SHA-256 of their weights.
+    """
+    names = [printable(one.model) for one in results]
+    names = [name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}" for name in names]
+    hashes = [one.model_card.weights_sha256 for one in results]
+    shared = {name for name in names if len({h for n, h in zip(names, hashes, strict=True) if n == name}) > 1}
+    return [
+        one.model_copy(update={"model": f"{name} {digest[:HASH_DIGITS]}" if name in shared else name})
+        for one, name, digest in zip(results, names, hashes, strict=True)
+    ]
 
 
 def _make_lead(results: Sequence[Results]) -> list[str]:

@@ -21,7 +21,7 @@ from ecd_models.report.inputs import Inputs, ScfGain, read_inputs
 from ecd_models.report.page import Picture, keep_units, mark_code, number
 from ecd_models.report.periodic_table import place_element
 from ecd_models.report.reference_numbers import read_stored_curve, read_stored_gains
-from ecd_models.report.report import make_report
+from ecd_models.report.report import make_report, name_models
 from ecd_models.report.result_tables import make_difference_table, make_overview
 from ecd_models.report.shipped import PARTS, STORED, evaluate_shipped, list_shipped
 from tests.chromium import open_page
@@ -191,6 +191,22 @@ def test_the_same_model_twice_is_refused(results, tmp_path):
         write_results(results[0], tmp_path / f"{name}.json")
     with pytest.raises(UsageError, match="of one model"):
         read_inputs([tmp_path / "a.json", tmp_path / "b.json"])
+
+
+def test_each_name_stands_for_one_model(results, tmp_path):
+    """Of results under the name of the network, as `ecd train --evaluate` writes them, and of two long paths."""
+    for name in ("charge3net", f"/home/{'long/' * 20}%s/best.safetensors"):
+        changed = [
+            one.model_copy(update={"model": name.replace("%s", f"seed-{k}"), "part": part})
+            for k, (one, part) in enumerate(zip(results, ("train", "test_types"), strict=True))
+        ]
+        overview = make_overview(name_models(changed))
+        assert overview is not None
+        means = [f"{one.summary.mean_percent:.2f}" for one in results]
+        assert [[cell.text for cell in row[1:]] for row in overview.rows] == [[means[0], "–"], ["–", means[1]]]
+    for k, one in enumerate(results):
+        write_results(one.model_copy(update={"model": "charge3net"}), tmp_path / f"{k}.json")
+    assert len(read_inputs([tmp_path / "0.json", tmp_path / "1.json"]).results) == 2
 
 
 def test_the_command_writes_a_page(results, tmp_path, capsys):
