@@ -52,19 +52,32 @@ def collect_training_sizes(results: Sequence[Results]) -> dict[str, dict[int, fl
     """The mean eps_mae in percent by number of training crystals, for each network and each list of test crystals.
 
     Only what has two numbers of training crystals at least is a curve. Several models of one number, such as those of
-    several seeds, are averaged. Models whose checkpoints do not say what trained them are left out.
+    several seeds, are averaged. Networks of other sizes, and other densities of the same crystals, are other curves.
+    Models whose checkpoints do not say what trained them are left out.
     """
-    found: dict[tuple[str, str, frozenset[str]], dict[int, list[float]]] = {}
+    found: dict[tuple[Any, ...], dict[int, list[Results]]] = {}
     for one in results:
-        record = one.model_card.trained_on or {}
+        card, record = one.model_card, one.model_card.trained_on or {}
         if record.get("complete") and record.get("crystals"):
-            key = (one.model_card.network, f"{one.task} {one.part}", frozenset(one.errors))
-            found.setdefault(key, {}).setdefault(record["crystals"], []).append(one.summary.mean_percent)
+            data = one.task, one.part, one.store_hash, frozenset(one.errors)
+            key = (card.network, _describe_sizes(card.settings), *data)
+            found.setdefault(key, {}).setdefault(record["crystals"], []).append(one)
+    curves = [dict(sorted(sizes.items())) for sizes in found.values() if len(sizes) > 1]
+    firsts = [next(iter(sizes.values()))[0] for sizes in curves]
+    names = [f"{one.model_card.network}, {one.task} {one.part}" for one in firsts]
     return {
-        f"{network}, {part}": {size: float(np.mean(errors)) for size, errors in sorted(sizes.items())}
-        for (network, part, _), sizes in found.items()
-        if len(sizes) > 1
+        name if names.count(name) == 1 else f"{name} ({first.model}, store {first.store_hash})": {
+            size: float(np.mean([one.summary.mean_percent for one in members])) for size, members in sizes.items()
+        }
+        for name, first, sizes in zip(names, firsts, curves, strict=True)
     }
+
+
+def _describe_sizes(settings: Mapping[str, Any]) -> str:
+    """The settings of a network; of a list, such as the anchors that training crystals decide, its length alone."""
+    return str(
+        sorted((key, len(value) if isinstance(value, list | tuple) else value) for key, value in settings.items())
+    )
 
 
 def draw_training_sizes(curves: Mapping[str, Mapping[int, float]]) -> Drawing:

@@ -149,6 +149,13 @@ def test_models_of_fewer_and_more_training_crystals_make_a_curve(results):
     (curve,) = collect_training_sizes([few, with_crystals(20, "few, other seed"), many]).values()
     assert curve == {20: pytest.approx(mean), 40: pytest.approx(mean)}
     assert collect_training_sizes([few, with_crystals(40, "unknown", complete=False)]) == {}
+    other_densities = many.model_copy(update={"store_hash": "0" * 16})
+    larger = many.model_card.model_copy(update={"settings": many.model_card.settings | {"cutoff": 9.0}})
+    for other in (other_densities, many.model_copy(update={"model_card": larger})):
+        assert collect_training_sizes([few, other]) == {}
+        assert list(collect_training_sizes([few, many, other]).values()) == [{20: curve[20], 40: curve[40]}]
+    fewer = other_densities.model_copy(update={"model_card": few.model_card})
+    assert len(collect_training_sizes([few, many, fewer, other_densities])) == 2  # with a name for each
 
 
 def test_every_report_draws_the_stored_learning_curve(results):
