@@ -38,7 +38,13 @@ from ecd_models.report.page import Card, Section, Table, render_page
 from ecd_models.report.paper_tables import make_list_table, make_paper_tables
 from ecd_models.report.periodic_table import PeriodicTable, make_count_table_of_elements
 from ecd_models.report.reference_numbers import read_stored_curve
-from ecd_models.report.result_tables import group_by_data, make_difference_table, make_error_table, make_overview
+from ecd_models.report.result_tables import (
+    group_by_data,
+    have_same_crystals,
+    make_difference_table,
+    make_error_table,
+    make_overview,
+)
 from ecd_models.report.sample_data import SampleData, read_sample_data
 
 LONGEST = 60  # characters of a model's name in tables and legends
@@ -117,6 +123,8 @@ def _make_cards(results: Sequence[Results]) -> list[Card]:
     cards = [Card(str(len(models)), "models"), Card(f"{len(crystals):,}", "test crystals")]
     cards.append(Card(f"{len(compounds):,}", "compounds"))
     for name, members in group_by_data(results).items():
+        if not have_same_crystals(members):
+            continue
         best = min(members, key=lambda one: one.summary.mean_percent)
         cards.append(Card(f"{best.summary.mean_percent:.2f} %", f"{name}: {best.model}"))
     return cards

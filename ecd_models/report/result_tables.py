@@ -19,6 +19,7 @@ PART_TITLES = {  # of the embedded sample
     "test_rare_elements": "unseen pairs with a rare element",
     "test_types": "unseen structure types",
 }
+OTHER_CRYSTALS = "the models have errors of different crystals, so their means do not compare, and none is marked"
 SEEN = {
     "seen_crystals": "crystals that trained it",
     "seen_compositions": "other crystals of compounds that trained it",
@@ -43,6 +44,11 @@ def group_by_data(results: Sequence[Results]) -> dict[str, list[Results]]:
     }
 
 
+def have_same_crystals(results: Sequence[Results]) -> bool:
+    """Whether all results have errors of the same crystals, without which their means do not compare."""
+    return all(one.errors.keys() == results[0].errors.keys() for one in results)
+
+
 def make_overview(results: Sequence[Results]) -> Table | None:
     """The mean error of each model on each part; None with less than two parts, which need no overview."""
     parts = group_by_data(results)
@@ -59,18 +65,21 @@ def make_overview(results: Sequence[Results]) -> Table | None:
     columns = [f"{name}: mean %" for name in parts]
     notes = [f"{name}: {PART_TITLES[one.part]}" for name, (one, *_) in parts.items() if one.part in PART_TITLES]
     note = "Mean eps_mae over the crystals of each part, the least of a part in green. " + "; ".join(notes)
-    return Table("All models at a glance", ("model", *columns), mark_least(rows, range(1, len(columns) + 1)), [note])
+    same = [k for k, members in enumerate(parts.values(), start=1) if have_same_crystals(members)]
+    others = [f"{name}: {OTHER_CRYSTALS}" for name, members in parts.items() if not have_same_crystals(members)]
+    return Table("All models at a glance", ("model", *columns), mark_least(rows, same), [note, *others])
 
 
 def make_error_table(name: str, results: Sequence[Results]) -> Table:
     """The errors of each model on a part, with those of its superposed atoms and of seen and unseen crystals."""
     columns = ("model", "crystals", "mean %", "median %", "p90 %", "p99 %", "compounds", "mean over compounds %")
-    main = mark_least([_error_row(one.model, one.summary) for one in results], (2, 3, 4, 5, 7))
+    same = have_same_crystals(results)
+    main = mark_least([_error_row(one.model, one.summary) for one in results], (2, 3, 4, 5, 7) if same else ())
     rows: list[Sequence[Cell]] = [*main]
     for one in results:
         rows += _detail_rows(one)
     rows += _atom_rows(results)
-    notes = [_describe_data(results[0])]
+    notes = [_describe_data(results[0]), *([] if same else [f"{name}: {OTHER_CRYSTALS}"])]
     if len(main) < len(rows):
         notes.append("Superposed atoms alone are what a model starts from, without its network.")
     notes += [f"{one.model}: {caution}" for one in results if (caution := one.seen_in_training.get("caution"))]

@@ -13,7 +13,7 @@ from ecd_data.errors import FormatError, MissingDependencyError, UsageError
 from ecd_data.release.composition import count_compositions
 from ecd_models import cli, evaluate, load_model
 from ecd_models.evaluation.paper import read_paper
-from ecd_models.evaluation.results import Results, read_results, write_results
+from ecd_models.evaluation.results import Results, compute_statistics, read_results, write_results
 from ecd_models.report import chromium
 from ecd_models.report.data_figures import collect_training_sizes, draw_time_figure
 from ecd_models.report.failures import find_worst, make_failure_section
@@ -22,7 +22,7 @@ from ecd_models.report.page import Picture, keep_units, mark_code, number
 from ecd_models.report.periodic_table import place_element
 from ecd_models.report.reference_numbers import read_stored_curve, read_stored_gains
 from ecd_models.report.report import make_report, name_models
-from ecd_models.report.result_tables import make_difference_table, make_overview
+from ecd_models.report.result_tables import make_difference_table, make_error_table, make_overview
 from ecd_models.report.shipped import PARTS, STORED, evaluate_shipped, list_shipped
 from tests.chromium import open_page
 
@@ -356,6 +356,19 @@ def test_several_parts_have_an_overview_and_one_has_none(results):
     assert [row[2].text for row in table.rows] == [f"{results[0].summary.mean_percent:.2f}", "–"]
     assert "unseen structure types" in table.notes[0]
     assert make_overview(results) is None
+
+
+def test_a_mean_over_fewer_crystals_is_not_the_best(results):
+    """As of a model that gives no density for the difficult crystals, or that was evaluated with --limit."""
+    easy = min(results[0].crystals, key=lambda c: c.eps_mae_percent)
+    few = results[0].model_copy(update={"crystals": [easy], **compute_statistics([easy])})
+    other = few.model_copy(update={"part": "test_types"})
+    for both, marked in (([few, results[1]], False), (results, True)):
+        table, overview = make_error_table("pbe train", both), make_overview([*both, other])
+        assert overview is not None
+        assert any(row[2].kind == "best" for row in table.rows) == marked
+        assert any(row[1].kind == "best" for row in overview.rows) == marked
+        assert any("different crystals" in note for note in [*table.notes, *overview.notes]) != marked
 
 
 def test_speeds_of_two_devices_are_two_bars(results):
