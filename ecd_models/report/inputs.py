@@ -52,11 +52,11 @@ def read_inputs(paths: Iterable[str | Path]) -> Inputs:
     """
     results: list[Results] = []
     gains: list[ScfGain] = []
-    curves: list[Curve] = []
+    logs: list[Path] = []
     seen: dict[tuple[Any, ...], Path] = {}
     for path in map(Path, paths):
         if path.suffix == ".csv":
-            curves.append(_read_curve(path))
+            logs.append(path)
         elif (record := _peek(path)) is not None and "gains" in record:
             gains += _read_gains(record, path)
         else:
@@ -67,6 +67,7 @@ def read_inputs(paths: Iterable[str | Path]) -> Inputs:
                     f"{path} and {seen[key]} are of one model, {results[-1].model}, on the same data: give one of them"
                 )
             seen[key] = path
+    curves = [_read_curve(path, name) for path, name in zip(logs, _name_runs(logs), strict=True)]
     return Inputs(results, gains, curves)
 
 
@@ -94,7 +95,17 @@ def _read_gains(record: Mapping[str, Any], path: Path) -> list[ScfGain]:
         raise FormatError(f"{path} is no JSON of `ecd scf run` ({error!r}): write it again with -o") from None
 
 
-def _read_curve(path: Path) -> Curve:
+def _name_runs(logs: Sequence[Path]) -> list[str]:
+    """A name for each log: that of its folder, and those of the folders above it where two have the same."""
+    folders = [path.absolute().parent.parts for path in logs]
+    for depth in (1, 2, 3):
+        names = ["/".join(parts[-depth:]) for parts in folders]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in logs]
+
+
+def _read_curve(path: Path, name: str) -> Curve:
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
         if not rows or not {"step", COLUMNS[4]} <= set(rows[0]):
@@ -104,4 +115,4 @@ def _read_curve(path: Path) -> Curve:
         raise UsageError(f"{path} does not exist: give the log.csv of a training") from None
     except (OSError, TypeError, ValueError) as error:
         raise FormatError(f"{path} is no log of a training ({error}): give a log.csv that `ecd train` wrote") from None
-    return Curve(path.parent.name or path.stem, [step for step, _ in known], [error for _, error in known])
+    return Curve(name, [step for step, _ in known], [error for _, error in known])

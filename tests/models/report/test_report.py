@@ -138,6 +138,15 @@ def test_files_are_told_apart_by_their_content(results, tmp_path):
     assert "2 of scf: mine" in text
 
 
+def test_logs_of_equal_folders_have_names_of_their_own(tmp_path):
+    logs = [tmp_path / run / "seed-42" / "log.csv" for run in ("small", "large")]
+    for log in logs:
+        log.parent.mkdir(parents=True)
+        log.write_text("step,validation_error_percent\n10,4.5\n")
+    assert [curve.name for curve in read_inputs(logs).curves] == ["small/seed-42", "large/seed-42"]
+    assert [curve.name for curve in read_inputs(logs[:1]).curves] == ["seed-42"]
+
+
 def test_models_of_fewer_and_more_training_crystals_make_a_curve(results):
     def with_crystals(count: int, name: str, complete: bool = True) -> Results:
         trained = {**(results[0].model_card.trained_on or {}), "crystals": count, "complete": complete}
