@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.release.data_origin import RELEASE, SAMPLE
+from ecd_data.release.tasks import find_task
 from ecd_models.evaluation.results import Results
 from ecd_models.leaderboard.checks import read_checked
 from ecd_models.leaderboard.entry import Entry, Reported
@@ -57,7 +58,7 @@ class Row:
             return self.results.data_origin, f"{self.results.task} {self.results.part}"
         assert self.reported is not None
         task = self.reported.task
-        return (RELEASE, f"{task} test") if task else ("other", self.reported.tested_on)
+        return (RELEASE, f"{find_task(task).name} test") if task else ("other", self.reported.tested_on)
 
     @property
     def error(self) -> float:

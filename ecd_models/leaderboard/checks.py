@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.io.file_bytes import hash_file
+from ecd_data.release.configurations import load_official_split
 from ecd_data.release.data_origin import RELEASE, SAMPLE
 from ecd_data.release.tasks import UnknownTaskError, find_task
 from ecd_models.evaluation.results import Results, read_results
 from ecd_models.leaderboard.entry import Entry, ResultsFile, read_entry
+from ecd_models.task_data import TaskData, task_data
 
 MEMORY_SLACK = 0.9  # of the memory in the results: an entry that states less would mislead its readers
 SPEED_SLACK = 1.5  # times the speed in the results: clocks differ, but not by more
@@ -126,8 +129,38 @@ def _check_results(entry: Entry, found: Results, name: str) -> list[Check]:
             found.data_origin in (RELEASE, SAMPLE),
             "a store of one's own cannot be compared with others: evaluate a task",
         ),
+        *_check_data(found, name),
         *_check_hardware(entry, found, name),
     ]
+
+
+def _check_data(found: Results, name: str) -> list[Check]:
+    """The checks that the data of some results are those of the other entries, of which all have the same crystals."""
+    if found.data_origin not in (RELEASE, SAMPLE):
+        return []
+    try:
+        sample = _read_sample(found.task) if found.data_origin == SAMPLE else None
+        lists = load_official_split(found.task) if sample is None else sample.parts
+    except EcdError as error:
+        return [Check(f"the data of {name} are known", str(error))]
+    hashes = found.data[2:] if sample is None else (sample.origin.store_hash, sample.origin.split_hash)
+    return [
+        _check(
+            f"{name} is of the densities that the data have now",
+            found.data[2:] == hashes,
+            "the sample has changed since: evaluate the model again",
+        ),
+        _check(
+            f"{name} is of all crystals of a part of {found.task} and no others",
+            found.errors.keys() == set(lists.get(found.part, ())),
+            f"{found.part} is no part, or has other crystals: evaluate one with --part, without --id",
+        ),
+    ]
+
+
+@cache
+def _read_sample(task: str) -> TaskData:
+    return task_data(task, sample=True)
 
 
 def _check_hardware(entry: Entry, found: Results, name: str) -> list[Check]:

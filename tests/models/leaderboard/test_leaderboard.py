@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from ecd_models.leaderboard import entry as schema
 from ecd_models.leaderboard.board import ENTRIES, make_tables, read_board, render_board, render_board_as_markdown
 from ecd_models.leaderboard.checks import check_entry, read_checked
 from ecd_models.leaderboard.entry import read_entry
+from ecd_models.report.shipped import STORED
 
 PATHS = sorted(ENTRIES.glob("*.yaml"))
 MODEL = "pair_density"
@@ -55,10 +57,9 @@ def test_the_board_is_ranked_and_marks_what_is_reported():
 
 
 @pytest.fixture(scope="module")
-def results(small_root) -> Results:
-    """The results of a model that ships; the data count as the sample."""
-    found = evaluate(load_model(MODEL), "pbe", part="validation", data_dir=str(small_root)).results
-    return found.model_copy(update={"data_origin": "sample"})
+def results() -> Results:
+    """The results of a model that ships."""
+    return read_results(STORED / f"{MODEL}_test_geometries.json.gz")
 
 
 @pytest.fixture
@@ -141,7 +142,7 @@ def test_a_day_to_come_is_named(mine):
 def test_two_results_of_one_part_begin_no_entry(mine, capsys):
     Path("again.json").write_bytes(Path("r.json").read_bytes())
     assert cli._run(["submit", "r.json", "again.json", "-o", "two.yaml"]) == 2
-    assert "two results files are of pbe validation" in capsys.readouterr().err
+    assert "two results files are of pbe test_geometries" in capsys.readouterr().err
 
 
 def test_two_entries_of_one_name_are_refused(mine):
@@ -200,6 +201,35 @@ def test_other_files_are_no_entries(text, message, tmp_path):
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(FormatError, match=message):
         read_entry(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"store_hash": "0" * 16}, "the sample has changed since"),
+        ({"split_hash": "0" * 16}, "the sample has changed since"),
+        ({"part": "ids"}, "without --id"),
+        ({"part": "test_compositions"}, "has other crystals"),
+        ({"data_origin": "release", "task": "ecd_pbe", "part": "test"}, "has other crystals"),
+        ({"data_origin": "release", "task": "ecd_xyz"}, "ecd_xyz"),
+    ],
+)
+def test_results_of_other_data_than_those_of_the_other_entries_are_named(change, message, results, mine):
+    """They would be ranked with results that do not compare with them."""
+    write_results(results.model_copy(update=change), "r.json")
+    size = Path("r.json").stat().st_size
+    fill_in(mine, results=[{"file": "r.json", "sha256": hash_file(Path("r.json")), "size": size}])
+    with pytest.raises(EcdError, match=message):
+        read_checked(mine)
+
+
+def test_a_publication_may_name_a_task_as_the_paper_does():
+    path = ENTRIES / "aiden.yaml"
+    (row, *_) = [row for row in read_board() if row.entry.model == read_entry(path).model]
+    assert row.reported is not None
+    assert row.reported.task == "ecd_pbe"
+    renamed = row.reported.model_copy(update={"task": "ECD-PBE-id"})
+    assert replace(row, reported=renamed).board == row.board
 
 
 def test_a_name_of_an_entry_is_shown_and_not_run(mine):
