@@ -24,6 +24,9 @@ __all__ = ["Difference", "Summary", "compare_errors", "eps_mae", "summarize"]
 RESAMPLES = 10_000  # of the bootstrap
 BLOCK = 2_000_000  # draws at a time: limits the memory of the bootstrap to some 50 MB
 INTERVAL = (2.5, 97.5)  # percentiles of the resampled means: a 95 % interval
+# Of a sure difference. Two models that are equally good differ by one sign on all of n compounds in a share 2^(1 - n)
+# of all cases, and their interval then excludes zero: half of them with two compounds, 3 % with six.
+LEAST_COMPOUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ class Difference:
 
     @property
     def significant(self) -> bool:
-        """Whether the 95 % interval of the mean over crystals excludes zero; of one compound there is no interval."""
-        return self.compounds > 1 and (self.low_percent > 0 or self.high_percent < 0)
+        """Whether the 95 % interval of the mean over crystals excludes zero; never of fewer than six compounds."""
+        return self.compounds >= LEAST_COMPOUNDS and (self.low_percent > 0 or self.high_percent < 0)
 
     def __str__(self) -> str:
         share = f"lower error in {100 * self.better_share:.0f} % of the crystals"

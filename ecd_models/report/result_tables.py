@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from ecd_models.evaluation.results import Results
-from ecd_models.metrics import Summary, compare_errors
+from ecd_models.metrics import LEAST_COMPOUNDS, Summary, compare_errors
 from ecd_models.report.page import Cell, Table, mark_least, number, over_compounds, over_crystals, text
 
 ATOMS = "superposed atoms alone"
@@ -138,7 +138,7 @@ def make_difference_table(name: str, results: Sequence[Results]) -> Table | None
         found = compare_errors(a.errors, b.errors, a.compounds)
         over = (found.compound_mean_percent, found.compound_low_percent, found.compound_high_percent)
         single = found.compounds == 1
-        sure = "–" if single else "yes" if found.significant else "no"
+        sure = "–" if found.compounds < LEAST_COMPOUNDS else "yes" if found.significant else "no"
         rows.append(
             [
                 text(f"{a.model} − {b.model}"),
@@ -151,6 +151,8 @@ def make_difference_table(name: str, results: Sequence[Results]) -> Table | None
         )
     columns = ("models", "crystals", "difference over crystals", "over compounds", "first is better in", "sure (95 %)")
     notes = ["Percentage points of eps_mae; negative where the first model has the smaller error."]
+    if any(row[-1].text == "–" for row in rows):
+        notes.append(f"No difference over fewer than {LEAST_COMPOUNDS} compounds is sure.")
     return Table(f"Paired differences on {name}", columns, rows, notes, folded=True) if rows else None
 
 

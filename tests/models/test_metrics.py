@@ -93,6 +93,17 @@ def test_crystals_of_one_compound_make_no_interval_and_no_certainty():
     assert "[" in str(compare_errors(a, b))
 
 
+def test_equal_models_are_rarely_told_apart():
+    """The signs of their differences are all equal by chance: in half of all cases with two compounds."""
+    rng = np.random.default_rng(1)
+    b = dict.fromkeys("abcdef", 0.1)
+    for count in range(2, 7):
+        ids = list(b)[:count]
+        same_sign = compare_errors({id: 0.1 + rng.uniform(0.01, 0.02) for id in ids}, b)
+        assert same_sign.low_percent > 0
+        assert same_sign.significant == (count == 6)
+
+
 def test_models_without_a_common_crystal_are_not_compared():
     with pytest.raises(UsageError, match="no crystal in common"):
         compare_errors({"a": 0.1}, {"b": 0.1})
