@@ -42,13 +42,17 @@ def join_seeds(paths: Sequence[str | Path], output: str | Path) -> DensityModel:
 
     Raises
     ------
-    UsageError : there are fewer than two, one is another model, or they differ in more than their seeds.
+    UsageError : there are fewer than two, one is another model, two have the same weights, or they differ in more than
+        their seeds.
     """
     if len(paths) < 2:
         raise UsageError("a mean of networks needs two checkpoints or more")
     loaded = [load_checkpoint(path) for path in paths]
     models = [checkpoint.model for checkpoint in loaded]
+    hashes = [model.weights_sha256 for model in models]
     for path, model in zip(paths, models, strict=True):
+        if hashes.count(model.weights_sha256) > 1:
+            raise UsageError(f"{path} has the weights of another one of the checkpoints: name each seed's once")
         if not isinstance(model.network, FourierDensity) or model.network.others:
             raise UsageError(f"{path} is not one network of fourier_density: give what `ecd train` wrote")
         if describe_start(model) != describe_start(models[0]):

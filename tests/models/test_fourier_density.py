@@ -251,6 +251,9 @@ def test_a_mean_of_seeds_has_the_mean_of_their_densities_and_is_read_again(bonde
     assert read.metadata["seeds"] == ["0", "1", "2"]
     with pytest.raises(UsageError, match="two checkpoints"):
         join_seeds(paths[:1], tmp_path / "one.safetensors")
+    with pytest.raises(UsageError, match="weights of another one"):
+        join_seeds([*paths, paths[0]], tmp_path / "twice.safetensors")
+    assert not (tmp_path / "twice.safetensors").exists()
     save_checkpoint(paths[0], DensityModel(network(0), atoms(), "fourier_density"))
     with pytest.raises(UsageError, match="superposed atoms"):
         join_seeds(paths, tmp_path / "other.safetensors")
