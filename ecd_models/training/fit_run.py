@@ -28,6 +28,7 @@ from ecd_models.training.trained_on import find_training_crystals
 log = logging.getLogger("ecd_models")
 
 MAX_PASSES = 20  # refuses a configuration whose steps were meant for an optimiser
+NOT_FITTED = ("start", "spin", "exact_nelect", "whole_grids", "near_nuclei")  # settings that a fit cannot follow
 NEARLY_WHOLE = 0.01  # electrons: atoms this near to a whole number of electrons are scaled to have it
 
 
@@ -83,8 +84,7 @@ def _check_settings(config: TrainConfig) -> None:
             f"{config.model} is fitted in a few passes over the crystals: set steps to 1 for least squares, 3 for "
             f"least absolute errors, not {config.steps}"
         )
-    if config.start or config.spin:
-        wrong = "start" if config.start else "spin"
+    if wrong := next((name for name in NOT_FITTED if getattr(config, name)), None):
         raise UsageError(f"{config.model} is fitted in closed form and has no {wrong}: leave it out")
     if is_pair_model(config.atoms):
         raise UsageError(f"{config.model} cannot start from a pair model, which it is itself: leave atoms out")

@@ -275,6 +275,9 @@ def test_ecd_train_fits_it(config, small_root, tmp_path):
         ({"steps": 500}, "few passes"),
         ({"spin": True}, "no spin"),
         ({"start": "x"}, "start"),
+        ({"exact_nelect": True}, "has no exact_nelect: leave it out"),
+        ({"whole_grids": True}, "has no whole_grids: leave it out"),
+        ({"near_nuclei": 0.1}, "has no near_nuclei: leave it out"),
     ]
     mistakes.append(({"difference": True, "atoms": "pair_density"}, "which it is itself"))
     for wrong, said in mistakes:
