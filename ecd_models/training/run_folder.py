@@ -24,7 +24,8 @@ from ecd_models.training.logs import CsvLog, TensorBoardLog
 from ecd_models.training.train_step import StepSums, Trainer
 from ecd_models.training.trained_on import KEY, TrainedOn
 
-# The settings that may change when a run is continued: no result of the steps already made depends on them.
+# The settings that may change when a run is continued: no result of the steps already made depends on them (but for
+# `steps` with the cosine schedule, which `Run.open` refuses).
 CHANGEABLE: tuple[str, ...] = (
     "steps",
     "out",
@@ -94,6 +95,11 @@ class Run:
                     "store was added, removed or changed; give it the store as it began with, or name another out"
                 )
             run.refuse_fewer_steps()
+            if config.schedule == "cosine" and before.get("steps", config.steps) != config.steps:
+                raise UsageError(
+                    f"{run.folder} holds a run whose cosine schedule ends at steps = {before['steps']}, which decided"
+                    f" the learning rates so far: leave steps so, or name another out and start = {run.best}"
+                )
         if writes:
             run.folder.mkdir(parents=True, exist_ok=True)
             with write_whole(path) as temporary:  # a killed run leaves a whole record

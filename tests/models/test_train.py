@@ -130,6 +130,17 @@ def test_a_run_is_not_continued_to_fewer_steps_than_it_made(config):
     assert train(config).best_error == made.best_error
 
 
+def test_a_run_with_a_cosine_keeps_its_steps(config):
+    """Its learning rates follow from their number, so a longer run would be that of no configuration."""
+    config = replace(config, schedule="cosine", steps=4)
+    made = train(config)
+    with pytest.raises(UsageError, match=r"cosine schedule ends at steps = 4.*name another out"):
+        train(replace(config, steps=8))
+    assert train(config).best_error == made.best_error
+    longer = replace(config, steps=8, start=str(made.best), out=config.out + "-longer")
+    assert [row["step"] for row in rows(train(longer).log)] == ["4", "8"]
+
+
 def test_validation_points_are_the_same_for_all_seeds(config):
     """So the deviation of several seeds is that of the models."""
     start = str(train(config).best)
