@@ -47,7 +47,7 @@ class Reliability:
         return float((np.abs(np.log(self.errors / self.expected)) < np.log(factor)).mean())
 
     def share_between_bounds(self) -> float:
-        """The share of the crystals whose error lies between the bounds of its estimate: two thirds are promised."""
+        """The share of the crystals whose error lies between the bounds of its estimate: half are promised."""
         inside = [e.lowest <= error <= e.highest for e, error in zip(self.estimates, self.errors, strict=True)]
         return float(np.mean(inside))
 

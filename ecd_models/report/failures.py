@@ -22,6 +22,7 @@ from ecd_models.evaluation.crystal_result import CrystalResult
 from ecd_models.evaluation.model_card import SHIPPED, ModelCard
 from ecd_models.evaluation.results import Results
 from ecd_models.model import DensityModel
+from ecd_models.prediction.functionals import list_functionals
 from ecd_models.prediction.predict import predict
 from ecd_models.report.error_figures import collect_crystals
 from ecd_models.report.page import Picture, Section, Table, number, text
@@ -66,7 +67,8 @@ def _draw(model: DensityModel, store: Store, one: Results, crystal: CrystalResul
     from ecd_data.density_error import eps_mae
 
     rho = store[crystal.id]
-    guess = predict(model, rho.crystal, shape=rho.shape, refuse=False)
+    functional = crystal.functional if list_functionals(model) else None  # as in the evaluation
+    guess = predict(model, rho.crystal, shape=rho.shape, functional=functional, refuse=False)
     error = 100 * eps_mae(guess, rho)
     if abs(error - crystal.eps_mae_percent) > SAME * max(crystal.eps_mae_percent, 0.1):
         raise EcdError(

@@ -13,7 +13,7 @@ from ecd_data import Crystal, Density, Store
 from ecd_data.errors import UsageError
 from ecd_data.release.own_splits import write_split
 from ecd_data.store import StoreWriter
-from ecd_models import load_model, predict, train
+from ecd_models import evaluate, load_model, predict, train
 from ecd_models.atoms.fitted import EXPONENTS, SuperposedAtoms
 from ecd_models.batch import make_item
 from ecd_models.checkpoint import save_checkpoint
@@ -26,6 +26,7 @@ from ecd_models.networks.fourier_density.model import FourierDensity, FourierDen
 from ecd_models.networks.fourier_density.plane_waves import sum_plane_waves
 from ecd_models.networks.fourier_density.radial import RadialFunctions
 from ecd_models.networks.pair_density.start import BondedAtoms
+from ecd_models.report.failures import draw_worst, find_worst
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.join_seeds import join_seeds
 
@@ -280,6 +281,8 @@ def test_one_network_learns_the_densities_of_two_functionals(tmp_path):
     np.testing.assert_array_equal(predict(model, cell, shape=SHAPE).values, found["PBE"].values)
     with pytest.raises(UsageError, match="not of SCAN"):
         predict(model, cell, shape=SHAPE, functional="SCAN")
+    results = evaluate(model, store, ids=["HSE06"]).results
+    assert len(draw_worst(model, find_worst([results]), {results.store_hash: store})) == 1  # that of its functional
 
 
 def test_bad_sizes_are_refused():
