@@ -85,11 +85,13 @@ def read_result(folder: Path, bands_only: bool = False) -> Result:
 
 
 def _read_energy(output: ElementTree.Element) -> dict[str, float]:
-    return {
-        "energy_eV": float(_text(output, "total_energy/etot")) * HARTREE,
-        "total_magnetization": float(_text(output, "magnetization/total")),
-        "absolute_magnetization": float(_text(output, "magnetization/absolute")),
+    """The energy in eV and the moments in Bohr magnetons; pw.x 7.2 writes no total moment for a run without spin."""
+    spin = output.findtext("magnetization/lsda") != "false"
+    moments = {
+        f"{kind}_magnetization": float(_text(output, f"magnetization/{kind}")) if spin else 0.0
+        for kind in ("total", "absolute")
     }
+    return {"energy_eV": float(_text(output, "total_energy/etot")) * HARTREE, **moments}
 
 
 def _read_seconds(root: ElementTree.Element) -> dict[str, float]:
