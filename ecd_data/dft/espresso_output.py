@@ -138,7 +138,7 @@ def _text(node: ElementTree.Element, path: str) -> str:
 
 
 def _find_band_edges(bands: ElementTree.Element) -> BandEdges:
-    """The BandEdges on the k points of the run; METAL if bands cross the Fermi level or all are occupied."""
+    """The BandEdges on the k points of the run; METAL if bands cross the Fermi level, are partly filled or all full."""
     levels = [[float(x) for x in _text(k, "eigenvalues").split()] for k in bands.findall("ks_energies")]
     energies = np.array(levels) * HARTREE
     electrons = float(_text(bands, "nelec"))
@@ -150,6 +150,8 @@ def _find_band_edges(bands: ElementTree.Element) -> BandEdges:
         if any(len(set(count)) > 1 for count in counts):
             return METAL
         occupied = int(sum(count[0] for count in counts))
+        if occupied != round(electrons):  # a level at the Fermi level is partly filled, as in free atoms
+            return METAL
     else:
         if round(electrons) % 2:
             return METAL
