@@ -261,30 +261,43 @@ def find_other_contents(jobs: Sequence[Job], one: FunctionalPass) -> dict[str, s
     for job in jobs:
         if job.id not in store:
             continue  # an interrupted call wrote it, and the index does not have it yet
-        differs = _find_difference(job, *store.describe(job.id))
+        differs = _find_difference(job, one.plan.relax, *store.describe(job.id))
         if differs:
             reasons[job.id] = f"{job.id} is in {one.store} already with {differs}: give another store or another id"
     return reasons
 
 
-def _find_difference(job: Job, stored: Crystal, meta: Mapping[str, Any]) -> str | None:
-    """What of a stored density is not what a job asks for; None if nothing is."""
+def _find_difference(job: Job, relax: bool, stored: Crystal, meta: Mapping[str, Any]) -> str | None:
+    """What of a stored density is not what a job, whose cell is relaxed first or not, asks for; None if nothing is."""
     settings, wanted = meta.get("settings", {}), job.settings.as_meta()
     if meta.get("functional") != job.settings.label:
         return f"the functional {meta.get('functional')}, not {job.settings.label}"
-    relaxed = meta.get("provenance", {}).get("relaxation")
-    lattice = np.array(relaxed["lattice_before"]) if relaxed else stored.lattice
-    same_atoms = stored.numbers.tolist() == job.crystal.numbers.tolist()
-    if not same_atoms or not any(np.allclose(a, job.crystal.lattice, atol=SAME) for a in (lattice, stored.lattice)):
-        return f"another crystal ({stored.formula})"
-    steps = stored.frac_coords - job.crystal.frac_coords
-    if not relaxed and np.abs((steps - np.rint(steps)) @ stored.lattice).max() > SAME:
-        return "atoms at other positions"
-    retried = meta.get("provenance", {}).get("retries")
-    for name in ("ecutwfc_Ry", *(() if retried else ("kmesh", "qmesh"))):
+    relaxed = meta.get("provenance", {}).get("relaxation") or {}
+    if differs := _find_other_crystal(job.crystal, relax, stored, relaxed.get("lattice_before")):
+        return differs
+    retried = meta.get("provenance", {}).get("retries") or (relax and relaxed.get("retries"))
+    names = ("ecutwfc_Ry", "hubbard_u_eV", "start_magnetization")
+    for name in (*names, *(() if retried else ("kmesh", "qmesh", "smearing"))):
         if name in settings and settings[name] != wanted[name]:
             return f"{name} {settings[name]}, not {wanted[name]}"
     return None
+
+
+def _find_other_crystal(crystal: Crystal, relax: bool, stored: Crystal, before: Any) -> str | None:
+    """What of a stored crystal is not a crystal, relaxed or as it is; before: the lattice before its relaxation."""
+
+    def has_lattice(lattice: Any) -> bool:
+        return np.allclose(lattice, crystal.lattice, atol=SAME)
+
+    known = has_lattice(stored.lattice) or (before is not None and has_lattice(before))
+    if stored.numbers.tolist() != crystal.numbers.tolist() or not known:
+        return f"another crystal ({stored.formula})"
+    if relax:
+        return "a cell that was not relaxed" if before is None else None
+    if not has_lattice(stored.lattice):
+        return "a relaxed cell"
+    steps = stored.frac_coords - crystal.frac_coords
+    return "atoms at other positions" if np.abs((steps - np.rint(steps)) @ stored.lattice).max() > SAME else None
 
 
 def _collect(

@@ -269,6 +269,35 @@ def test_an_id_that_the_store_has_for_something_else_is_named(tmp_path: Path, re
     assert (report.present, report.done) == ([], ["b"])
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "named"),
+    [
+        ({"hubbard_u": {"Fe": 4.6}}, {"hubbard_u": {"Fe": 2.0}}, "hubbard_u_eV {'Fe': 4.6}, not {'Fe': 2.0}"),
+        ({"spin": True}, {"spin": False}, "start_magnetization 0.4, not 0.0"),
+        ({"smearing": True}, {"smearing": False}, "smearing cold, not None"),
+        ({}, {"steps": ["relax", "static"]}, "a cell that was not relaxed"),
+        ({"steps": ["relax", "static"]}, {}, "a relaxed cell"),
+    ],
+)
+def test_a_density_of_other_choices_is_not_taken_for_the_one_asked_for(
+    tmp_path: Path, first: dict, second: dict, named: str
+) -> None:
+    iron = {"a": {**cubic(6.0, 26), "start_magnetisation": 0.0}}
+    assert run(iron, tmp_path / "s.ecd", engine=Fake(), **first).done == ["a"]
+    report = run(iron, tmp_path / "s.ecd", engine=Fake(), **second)
+    assert f"already with {named}: give another store" in report.failures["a"]
+    assert run(iron, tmp_path / "s.ecd", engine=Fake(), **first).present == ["a"]
+
+
+def test_a_relaxation_that_fell_back_to_another_mesh_is_present_in_a_second_call(tmp_path: Path) -> None:
+    record = {key: value for key, value in cubic(6.0).items() if key != "kmesh"}
+    for named in ("done", "present"):
+        engine = Fake(diverges=lambda step: step.settings.kmesh[0] > 5)
+        report = run({"a": record}, tmp_path / "s.ecd", steps=["relax", "static"], engine=engine)
+        assert getattr(report, named) == ["a"], report.failures
+    assert open_store(tmp_path / "s.ecd")["a"].meta["settings"]["kmesh"] == [5, 5, 5]
+
+
 def test_the_same_crystal_is_present_wherever_its_atoms_are_written(tmp_path: Path) -> None:
     run({"a": cubic(6.0)}, tmp_path / "s.ecd", steps=["relax", "static"], engine=Fake())
     moved = {**cubic(6.0), "frac_coords": [[1.0, 0, 0], [0.5, -0.5, 0.5]]}
