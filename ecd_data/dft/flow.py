@@ -147,7 +147,9 @@ def run(
     earlier = None
     for one, jobs in zip(passes, jobs_by_pass, strict=True):
         if earlier is not None and "relax" in wanted:
-            jobs = _use_relaxed_crystals(jobs, earlier.store)
+            # what the store has under the id of a crystal that was left out may be another crystal
+            usable = [job for job in jobs if earlier.mark + job.id not in report.failures]
+            jobs = _use_relaxed_crystals(usable, earlier.store)
         _compute(jobs, one, engine, report, processes, cluster, bound)
         earlier = one
     if work is None:

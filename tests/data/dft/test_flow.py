@@ -103,6 +103,15 @@ def test_relaxed_cells_carry_both_functionals(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 
+def test_the_hybrid_density_is_of_no_other_crystal_with_the_same_id(tmp_path: Path) -> None:
+    run({"a": cubic(5.0)}, tmp_path / "out" / "pbe.ecd", engine=Fake())
+    cells = {"a": cubic(6.0, 32), "b": cubic(6.0)}
+    report = run(cells, tmp_path / "out", steps=["relax", "static", "hse"], engine=Fake())
+    assert report.done == ["pbe/b", "hse/b"]
+    assert "another crystal (Si2)" in report.failures["pbe/a"]
+    assert open_store(tmp_path / "out" / "hse.ecd").ids == ["b"]
+
+
 @pytest.mark.parametrize("dies", ["density", "restart", "bands"])
 def test_a_second_call_goes_on_behind_the_last_finished_step(tmp_path: Path, dies: str) -> None:
     engine = Fake()
