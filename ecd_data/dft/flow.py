@@ -186,6 +186,8 @@ def _check_steps(steps: Sequence[str] | None, functional: str) -> tuple[str, ...
         raise UsageError(f"there is no step {unknown[0]!r}: take {', '.join(STEPS)}")
     if not set(steps) & set(FUNCTIONAL_OF):
         raise UsageError("only static and hse give a density: name one of them, or use `ecd dft relax` for cells alone")
+    if "relax" in steps and "static" not in steps:
+        raise UsageError("cells are relaxed with PBE: name static too, or relax them first with `ecd dft relax`")
     if "nscf" in steps and "static" not in steps:
         raise UsageError("the step nscf starts from the density of static: name both")
     return tuple(steps)

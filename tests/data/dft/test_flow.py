@@ -175,6 +175,7 @@ def test_u_acts_in_pbe_alone(tmp_path: Path) -> None:
         (["relax"], "only static and hse give a density"),
         (["static", "bands"], "no step 'bands'"),
         (["hse", "nscf"], "name both"),
+        (["relax", "hse"], "cells are relaxed with PBE"),
     ],
 )
 def test_impossible_steps_are_refused(tmp_path: Path, steps: list[str], says: str) -> None:
