@@ -121,6 +121,7 @@ def relax_job(engine: Engine, job: Job, folder: Path) -> RelaxedJob:
         "rounds": number,
         "cpu_seconds": round(seconds, 2),
         "retries": retries,
+        "hubbard_u_eV": dict(job.settings.hubbard_u),
         "lattice_before": job.crystal.lattice.tolist(),
         "volume_ratio": step.crystal.volume / job.crystal.volume,
         **{key: found[key] for key in ("energy_eV", "pressure_GPa", "max_force_eV_A") if key in found},

@@ -207,21 +207,36 @@ def test_unusable_structures_are_left_out_and_the_rest_goes_on(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("record", "named"),
+    ("record", "options", "named"),
     [
-        (cubic(6.0, z=32), "relaxed from another crystal"),
-        (cubic(6.2), "relaxed from another crystal"),
-        ({**cubic(6.0), "ecutwfc_Ry": 80}, "with a cutoff of 40 Ry, not 80"),
+        (cubic(6.0, z=32), {}, "relaxed from another crystal"),
+        (cubic(6.2), {}, "relaxed from another crystal"),
+        ({**cubic(6.0), "ecutwfc_Ry": 80}, {}, "with a cutoff in Ry of 40.0, not 80.0"),
+        ({**cubic(6.0), "kmesh": [4, 4, 4]}, {}, "with a k mesh of [2, 2, 2], not [4, 4, 4]"),
+        (cubic(6.0), {"hubbard_u": {"Si": 3.0}}, "with U in eV of {}, not {'Si': 3.0}"),
+        (cubic(6.0), {"spin": True}, "with a start magnetization of 0.0, not 0.4"),
+        (cubic(6.0), {"smearing": True}, "with smearing of False, not True"),
     ],
 )
-def test_a_record_of_something_else_is_not_taken_for_the_crystal(tmp_path: Path, record, named: str) -> None:
+def test_a_record_of_something_else_is_not_taken_for_the_crystal(
+    tmp_path: Path, record: dict, options: dict, named: str
+) -> None:
     file = tmp_path / "relaxed.json"
     relax({"a": cubic(6.0)}, file, engine=Fake())
-    report = relax({"a": record}, file, engine=Fake())
+    report = relax({"a": record}, file, engine=Fake(), **options)
     assert f"a is in {file} already" in report.failures["a"]
     assert named in report.failures["a"]
     assert not report.present
     assert relax({"a": cubic(6.0)}, file, engine=Fake()).present == ["a"]
+
+
+def test_a_relaxed_record_keeps_the_mesh_for_the_hybrid_and_names_its_u(tmp_path: Path) -> None:
+    file, options = tmp_path / "relaxed.json", {"hubbard_u": {"Si": 3.0}, "engine": Fake()}
+    record = {**cubic(6.0), "qmesh_hse": [5, 5, 6]}
+    assert relax({"a": record}, file, **options).done == relax({"a": record}, file, **options).present == ["a"]
+    (job,) = make_jobs(file, "hse")
+    assert job.settings.qmesh == (5, 5, 6)
+    assert job.provenance["relaxation"]["hubbard_u_eV"] == {"Si": 3.0}
 
 
 def test_relaxed_crystals_go_on_as_records(tmp_path: Path) -> None:
