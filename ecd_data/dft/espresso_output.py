@@ -84,6 +84,15 @@ def read_result(folder: Path, bands_only: bool = False) -> Result:
         raise FormatError(f"{path} is not the XML of a finished pw.x run ({error}); run it again") from None
 
 
+def read_functional(folder: Path) -> str:
+    """The functional of a finished run as pw.x calls it, such as "PBE" or "SLA PW PBX PBC"; "" where none is named."""
+    try:
+        name = ElementTree.parse(folder / XML).getroot().findtext("output/dft/functional") or ""
+    except (ElementTree.ParseError, OSError) as error:
+        raise FormatError(f"{folder / XML} is not the XML of a finished pw.x run ({error}); run it again") from None
+    return " ".join(re.split(r"[-+\s]+", name.strip().upper()))
+
+
 def _read_energy(output: ElementTree.Element) -> dict[str, float]:
     """The energy in eV and the moments in Bohr magnetons; pw.x 7.2 writes no total moment for a run without spin."""
     spin = output.findtext("magnetization/lsda") != "false"
