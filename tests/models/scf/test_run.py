@@ -205,6 +205,14 @@ def test_stored_settings_are_those_of_the_stored_density():
     assert read_settings(replace(rho, meta={})).smearing
 
 
+def test_the_mixing_of_another_program_is_not_asked_of_pwx():
+    rho = open_store("pbe")["Si_diamond"]
+    settings = {**rho.meta["settings"], "mixing_mode": "msr1", "mixing_beta": 0.05}  # as GPAW's densities have it
+    found = read_settings(replace(rho, meta={"settings": settings}))
+    assert (found.mixing_mode, found.mixing_beta) == ("plain", 0.7)
+    assert found.kmesh == tuple(settings["kmesh"])
+
+
 def test_which_crystals_are_meant(tmp_path):
     jobs = make_scf_jobs(["pbe"], part="test_compositions", limit=2)
     assert [job.id for job in jobs] == ["Si_diamond", "Al_fcc"]
