@@ -11,12 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_data.dft.engine import DiskFullError, Engine, exit_on_sigterm, open_pool
 from ecd_data.dft.engines import load_engine
+from ecd_data.dft.present_densities import find_other_contents
 from ecd_data.dft.settings import Job, apply_choices, make_usable_jobs
 from ecd_data.dft.steps import StepPlan, compute_density
 from ecd_data.dft.vasp_inputs import DENSE
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from ecd_data.store.writer import StoreWriter
     from ecd_data.work.process_pool import Cluster
 
-SAME = 1e-4  # Å by which vectors and positions of one crystal may differ
 STEPS = ("relax", "static", "hse", "nscf")
 FUNCTIONAL_OF = {"static": "pbe", "hse": "hse"}
 
@@ -237,7 +234,7 @@ def _compute(
 
     with StoreWriter(one.store, bound=bound) as writer:
         present = [job for job in jobs if job.id in writer]
-        other = find_other_contents(present, one)
+        other = find_other_contents(present, one.store, one.plan.relax, engine)
         report.failures |= print_failures({one.mark + id: reason for id, reason in other.items()})
         report.present += [one.mark + job.id for job in present if job.id not in other]
         wanted = [job for job in jobs if job.id not in writer]
@@ -253,55 +250,6 @@ def _compute(
                 job = futures.pop(future)  # so that the density is freed once it is written
                 _collect(future, job, one, writer, report, progress)
                 progress.advance(job.id)
-
-
-def find_other_contents(jobs: Sequence[Job], one: FunctionalPass) -> dict[str, str]:
-    """The reason, by id, for each job whose id the store has for another crystal or for other settings."""
-    from ecd_data.store import open_store
-
-    if not jobs:
-        return {}
-    store, reasons = open_store(one.store), {}
-    for job in jobs:
-        if job.id not in store:
-            continue  # an interrupted call wrote it, and the index does not have it yet
-        differs = _find_difference(job, one.plan.relax, *store.describe(job.id))
-        if differs:
-            reasons[job.id] = f"{job.id} is in {one.store} already with {differs}: give another store or another id"
-    return reasons
-
-
-def _find_difference(job: Job, relax: bool, stored: Crystal, meta: Mapping[str, Any]) -> str | None:
-    """What of a stored density is not what a job, whose cell is relaxed first or not, asks for; None if nothing is."""
-    settings, wanted = meta.get("settings", {}), job.settings.as_meta()
-    if meta.get("functional") != job.settings.label:
-        return f"the functional {meta.get('functional')}, not {job.settings.label}"
-    relaxed = meta.get("provenance", {}).get("relaxation") or {}
-    if differs := _find_other_crystal(job.crystal, relax, stored, relaxed.get("lattice_before")):
-        return differs
-    retried = meta.get("provenance", {}).get("retries") or (relax and relaxed.get("retries"))
-    names = ("ecutwfc_Ry", "hubbard_u_eV", "start_magnetization")
-    for name in (*names, *(() if retried else ("kmesh", "qmesh", "smearing"))):
-        if name in settings and settings[name] != wanted[name]:
-            return f"{name} {settings[name]}, not {wanted[name]}"
-    return None
-
-
-def _find_other_crystal(crystal: Crystal, relax: bool, stored: Crystal, before: Any) -> str | None:
-    """What of a stored crystal is not a crystal, relaxed or as it is; before: the lattice before its relaxation."""
-
-    def has_lattice(lattice: Any) -> bool:
-        return np.allclose(lattice, crystal.lattice, atol=SAME)
-
-    known = has_lattice(stored.lattice) or (before is not None and has_lattice(before))
-    if stored.numbers.tolist() != crystal.numbers.tolist() or not known:
-        return f"another crystal ({stored.formula})"
-    if relax:
-        return "a cell that was not relaxed" if before is None else None
-    if not has_lattice(stored.lattice):
-        return "a relaxed cell"
-    steps = stored.frac_coords - crystal.frac_coords
-    return "atoms at other positions" if np.abs((steps - np.rint(steps)) @ stored.lattice).max() > SAME else None
 
 
 def _collect(

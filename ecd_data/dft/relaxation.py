@@ -14,7 +14,8 @@ import numpy as np
 
 from ecd_data.dft.engine import Engine, exit_on_sigterm, open_pool
 from ecd_data.dft.engines import load_engine
-from ecd_data.dft.flow import SAME, print_failures
+from ecd_data.dft.flow import print_failures
+from ecd_data.dft.present_densities import SAME
 from ecd_data.dft.settings import Job, apply_choices, make_usable_jobs
 from ecd_data.dft.steps import RelaxedJob, relax_job
 from ecd_data.dft.vasp_inputs import DENSE

@@ -314,6 +314,22 @@ def test_a_density_of_other_choices_is_not_taken_for_the_one_asked_for(
     assert run(iron, tmp_path / "s.ecd", engine=Fake(), **first).present == ["a"]
 
 
+def test_a_density_of_another_engine_or_pseudopotential_is_not_taken_for_the_one_asked_for(tmp_path: Path) -> None:
+    def make(name: str, digest: str | None) -> Fake:
+        engine = Fake()
+        engine.name = name
+        if digest is not None:
+            engine.datasets = lambda crystal: {s: {"file": f"{s}.upf", "sha256": digest} for s in crystal.elements}
+        return engine
+
+    store, cells = tmp_path / "s.ecd", {"a": cubic(5.0)}
+    run(cells, store, engine=make("one", "old"))
+    assert "a density of one, not two" in run(cells, store, engine=make("two", "old")).failures["a"]
+    assert "another pseudopotential of Si" in run(cells, store, engine=make("one", "new")).failures["a"]
+    assert run(cells, store, engine=make("one", "old")).present == ["a"]
+    assert run(cells, store, engine=make("one", None)).present == ["a"]  # not known now
+
+
 def test_a_relaxation_that_fell_back_to_another_mesh_is_present_in_a_second_call(tmp_path: Path) -> None:
     record = {key: value for key, value in cubic(6.0).items() if key != "kmesh"}
     for named in ("done", "present"):
