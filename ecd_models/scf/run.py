@@ -13,6 +13,7 @@ import numpy as np
 
 from ecd_data.crystal import Crystal
 from ecd_data.density import Density
+from ecd_data.dft.engine import own_folder
 from ecd_data.dft.engines import load_engine
 from ecd_data.dft.espresso import Espresso
 from ecd_data.dft.pseudopotentials import load_pseudopotentials
@@ -89,7 +90,8 @@ def run_starts(
             for number, job in enumerate(jobs, 1):
                 bench = Bench(engine, job, Path(folder) / job.id, conv_thr)
                 try:
-                    report.crystals.append(_run_crystal(bench, starts, own_restart, thresholds))
+                    with own_folder(bench.folder, job.id):
+                        report.crystals.append(_run_crystal(bench, starts, own_restart, thresholds))
                 except EcdError as error:
                     report.failed[job.id] = str(error)
                 if show is not None:

@@ -330,6 +330,22 @@ def test_a_density_of_another_engine_or_pseudopotential_is_not_taken_for_the_one
     assert run(cells, store, engine=make("one", None)).present == ["a"]  # not known now
 
 
+def test_two_calls_at_a_time_do_not_share_the_folder_of_a_crystal(tmp_path: Path) -> None:
+    """While one computes, a second one with the same work folder would replace what the first reads afterwards."""
+    work, cells, reports = tmp_path / "work", {"a": cubic(5.0)}, []
+
+    class Meanwhile(Fake):
+        def run(self, step: Step, text: str, folder: Path) -> None:
+            super().run(step, text, folder)
+            reports.append(run(cells, tmp_path / "hse.ecd", "hse", work=work, engine=Fake()))
+            reports.append(relax(cells, tmp_path / "relaxed.json", work=work, engine=Fake()))
+
+    assert run(cells, tmp_path / "pbe.ecd", work=work, engine=Meanwhile()).done == ["a"]
+    for report in reports:
+        assert report.failures["a"].startswith(f"a: another process computes in {work / 'a'}: wait for it")
+    assert run(cells, tmp_path / "hse.ecd", "hse", work=work, engine=Fake()).done == ["a"]
+
+
 def test_a_relaxation_that_fell_back_to_another_mesh_is_present_in_a_second_call(tmp_path: Path) -> None:
     record = {key: value for key, value in cubic(6.0).items() if key != "kmesh"}
     for named in ("done", "present"):

@@ -173,6 +173,19 @@ def test_a_failed_start_is_named_and_the_others_go_on(work, tmp_path):
 
 
 @real
+def test_two_calls_at_a_time_do_not_share_the_folder_of_a_crystal(work):
+    inner = []
+
+    def run_again(bench: Bench) -> Start:
+        inner.append(run_starts([JOBS["Si"]], {}, conv_thr=1e-6, work=work))  # would replace the files of this one
+        return Start("again", bench.converged_density(), {"density": "converged", "magnetization": None})
+
+    (crystal,) = run_starts([JOBS["Si"]], {"again": run_again}, work=work).crystals
+    assert "another process computes in" in inner[0].failed["Si"]
+    assert crystal.runs["again"].eps_mae < 1e-9
+
+
+@real
 def test_an_interrupt_ends_the_engine(monkeypatch, tmp_path):
     stopped: list[str] = []
 
