@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -16,8 +16,9 @@ import numpy as np
 
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.dft.settings import Settings
-from ecd_data.errors import EcdError
+from ecd_data.errors import EcdError, StoreError
 from ecd_data.formats.bands import BandEdges
+from ecd_data.io.lock import lock_folder
 
 if TYPE_CHECKING:
     from ecd_data.work.process_pool import Cluster
@@ -142,6 +143,30 @@ def exit_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def own_folder(folder: Path, id: str) -> Iterator[None]:
+    """A context in which no other process computes in a folder: each would take the density of the other for its own.
+
+    The folder is made, and removed if nothing was written there. Raises RunError where another process computes there.
+    """
+    holder = threading.Event()  # any object: the lock ends with it at the latest
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        release = lock_folder(folder, holder)
+    except StoreError:
+        raise RunError(
+            f"{id}: another process computes in {folder}: wait for it, or give another work folder (--work)"
+        ) from None
+    except OSError as error:
+        raise RunError(f"{id}: {folder} cannot be written ({error.strerror}): give another work folder") from None
+    try:
+        yield
+    finally:
+        release()
+        with suppress(OSError):  # it has files
+            folder.rmdir()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from ecd_data.dft.espresso_output import (
     SAVE,
     UNCONVERGED,
     failure_reason,
+    read_functional,
     read_output,
     read_result,
 )
@@ -35,6 +36,7 @@ FORCE_THRESHOLD, ENERGY_THRESHOLD, PRESSURE_THRESHOLD = 1e-4, 1e-5, 0.5  # Ry/bo
 # Ry, of levels in a fixed density. pw.x derives 1e-12 from conv_thr, at which empty bands often do not converge
 BANDS_THRESHOLD = 1e-8
 MAX_LABELS = 9  # species of one element: a label of pw.x is a symbol and one digit
+PBE_NAMES = ("PBE", "SLA PW PBX PBC", "SLA PW PBE PBE", "")  # of PBE in an output; "" names none
 FIRST_HUBBARD_CARD = (7, 1)  # from this version on pw.x reads U from a card, which is not written here
 
 
@@ -98,7 +100,13 @@ class Espresso:
             raise kind(f"{step.id}: {failure}; the output is in {folder / OUTPUT}")
 
     def read(self, step: Step, folder: Path) -> Result:
-        """The result of a finished run."""
+        """The result of a finished run; raises RunError where pseudopotentials are of another functional than PBE."""
+        functional = read_functional(folder)
+        if step.settings.functional == "PBE" and functional not in PBE_NAMES:  # that of a hybrid is in the input
+            raise RunError(
+                f"{step.id}: the pseudopotentials in {self.pseudo} are of the functional {functional}, and its density"
+                " would be called one of PBE: give a folder with those of PBE"
+            )
         return read_result(folder, bands_only=step.kind == "bands")
 
     def density(self, folder: Path, shape: tuple[int, ...]) -> tuple[Floats, Floats | None]:

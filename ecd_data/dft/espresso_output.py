@@ -84,12 +84,23 @@ def read_result(folder: Path, bands_only: bool = False) -> Result:
         raise FormatError(f"{path} is not the XML of a finished pw.x run ({error}); run it again") from None
 
 
+def read_functional(folder: Path) -> str:
+    """The functional of a finished run as pw.x calls it, such as "PBE" or "SLA PW PBX PBC"; "" where none is named."""
+    try:
+        name = ElementTree.parse(folder / XML).getroot().findtext("output/dft/functional") or ""
+    except (ElementTree.ParseError, OSError) as error:
+        raise FormatError(f"{folder / XML} is not the XML of a finished pw.x run ({error}); run it again") from None
+    return " ".join(re.split(r"[-+\s]+", name.strip().upper()))
+
+
 def _read_energy(output: ElementTree.Element) -> dict[str, float]:
-    return {
-        "energy_eV": float(_text(output, "total_energy/etot")) * HARTREE,
-        "total_magnetization": float(_text(output, "magnetization/total")),
-        "absolute_magnetization": float(_text(output, "magnetization/absolute")),
+    """The energy in eV and the moments in Bohr magnetons; pw.x 7.2 writes no total moment for a run without spin."""
+    spin = output.findtext("magnetization/lsda") != "false"
+    moments = {
+        f"{kind}_magnetization": float(_text(output, f"magnetization/{kind}")) if spin else 0.0
+        for kind in ("total", "absolute")
     }
+    return {"energy_eV": float(_text(output, "total_energy/etot")) * HARTREE, **moments}
 
 
 def _read_seconds(root: ElementTree.Element) -> dict[str, float]:
@@ -136,7 +147,7 @@ def _text(node: ElementTree.Element, path: str) -> str:
 
 
 def _find_band_edges(bands: ElementTree.Element) -> BandEdges:
-    """The BandEdges on the k points of the run; METAL if bands cross the Fermi level or all are occupied."""
+    """The BandEdges on the k points of the run; METAL if bands cross the Fermi level, are partly filled or all full."""
     levels = [[float(x) for x in _text(k, "eigenvalues").split()] for k in bands.findall("ks_energies")]
     energies = np.array(levels) * HARTREE
     electrons = float(_text(bands, "nelec"))
@@ -148,6 +159,8 @@ def _find_band_edges(bands: ElementTree.Element) -> BandEdges:
         if any(len(set(count)) > 1 for count in counts):
             return METAL
         occupied = int(sum(count[0] for count in counts))
+        if occupied != round(electrons):  # a level at the Fermi level is partly filled, as in free atoms
+            return METAL
     else:
         if round(electrons) % 2:
             return METAL

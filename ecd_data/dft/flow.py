@@ -11,12 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_data.dft.engine import DiskFullError, Engine, exit_on_sigterm, open_pool
 from ecd_data.dft.engines import load_engine
+from ecd_data.dft.present_densities import find_other_contents
 from ecd_data.dft.settings import Job, apply_choices, make_usable_jobs
 from ecd_data.dft.steps import StepPlan, compute_density
 from ecd_data.dft.vasp_inputs import DENSE
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from ecd_data.store.writer import StoreWriter
     from ecd_data.work.process_pool import Cluster
 
-SAME = 1e-4  # Å by which vectors and positions of one crystal may differ
 STEPS = ("relax", "static", "hse", "nscf")
 FUNCTIONAL_OF = {"static": "pbe", "hse": "hse"}
 
@@ -147,7 +144,9 @@ def run(
     earlier = None
     for one, jobs in zip(passes, jobs_by_pass, strict=True):
         if earlier is not None and "relax" in wanted:
-            jobs = _use_relaxed_crystals(jobs, earlier.store)
+            # what the store has under the id of a crystal that was left out may be another crystal
+            usable = [job for job in jobs if earlier.mark + job.id not in report.failures]
+            jobs = _use_relaxed_crystals(usable, earlier.store)
         _compute(jobs, one, engine, report, processes, cluster, bound)
         earlier = one
     if work is None:
@@ -184,6 +183,8 @@ def _check_steps(steps: Sequence[str] | None, functional: str) -> tuple[str, ...
         raise UsageError(f"there is no step {unknown[0]!r}: take {', '.join(STEPS)}")
     if not set(steps) & set(FUNCTIONAL_OF):
         raise UsageError("only static and hse give a density: name one of them, or use `ecd dft relax` for cells alone")
+    if "relax" in steps and "static" not in steps:
+        raise UsageError("cells are relaxed with PBE: name static too, or relax them first with `ecd dft relax`")
     if "nscf" in steps and "static" not in steps:
         raise UsageError("the step nscf starts from the density of static: name both")
     return tuple(steps)
@@ -233,7 +234,7 @@ def _compute(
 
     with StoreWriter(one.store, bound=bound) as writer:
         present = [job for job in jobs if job.id in writer]
-        other = find_other_contents(present, one)
+        other = find_other_contents(present, one.store, one.plan.relax, engine)
         report.failures |= print_failures({one.mark + id: reason for id, reason in other.items()})
         report.present += [one.mark + job.id for job in present if job.id not in other]
         wanted = [job for job in jobs if job.id not in writer]
@@ -249,42 +250,6 @@ def _compute(
                 job = futures.pop(future)  # so that the density is freed once it is written
                 _collect(future, job, one, writer, report, progress)
                 progress.advance(job.id)
-
-
-def find_other_contents(jobs: Sequence[Job], one: FunctionalPass) -> dict[str, str]:
-    """The reason, by id, for each job whose id the store has for another crystal or for other settings."""
-    from ecd_data.store import open_store
-
-    if not jobs:
-        return {}
-    store, reasons = open_store(one.store), {}
-    for job in jobs:
-        if job.id not in store:
-            continue  # an interrupted call wrote it, and the index does not have it yet
-        differs = _find_difference(job, *store.describe(job.id))
-        if differs:
-            reasons[job.id] = f"{job.id} is in {one.store} already with {differs}: give another store or another id"
-    return reasons
-
-
-def _find_difference(job: Job, stored: Crystal, meta: Mapping[str, Any]) -> str | None:
-    """What of a stored density is not what a job asks for; None if nothing is."""
-    settings, wanted = meta.get("settings", {}), job.settings.as_meta()
-    if meta.get("functional") != job.settings.label:
-        return f"the functional {meta.get('functional')}, not {job.settings.label}"
-    relaxed = meta.get("provenance", {}).get("relaxation")
-    lattice = np.array(relaxed["lattice_before"]) if relaxed else stored.lattice
-    same_atoms = stored.numbers.tolist() == job.crystal.numbers.tolist()
-    if not same_atoms or not any(np.allclose(a, job.crystal.lattice, atol=SAME) for a in (lattice, stored.lattice)):
-        return f"another crystal ({stored.formula})"
-    steps = stored.frac_coords - job.crystal.frac_coords
-    if not relaxed and np.abs((steps - np.rint(steps)) @ stored.lattice).max() > SAME:
-        return "atoms at other positions"
-    retried = meta.get("provenance", {}).get("retries")
-    for name in ("ecutwfc_Ry", *(() if retried else ("kmesh", "qmesh"))):
-        if name in settings and settings[name] != wanted[name]:
-            return f"{name} {settings[name]}, not {wanted[name]}"
-    return None
 
 
 def _collect(

@@ -14,7 +14,8 @@ import numpy as np
 
 from ecd_data.dft.engine import Engine, exit_on_sigterm, open_pool
 from ecd_data.dft.engines import load_engine
-from ecd_data.dft.flow import SAME, print_failures
+from ecd_data.dft.flow import print_failures
+from ecd_data.dft.present_densities import SAME
 from ecd_data.dft.settings import Job, apply_choices, make_usable_jobs
 from ecd_data.dft.steps import RelaxedJob, relax_job
 from ecd_data.dft.vasp_inputs import DENSE
@@ -99,16 +100,26 @@ def relax(
 
 
 def _find_other_contents(job: Job, record: Mapping[str, Any], file: Path) -> str | None:
-    """The reason why a record of the file is not that of a job: another crystal or cutoff; None if it is."""
-    before = record["relaxation"].get("lattice_before")
+    """The reason why a record of the file is not that of a job: another crystal, or other settings; None if it is."""
+    relaxation, wanted = record["relaxation"], job.settings.as_meta()
+    before = relaxation.get("lattice_before")
     if list(record["numbers"]) != job.crystal.numbers.tolist() or (
         before is not None and not np.allclose(before, job.crystal.lattice, atol=SAME)
     ):
         return f"{job.id} is in {file} already, relaxed from another crystal: name another file or another id"
-    cutoff = record.get("ecutwfc_Ry", job.settings.ecutwfc)
-    if cutoff != job.settings.ecutwfc:
-        cutoffs = f"{cutoff:g} Ry, not {job.settings.ecutwfc:g}"
-        return f"{job.id} is in {file} already with a cutoff of {cutoffs}: name another file or another id"
+    pairs = {
+        "a cutoff in Ry": (record.get("ecutwfc_Ry"), wanted["ecutwfc_Ry"]),
+        "U in eV": (relaxation.get("hubbard_u_eV"), wanted["hubbard_u_eV"]),
+        "a start magnetization": (record.get("start_magnetisation"), wanted["start_magnetization"]),
+    }
+    if not relaxation.get("retries"):  # these may change both
+        pairs |= {
+            "a k mesh": (record.get("kmesh"), wanted["kmesh"]),
+            "smearing": (record.get("metal"), job.settings.smearing),
+        }
+    for name, (found, asked) in pairs.items():
+        if found is not None and found != asked:
+            return f"{job.id} is in {file} already with {name} of {found}, not {asked}: name another file or another id"
     return None
 
 
@@ -143,6 +154,7 @@ def _make_record(done: RelaxedJob) -> dict[str, Any]:
         "metal": settings.smearing,
         "start_magnetisation": settings.start_magnetization,
         "symmetry": settings.symmetry,
+        **({"qmesh_hse": list(done.job.qmesh_hse)} if done.job.qmesh_hse else {}),
         "relaxation": done.facts,
     }
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ecd_data.arguments import whole_number
 from ecd_data.crystal import Crystal
 from ecd_data.dft.selection import SYMPREC
 from ecd_data.errors import UsageError
@@ -101,8 +102,9 @@ def choose_representative(
 
     Raises
     ------
-    UsageError : fewer than `count` crystals are small enough.
+    UsageError : `count` is not positive, or fewer than `count` crystals are small enough.
     """
+    whole_number(count, "the size of the subset (--subset)", 1)
     traits = {id: find_traits(crystal) for id, crystal in crystals.items()}
     small = {id: t for id, t in traits.items() if t.natoms <= max_atoms and t.components <= max_components}
     if len(small) < count:

@@ -14,6 +14,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ecd_data.arguments import whole_number
 from ecd_data.crystal import Crystal
 from ecd_data.errors import MissingDependencyError, UsageError
 from ecd_data.symmetry import spacegroup
@@ -143,10 +146,18 @@ def select_crystals(
         window are left out.
     energy_window : lowest and highest formation energy in eV/atom, by default those of the paper's figure 5.
     most : largest number of crystals.
+
+    Raises
+    ------
+    UsageError : `most` is not positive.
     """
+    if most is not None:
+        whole_number(most, "most (--most)", 1)
     chosen = Selection()
-    energies = formation_energies or {}
-    order = list(crystals) if formation_energies is None else sorted(crystals, key=lambda id: energies.get(id, 1e9))
+    order = list(crystals)
+    if formation_energies is not None:
+        known = {id: energy for id, energy in formation_energies.items() if np.isfinite(energy)}  # no order has a NaN
+        order.sort(key=lambda id: known.get(id, np.inf))
     filters = _make_filters(max_elements, neutral, alloys, symmetric, symprec)
     for id in order:
         reasons = (check(crystals[id]) for check in filters)
@@ -174,7 +185,7 @@ def _make_filters(max_elements: int, neutral: bool, alloys: bool, symmetric: boo
 def _energy_reason(id: str, energies: Mapping[str, float] | None, window: tuple[float, float]) -> str | None:
     if energies is None:
         return None
-    if id not in energies:
+    if not np.isfinite(energies.get(id, np.nan)):
         return "no formation energy is given"
     low, high = window
     if low <= energies[id] <= high:

@@ -115,12 +115,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """One density to compute: the id in the store, the crystal, its settings, and facts to store with the result."""
+    """One density to compute: the id in the store, the crystal, its settings, and facts to store with the result.
+
+    qmesh_hse: the mesh that its record gives for HSE06; the record of a relaxed crystal keeps it.
+    """
 
     id: str
     crystal: Crystal
     settings: Settings
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    qmesh_hse: tuple[int, ...] | None = None
 
 
 def make_jobs(crystals: Any, functional: str, kspacing: float = DENSE) -> list[Job]:
@@ -176,9 +180,10 @@ def _make_job(name: str, item: Crystal | Mapping[str, Any], functional: str, ksp
         try:
             crystal = read_record(item)
             settings = _record_settings(crystal, item, functional, kspacing)
+            qmesh = _read_mesh(item["qmesh_hse"], "qmesh_hse") if item.get("qmesh_hse") is not None else None
         except (EcdError, ValueError) as error:
             raise UsageError(f"{name}: {error}") from None
-        job = Job(name, crystal, settings, {k: item[k] for k in RECORD_FACTS if k in item})
+        job = Job(name, crystal, settings, {k: item[k] for k in RECORD_FACTS if k in item}, qmesh)
     if not len(job.crystal):
         raise UsageError(f"{name} has no atoms")
     pair = closest_pair(job.crystal)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ecd_data.crystal import Crystal
 from ecd_data.density import INITIAL_MOMENTS, Density
-from ecd_data.dft.engine import Engine, NotConvergedError, Result, RunError, Step
+from ecd_data.dft.engine import Engine, NotConvergedError, Result, RunError, Step, own_folder
 from ecd_data.dft.settings import Job, Settings
 
 ELECTRON_TOLERANCE = 1e-5  # electrons by which the integral of a density may differ; more is a failed run
@@ -100,8 +100,13 @@ def relax_job(engine: Engine, job: Job, folder: Path) -> RelaxedJob:
     """The job with relaxed cell and atoms.
 
     A relaxation is repeated from its last cell, with the plane waves of that cell, until its pressure is below 0.1 GPa.
-    Raises RunError if that takes too many rounds.
+    Raises RunError if that takes too many rounds, or if another process computes in the folder.
     """
+    with own_folder(folder, job.id):
+        return _relax_until_at_rest(engine, job, folder)
+
+
+def _relax_until_at_rest(engine: Engine, job: Job, folder: Path) -> RelaxedJob:
     step = Step("relax", job.id, job.crystal, replace(job.settings, forces=False))
     steps, seconds = 0, 0.0
     retries: list[str] = []
@@ -121,6 +126,7 @@ def relax_job(engine: Engine, job: Job, folder: Path) -> RelaxedJob:
         "rounds": number,
         "cpu_seconds": round(seconds, 2),
         "retries": retries,
+        "hubbard_u_eV": dict(job.settings.hubbard_u),
         "lattice_before": job.crystal.lattice.tolist(),
         "volume_ratio": step.crystal.volume / job.crystal.volume,
         **{key: found[key] for key in ("energy_eV", "pressure_GPa", "max_force_eV_A") if key in found},
@@ -150,6 +156,11 @@ def compute_density(engine: Engine, job: Job, folder: Path, plan: StepPlan = Ste
     ------
     EcdError : there is no density, for the reason that the message states.
     """
+    with own_folder(folder, job.id):
+        return _compute_steps(engine, job, folder, plan)
+
+
+def _compute_steps(engine: Engine, job: Job, folder: Path, plan: StepPlan) -> Density:
     if plan.relax:
         rest = relax_job(engine, job, folder / "relax")
         job = replace(rest.job, provenance={**rest.job.provenance, "relaxation": rest.facts})

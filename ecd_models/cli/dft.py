@@ -288,19 +288,16 @@ def vasp_inputs(
 ) -> None:
     """Write VASP inputs with the settings of the ECD release: relaxation, static PBE (+U), HSE06."""
     from ecd_data.dft.open_shells import load_hubbard_u
-    from ecd_data.dft.settings import make_jobs
+    from ecd_data.dft.settings import make_usable_jobs
     from ecd_data.dft.vasp_inputs import STEPS, write_vasp_inputs
-    from ecd_data.formats.structure_files import read_structures
 
     if len(sources) < 2:
         raise UsageError("ecd dft vasp-inputs wants structures and, last, the folder to write: Si.cif vasp")
     for value in (spacing, hse_spacing):
         if not 0 < value < 1:
             raise UsageError(f"a k spacing lies between 0 and 1, such as 0.02, not {value}")
-    records = [path for path in sources[:-1] if path.suffix == ".json"]
-    files = [path for path in sources[:-1] if path not in records]
-    structures = read_structures(files) if files else None
-    crystals = {job.id: job.crystal for job in make_jobs(records, "pbe")} | (structures.crystals if structures else {})
+    jobs, failed = make_usable_jobs(sources[:-1], "pbe")
+    crystals = {job.id: job.crystal for job in jobs}
     table = None if u is None else load_hubbard_u(u)
     written = write_vasp_inputs(
         crystals,
@@ -311,7 +308,6 @@ def vasp_inputs(
         hubbard_u=table,
         spin=spin,
     )
-    failed = structures.failed if structures else {}
     for reason in failed.values():
         print(f"left out: {reason}", file=sys.stderr)
     print(f"{sources[-1]}: {len(written)} runs of {len(crystals)} crystals; ORDER.txt in each tells their order")

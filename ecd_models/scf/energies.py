@@ -13,6 +13,7 @@ import numpy as np
 
 from ecd_data.crystal import Floats
 from ecd_data.density_error import eps_mae
+from ecd_data.dft.engine import own_folder
 from ecd_data.dft.engines import load_engine
 from ecd_data.dft.espresso import Espresso
 from ecd_data.dft.espresso_output import read_result
@@ -108,7 +109,8 @@ def run_energies(
             for number, job in enumerate(jobs, 1):
                 bench = Bench(engine, job, Path(folder) / job.id)
                 try:
-                    report.crystals.append(_measure_crystal(bench, starts))
+                    with own_folder(bench.folder, job.id):
+                        report.crystals.append(_measure_crystal(bench, starts))
                 except EcdError as error:
                     report.failed[job.id] = str(error)
                 if show is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ecd_data.dft.engine import RunError
+from ecd_data.dft.engine import RunError, own_folder
 from ecd_data.dft.engines import load_engine
 from ecd_data.dft.espresso import Espresso
 from ecd_data.dft.espresso_output import read_result
@@ -98,7 +98,8 @@ def run_gaps(
             for number, job in enumerate(jobs, 1):
                 bench = Bench(engine, make_mesh_even(job), Path(folder) / job.id)
                 try:
-                    report.crystals.append(_find_gaps(bench, starts, one_loop, measured.get(job.id), hse))
+                    with own_folder(bench.folder, job.id):
+                        report.crystals.append(_find_gaps(bench, starts, one_loop, measured.get(job.id), hse))
                 except EcdError as error:
                     report.failed[job.id] = str(error)
                 if show is not None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ecd_data.crystal import Crystal
 from ecd_data.density import Density
+from ecd_data.dft.engine import own_folder
 from ecd_data.dft.engines import load_engine
 from ecd_data.dft.espresso import Espresso
 from ecd_data.dft.pseudopotentials import load_pseudopotentials
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 MakeStart = Callable[[Bench], Start]
 ShowProgress = Callable[[int, int, str], None]
+MIXING_MODES = ("plain", "TF", "local-TF")  # of pw.x
 OWN_THRESHOLD = ", own threshold"  # ends the name of a start that was run with pw.x's own first threshold, too
 
 
@@ -88,7 +90,8 @@ def run_starts(
             for number, job in enumerate(jobs, 1):
                 bench = Bench(engine, job, Path(folder) / job.id, conv_thr)
                 try:
-                    report.crystals.append(_run_crystal(bench, starts, own_restart, thresholds))
+                    with own_folder(bench.folder, job.id):
+                        report.crystals.append(_run_crystal(bench, starts, own_restart, thresholds))
                 except EcdError as error:
                     report.failed[job.id] = str(error)
                 if show is not None:
@@ -182,10 +185,11 @@ def file_start(path: str | Path) -> MakeStart:
 
 
 def read_settings(rho: Density) -> Settings:
-    """The settings with which Quantum ESPRESSO made a density, default ones for other densities; always PBE."""
+    """The settings with which Quantum ESPRESSO or GPAW made a density, default ones for others; always PBE."""
     recorded = rho.meta.get("settings", {})
     if "ecutwfc_Ry" not in recorded or recorded.get("qmesh"):
         return default_settings(rho.crystal, "pbe")
+    mixing = recorded if recorded.get("mixing_mode") in MIXING_MODES else {}  # GPAW has modes of its own
     return Settings(
         functional="PBE",
         ecutwfc=float(recorded["ecutwfc_Ry"]),
@@ -194,7 +198,7 @@ def read_settings(rho: Density) -> Settings:
         degauss=float(recorded.get("degauss_Ry") or Settings.degauss),
         start_magnetization=read_start_magnetization(recorded.get("start_magnetization") or 0.0, len(rho.crystal)),
         symmetry=bool(recorded.get("symmetry", True)),
-        mixing_beta=float(recorded.get("mixing_beta", Settings.mixing_beta)),
-        mixing_mode=str(recorded.get("mixing_mode", Settings.mixing_mode)),
+        mixing_beta=float(mixing.get("mixing_beta", Settings.mixing_beta)),
+        mixing_mode=str(mixing.get("mixing_mode", Settings.mixing_mode)),
         hubbard_u=tuple((recorded.get("hubbard_u_eV") or {}).items()),
     )

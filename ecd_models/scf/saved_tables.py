@@ -8,16 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ecd_data.errors import FormatError
+from ecd_data.errors import FormatError, UsageError
+from ecd_models.scf.bench import ATOMS
 from ecd_models.scf.convergence import format_convergence_table
 from ecd_models.scf.energies import CrystalEnergies
 from ecd_models.scf.energy_table import format_energies, format_energy_table, read_energy_report
 from ecd_models.scf.gap_table import format_gap_table, format_gaps, read_gap_report
-from ecd_models.scf.gaps import CrystalGaps
+from ecd_models.scf.gaps import SCF, CrystalGaps
 from ecd_models.scf.run_files import read_runs
 from ecd_models.scf.run_tables import format_gain_table, format_run_table, replace_doubtful
 
 T = TypeVar("T")
+SAME_ENERGY = 1e-3  # eV: runs of the same settings agree to 1e-4
 GAPS, ENERGIES = "gaps", "errors"  # what a crystal has in the JSON of gaps and of energies
 
 
@@ -55,23 +57,44 @@ def format_files(
 def load_gaps(paths: Sequence[Path]) -> list[CrystalGaps]:
     """The gaps of crystals in files of `ecd scf gaps -o`, each crystal once with the gaps of all files.
 
-    Of a method in two files the gap of the first is taken. Raises FormatError for another file.
+    Of a method in two files the gap of the first is taken. Raises FormatError for another file, and UsageError where
+    files disagree about the self-consistent gap of a crystal, so that their gaps cannot be compared.
     """
     found: dict[str, CrystalGaps] = {}
     for c in _read_all(paths, read_gap_report, "gaps"):
-        found[c.id] = replace(c, gaps={**c.gaps, **found[c.id].gaps}) if c.id in found else c
+        if c.id in found:
+            first = found[c.id]
+            own, other = (one.gaps[SCF].gap_eV if SCF in one.gaps else None for one in (first, c))
+            _refuse_difference(c.id, "a self-consistent gap of PBE", own, other)
+            c = replace(c, gaps={**c.gaps, **first.gaps}, failed={**c.failed, **first.failed})
+        found[c.id] = c
     return list(found.values())
 
 
 def load_energies(paths: Sequence[Path]) -> list[CrystalEnergies]:
     """The energies of crystals in files of `ecd scf energies -o`, each crystal once with the starts of all files.
 
-    Of a start in two files the errors of the first are taken. Raises FormatError for another file.
+    Of a start in two files the errors of the first are taken. Raises FormatError for another file, and UsageError where
+    files disagree about the energy that superposed atoms give.
     """
     found: dict[str, CrystalEnergies] = {}
     for c in _read_all(paths, read_energy_report, "energies"):
-        found[c.id] = replace(c, errors={**c.errors, **found[c.id].errors}) if c.id in found else c
+        if c.id in found:
+            first = found[c.id]
+            own, other = (one.errors[ATOMS].energy_eV_atom if ATOMS in one.errors else None for one in (first, c))
+            _refuse_difference(c.id, "an error of superposed atoms", own, other)
+            c = replace(c, errors={**c.errors, **first.errors}, failed={**c.failed, **first.failed})
+        found[c.id] = c
     return list(found.values())
+
+
+def _refuse_difference(id: str, what: str, first: float | None, second: float | None) -> None:
+    """Raises UsageError if two files have other values in eV of what depends on the settings of a run alone."""
+    if first is not None and second is not None and abs(first - second) > SAME_ENERGY:
+        raise UsageError(
+            f"{id} has {what} of {first:.4f} eV in one file and of {second:.4f} eV in another: give files of runs with"
+            " the same settings"
+        )
 
 
 def _read_all(paths: Sequence[Path], read: Callable[[dict[str, Any]], list[T]], verb: str) -> list[T]:

@@ -223,6 +223,8 @@ def test_cut_charge_density_is_named(tmp_path: Path) -> None:
         (BANDS.replace("8.000000000000000e0", "7.0"), 0.0, 0.0),
         (IRON_BANDS.format("7.5e-1"), 0.72 - 0.583, 0.74 - 0.583),
         (IRON_BANDS.format("6.8e-1"), 0.0, 0.0),
+        # four levels of equal occupation at all k points hold three electrons, as the degenerate ones of an atom do
+        (IRON_BANDS.format("7.5e-1").replace("<nelec>4.0", "<nelec>3.0"), 0.0, 0.0),
     ],
 )
 def test_output_gives_properties(tmp_path: Path, bands: str, gap: float, direct: float) -> None:
@@ -243,6 +245,19 @@ def test_output_gives_properties(tmp_path: Path, bands: str, gap: float, direct:
     assert properties["total_magnetization"] == 2.307
     assert properties["gap_eV"] == pytest.approx(gap * 27.211386, abs=1e-6)
     assert properties["gap_direct_eV"] == pytest.approx(direct * 27.211386, abs=1e-6)
+
+
+def test_a_run_without_spin_has_no_moment(tmp_path: Path) -> None:
+    """pw.x 7.2 leaves the total moment out there; where a run has spin, it must be there."""
+    path, moments = tmp_path / XML, "<magnetization><lsda>{}</lsda><absolute>0.0</absolute></magnetization>"
+    before, after = SCHEMA.split("<magnetization>")[0], SCHEMA.split("</magnetization>")[1]
+    path.parent.mkdir()
+    path.write_text((before + moments.format("false") + after).format(bands=BANDS))
+    properties = read_result(tmp_path).properties
+    assert (properties["total_magnetization"], properties["absolute_magnetization"]) == (0.0, 0.0)
+    path.write_text((before + moments.format("true") + after).format(bands=BANDS))
+    with pytest.raises(FormatError, match="no <magnetization/total>"):
+        read_result(tmp_path)
 
 
 def test_unreadable_output_is_named(tmp_path: Path) -> None:

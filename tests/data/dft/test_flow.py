@@ -103,6 +103,15 @@ def test_relaxed_cells_carry_both_functionals(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 
+def test_the_hybrid_density_is_of_no_other_crystal_with_the_same_id(tmp_path: Path) -> None:
+    run({"a": cubic(5.0)}, tmp_path / "out" / "pbe.ecd", engine=Fake())
+    cells = {"a": cubic(6.0, 32), "b": cubic(6.0)}
+    report = run(cells, tmp_path / "out", steps=["relax", "static", "hse"], engine=Fake())
+    assert report.done == ["pbe/b", "hse/b"]
+    assert "another crystal (Si2)" in report.failures["pbe/a"]
+    assert open_store(tmp_path / "out" / "hse.ecd").ids == ["b"]
+
+
 @pytest.mark.parametrize("dies", ["density", "restart", "bands"])
 def test_a_second_call_goes_on_behind_the_last_finished_step(tmp_path: Path, dies: str) -> None:
     engine = Fake()
@@ -166,6 +175,7 @@ def test_u_acts_in_pbe_alone(tmp_path: Path) -> None:
         (["relax"], "only static and hse give a density"),
         (["static", "bands"], "no step 'bands'"),
         (["hse", "nscf"], "name both"),
+        (["relax", "hse"], "cells are relaxed with PBE"),
     ],
 )
 def test_impossible_steps_are_refused(tmp_path: Path, steps: list[str], says: str) -> None:
@@ -197,21 +207,36 @@ def test_unusable_structures_are_left_out_and_the_rest_goes_on(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("record", "named"),
+    ("record", "options", "named"),
     [
-        (cubic(6.0, z=32), "relaxed from another crystal"),
-        (cubic(6.2), "relaxed from another crystal"),
-        ({**cubic(6.0), "ecutwfc_Ry": 80}, "with a cutoff of 40 Ry, not 80"),
+        (cubic(6.0, z=32), {}, "relaxed from another crystal"),
+        (cubic(6.2), {}, "relaxed from another crystal"),
+        ({**cubic(6.0), "ecutwfc_Ry": 80}, {}, "with a cutoff in Ry of 40.0, not 80.0"),
+        ({**cubic(6.0), "kmesh": [4, 4, 4]}, {}, "with a k mesh of [2, 2, 2], not [4, 4, 4]"),
+        (cubic(6.0), {"hubbard_u": {"Si": 3.0}}, "with U in eV of {}, not {'Si': 3.0}"),
+        (cubic(6.0), {"spin": True}, "with a start magnetization of 0.0, not 0.4"),
+        (cubic(6.0), {"smearing": True}, "with smearing of False, not True"),
     ],
 )
-def test_a_record_of_something_else_is_not_taken_for_the_crystal(tmp_path: Path, record, named: str) -> None:
+def test_a_record_of_something_else_is_not_taken_for_the_crystal(
+    tmp_path: Path, record: dict, options: dict, named: str
+) -> None:
     file = tmp_path / "relaxed.json"
     relax({"a": cubic(6.0)}, file, engine=Fake())
-    report = relax({"a": record}, file, engine=Fake())
+    report = relax({"a": record}, file, engine=Fake(), **options)
     assert f"a is in {file} already" in report.failures["a"]
     assert named in report.failures["a"]
     assert not report.present
     assert relax({"a": cubic(6.0)}, file, engine=Fake()).present == ["a"]
+
+
+def test_a_relaxed_record_keeps_the_mesh_for_the_hybrid_and_names_its_u(tmp_path: Path) -> None:
+    file, options = tmp_path / "relaxed.json", {"hubbard_u": {"Si": 3.0}, "engine": Fake()}
+    record = {**cubic(6.0), "qmesh_hse": [5, 5, 6]}
+    assert relax({"a": record}, file, **options).done == relax({"a": record}, file, **options).present == ["a"]
+    (job,) = make_jobs(file, "hse")
+    assert job.settings.qmesh == (5, 5, 6)
+    assert job.provenance["relaxation"]["hubbard_u_eV"] == {"Si": 3.0}
 
 
 def test_relaxed_crystals_go_on_as_records(tmp_path: Path) -> None:
@@ -267,6 +292,67 @@ def test_an_id_that_the_store_has_for_something_else_is_named(tmp_path: Path, re
     report = run({"a": record, "b": cubic(5.0)}, tmp_path / "s.ecd", engine=Fake(), **options)
     assert f"a is in {tmp_path / 's.ecd'} already with {named}: give another store" in report.failures["a"]
     assert (report.present, report.done) == ([], ["b"])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "named"),
+    [
+        ({"hubbard_u": {"Fe": 4.6}}, {"hubbard_u": {"Fe": 2.0}}, "hubbard_u_eV {'Fe': 4.6}, not {'Fe': 2.0}"),
+        ({"spin": True}, {"spin": False}, "start_magnetization 0.4, not 0.0"),
+        ({"smearing": True}, {"smearing": False}, "smearing cold, not None"),
+        ({}, {"steps": ["relax", "static"]}, "a cell that was not relaxed"),
+        ({"steps": ["relax", "static"]}, {}, "a relaxed cell"),
+    ],
+)
+def test_a_density_of_other_choices_is_not_taken_for_the_one_asked_for(
+    tmp_path: Path, first: dict, second: dict, named: str
+) -> None:
+    iron = {"a": {**cubic(6.0, 26), "start_magnetisation": 0.0}}
+    assert run(iron, tmp_path / "s.ecd", engine=Fake(), **first).done == ["a"]
+    report = run(iron, tmp_path / "s.ecd", engine=Fake(), **second)
+    assert f"already with {named}: give another store" in report.failures["a"]
+    assert run(iron, tmp_path / "s.ecd", engine=Fake(), **first).present == ["a"]
+
+
+def test_a_density_of_another_engine_or_pseudopotential_is_not_taken_for_the_one_asked_for(tmp_path: Path) -> None:
+    def make(name: str, digest: str | None) -> Fake:
+        engine = Fake()
+        engine.name = name
+        if digest is not None:
+            engine.datasets = lambda crystal: {s: {"file": f"{s}.upf", "sha256": digest} for s in crystal.elements}
+        return engine
+
+    store, cells = tmp_path / "s.ecd", {"a": cubic(5.0)}
+    run(cells, store, engine=make("one", "old"))
+    assert "a density of one, not two" in run(cells, store, engine=make("two", "old")).failures["a"]
+    assert "another pseudopotential of Si" in run(cells, store, engine=make("one", "new")).failures["a"]
+    assert run(cells, store, engine=make("one", "old")).present == ["a"]
+    assert run(cells, store, engine=make("one", None)).present == ["a"]  # not known now
+
+
+def test_two_calls_at_a_time_do_not_share_the_folder_of_a_crystal(tmp_path: Path) -> None:
+    """While one computes, a second one with the same work folder would replace what the first reads afterwards."""
+    work, cells, reports = tmp_path / "work", {"a": cubic(5.0)}, []
+
+    class Meanwhile(Fake):
+        def run(self, step: Step, text: str, folder: Path) -> None:
+            super().run(step, text, folder)
+            reports.append(run(cells, tmp_path / "hse.ecd", "hse", work=work, engine=Fake()))
+            reports.append(relax(cells, tmp_path / "relaxed.json", work=work, engine=Fake()))
+
+    assert run(cells, tmp_path / "pbe.ecd", work=work, engine=Meanwhile()).done == ["a"]
+    for report in reports:
+        assert report.failures["a"].startswith(f"a: another process computes in {work / 'a'}: wait for it")
+    assert run(cells, tmp_path / "hse.ecd", "hse", work=work, engine=Fake()).done == ["a"]
+
+
+def test_a_relaxation_that_fell_back_to_another_mesh_is_present_in_a_second_call(tmp_path: Path) -> None:
+    record = {key: value for key, value in cubic(6.0).items() if key != "kmesh"}
+    for named in ("done", "present"):
+        engine = Fake(diverges=lambda step: step.settings.kmesh[0] > 5)
+        report = run({"a": record}, tmp_path / "s.ecd", steps=["relax", "static"], engine=engine)
+        assert getattr(report, named) == ["a"], report.failures
+    assert open_store(tmp_path / "s.ecd")["a"].meta["settings"]["kmesh"] == [5, 5, 5]
 
 
 def test_the_same_crystal_is_present_wherever_its_atoms_are_written(tmp_path: Path) -> None:

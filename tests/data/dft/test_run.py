@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ecd_data.dft import run
-from ecd_data.dft.espresso_output import OUTPUT
+from ecd_data.dft.espresso_output import OUTPUT, XML
 from ecd_data.errors import EcdError
 from ecd_data.store import StoreWriter, open_store
 from tests.data.dft.espresso_files import (
@@ -73,6 +73,21 @@ def test_wrong_electron_count_and_missing_element_are_left_out(tmp_path: Path, e
     report = run({"Ge": germanium, "CeSi": cerium}, tmp_path / "s.ecd", pwx=engine(FINISH), pseudo=pseudo)
     assert "8.000000 electrons instead of 28" in report.failures["Ge"]
     assert "no pseudopotential for Ce" in report.failures["CeSi"]
+
+
+@pytest.mark.parametrize(
+    ("functional", "named"),
+    [("PZ", True), ("PBESOL", True), ("PBE", False), (" SLA  PW   PBX  PBC", False)],
+)
+def test_pseudopotentials_of_another_functional_give_no_pbe_density(
+    tmp_path: Path, engine, pseudo: Path, functional: str, named: bool
+) -> None:
+    says = f"<output><dft><functional>{functional}</functional></dft>"
+    pwx = engine(f"{FINISH}\nsed -i 's|<output>|{says}|' {XML}")
+    report = run({"Si": SILICON}, tmp_path / "s.ecd", pwx=pwx, pseudo=pseudo)
+    assert report.done == ([] if named else ["Si"])
+    if named:
+        assert f"{pseudo} are of the functional {functional}" in report.failures["Si"]
 
 
 def test_density_stands_in_the_store_with_all_that_made_it(tmp_path: Path, engine, pseudo: Path) -> None:

@@ -83,6 +83,22 @@ def test_selection_names_every_reason_and_ranks_by_energy():
     assert sum(ranked.counts().values()) == 4
 
 
+def test_an_energy_that_is_no_number_leaves_the_others_in_their_order():
+    crystals = {id: rocksalt("Mg", "O", 4.0 + number) for number, id in enumerate("abcd")}
+    energies = {"a": 3.0, "b": float("nan"), "c": 1.0, "d": 2.0}
+    chosen = select_crystals(crystals, formation_energies=energies, unique=False)
+    assert chosen.kept == ["c", "d", "a"]
+    assert chosen.dropped == {"b": "no formation energy is given"}
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_number_of_crystals_below_one_is_refused(sample, count):
+    with pytest.raises(UsageError, match="positive whole number"):
+        choose_representative(sample, count)
+    with pytest.raises(UsageError, match="positive whole number"):
+        select_crystals(sample, most=count)
+
+
 def test_a_subset_is_like_the_whole_and_has_every_element(sample):
     drawn = choose_representative(sample, 50)
     assert len(set(drawn.ids)) == 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import re
 from collections import Counter
 
@@ -227,3 +228,11 @@ def test_the_verb(tmp_path, capsys):
     assert "a k spacing lies between 0 and 1" in capsys.readouterr().err
     assert _run(["dft", "vasp-inputs", str(tmp_path / "ZnO.cif"), str(tmp_path / "runs"), "--step", "bands"]) == 2
     assert "no step 'bands'" in capsys.readouterr().err
+
+
+def test_two_structures_of_one_id_are_refused(tmp_path, capsys):
+    (tmp_path / "a.json").write_text(json.dumps({"ZnO": ZNO.to_record()}))
+    ZNO.to_pymatgen().to(str(tmp_path / "ZnO.cif"))
+    assert _run(["dft", "vasp-inputs", *(str(tmp_path / name) for name in ("a.json", "ZnO.cif", "runs"))]) == 2
+    assert "two structures are called ZnO" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

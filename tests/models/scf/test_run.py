@@ -173,6 +173,19 @@ def test_a_failed_start_is_named_and_the_others_go_on(work, tmp_path):
 
 
 @real
+def test_two_calls_at_a_time_do_not_share_the_folder_of_a_crystal(work):
+    inner = []
+
+    def run_again(bench: Bench) -> Start:
+        inner.append(run_starts([JOBS["Si"]], {}, conv_thr=1e-6, work=work))  # would replace the files of this one
+        return Start("again", bench.converged_density(), {"density": "converged", "magnetization": None})
+
+    (crystal,) = run_starts([JOBS["Si"]], {"again": run_again}, work=work).crystals
+    assert "another process computes in" in inner[0].failed["Si"]
+    assert crystal.runs["again"].eps_mae < 1e-9
+
+
+@real
 def test_an_interrupt_ends_the_engine(monkeypatch, tmp_path):
     stopped: list[str] = []
 
@@ -203,6 +216,14 @@ def test_stored_settings_are_those_of_the_stored_density():
         if name not in ("conv_thr_Ry", "qmesh", "ecutfock_Ry"):
             assert value == said[name], name
     assert read_settings(replace(rho, meta={})).smearing
+
+
+def test_the_mixing_of_another_program_is_not_asked_of_pwx():
+    rho = open_store("pbe")["Si_diamond"]
+    settings = {**rho.meta["settings"], "mixing_mode": "msr1", "mixing_beta": 0.05}  # as GPAW's densities have it
+    found = read_settings(replace(rho, meta={"settings": settings}))
+    assert (found.mixing_mode, found.mixing_beta) == ("plain", 0.7)
+    assert found.kmesh == tuple(settings["kmesh"])
 
 
 def test_which_crystals_are_meant(tmp_path):

@@ -11,6 +11,8 @@ from ecd_data.errors import FormatError, UsageError
 from ecd_models.cli import _run
 from ecd_models.evaluation.paper import read_paper
 from ecd_models.scf.bench import ATOMS, ORACLE
+from ecd_models.scf.energies import CrystalEnergies, EnergyError, EnergyReport
+from ecd_models.scf.energy_table import report_energies
 from ecd_models.scf.gap_table import format_gap_table, format_gaps, read_gap_report, report_gaps
 from ecd_models.scf.gaps import HSE, SCF, CrystalGaps, Gap, GapReport, measure_error
 from ecd_models.scf.measure import CrystalRuns, report
@@ -65,6 +67,29 @@ def test_the_verb_prints_gaps_of_several_files_and_draws_them(tmp_path, capsys):
     ):
         assert _run(["scf", *command]) == 1
         assert "none" in capsys.readouterr().err
+
+
+def test_gaps_and_energies_of_other_settings_are_not_put_together(tmp_path, capsys):
+    def write(name: str, record: dict) -> str:
+        (tmp_path / name).write_text(json.dumps(record))
+        return str(tmp_path / name)
+
+    other = replace(SILICON, gaps={SCF: Gap(0.9, 2.0, 2.0), "other": Gap(0.91, 1.0, 1.0)})
+    files = [write(str(n), report_gaps(GapReport([c]))) for n, c in enumerate((SILICON, other))]
+    assert _run(["scf", "table", *files]) == 2
+    assert "Si has a self-consistent gap of PBE of 0.6000 eV in one file and of 0.9000 eV" in capsys.readouterr().err
+    errors = [{ATOMS: EnergyError(0.1, energy, None, 1.0)} for energy in (0.3, 0.4)]
+    crystals = [CrystalEnergies("Si", "Si2", 2, False, (), 0.0, one) for one in errors]
+    files = [write(f"e{n}", report_energies(EnergyReport([c]))) for n, c in enumerate(crystals)]
+    assert _run(["scf", "table", *files]) == 2
+    assert "Si has an error of superposed atoms of 0.3000 eV in one file" in capsys.readouterr().err
+
+
+def test_what_failed_in_any_file_is_told(tmp_path, capsys):
+    for name, c in {"one": GERMANIUM, "two": replace(GERMANIUM, failed={})}.items():
+        (tmp_path / name).write_text(json.dumps(report_gaps(GapReport([c]))))
+    assert _run(["scf", "table", str(tmp_path / "one"), str(tmp_path / "two")]) == 0
+    assert "Ge: no gap from other: why" in capsys.readouterr().out
 
 
 def test_the_task_has_the_compounds_of_all_stores():
