@@ -155,6 +155,13 @@ def test_a_supercell_of_a_prediction_is_one(tmp_path):
         convert(tmp_path, tmp_path / "out.ecd")
 
 
+def test_a_supercell_keeps_the_doubts_about_its_density():
+    provenance = {"engine": "VASP", "frozen_density": True, "finished": False}
+    meta = {"provenance": provenance, "guesses": {"unit-guessed": "perhaps e/Å^3"}, "functional": "HSE06"}
+    flags = check(replace(RHO, meta=meta).supercell((2, 1, 1))).flags
+    assert {"frozen-density", "unfinished", "unit-guessed"} <= set(flags)
+
+
 def test_a_supercell_of_a_difference_is_one():
     large = (RHO - OTHER).supercell((2, 1, 1))
     assert large.meta["kind"] == "difference"
