@@ -168,6 +168,7 @@ def test_a_resampled_density_is_flagged_and_fit(settings, shape, tmp_path):
     assert "from 12x12x32" in report.notes["other-grid"]
     assert "from 12x12x32" in check(rho.resample((10, 10, 10)).resample(shape)).notes["other-grid"]
     assert rho.resample(rho.shape).meta == rho.meta
+    assert check(rho.resample((4, 4, 4)).resample(rho.shape)).flags == ("other-grid",)  # which lost waves on the way
 
 
 def test_augmentation_that_does_not_fit():
