@@ -24,7 +24,8 @@ QUANTITY_WORDS = {  # between dots, dashes and underscores, in a name without a 
 }
 PYMATGEN_CLASSES = {b"Locpot": POTENTIAL, b"Elfcar": LOCALIZATION}  # "@class" in pymatgen's JSON
 PYMATGEN_CLASS = re.compile(rb'"@class"\s*:\s*"(Locpot|Elfcar)"')
-SAYS_DENSITY = re.compile(r"chgcar|aeccar|parchg|density|charge|rho|(?<![a-z])chg(?![a-z])", re.IGNORECASE)
+# Not within "orthorhombic", "rhodium" or "discharged"
+SAYS_DENSITY = re.compile(r"chgcar|aeccar|parchg|density|(?<![a-z])(?:charge|rho|chg)(?![a-z])", re.IGNORECASE)
 
 SEPARATORS = re.compile(r"[\s._:()-]+")
 DENSITY_WORD = re.compile(r"chgcar|(?<![a-z])chg(?![a-z])", re.IGNORECASE)

@@ -43,6 +43,9 @@ def place(path: Path, rho=RHO) -> Path:
         ("x-v_hartree-1_0.cube", "potential"),
         ("x-ELF_S1-1_0.cube", "localization"),
         ("homo.cube", "orbital"),
+        ("BN_orthorhombic_elf.cube", "localization"),
+        ("rhodium-vhartree.cube", "potential"),
+        ("discharged_esp.cube", "potential"),
     ],
 )
 def test_another_quantity_is_refused_by_its_name(tmp_path, name, word):
@@ -71,7 +74,16 @@ def test_a_potential_as_pymatgen_writes_it(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["CHGCAR", "POTCAR_CHGCAR", "pot_CHGCAR", "total_density.cube", "rho.xsf", "x.tar::b/CHGCAR", "LOCPOT.tar::CHGCAR"],
+    [
+        "CHGCAR",
+        "POTCAR_CHGCAR",
+        "pot_CHGCAR",
+        "total_density.cube",
+        "rho.xsf",
+        "pot_rho2.cube",
+        "x.tar::b/CHGCAR",
+        "LOCPOT.tar::CHGCAR",
+    ],
 )
 def test_names_of_densities(name):
     assert find_other_quantity(name) is None
