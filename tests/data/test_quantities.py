@@ -131,6 +131,12 @@ def test_a_prediction_under_another_name_is_known_by_its_comment(tmp_path, caplo
     place(tmp_path / "MgO_CHGCAR")
     assert [source.id for source in find_sources(tmp_path)] == ["MgO"]
     assert "name those that you want" in caplog.text
+    with tarfile.open(tmp_path / "runs.tar", "w") as tar:
+        for name in ("MgO_CHGCAR", "Si_CHGCAR.gz", "NaCl.cube", "KCl_CHGCAR.xz"):
+            tar.add(tmp_path / name, arcname=name)
+    assert convert(tmp_path / "runs.tar", tmp_path / "tar.ecd").added == ["MgO"]
+    assert convert(f"{tmp_path}/runs.tar::Si_CHGCAR.gz", tmp_path / "one.ecd").added == ["Si"]
+    (tmp_path / "runs.tar").unlink()
     report = convert(tmp_path / "NaCl.cube", tmp_path / "x.ecd")
     assert "predicted" in Store(tmp_path / "x.ecd").row("NaCl")["flags"]
     assert report.added == ["NaCl"]
