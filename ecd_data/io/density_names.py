@@ -47,7 +47,7 @@ NAME_ENDINGS += (".cube", ".cub", ".xsf", ".json", ".hdf5", ".h5", ".gpw", ".dat
 ARCHIVE = re.compile(r"\.(tar(\.(gz|xz|bz2|zst))?|tgz)$", re.IGNORECASE)
 OTHER_VASP_FILES = re.compile(  # that a search for densities skips: they have none, or only a part of one
     r"(?:.*[._-])?(OUTCAR|POTCAR|INCAR|KPOINTS|POSCAR|CONTCAR|XDATCAR|WAVECAR|OSZICAR|EIGENVAL|DOSCAR|PROCAR|IBZKPT|PCDAT"
-    r"|REPORT|LOCPOT|ELFCAR|PARCHG|AECCAR[012]|vasprun\.xml)(?:[._-].*)?",
+    r"|REPORT|LOCPOT|ELFCAR|PARCHG|AECCAR[012]|vasprun\.xml|vaspout\.h5)(?:[._-].*)?",
     re.IGNORECASE,
 )
 
