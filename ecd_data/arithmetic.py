@@ -25,7 +25,8 @@ DIFFERENCE, SUM, MULTIPLE = "difference", "sum", "multiple"
 DERIVED_KINDS = (DIFFERENCE, SUM, MULTIPLE)
 ALL_ELECTRON = "all-electron"
 LONGEST_NAME = 80  # characters of a density's own comment within that of a sum
-KEPT_IN_SUPERCELLS = ("kind", "functional", "source", "never_seen")  # the rest is of the small cell
+# Of the meta: how the density came about, and what is not certain of it; the rest is of the small cell
+KEPT_IN_SUPERCELLS = ("kind", "functional", "source", "provenance", "guesses", "never_seen")
 
 
 def combine(a: Density, b: Density, sign: int) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Crystal:
 
     Raises
     ------
-    ValueError : a number is not finite, the lattice spans no volume, or an atomic number does not exist.
+    ValueError : a number is not finite, the lattice spans no volume, or there is no element of an atomic number.
     """
 
     lattice: Floats
@@ -62,6 +62,8 @@ class Crystal:
     pbc: tuple[bool, bool, bool] = (True, True, True)
 
     def __post_init__(self) -> None:
+        if (np.asarray(self.numbers) % 1 != 0).any():  # NaN too; a cast to integers would cut 14.5 to 14
+            raise ValueError("atomic numbers must be whole numbers")
         object.__setattr__(self, "lattice", read_only_array(self.lattice, np.float64, (3, 3)))
         object.__setattr__(self, "numbers", read_only_array(self.numbers, np.int64).reshape(-1))
         object.__setattr__(self, "frac_coords", read_only_array(self.frac_coords, np.float64, (len(self.numbers), 3)))

@@ -12,6 +12,7 @@ from ecd_data.errors import EcdError
 CELL_TOLERANCE = 5e-4  # relative difference of two cells that count as equal: files round to six decimals or to bohr
 POSITION_TOLERANCE = 0.05  # Å between an atom and its partner; files of one calculation agree to 1e-5 Å
 SAME_CELL = 1e-2  # of two calculations: relative to a lattice vector's length, and of fractional coordinates
+SAME_ORDER = (0, 1, 2)  # of the axes a, b, c
 
 
 class DifferentCrystalsError(EcdError):
@@ -47,7 +48,8 @@ def _refuse_other_cell(one: Crystal, two: Crystal) -> None:
     apart = np.abs(one.lattice @ one.lattice.T - two.lattice @ two.lattice.T)
     if (apart <= 2 * CELL_TOLERANCE * np.outer(lengths, lengths)).all():
         return
-    if len(one) == len(two) and (order := order_of_axes(one, two)) is not None:
+    order = order_of_axes(one, two) if len(one) == len(two) else None
+    if order not in (None, SAME_ORDER):  # in the same order they differ by a little strain
         letters = "".join("abc"[axis] for axis in order)
         reason = f"the axes of the first in the order {letters} are those of the second"
         raise DifferentCrystalsError(_explain_mismatch(one, two, reason))
@@ -95,7 +97,10 @@ def same_crystal(one: Crystal, two: Crystal) -> bool:
 
 
 def order_of_axes(pbe: Crystal, hse: Crystal) -> tuple[int, ...] | None:
-    """The order of the first crystal's axes that makes it equal to the second; None where no order does."""
+    """The order of the first crystal's axes that makes it equal to the second; None where no order does.
+
+    The orientation in space does not matter: SAME_ORDER is also that of a crystal that was turned.
+    """
     for order in permutations(range(3)):
         lattice = pbe.lattice[list(order)]
         metric = np.abs(lattice @ lattice.T - hse.lattice @ hse.lattice.T)

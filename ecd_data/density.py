@@ -194,11 +194,11 @@ class Density:
 
     @classmethod
     def from_pymatgen(cls, chgcar: Chgcar) -> Density:
-        """The density of a pymatgen `VolumetricData` such as `Chgcar`, with its augmentation occupancies.
+        """The density of a pymatgen `Chgcar`, which holds density * volume, with its augmentation occupancies.
 
         Raises
         ------
-        UsageError : the object holds another quantity (`Elfcar`, `Locpot`).
+        UsageError : the object holds another quantity (`Elfcar`, `Locpot`) or unit (`VolumetricData.from_cube`).
         FormatError : the occupancies do not fit the atoms.
         """
         from ecd_data.formats.pymatgen import read_chgcar_fields

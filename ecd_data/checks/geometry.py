@@ -46,10 +46,8 @@ def check_grid(rho: Density) -> Iterator[Report]:
     settings = rho.meta.get("settings", {})
     stated = settings.get("fine_grid")
     if before := rho.meta.get("resampled"):
-        if tuple(before) != rho.shape:
-            yield flag(
-                "other-grid", f"{_format_shape(rho.shape)} points, by interpolation from {_format_shape(before)}"
-            )
+        source = _format_shape(before) if tuple(before) != rho.shape else "another grid, on which waves may be lost"
+        yield flag("other-grid", f"{_format_shape(rho.shape)} points, by interpolation from {source}")
         return
     if stated:
         if tuple(stated) != rho.shape:

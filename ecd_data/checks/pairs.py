@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ecd_data.checks.report import Report, combine_reports, flag, problem
 from ecd_data.crystal import Crystal
-from ecd_data.crystal_match import order_of_axes, same_crystal
+from ecd_data.crystal_match import SAME_ORDER, order_of_axes, same_crystal
 from ecd_data.density import Density
 from ecd_data.density_error import eps_mae
 
@@ -18,6 +18,7 @@ def check_pair(pbe: Density, hse: Density) -> Report:
     """The Report on an HSE density from a comparison with the PBE density of the same crystal.
 
     Problems: "pair-crystal" (another crystal or cell) and "pair-axes" (the same cell in another order of the axes).
+    The orientation of the cell in space does not matter.
     Flags: "pair-grid" (another grid) and "frozen-density" (eps_mae between the two is below 1e-3).
     """
     return combine_reports(_compare_pair(pbe, hse))
@@ -30,9 +31,10 @@ def _compare_pair(pbe: Density, hse: Density) -> Iterator[Report]:
             reason = f"the PBE density has another crystal ({pbe.crystal.formula}) or cell"
             yield problem("pair-crystal", reason)
             return
-        letters = "".join("abc"[axis] for axis in order)
-        yield problem("pair-axes", f"the PBE density has the axes of this density in the order {letters}")
-        pbe = _permute_axes(pbe, order)
+        if order != SAME_ORDER:
+            letters = "".join("abc"[axis] for axis in order)
+            yield problem("pair-axes", f"the PBE density has the axes of this density in the order {letters}")
+            pbe = _permute_axes(pbe, order)
     if pbe.shape != hse.shape:
         if sorted(pbe.shape) == sorted(hse.shape):
             yield problem("pair-axes", f"the PBE density has {pbe.shape} points in the same cell, this one {hse.shape}")

@@ -8,17 +8,17 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ecd_data.arguments import describe_value
 from ecd_data.checks import check
 from ecd_data.conversion.archive_members import decompress_member, density_members
 from ecd_data.conversion.journal import JOURNAL, ConversionJournal
 from ecd_data.conversion.source_ids import Source, member_id, resolve_ids
-from ecd_data.conversion.sources import describe_left_out, find_sources
+from ecd_data.conversion.sources import describe_left_out, find_sources, why_left_out
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
-from ecd_data.formats import choose_unit, choose_unit_of_bytes, parse, read_run
+from ecd_data.formats import HEAD, choose_unit, choose_unit_of_bytes, parse, read_run
 from ecd_data.formats.units import parse_unit
 from ecd_data.io.file_bytes import hash_file
 from ecd_data.safe_text import printable
@@ -258,6 +258,11 @@ def _convert_members(job: _Job, ids: dict[str, str], left_out: dict[str, str]) -
         try:
             if job.stored is None:
                 text = decompress_member(content, name)
+                # A compressed member shows only now the comment by which a prediction is known
+                quantity = why_left_out(PurePosixPath(member).name, text[:HEAD])
+                if job.source.member is None and quantity is not None:
+                    left_out[member] = quantity
+                    continue
                 rho = parse(text, name, choose_unit_of_bytes(text, name, job.unit))
                 done = replace(done, item=_check_and_pack(job, id, rho, f"{file}::{member}", done.sha256))
         except EcdError as error:

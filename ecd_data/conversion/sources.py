@@ -37,7 +37,7 @@ __all__ = ["Source", "content_is_density", "default_id", "find_sources", "is_dat
 
 log = logging.getLogger("ecd_data")
 
-PYMATGEN = re.compile(rb'"(@class|@module|poscar|fs_id)"')
+PYMATGEN = re.compile(rb'"(?:poscar|fs_id)"|"@class"\s*:\s*"(?:Chgcar|Locpot|Elfcar)"')
 SHOWN = 3  # files that a message names at most
 COMPRESSED: dict[bytes, Any] = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ\x00": lzma}
 
@@ -220,6 +220,9 @@ def _has_density_content(head: bytes, name: str) -> bool:
 
 
 def content_is_density(head: bytes) -> bool:
-    """Whether a file with these first bytes has a density format that can be recognised; JSON only if pymatgen's."""
-    found = [key for key, format in FORMATS.items() if format.looks_like(head)]
+    """Whether a file with these first bytes has a density format that can be recognised; JSON only if pymatgen's.
+
+    HDF5 is not recognised: many programs write other things in it, such as QE's wfc1.hdf5 beside its density.
+    """
+    found = [key for key, format in FORMATS.items() if format.looks_like(head) and key != "vaspwave"]
     return bool(found) and (found != ["json"] or PYMATGEN.search(head) is not None)

@@ -71,7 +71,8 @@ def read(path: str | Path, unit: str | None = None, step: int = -1) -> Density:
     The formats are CHGCAR (also CHG, AECCAR), vaspwave.h5, cube, XSF, GPAW's .gpw, Quantum ESPRESSO's charge-density
     and the JSON of pymatgen. Where a header of VASP 4 names no elements, they are taken from an OUTCAR, vasprun.xml or
     POTCAR in the folder of the file. meta holds what the format says, such as "comment"; meta["kind"] is "all-electron"
-    where the name says AECCAR, and "partial" where it says PARCHG, or where `write` put this before the comment.
+    where the name says AECCAR, and "partial" where it says PARCHG, or where `write` put this before the comment;
+    "difference", "sum" or "multiple" in a file of such a result.
 
     Parameters
     ----------

@@ -80,7 +80,7 @@ def _read_header(lines: Lines, size: int, name: str) -> tuple[Crystal, np.ndarra
     length = BOHR if counts[0] > 0 else 1.0
     lattice = axes[:, 1:] * np.abs(counts)[:, None] * length
     coords = (atoms[:, 2:] - origin) * length @ np.asarray(np.linalg.inv(lattice), np.float64)
-    return Crystal(lattice, atoms[:, 0].astype(np.int64), coords), counts
+    return Crystal(lattice, atoms[:, 0], coords), counts
 
 
 def _find_unit(stated: str | None, in_bohr: bool, electrons: float, crystal: Crystal) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ecd_data.density import Density
+from ecd_data.io.density_names import DERIVED_COMMENTS
 
 KINDS = {  # meta["kind"] -> the file names of VASP that say it; a pseudo-density has no name of its own
     "all-electron": re.compile(r"aeccar", re.IGNORECASE),
@@ -16,10 +17,15 @@ KINDS = {  # meta["kind"] -> the file names of VASP that say it; a pseudo-densit
 
 
 def find_kind(name: str, comment: str = "") -> str | None:
-    """The kind of the density in a file: "all-electron" for AECCAR0, "partial" for PARCHG; None for a CHGCAR."""
+    """The kind of the density in a file: "all-electron" for AECCAR0, "partial" for PARCHG; None for a CHGCAR.
+
+    "difference", "sum" or "multiple" where the comment begins with the word, as it does in files of such results.
+    """
     last = Path(name.rpartition("::")[2]).name
     by_name = (kind for kind, pattern in KINDS.items() if pattern.search(last))
-    return next(by_name, None) or next((kind for kind in KINDS if comment.startswith(f"{kind}: ")), None)
+    marks = (*(f"{kind}: " for kind in KINDS), *DERIVED_COMMENTS)
+    by_comment = (mark.removesuffix(": ") for mark in marks if comment.startswith(mark))
+    return next(by_name, None) or next(by_comment, None)
 
 
 def mark_kind(rho: Density, name: str) -> Density:

@@ -53,8 +53,8 @@ def parse_numbers(data: Text, start: int, out: Floats) -> int | None:
         place, first = (text, position) if whole else (text.ctypes.data, 0)
         got = library.parse(place, first, length, left, target + 8 * done, *library.powers, state, MAX_HARD_WORDS)
         for hard in range(2, 2 + 2 * state[1], 2):
-            word = text[first + state[hard + 1] : first + state[hard + 1] + WORD_BYTES]
-            value = _parse_with_numpy(bytes(word).split(maxsplit=1)[0])
+            word = bytes(text[first + state[hard + 1] : first + state[hard + 1] + WORD_BYTES]).split(maxsplit=1)[0]
+            value = None if len(word) == WORD_BYTES else _parse_with_numpy(word)  # a longer word may go on
             if value is None or len(value) != 1 or not np.isfinite(value[0]):
                 return None
             out[done + state[hard]] = value[0]

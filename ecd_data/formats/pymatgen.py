@@ -62,10 +62,13 @@ def read_chgcar_fields(chgcar: Chgcar) -> dict[str, Any]:
     UsageError : it holds another quantity than a density.
     FormatError : its occupancies do not belong to its atoms.
     """
-    kinds = [OTHER_QUANTITIES[c.__name__] for c in type(chgcar).__mro__ if c.__name__ in OTHER_QUANTITIES]
+    classes = [c.__name__ for c in type(chgcar).__mro__]
+    kinds = [OTHER_QUANTITIES[name] for name in classes if name in OTHER_QUANTITIES]
+    if not kinds and "Chgcar" not in classes:
+        kinds = ["numbers of an unknown unit, as pymatgen reads a cube without multiplying by the volume"]
     if kinds or "total" not in chgcar.data:
         what = kinds[0] if kinds else f"{', '.join(chgcar.data)} and no total density"
-        raise UsageError(f"the {type(chgcar).__name__} holds {what}: give a Chgcar")
+        raise UsageError(f"the {type(chgcar).__name__} holds {what}: give a Chgcar, or its file to ecd_data.read")
     crystal = Crystal.from_pymatgen(chgcar.structure)  # type: ignore[arg-type]
     keys = list_grids(chgcar.data)
     total, *spin = (np.asarray(chgcar.data[key]) / crystal.volume for key in keys)

@@ -111,7 +111,11 @@ def _read_potcar_file(file: Path, rho: Density) -> tuple[dict[str, Any], dict[st
 
 
 def find_run_file(file: Path, name: str) -> Path | None:
-    """The file next to a density file that has `name` where the density's name has CHGCAR; None where there is none."""
+    """The file next to a density file that has `name` where the density's name has CHGCAR; None where there is none.
+
+    An OUTCAR or vasprun.xml without further words is the one of CHGCAR, and not of CHGCAR_pbe, which may be kept from
+    an earlier run with other settings in the same cell. A POTCAR says nothing of a run and is taken for both.
+    """
     bare = file.name
     while bare.lower().endswith(ENDINGS):
         bare = bare[: bare.rfind(".")]
@@ -120,7 +124,7 @@ def find_run_file(file: Path, name: str) -> Path | None:
     if after.lower() in (".vasp", ".cube", ".h5"):
         after = ""
     stems = [before + name + after, before + name.lower() + after]
-    if not before.strip("._-"):
+    if not before.strip("._-") and (name == "POTCAR" or not after.strip("._-")):
         stems += [name, name.lower()]
     for stem, ending in itertools.product(dict.fromkeys(stems), ("", *ENDINGS)):
         if (candidate := file.with_name(stem + ending)).is_file():

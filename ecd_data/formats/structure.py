@@ -12,7 +12,9 @@ from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_data.errors import FormatError, missing_extra
 from ecd_data.formats import read
+from ecd_data.io.text_streams import read_pieces
 
+CIF_CELL = re.compile(rb"^\s*_cell_length_a\s+['\"]?\d", re.MULTILINE | re.IGNORECASE)
 NO_ELEMENTS = "Elements in POSCAR cannot be determined"  # pymatgen's warning before it calls them H, He, ...
 MAX_PAIR_DISTANCE = 1.0  # Å: atoms farther apart than any fault are not searched for
 MIN_DISTANCE = 0.3  # Å: atoms nearer to each other lie on top of each other; the shortest bond, H-H, has 0.74
@@ -33,7 +35,8 @@ def read_structure(path: str | Path) -> Crystal:
 
     Raises
     ------
-    FormatError : no reader can read the file, or it has partial occupancies, no cell, or atoms on top of each other.
+    FormatError : no reader can read the file, or it has partial occupancies, no cell, atoms on top of each other, or is
+        a CIF of several structures.
     """
     return read_structure_with_density(path)[0]
 
@@ -97,6 +100,8 @@ def _read_density_file(file: Path) -> Crystal:
 def _read_with_pymatgen(file: Path) -> Crystal:
     from pymatgen.core import DummySpecies, Structure
 
+    if (count := _count_cells(file)) > 1:
+        raise UnusableError(f"{file} has {count} structures: write the one that you want into a file of its own")
     try:
         structure = Structure.from_file(file)
     except UserWarning as warning:
@@ -111,6 +116,13 @@ def _read_with_pymatgen(file: Path) -> Crystal:
         return Crystal.from_pymatgen(structure)
     except ValueError as error:
         raise UnusableError(f"{file}: {error}") from error
+
+
+def _count_cells(file: Path) -> int:
+    """The number of cells in a CIF, which may have several structures; 0 for other files."""
+    if not re.search(r"\.cif\b", file.name, re.IGNORECASE):
+        return 0
+    return sum(len(CIF_CELL.findall(piece)) for piece in read_pieces(file))
 
 
 def _has_volume_for_scale(file: Path) -> bool:

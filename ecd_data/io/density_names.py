@@ -24,7 +24,8 @@ QUANTITY_WORDS = {  # between dots, dashes and underscores, in a name without a 
 }
 PYMATGEN_CLASSES = {b"Locpot": POTENTIAL, b"Elfcar": LOCALIZATION}  # "@class" in pymatgen's JSON
 PYMATGEN_CLASS = re.compile(rb'"@class"\s*:\s*"(Locpot|Elfcar)"')
-SAYS_DENSITY = re.compile(r"chgcar|aeccar|parchg|density|charge|rho|(?<![a-z])chg(?![a-z])", re.IGNORECASE)
+# Not within "orthorhombic", "rhodium" or "discharged"
+SAYS_DENSITY = re.compile(r"chgcar|aeccar|parchg|density|(?<![a-z])(?:charge|rho|chg)(?![a-z])", re.IGNORECASE)
 
 SEPARATORS = re.compile(r"[\s._:()-]+")
 DENSITY_WORD = re.compile(r"chgcar|(?<![a-z])chg(?![a-z])", re.IGNORECASE)
@@ -46,7 +47,7 @@ NAME_ENDINGS += (".cube", ".cub", ".xsf", ".json", ".hdf5", ".h5", ".gpw", ".dat
 ARCHIVE = re.compile(r"\.(tar(\.(gz|xz|bz2|zst))?|tgz)$", re.IGNORECASE)
 OTHER_VASP_FILES = re.compile(  # that a search for densities skips: they have none, or only a part of one
     r"(?:.*[._-])?(OUTCAR|POTCAR|INCAR|KPOINTS|POSCAR|CONTCAR|XDATCAR|WAVECAR|OSZICAR|EIGENVAL|DOSCAR|PROCAR|IBZKPT|PCDAT"
-    r"|REPORT|LOCPOT|ELFCAR|PARCHG|AECCAR[012]|vasprun\.xml)(?:[._-].*)?",
+    r"|REPORT|LOCPOT|ELFCAR|PARCHG|AECCAR[012]|vasprun\.xml|vaspout\.h5)(?:[._-].*)?",
     re.IGNORECASE,
 )
 

@@ -23,7 +23,7 @@ from ecd_data.fourier import Shape, resample
 MAX_FIELD_VALUES = 128**3  # of one field: a browser finds an isosurface among them in well below a second
 MAX_VALUES = 2 * 128**3  # of all fields of a page: two bytes each make a page of at most about 16 MB
 CODES = 65535  # a value takes 16 bits
-LEAST_SCALE = 1e-6  # of the largest value: smaller ones are rounded to multiples of about 2e-10 of it
+SCALE = 1e-6  # of the largest value: smaller ones are rounded to multiples of about 4e-10 of it
 SIGNED_SHARE = 1e-2  # of the largest value: larger negative values make a field signed, smaller ones are noise
 
 
@@ -124,11 +124,10 @@ def encode_field(field: Field, rho: Density, shape: Shape) -> dict[str, Any]:
 def _encode_values(values: Floats) -> dict[str, Any]:
     """The values as 16-bit codes in base64, and what turns the codes into values.
 
-    A value v is rounded to one of 65536 codes that are evenly spaced in asinh(v / scale), where `scale` is the median
-    of |v|: so small values keep their digits beside high peaks.
+    A value v is rounded to one of 65536 codes that are evenly spaced in asinh(v / scale), where `scale` is a millionth
+    of the largest |v|: so small values keep their digits beside high peaks, in a vacuum as well.
     """
-    size = np.abs(values)
-    scale = max(float(np.median(size)), LEAST_SCALE * float(size.max())) or 1.0
+    scale = SCALE * float(np.abs(values).max()) or 1.0
     bent = np.arcsinh(values / scale)
     low, high = float(bent.min()), float(bent.max())
     codes = np.round((bent - low) * (CODES / (high - low))) if high > low else np.zeros(values.shape)

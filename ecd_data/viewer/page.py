@@ -23,8 +23,8 @@ from ecd_data.errors import MissingDependencyError
 from ecd_data.safe_text import printable
 
 ROUNDING = (
-    "Values in isosurfaces, planes and lines are rounded to 16 bits, by at most about 0.02 % of each value. The table "
-    "and the planar averages are computed from the full grid without rounding."
+    "Values in isosurfaces, planes and lines are rounded to 16 bits, by at most about 0.02 % of each value above a "
+    "millionth of the largest. The table and the planar averages are computed from the full grid without rounding."
 )
 
 Rows = list[tuple[str, str]]  # names and values, as plain text

@@ -58,8 +58,11 @@ def test_what_a_result_is_called():
 @pytest.mark.parametrize("result", [RHO - OTHER, RHO + OTHER, 2 * RHO, 0.5 * (RHO - OTHER)])
 def test_a_check_finds_what_is_no_density_of_a_run(result, tmp_path):
     assert "derived" in [problem.name for problem in check(result).problems]
-    write(tmp_path / "CHGCAR_diff", result)
-    assert "derived" in [problem.name for problem in check(read(tmp_path / "CHGCAR_diff")).problems]
+    for name in ("CHGCAR_diff", "diff.cube"):
+        write(tmp_path / name, result)
+        for again in (read(tmp_path / name), read(tmp_path / name).supercell((1, 2, 1))):
+            assert "derived" in [problem.name for problem in check(again).problems]
+            assert again.meta["kind"] == result.meta["kind"]
     assert "derived" not in [problem.name for problem in check(RHO).problems]
 
 
@@ -150,6 +153,13 @@ def test_a_supercell_of_a_prediction_is_one(tmp_path):
         assert "predicted" in check(read(tmp_path / name)).flags
     with pytest.raises(UsageError, match="no density of a crystal's own"):
         convert(tmp_path, tmp_path / "out.ecd")
+
+
+def test_a_supercell_keeps_the_doubts_about_its_density():
+    provenance = {"engine": "VASP", "frozen_density": True, "finished": False}
+    meta = {"provenance": provenance, "guesses": {"unit-guessed": "perhaps e/Å^3"}, "functional": "HSE06"}
+    flags = check(replace(RHO, meta=meta).supercell((2, 1, 1))).flags
+    assert {"frozen-density", "unfinished", "unit-guessed"} <= set(flags)
 
 
 def test_a_supercell_of_a_difference_is_one():

@@ -168,6 +168,7 @@ def test_a_resampled_density_is_flagged_and_fit(settings, shape, tmp_path):
     assert "from 12x12x32" in report.notes["other-grid"]
     assert "from 12x12x32" in check(rho.resample((10, 10, 10)).resample(shape)).notes["other-grid"]
     assert rho.resample(rho.shape).meta == rho.meta
+    assert check(rho.resample((4, 4, 4)).resample(rho.shape)).flags == ("other-grid",)  # which lost waves on the way
 
 
 def test_augmentation_that_does_not_fit():
@@ -299,6 +300,8 @@ def test_pairs_of_pbe_and_hse():
     report = check_pair(pbe, Density(turned, pbe.values.transpose(2, 0, 1)))
     assert names(report) == ["pair-axes"]
     assert report.flags == ("frozen-density",)
+    rotation = np.linalg.qr(np.arange(9).reshape(3, 3) + np.eye(3))[0]
+    assert check_pair(replace(pbe, crystal=replace(pbe.crystal, lattice=pbe.lattice @ rotation)), pbe).ok
     cube = Crystal(np.eye(3) * 4, [1], [[0, 0, 0]])
     one, two = (Density(cube, np.ones(shape)) for shape in ((4, 4, 8), (8, 4, 4)))
     assert names(check_pair(one, two)) == ["pair-axes"]

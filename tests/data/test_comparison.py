@@ -95,6 +95,7 @@ def test_one_crystal_written_in_another_way(alike):
     ("other", "words"),
     [
         (replace(RHO.crystal, lattice=1.01 * RHO.lattice), "the cells have sides of"),
+        (replace(RHO.crystal, lattice=1.003 * RHO.lattice), "the cells have sides of"),
         (replace(RHO.crystal, lattice=RHO.lattice * [1, 1, -1] + [[0, 0, 0], [0, 0, 0], [1, 0, 0]]), "the cells have"),
         (replace(RHO.crystal, numbers=np.array([12, 8, 16])), "the second has no"),
         (replace(RHO.crystal, frac_coords=RHO.frac_coords + [[0.1, 0, 0], [0, 0, 0], [0, 0, 0]]), "has no Mg at"),

@@ -75,6 +75,7 @@ BAD = {
     "signs.cube": (" 2 2 0 0", " -2 2 0 0", "both signs"),
     "huge.cube": (" 2 2 0 0", " 999999 2 0 0", "too short"),
     "atoms.cube": (" 1 0 0 0", " 99999999 0 0 0", "atoms"),
+    "element.cube": (" 1 1 0 0 0", " 1.5 1 0 0 0", "whole numbers"),
     "more.cube": ("8\n", "8 9\n", "more numbers"),
     "fewer.cube": (" 7 8", " 7", "cut|numbers"),
 }

@@ -126,6 +126,7 @@ def test_partial_occupancies_are_refused():
     [
         (np.zeros((3, 3)), [1], [[0, 0, 0]]),
         (np.eye(3), [119], [[0, 0, 0]]),
+        (np.eye(3), [14.5], [[0, 0, 0]]),
         (np.eye(3), [1], [[np.nan, 0, 0]]),
     ],
 )

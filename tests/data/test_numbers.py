@@ -133,6 +133,14 @@ def test_unusual_numbers_among_usual_lines(way, word):
     np.testing.assert_array_equal(bits(values), bits(floats_of(plain)))
 
 
+@pytest.mark.parametrize("places", [30, 57, 58, 59, 60, 61, 300])
+def test_a_number_of_many_digits_keeps_its_exponent(way, places):
+    word = f"1.{'123456789' * 40}"[: 2 + places] + "E-11"
+    for text in (f"\n{word}\n2.5\n", f"\n2.5\n{word}\n"):
+        values = parse_block(text.encode(), 1, 2, "x")[0]
+        np.testing.assert_array_equal(bits(values), bits(floats_of(text.encode())))
+
+
 def test_windows_line_ends_and_a_file_on_the_disk(way, tmp_path):
     text = numbers_text(50_003, (-3, 3))
     expected = bits(floats_of(text))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from monty.json import MontyEncoder
+from pymatgen.io.common import VolumetricData
 from pymatgen.io.vasp import Chgcar, Elfcar, Locpot
 
 from ecd_data import Crystal, Density, read, write
@@ -145,6 +146,13 @@ def test_other_quantities_of_pymatgen_are_refused_by_name(kind, spins):
     chgcar = density(spins).to_pymatgen()
     with pytest.raises(UsageError, match=kind.__name__):
         Density.from_pymatgen(kind(chgcar.poscar, chgcar.data))
+
+
+def test_a_cube_that_pymatgen_read_has_no_known_unit(tmp_path):
+    write(tmp_path / "x.cube", density(0))
+    with pytest.raises(UsageError, match="unknown unit"):
+        Density.from_pymatgen(VolumetricData.from_cube(str(tmp_path / "x.cube")))
+    assert read(tmp_path / "x.cube").nelect == pytest.approx(density(0).nelect)
 
 
 def test_unknown_elements_stay_so():

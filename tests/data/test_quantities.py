@@ -43,6 +43,9 @@ def place(path: Path, rho=RHO) -> Path:
         ("x-v_hartree-1_0.cube", "potential"),
         ("x-ELF_S1-1_0.cube", "localization"),
         ("homo.cube", "orbital"),
+        ("BN_orthorhombic_elf.cube", "localization"),
+        ("rhodium-vhartree.cube", "potential"),
+        ("discharged_esp.cube", "potential"),
     ],
 )
 def test_another_quantity_is_refused_by_its_name(tmp_path, name, word):
@@ -71,7 +74,16 @@ def test_a_potential_as_pymatgen_writes_it(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["CHGCAR", "POTCAR_CHGCAR", "pot_CHGCAR", "total_density.cube", "rho.xsf", "x.tar::b/CHGCAR", "LOCPOT.tar::CHGCAR"],
+    [
+        "CHGCAR",
+        "POTCAR_CHGCAR",
+        "pot_CHGCAR",
+        "total_density.cube",
+        "rho.xsf",
+        "pot_rho2.cube",
+        "x.tar::b/CHGCAR",
+        "LOCPOT.tar::CHGCAR",
+    ],
 )
 def test_names_of_densities(name):
     assert find_other_quantity(name) is None
@@ -119,6 +131,12 @@ def test_a_prediction_under_another_name_is_known_by_its_comment(tmp_path, caplo
     place(tmp_path / "MgO_CHGCAR")
     assert [source.id for source in find_sources(tmp_path)] == ["MgO"]
     assert "name those that you want" in caplog.text
+    with tarfile.open(tmp_path / "runs.tar", "w") as tar:
+        for name in ("MgO_CHGCAR", "Si_CHGCAR.gz", "NaCl.cube", "KCl_CHGCAR.xz"):
+            tar.add(tmp_path / name, arcname=name)
+    assert convert(tmp_path / "runs.tar", tmp_path / "tar.ecd").added == ["MgO"]
+    assert convert(f"{tmp_path}/runs.tar::Si_CHGCAR.gz", tmp_path / "one.ecd").added == ["Si"]
+    (tmp_path / "runs.tar").unlink()
     report = convert(tmp_path / "NaCl.cube", tmp_path / "x.ecd")
     assert "predicted" in Store(tmp_path / "x.ecd").row("NaCl")["flags"]
     assert report.added == ["NaCl"]

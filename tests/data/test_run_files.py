@@ -300,6 +300,10 @@ def test_a_neighbour_of_another_file_is_not_taken(tmp_path):
     (tmp_path / "OUTCAR").touch()
     (tmp_path / "MgO_OUTCAR").touch()
     assert find_run_file(tmp_path / "ZnO_CHGCAR", "OUTCAR") is None
+    for name in ("CHGCAR_pbe", "CHGCAR.static.gz", "CHGCAR_predicted"):  # of an earlier run, or of a model
+        assert find_run_file(tmp_path / name, "OUTCAR") is None
+    (tmp_path / "POTCAR").touch()
+    assert find_run_file(tmp_path / "CHGCAR_pbe", "POTCAR") == tmp_path / "POTCAR"
 
 
 def test_a_density_with_its_run(outcars, tmp_path):

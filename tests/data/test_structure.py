@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ecd_data import Crystal
 from ecd_data.errors import FormatError
 from ecd_data.formats.structure import read_structure
 
@@ -58,3 +60,14 @@ def test_a_structure_whose_atoms_have_no_element_is_refused(tmp_path):
     (tmp_path / "CHGCAR").write_text("x\n1.0\n4 0 0\n0 4 0\n0 0 4\n1\nDirect\n0 0 0\n\n2 1 1\n1.0 1.0\n")
     with pytest.raises(FormatError, match="names no element for 1 of its 1 atoms: write the symbols"):
         read_structure(tmp_path / "CHGCAR")
+
+
+def test_a_cif_of_several_structures_is_refused(tmp_path):
+    crystals = [Crystal(np.eye(3) * side, [z], [[0, 0, 0]]) for side, z in ((2.9, 26), (3.6, 29))]
+    blocks = [crystal.to_pymatgen().to(fmt="cif") for crystal in crystals]
+    (tmp_path / "one.cif").write_text("data_global\n_audit_creation_method x\n" + blocks[1])
+    assert read_structure(tmp_path / "one.cif").symbols == ["Cu"]
+    for name, data in (("two.cif", "".join(blocks).encode()), ("two.cif.gz", gzip.compress("".join(blocks).encode()))):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(FormatError, match=r"two.cif.* has 2 structures: write the one that you want"):
+            read_structure(tmp_path / name)

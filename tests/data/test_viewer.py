@@ -65,6 +65,16 @@ def test_the_values_of_a_page_are_those_of_the_density(factor):
     assert np.allclose(data["fields"][0]["averages"]["b"], rho.values.mean(axis=(0, 2)))
 
 
+def test_small_values_of_a_slab_keep_their_digits():
+    heights = np.arange(60) / 60
+    profile = np.where(heights < 0.6, 1 + 0.5 * np.cos(40 * heights), 10 ** (-12 * (heights - 0.6)))  # down to 1e-5
+    rho = replace(smooth_density((4, 4, 60)), values=np.broadcast_to(profile, (4, 4, 60)))
+    for sign in (1, np.sign(np.sin(70 * heights) + 0.01)):
+        data = data_of(view(replace(rho, values=sign * rho.values)).html)
+        found = decode(data["fields"][0], data["shape"])
+        assert np.abs(found / (sign * rho.values) - 1).max() < 3e-4
+
+
 def test_a_page_of_two_has_their_difference_and_the_error_map():
     rho = smooth_density()
     guess = replace(rho, values=rho.values + 1e-3 * np.cos(np.arange(rho.values.size)).reshape(rho.shape))

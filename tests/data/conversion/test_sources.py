@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import sys
 import tarfile
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from monty.json import MontyEncoder
 
 from ecd_data import Store, convert, write
 from ecd_data.conversion.sources import find_sources
@@ -34,6 +36,22 @@ def test_a_folder_is_searched_by_name_and_content(tmp_path, shared):
     report = convert(runs, tmp_path / "a.ecd")
     assert report.failed == {}
     assert sorted(report.added) == sorted(found)
+
+
+def test_files_of_a_run_that_hold_no_density_are_no_failures(tmp_path):
+    rho = smooth_density((6, 5, 4))
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    write(tmp_path / "runs" / "a" / "CHGCAR", rho)
+    (tmp_path / "runs" / "b.json").write_text(json.dumps(rho.to_pymatgen(), cls=MontyEncoder))
+    for name in ("vaspout.h5", "wfc1.hdf5"):
+        (tmp_path / "runs" / "a" / name).write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(600))
+    (tmp_path / "runs" / "a" / "structure.json").write_text(json.dumps(rho.crystal.to_pymatgen().as_dict()))
+    (tmp_path / "runs" / "a" / "FW.json").write_text('{"spec": {"@module": "atomate", "@class": "StaticFW"}}')
+    with tarfile.open(tmp_path / "runs.tar", "w") as tar:
+        tar.add(tmp_path / "runs", arcname="runs")
+    for source in ("runs", "runs.tar"):
+        report = convert(tmp_path / source, tmp_path / f"{source}.ecd")
+        assert (sorted(report.added), report.failed) == (["a", "b"], {})
 
 
 def test_lists_of_paths_with_and_without_ids(files, tmp_path, monkeypatch):
