@@ -166,8 +166,12 @@ class StoreWriter:
 
     def digests(self) -> dict[str, str]:
         """The hash of the stored bytes of every id."""
-        unfinished = {row["id"]: row["sha256"] for row in self._open.rows} if self._open else {}
-        return dict(zip(*(self._table[n].to_pylist() for n in ("id", "sha256")), strict=True)) | unfinished
+        return self.values("sha256")
+
+    def values(self, column: str) -> dict[str, Any]:
+        """A column of the index, also of the unfinished part, by id."""
+        unfinished = {row["id"]: row[column] for row in self._open.rows} if self._open else {}
+        return dict(zip(*(self._table[n].to_pylist() for n in ("id", column)), strict=True)) | unfinished
 
     def add(self, id: str, density: Density, source: str | None = None, source_sha256: str | None = None) -> Row:
         """Add a density and return its index row.

@@ -201,6 +201,19 @@ def test_a_looser_bound_holds_against_the_original_density(tmp_path, workers):
         assert reencode(tmp_path / source, dest, 1e-3).skipped == list(rhos)
 
 
+def test_a_store_that_has_the_ids_otherwise_is_not_taken_for_an_earlier_call(tmp_path):
+    """Another bound or other densities in the store to write are refused, not counted as there already."""
+    source, dest = made(tmp_path / "a.ecd", "ab"), tmp_path / "b.ecd"
+    reencode(source, dest, 1e-2)
+    before = bytes_of(dest)
+    for other, bound, words in ((source, 1e-3, "bound 0.01, not 0.001"), (made(tmp_path / "c.ecd", "ab", 5), 1e-2, "")):
+        with pytest.raises(UsageError) as error:
+            reencode(other, dest, bound)
+        one_sentence(error, f"a is in {dest} already with ", words, "give a new store")
+    assert bytes_of(dest) == before
+    assert reencode(source, dest, 1e-2).skipped == ["a", "b"]
+
+
 def noisy(values: np.ndarray) -> np.ndarray:
     """The values with waves of many sizes, as an all-frequency density has them."""
     rng = np.random.default_rng(3)
