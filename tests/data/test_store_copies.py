@@ -17,6 +17,7 @@ from ecd_data.errors import EcdError, StoreError, UnknownIdError, UsageError
 from ecd_data.store import StoreWriter
 from ecd_data.store.copy import ReadRequest
 from ecd_data.store.index import Index, save_index
+from ecd_data.store.probes.extract import extract_probes
 from tests.conftest import smooth_density
 from tests.data.store.conftest import Handler
 
@@ -273,6 +274,21 @@ def test_verify_sees_an_index_that_says_otherwise(tmp_path, column):
     report = verify(path)
     assert list(report.bad) == ["b"]
     assert "the index has other values" in report.bad["b"]
+
+
+def test_verify_sees_altered_and_missing_files_of_probes(tmp_path):
+    path = made(tmp_path / "a.ecd", "abc")
+    extract_probes(path)
+    assert verify(path).ok
+    file = next((path / "probes").glob("*.f32"))
+    data = bytearray(file.read_bytes())
+    data[100] ^= 1
+    file.write_bytes(data)
+    assert "cut or altered" in verify(path).bad_parts[f"probes/{file.name}"]
+    file.unlink()
+    assert "cannot be read" in verify(path).bad_parts[f"probes/{file.name}"]
+    extract_probes(path)
+    assert verify(path).ok
 
 
 def test_verify_sees_a_part_whose_directory_is_gone(tmp_path):

@@ -28,7 +28,7 @@ from ecd_data.work.progress import Progress, show_progress
 
 FILE_CRYSTALS = 2048  # crystals of a file: 134 MB of densities
 ENDING = ".f32"
-NAME = re.compile(r"part-(\d+)")
+NAME = re.compile(r"part-(\d+)(?:-([0-9a-f]+))?")
 HASH_DIGITS = 16  # of a file's SHA-256 in its name
 LOST_REASON = "the system ended the process that decoded it, perhaps for lack of memory: give fewer workers"
 
@@ -173,6 +173,12 @@ def _write_files(
     for path in folder.glob(f"part-*{ENDING}"):
         if path.name not in current:
             path.unlink()
+
+
+def hash_in_name(name: str) -> str:
+    """The first digits of the SHA-256 of a file, from its name; "" in names of older versions, which have none."""
+    found = NAME.match(name)
+    return (found and found[2]) or ""
 
 
 def _write_file(
