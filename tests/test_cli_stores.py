@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ecd_data import Store, open_store, write
+from ecd_data.store import StoreWriter
 from ecd_models import cli
 from tests.conftest import smooth_density
 
@@ -88,6 +89,16 @@ def test_the_verbs_say_what_they_did(here, capsys):
     said = capsys.readouterr().out
     assert "bad: part-00000.zarr.zip" in said
     assert "Traceback" not in said
+
+
+def test_a_list_of_ids_has_one_on_each_line(here):
+    """An id may have spaces, and its words may be ids themselves."""
+    with StoreWriter("words.ecd") as writer:
+        for seed, id in enumerate(("my run", "my", "run")):
+            writer.add(id, smooth_density(seed=seed))
+    Path("list").write_text("my run\n\n")
+    assert run("subset", "-q", "words.ecd", "new.ecd", "--id", "@list") == 0
+    assert Store("new.ecd").ids == ["my run"]
 
 
 def running_in(group: int) -> list[str]:

@@ -65,12 +65,18 @@ class Journal:
     def __init__(self, dest: Path, set: str | None = None) -> None:
         self.path = dest / FOLDER / JOURNAL
         self.entries: dict[str, Entry] = {}
-        self.set = set
+        self.set: str | None = None
         lines = self._load()
-        if set is not None and self.set != set:
-            raise UsageError(f"{dest} is a store of the set {self.set}: name another store for the set {set}")
         if set is not None:
+            self.refuse_other_set(set)
+            self.set = set
             self._open(lines)
+
+    def refuse_other_set(self, set: str) -> None:
+        """Raise UsageError if the store holds another set of the release."""
+        if self.set not in (None, set):
+            store = self.path.parent.parent
+            raise UsageError(f"{store} is a store of the set {self.set}: name another store for the set {set}")
 
     def _load(self) -> int:
         if not self.path.exists():

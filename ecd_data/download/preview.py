@@ -15,6 +15,7 @@ from ecd_data.download.transfer import Connection, Patience, RequestGate
 from ecd_data.io.network import is_offline
 from ecd_data.store import Store
 from ecd_data.store.index import INDEX
+from ecd_data.store.writer import StoreWriter
 
 SIZE_REQUESTS = 8  # a dry run asks the server for the sizes of so many files
 MIN_OWN_CRYSTALS = 10  # from so many crystals on, the store's own ratio of sizes is the better estimate
@@ -82,14 +83,20 @@ def preview_fetch(
     patience: Patience | None = None,
     seed: int = 0,
 ) -> Preview:
-    """The Preview of a `fetch` with the same arguments; it writes nothing and asks for at most eight sizes."""
+    """The Preview of a `fetch` with the same arguments; it writes nothing and asks for at most eight sizes.
+
+    Raises the errors of `fetch` for arguments that it would refuse.
+    """
     plan = plan_fetch(what, part=part, set=set, limit=limit, mirror=mirror)
+    StoreWriter.refuse_arguments(dest, bound, pipeline)
+    journal = Journal(Path(dest))
+    journal.refuse_other_set(plan.set)
     lengths = _stored_sizes(Store(dest)) if (Path(dest) / INDEX).exists() else {}
     missing = [id for id in plan.ids if id not in lengths]
     sizes, basis = _request_sizes(plan, missing, patience or Patience(stall=10.0), seed)
     mean = float(np.mean(sizes)) if sizes else VALUES_PER_CRYSTAL[plan.set] * GZIP_BYTES
     transfer = sum(sizes) if len(sizes) == len(missing) else mean * len(missing)
-    least, store, most = _estimate_store_bytes(transfer, len(missing), Journal(Path(dest)), lengths, bound, pipeline)
+    least, store, most = _estimate_store_bytes(transfer, len(missing), journal, lengths, bound, pipeline)
     return Preview(
         set=plan.set,
         wanted=len(plan.ids),

@@ -127,10 +127,14 @@ class ProbesFeature:
     def decode_example(self, value: dict[str, Any], token_per_repo_id: Any = None) -> dict[str, np.ndarray]:
         """The probes of the crystal of a reference."""
         reference = Reference(**value)
-        reader = _open_probe_reader(reference.root)
-        probes = reader.draw([(self.epoch, reference.id)], self.n, self.seed, load=lambda id: _read_cached(reference))[
-            0
-        ]
+        reader = _open_probe_reader(reference.root)  # of the whole process: the store may have been replaced since then
+        (probes,) = reader.draw(
+            [(self.epoch, reference.id)],
+            self.n,
+            self.seed,
+            load=lambda id: _read_cached(reference),
+            sha256=reference.sha256,
+        )
         return {"frac_coords": probes.frac_coords, "values": probes.values}
 
     def cast_storage(self, storage: pa.Array) -> pa.Array:

@@ -10,6 +10,7 @@ from ecd_data.errors import StoreError, UsageError
 from ecd_data.io.network import refuse_remote_url
 from ecd_data.release import tasks
 from ecd_data.release.configurations import GAP, PROBES, SETS, load_official_split, set_of_configuration
+from ecd_data.release.data_origin import check_functional
 from ecd_data.release.own_splits import read_split
 from ecd_data.release.split_files import SUMS, read_gaps, splits_folder
 from ecd_data.release.tasks import (
@@ -59,10 +60,12 @@ def select_rows(configuration: str, store: Store) -> DataFrame:
 
     The split is the official one if the store has any id of it, else that of the embedded sample, whose validation and
     test crystals have a kind: what training has not seen of them, such as "compositions". The set "exp" has the
-    measured gap, gap_exp_eV, too. Raises UsageError if the store has ids of neither split.
+    measured gap, gap_exp_eV, too. Raises UsageError if the store has ids of neither split, or densities of another
+    functional than the set.
     """
     import pandas as pd
 
+    check_functional(configuration, store)
     parts = _find_official_parts(configuration, store) or _find_sample_parts(configuration, store)
     if not parts:
         raise UsageError(

@@ -84,7 +84,7 @@ def make_card(configs: Sequence[ExportConfig], decoded: str, license: str | None
     """
     total = sum(len(config.rows) for config in configs)
     return CARD.format(
-        yaml=_make_metadata(configs, license, total).to_yaml(),
+        yaml=_make_metadata(configs, decoded, license, total).to_yaml(),
         title=TITLE,
         total=total,
         table=_make_table(configs),
@@ -98,12 +98,17 @@ def make_card(configs: Sequence[ExportConfig], decoded: str, license: str | None
     )
 
 
-def _make_metadata(configs: Sequence[ExportConfig], license: str | None, total: int) -> DatasetCardData:
-    """The metadata of the card; the licence is the stated one, MIT for the sample, else "other"."""
+def _make_metadata(configs: Sequence[ExportConfig], decoded: str, license: str | None, total: int) -> DatasetCardData:
+    """The metadata of the card; the licence is the stated one, MIT for the sample, else "other".
+
+    `datasets` caches a local folder by its metadata, not by its files: the description of a configuration changes with
+    the crystals, so that an export that was made again is not read from the cache of the former one.
+    """
     stated = license or ("mit" if all(config.sample for config in configs) else None)
     entries = [
         {
             "config_name": config.name,
+            "description": f"{len(config.rows):,} crystals, content {config.content(decoded)[:16]}",
             **({"default": True} if number == 0 else {}),
             "data_files": [
                 {"split": part, "path": f"data/{config.name}/{part}-*.parquet"} for part, _ in config.parts()

@@ -48,6 +48,13 @@ class ExportConfig:
         """Whether its store is the embedded sample, which has a known licence."""
         return self.store.root in {str(Path(sample_store(name)).resolve()) for name in SAMPLE_STORES}
 
+    def content(self, decoded: str) -> str:
+        """A hash of the crystals that are exported, their splits and bytes."""
+        digests = self.store.columns("sha256")["sha256"].to_pylist()
+        rows = zip(*(self.rows[name] for name in ("split", "id", "number")), strict=True)
+        lines = [decoded, *(f"{split} {id} {digests[number]}" for split, id, number in rows)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
     def parts(self) -> Iterator[tuple[str, DataFrame]]:
         """The splits that have rows, with these rows."""
         for part in PARTS:

@@ -126,11 +126,14 @@ def check_origin(name: str, store: Store, sample: bool) -> None:
             f"{name} is a task of the benchmark, and {store.root} has none of the crystals of its lists: give the "
             "folder of the release, or say --sample (sample=True) for the sample's crystals, and the result says so"
         )
-    _check_functional(name, store)
+    check_functional(name, store)
 
 
-def _check_functional(name: str, store: Store) -> None:
-    """Raise UsageError if a task of HSE06 meets densities of PBE or the other way round: many ids are in both sets."""
+def check_functional(name: str, store: Store) -> None:
+    """Raise UsageError if a configuration of HSE06 meets densities of PBE alone, or the other way round.
+
+    Nearly all ids of the set hse are in the set pbe too, so the ids do not tell.
+    """
     set_name = set_of_configuration(find_configuration(name))
     wanted = read_tasks()["sets"][set_name]["functional"]
     stored = {str(functional) for functional in store.columns("functional")["functional"].to_pylist() if functional}

@@ -47,6 +47,7 @@ SCHEMA = pa.schema(
     metadata={b"ecd.format": FORMAT},
 )
 REMEDY = "restore it, or remove it and run `ecd convert` again, which makes it new from the parts"
+MIXED = "a property is a number in one crystal and text in another ({error}): give the two different names"
 
 Row = dict[str, Any]
 
@@ -55,7 +56,10 @@ def make_table(rows: list[Row]) -> pa.Table:
     """The rows as a table: the columns of SCHEMA, then one column for each further key of any row."""
     table = pa.Table.from_pylist([{name: row.get(name) for name in SCHEMA.names} for row in rows], schema=SCHEMA)
     for name in {key: None for row in rows for key in row if key not in SCHEMA.names}:
-        table = table.append_column(name, pa.array([row.get(name) for row in rows]))
+        try:
+            table = table.append_column(name, pa.array([row.get(name) for row in rows]))
+        except pa.ArrowException as error:
+            raise StoreError(MIXED.format(error=error)) from error
     return table
 
 
@@ -64,9 +68,7 @@ def join_tables(tables: list[pa.Table]) -> pa.Table:
     try:
         whole = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
-        raise StoreError(
-            f"a property is a number in one crystal and text in another ({error}): give the two different names"
-        ) from error
+        raise StoreError(MIXED.format(error=error)) from error
     return whole.replace_schema_metadata(SCHEMA.metadata)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
+import numpy as np
 import spglib  # noqa: F401 - imported at the start, since a Ctrl-C during a later import would end in an ImportError
 import zarr  # noqa: F401
 
+from ecd_data.arguments import describe_value
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
 from ecd_data.store.crystal_group import Entries, pack_density
@@ -53,20 +58,22 @@ def pack_crystal(
 
     Raises
     ------
-    UsageError : the id cannot be the name of a folder.
+    UsageError : the id cannot be the name of a folder, or JSON cannot hold the metadata.
     StoreError : some values are not finite.
     """
     refuse_id(id)
     meta = dict(density.meta)
     if source is not None:
         meta |= {"source": source, "source_sha256": source_sha256}
-    density = Density(density.crystal, density.values, density.magnetization, density.augmentation, meta)
+    density = replace(density, meta=_plain_meta(id, meta))
     entries, used = pack_density(density, bound, pipeline, make_attributes(id, density))
     return PackedCrystal(entries, make_row(id, density, pipeline=used, bound=bound))
 
 
 def refuse_id(id: str) -> None:
     """Raise UsageError, with the reason, for an id that cannot be the name of a folder."""
+    if not isinstance(id, str):
+        raise UsageError(f"{describe_value(id)} cannot be an id: an id is a text such as 'MgO'")
     size = len(id.encode(errors="surrogatepass"))
     if size > LONGEST_ID:
         reason, id = f"it has {size} bytes, and an id at most {LONGEST_ID}", f"{id[:40]}..."
@@ -77,6 +84,24 @@ def refuse_id(id: str) -> None:
     else:
         return
     raise UsageError(f"{id!a} cannot be an id: {reason}; rename the file, or give an id in a list (@LIST)")
+
+
+def _plain_meta(id: str, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata as they are read again: numbers and arrays of NumPy become numbers and lists, tuples lists."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(meta, default=to_plain))
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"{id}: its meta cannot be stored ({error}): use numbers, texts, lists and dictionaries"
+        ) from error
+    return plain
+
+
+def to_plain(value: Any) -> Any:
+    """A NumPy number or array as a type that JSON has; raises TypeError for anything else."""
+    if not isinstance(value, np.generic | np.ndarray):
+        raise TypeError(f"JSON has no {type(value).__name__}")
+    return value.tolist()
 
 
 def make_row(id: str, density: Density, *, pipeline: str, bound: float) -> Row:
@@ -101,7 +126,14 @@ def make_row(id: str, density: Density, *, pipeline: str, bound: float) -> Row:
         "numbers": crystal.numbers.tolist(),
         "frac_coords": crystal.frac_coords.tolist(),
     }
-    return dict(meta.get("properties", {})) | row
+    return _select_numbers(meta.get("properties", {})) | row
+
+
+def _select_numbers(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers among the properties: a column of the index has one type in all crystals."""
+    return {
+        name: value for name, value in properties.items() if isinstance(value, Real) and not isinstance(value, bool)
+    }
 
 
 def make_attributes(id: str, density: Density) -> dict[str, Any]:

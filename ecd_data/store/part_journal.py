@@ -9,12 +9,11 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ecd_data.errors import StoreError
 from ecd_data.store.crystal_group import unpack_density
 from ecd_data.store.index import Row
-from ecd_data.store.packing import PackedCrystal, make_row
+from ecd_data.store.packing import PackedCrystal, make_row, to_plain
 from ecd_data.store.parts import LOCAL_HEADER, PartWriter, unfinished_path
 
 JOURNAL = ".rows.jsonl"
@@ -59,7 +58,7 @@ class OpenPart:
             self._journal.close()
 
     def _write_rows(self, rows: list[Row]) -> None:
-        self._journal.writelines(json.dumps(row, default=_to_plain) + "\n" for row in rows)
+        self._journal.writelines(json.dumps(row, default=to_plain) + "\n" for row in rows)
         self._journal.flush()
 
 
@@ -91,11 +90,6 @@ def _read_intact_rows(file: Path, journal: Path) -> Iterator[Row]:
 
 def _end_of_rows(rows: list[Row]) -> int:
     return max((row["offset"] + row["length"] for row in rows), default=0)
-
-
-def _to_plain(value: Any) -> Any:
-    """A NumPy number or array as a type that JSON has."""
-    return value.tolist()
 
 
 def recover_rows(part: Path) -> list[Row]:

@@ -22,6 +22,7 @@ from ecd_data.work.process_pool import LostJob, refuse_worker_count, run_jobs
 from ecd_data.work.progress import track_progress
 
 FLOAT32_ROUNDING = 2.0**-24  # relative error of float32, the bound of the real pipeline
+SAME_SOURCE = ("source_sha256", "nelect", "lattice")  # columns that encoding again does not change
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def reencode(
 
     Raises
     ------
-    UsageError : the bound of `store` is looser than `bound`, or `dest` is the same store.
+    UsageError : the bound of `store` is looser than `bound`, or `dest` is the same store, or has one of the ids with
+        another density or bound.
     """
     source = store if isinstance(store, Store) else open_store(store)
     refuse_worker_count(workers)
@@ -71,7 +73,7 @@ def reencode(
             for request in plan_requests(source.root, source.columns())
             for row in request.rows
         ]
-        report.skipped = [job.request.rows[0]["id"] for job in jobs if job.request.rows[0]["id"] in writer]
+        report.skipped = _find_stored(writer, [job.request.rows[0] for job in jobs])
         jobs = [job for job in jobs if job.request.rows[0]["id"] not in writer]
         results = run_jobs(_reencode, jobs, workers=workers, stopped=stopped)
         for item in track_progress(_packed_crystals(results), len(jobs), "encoding", progress, lambda item: item.id):
@@ -80,6 +82,24 @@ def reencode(
         if stopped():
             raise KeyboardInterrupt
     return report
+
+
+def _find_stored(writer: StoreWriter, rows: list[Row]) -> list[str]:
+    """The ids of the index rows that the new store has; raises UsageError where it has them otherwise than wanted."""
+    columns = {name: writer.values(name) for name in ("sha256", "bound", *SAME_SOURCE)}
+    found = [row for row in rows if row["id"] in writer]
+    for row in found:
+        id, stored = row["id"], {name: values[row["id"]] for name, values in columns.items()}
+        if stored["sha256"] == row["sha256"]:  # a copy, which has at most the wanted bound
+            continue
+        if any(stored[name] != row[name] for name in SAME_SOURCE):
+            raise UsageError(f"{id} is in {writer.path} already with other content: give a new store")
+        if stored["bound"] != writer.bound:
+            raise UsageError(
+                f"{id} is in {writer.path} already with the bound {stored['bound']:g}, not {writer.bound:g}: give a new"
+                " store"
+            )
+    return [row["id"] for row in found]
 
 
 def _packed_crystals(results: Iterator[tuple[_Job, PackedCrystal | LostJob]]) -> Iterator[PackedCrystal]:

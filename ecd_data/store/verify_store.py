@@ -1,7 +1,11 @@
-"""Verifying a store: every byte is hashed, every density is decoded, and both are compared with the index."""
+"""Verifying a store: every byte is hashed, every density is decoded, and both are compared with the index.
+
+The files of an extract of probes are hashed too, since training reads them without a check.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 from dataclasses import dataclass, field
@@ -12,11 +16,13 @@ import numpy as np
 import pyarrow.compute as pc
 
 from ecd_data.errors import EcdError
-from ecd_data.io.locations import open_url
+from ecd_data.io.locations import open_url, read_url
 from ecd_data.store.copy import ReadRequest, plan_requests
 from ecd_data.store.crystal_group import unpack_density
 from ecd_data.store.data_root import open_store
 from ecd_data.store.index import Row
+from ecd_data.store.probes.extract import hash_in_name
+from ecd_data.store.probes.index import FOLDER, load_table
 from ecd_data.store.reader import Store
 from ecd_data.work.process_pool import LostJob, run_jobs
 from ecd_data.work.progress import show_progress
@@ -28,8 +34,8 @@ ELECTRON_TOLERANCE = 1e-6  # relative difference of the electron counts of the i
 class Verification:
     """The result of a verification.
 
-    checked: the number of crystals that were read; bad: id -> reason; bad_parts: part -> reason; notes: sentences about
-    what is not wrong.
+    checked: the number of crystals that were read; bad: id -> reason; bad_parts: part, or file of probes, -> reason;
+    notes: sentences about what is not wrong.
     """
 
     store: str
@@ -45,7 +51,7 @@ class Verification:
 
 
 def verify(store: str | Path | Store, *, workers: int = 1, progress: bool = False) -> Verification:
-    """The result of reading a whole store: its hashes, densities, index and the directories of its parts are checked.
+    """The result of reading a whole store: its hashes, densities, index, the directories of its parts, its probes.
 
     Bad crystals are listed and do not end the verification.
 
@@ -73,6 +79,7 @@ def verify(store: str | Path | Store, *, workers: int = 1, progress: bool = Fals
             for row in request.rows:
                 shown.advance(f"{row['id']}: bad" if row["id"] in bad else row["id"])
     _verify_parts(opened, report)
+    _verify_probes(opened, report)
     return report
 
 
@@ -136,3 +143,20 @@ def _verify_parts(store: Store, report: Verification) -> None:
         for path in sorted(Path(store.root, "parts").glob("*")):
             if path.name not in placed:
                 report.notes.append(f"parts/{path.name} has no crystal of the index")
+
+
+def _verify_probes(store: Store, report: Verification) -> None:
+    """Report the files of the extract of probes that are missing or have other bytes than their names say."""
+    try:
+        loaded = load_table(store.root, ["file"])
+    except EcdError as error:
+        report.bad_parts[FOLDER] = str(error)
+        return
+    for name in sorted(set(loaded[0]["file"].to_pylist())) if loaded else ():
+        try:
+            digest = hashlib.sha256(read_url(f"{store.root}/{FOLDER}/{name}")).hexdigest()
+        except (EcdError, FileNotFoundError) as error:
+            report.bad_parts[f"{FOLDER}/{name}"] = f"it cannot be read ({error}): run `ecd probes` again"
+            continue
+        if not digest.startswith(hash_in_name(name)):
+            report.bad_parts[f"{FOLDER}/{name}"] = "it is cut or altered: remove it and run `ecd probes` again"

@@ -53,14 +53,8 @@ class StoreWriter:
     def __init__(
         self, path: str | Path, bound: float = 1e-5, pipeline: str = "fourier", part_size: int = PART_SIZE
     ) -> None:
-        if "://" in str(path):
-            raise UsageError(f"{path}: stores are written to a local folder; copy the folder there afterwards")
-        if pipeline not in PIPELINES:
-            raise UsageError(f"there is no pipeline {pipeline!r}: give {' or '.join(PIPELINES)}")
-        if not 0 < real_number(bound, "the bound", "1e-5") < 1:
-            raise UsageError(f"the bound {bound} is not a fraction between 0 and 1: give one such as 1e-5")
+        self.refuse_arguments(path, bound, pipeline)
         self.path, self.bound, self.pipeline, self.part_size = Path(path), bound, pipeline, part_size
-        self._refuse_other_folders()
         self._parts.mkdir(parents=True, exist_ok=True)
         self._release = lock_folder(self._parts, self)
         for leftover in self.path.glob(".index*"):
@@ -92,14 +86,23 @@ class StoreWriter:
     def _parts(self) -> Path:
         return self.path / "parts"
 
-    def _refuse_other_folders(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path} is a file: give a folder for the store")
-        refuse_file_name(self.path)
-        if self.path.is_dir() and not (self.path / INDEX).exists() and not self._parts.is_dir():
-            others = [p.name for p in self.path.iterdir() if not p.name.startswith(".")]
+    @staticmethod
+    def refuse_arguments(path: str | Path, bound: float, pipeline: str) -> None:
+        """Raise UsageError where a writer with these arguments would; nothing is written."""
+        if "://" in str(path):
+            raise UsageError(f"{path}: stores are written to a local folder; copy the folder there afterwards")
+        if pipeline not in PIPELINES:
+            raise UsageError(f"there is no pipeline {pipeline!r}: give {' or '.join(PIPELINES)}")
+        if not 0 < real_number(bound, "the bound", "1e-5") < 1:
+            raise UsageError(f"the bound {bound} is not a fraction between 0 and 1: give one such as 1e-5")
+        folder = Path(path)
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file: give a folder for the store")
+        refuse_file_name(folder)
+        if folder.is_dir() and not StoreWriter.is_there(folder):
+            others = [p.name for p in folder.iterdir() if not p.name.startswith(".")]
             if others:
-                raise UsageError(f"{self.path} has other files and no {INDEX}: give a new folder for the store")
+                raise UsageError(f"{folder} has other files and no {INDEX}: give a new folder for the store")
 
     def _load_table(self) -> pa.Table:
         index = self.path / INDEX
@@ -166,8 +169,12 @@ class StoreWriter:
 
     def digests(self) -> dict[str, str]:
         """The hash of the stored bytes of every id."""
-        unfinished = {row["id"]: row["sha256"] for row in self._open.rows} if self._open else {}
-        return dict(zip(*(self._table[n].to_pylist() for n in ("id", "sha256")), strict=True)) | unfinished
+        return self.values("sha256")
+
+    def values(self, column: str) -> dict[str, Any]:
+        """A column of the index, also of the unfinished part, by id."""
+        unfinished = {row["id"]: row[column] for row in self._open.rows} if self._open else {}
+        return dict(zip(*(self._table[n].to_pylist() for n in ("id", column)), strict=True)) | unfinished
 
     def add(self, id: str, density: Density, source: str | None = None, source_sha256: str | None = None) -> Row:
         """Add a density and return its index row.

@@ -176,7 +176,7 @@ def _read_ids(words: list[str]) -> list[str]:
             continue
         try:
             with open(word[1:], encoding="utf-8") as file:
-                ids += file.read().split()
+                ids += [line.strip() for line in file if line.strip()]  # an id may have spaces
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(
                 f"the list {word[1:]} cannot be read ({error}): give a text file with an id a line"

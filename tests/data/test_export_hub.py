@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -177,6 +178,19 @@ def test_subsets_and_splits(root, tmp_path):
     matter = front_matter(tmp_path / "hub")
     assert [config["config_name"] for config in matter["configs"]] == ["hse", "ecd_pbe_hse_strict"]
     assert [file["split"] for config in matter["configs"] for file in config["data_files"]] == ["test", "test"]
+
+
+def test_an_export_that_was_made_again_is_read_anew(tmp_path):
+    """`datasets` must not take the former rows of the same folder from its cache."""
+    datasets = pytest.importorskip("datasets")
+    for seed in (1, 2):
+        shutil.rmtree(tmp_path / "hub", ignore_errors=True)
+        shutil.rmtree(tmp_path / "my.ecd", ignore_errors=True)
+        with StoreWriter(tmp_path / "my.ecd") as store:
+            store.add("a", smooth_density((4, 5, 6), seed))
+        export_hub(tmp_path / "hub", store=tmp_path / "my.ecd")
+        row = datasets.load_dataset(str(tmp_path / "hub"), split="train", cache_dir=str(tmp_path / "cache"))[0]
+        assert row["sha256"] == Store(tmp_path / "my.ecd").row("a")["sha256"]
 
 
 def test_the_licence_is_honest(root, folder, tmp_path):

@@ -244,8 +244,9 @@ def test_other_settings_are_refused(path):
         extract_probes(path, per_crystal=32)
     with pytest.raises(UsageError, match="written to a local store"):
         extract_probes("https://example.org/some.ecd")
-    with pytest.raises(UsageError, match="at least one probe"):
-        extract_probes(path, per_crystal=0)
+    for impossible in ({"per_crystal": 0}, {"per_crystal": 10.5}, {"seed": -1}):
+        with pytest.raises(UsageError, match=r"(number of probes|seed) is a (positive )?whole number"):
+            extract_probes(path, **impossible)
 
 
 def test_the_number_of_processes_changes_nothing(path, written, tmp_path, monkeypatch):

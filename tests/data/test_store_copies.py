@@ -17,6 +17,7 @@ from ecd_data.errors import EcdError, StoreError, UnknownIdError, UsageError
 from ecd_data.store import StoreWriter
 from ecd_data.store.copy import ReadRequest
 from ecd_data.store.index import Index, save_index
+from ecd_data.store.probes.extract import extract_probes
 from tests.conftest import smooth_density
 from tests.data.store.conftest import Handler
 
@@ -201,6 +202,19 @@ def test_a_looser_bound_holds_against_the_original_density(tmp_path, workers):
         assert reencode(tmp_path / source, dest, 1e-3).skipped == list(rhos)
 
 
+def test_a_store_that_has_the_ids_otherwise_is_not_taken_for_an_earlier_call(tmp_path):
+    """Another bound or other densities in the store to write are refused, not counted as there already."""
+    source, dest = made(tmp_path / "a.ecd", "ab"), tmp_path / "b.ecd"
+    reencode(source, dest, 1e-2)
+    before = bytes_of(dest)
+    for other, bound, words in ((source, 1e-3, "bound 0.01, not 0.001"), (made(tmp_path / "c.ecd", "ab", 5), 1e-2, "")):
+        with pytest.raises(UsageError) as error:
+            reencode(other, dest, bound)
+        one_sentence(error, f"a is in {dest} already with ", words, "give a new store")
+    assert bytes_of(dest) == before
+    assert reencode(source, dest, 1e-2).skipped == ["a", "b"]
+
+
 def noisy(values: np.ndarray) -> np.ndarray:
     """The values with waves of many sizes, as an all-frequency density has them."""
     rng = np.random.default_rng(3)
@@ -260,6 +274,21 @@ def test_verify_sees_an_index_that_says_otherwise(tmp_path, column):
     report = verify(path)
     assert list(report.bad) == ["b"]
     assert "the index has other values" in report.bad["b"]
+
+
+def test_verify_sees_altered_and_missing_files_of_probes(tmp_path):
+    path = made(tmp_path / "a.ecd", "abc")
+    extract_probes(path)
+    assert verify(path).ok
+    file = next((path / "probes").glob("*.f32"))
+    data = bytearray(file.read_bytes())
+    data[100] ^= 1
+    file.write_bytes(data)
+    assert "cut or altered" in verify(path).bad_parts[f"probes/{file.name}"]
+    file.unlink()
+    assert "cannot be read" in verify(path).bad_parts[f"probes/{file.name}"]
+    extract_probes(path)
+    assert verify(path).ok
 
 
 def test_verify_sees_a_part_whose_directory_is_gone(tmp_path):

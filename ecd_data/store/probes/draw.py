@@ -225,17 +225,18 @@ class ProbeReader:
         """Whether reading waits for a network, so that it pays to read ahead."""
         return self._ranges.remote
 
-    def pool(self, id: str, n: int, load: Load | None = None) -> Pool:
+    def pool(self, id: str, n: int, load: Load | None = None, sha256: str | None = None) -> Pool:
         """The Pool of a crystal, in the extract or from its decoded density.
 
         Without an extract the pool has 16,384 points, or n where that is more. `load` replaces the function that loads
-        a density. Raises UnknownIdError for an id that the store does not have.
+        a density, and `sha256` is the hash of its stored bytes: an older density of the same id is not used. Raises
+        UnknownIdError for an id that the store does not have.
         """
         index = self.index
-        if index is not None and id in index:
+        if index is not None and id in index and sha256 in (None, index.sha256(id)):
             return Pool(id, index.crystal(id), index.place(id), index.settings.seed)
         settings = self._settings or Settings(max(n, Settings().per_crystal))
-        key = "pool", id, settings.per_crystal  # not any pool that is large enough: the order depends on its size
+        key = "pool", id, sha256, settings.per_crystal  # not any larger pool: the order depends on its size
         pool: Pool | None = self.cache.get(key)
         if pool is None:
             pool = make_pool(id, (load or self._load)(id), settings)
@@ -244,13 +245,22 @@ class ProbeReader:
         return pool
 
     def draw(
-        self, draws: Sequence[Draw], n: int, seed: int, magnetization: bool = False, load: Load | None = None
+        self,
+        draws: Sequence[Draw],
+        n: int,
+        seed: int,
+        magnetization: bool = False,
+        load: Load | None = None,
+        sha256: str | None = None,
     ) -> list[Probes]:
-        """The probes of each (epoch, id), with all values read at once; the arguments are those of `draw_probes`."""
+        """The probes of each (epoch, id), with all values read at once.
+
+        The arguments are those of `draw_probes`, and `load` and `sha256` those of `pool`.
+        """
         for attempt in range(MAX_RENEWALS):
             index, ranges = self.index, self._ranges
             try:
-                pools = [self.pool(id, n, load) for _, id in draws]
+                pools = [self.pool(id, n, load, sha256) for _, id in draws]
                 return draw_probes(pools, [epoch for epoch, _ in draws], n, seed, magnetization, ranges)
             except MovedError:  # `ecd probes` may have renewed the extract
                 if index is None or attempt == MAX_RENEWALS - 1 or not self._renewed(index):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from ecd_data.arguments import whole_number
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.io.lock import lock_folder
@@ -28,7 +29,7 @@ from ecd_data.work.progress import Progress, show_progress
 
 FILE_CRYSTALS = 2048  # crystals of a file: 134 MB of densities
 ENDING = ".f32"
-NAME = re.compile(r"part-(\d+)")
+NAME = re.compile(r"part-(\d+)(?:-([0-9a-f]+))?")
 HASH_DIGITS = 16  # of a file's SHA-256 in its name
 LOST_REASON = "the system ended the process that decoded it, perhaps for lack of memory: give fewer workers"
 
@@ -110,13 +111,9 @@ def _list_groups(store: Store) -> dict[str, Group]:
 def _choose_settings(folder: Path, before: Settings | None, per_crystal: int | None, seed: int | None) -> Settings:
     default = before or Settings()
     wanted = Settings(
-        default.per_crystal if per_crystal is None else per_crystal, default.seed if seed is None else seed
+        default.per_crystal if per_crystal is None else whole_number(per_crystal, "the number of probes", 1),
+        default.seed if seed is None else whole_number(seed, "the seed", 0),
     )
-    if wanted.per_crystal < 1 or wanted.seed < 0:
-        raise UsageError(
-            f"give at least one probe for each crystal and no negative seed, not {wanted.per_crystal} probes and seed"
-            f" {wanted.seed}"
-        )
     if before is not None and wanted != before:
         raise UsageError(
             f"{folder} has {before.per_crystal} probes of each crystal with seed {before.seed}: give the same, or"
@@ -173,6 +170,12 @@ def _write_files(
     for path in folder.glob(f"part-*{ENDING}"):
         if path.name not in current:
             path.unlink()
+
+
+def hash_in_name(name: str) -> str:
+    """The first digits of the SHA-256 of a file, from its name; "" in names of older versions, which have none."""
+    found = NAME.match(name)
+    return (found and found[2]) or ""
 
 
 def _write_file(

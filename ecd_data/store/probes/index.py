@@ -71,6 +71,7 @@ class ProbeIndex:
         self._lattices = _array(table["lattice"]).flatten().to_numpy().reshape(-1, 3, 3)
         self._pbc = _array(table["pbc"]).flatten().to_numpy(zero_copy_only=False).reshape(-1, 3)
         self._numbers, self._frac_coords = (_ragged(table[name]) for name in ("numbers", "frac_coords"))
+        self._sha256 = table["group_sha256"]
 
     def __contains__(self, id: object) -> bool:
         return id in self._rows
@@ -92,6 +93,11 @@ class ProbeIndex:
         offset, count, components = (int(column[row]) for column in self._places)
         a, b, c = self._shapes[row].tolist()
         return ProbeLocation(file, offset, count, components, (a, b, c))
+
+    def sha256(self, id: str) -> str:
+        """The hash of the stored bytes of the density that the probes of a crystal are from."""
+        digest: str = self._sha256[self._rows[id]].as_py()
+        return digest
 
     def crystal(self, id: str) -> Crystal:
         """The Crystal of an id."""

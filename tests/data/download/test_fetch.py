@@ -11,7 +11,9 @@ import pytest
 
 from ecd_data import Store, eps_mae, fetch, open_store
 from ecd_data.download.fetch_release import fetch_status, preview_fetch
+from ecd_data.download.journal import Journal
 from ecd_data.errors import UsageError
+from ecd_data.store import StoreWriter
 from tests.data.bad_server import bad_server
 from tests.data.download.conftest import IDS, QUICK, assert_complete, chgcar, get, packed, path_of
 
@@ -120,6 +122,28 @@ def test_a_dry_run_tells_number_and_sizes_and_writes_nothing(server, bodies, tmp
     assert unknown.transfer > 1e10
     coarser = preview_fetch("ecd_hse", tmp_path / "b.ecd", mirror="http://127.0.0.1:9", bound=1e-4)
     assert coarser.store < 0.7 * unknown.store
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"bound": 0.0}, "not a fraction between 0 and 1"),
+        ({"pipeline": "zip"}, "no pipeline 'zip'"),
+        ({"dest": "notes.txt"}, "name of a file"),
+        ({"dest": "other"}, "has other files"),
+        ({"dest": "pbe.ecd"}, "a store of the set pbe"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_fetch_would(tmp_path, options, words):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with StoreWriter(tmp_path / "pbe.ecd"):
+        Journal(tmp_path / "pbe.ecd", "pbe")
+    options = {"dest": "a.ecd", "mirror": "http://127.0.0.1:9"} | options
+    dest = tmp_path / options.pop("dest")
+    for act in (preview_fetch, fetch):
+        with pytest.raises(UsageError, match=words):
+            act("ecd_hse", dest, **options)
 
 
 def test_a_torn_or_lost_journal_is_made_again(server, bodies, tmp_path):

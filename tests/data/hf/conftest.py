@@ -24,13 +24,14 @@ SAMPLE_PARTS = {
 }
 
 
-def write_store(path, ids):
+def write_store(path, ids, scale=1.0):
     with StoreWriter(path, pipeline="real") as store:
         for seed, id in enumerate(ids):
-            values = np.random.default_rng(seed).random((4 + seed % 3, 5, 6))
+            values = scale * np.random.default_rng(seed).random((4 + seed % 3, 5, 6))
             crystal = Crystal(np.diag([4.0, 5.0, 6.0]), [12, 8], [[0, 0, 0], [0.5, 0.5, 0.25]])
             properties = {"energy_eV": -1.5 * seed} if seed % 2 else {"gap_eV": 1.0, "cpu_seconds": 2}
-            store.add(id, Density(crystal, values, meta={"functional": "PBE", "properties": properties}))
+            meta = {"functional": "HSE06" if path.stem == "hse" else "PBE", "properties": properties}
+            store.add(id, Density(crystal, values, meta=meta))
 
 
 @pytest.fixture(scope="session")

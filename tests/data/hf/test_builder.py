@@ -52,7 +52,7 @@ def test_a_row_is_the_store_s(root):
     assert np.array_equal(row["frac_coords"], stored.frac_coords)
     assert row["nelect"] == pytest.approx(stored.nelect)
     assert (row["formula"], row["natoms"], row["elements"]) == ("MgO", 2, ["Mg", "O"])
-    assert (row["functional"], row["spin"], row["part"]) == ("PBE", False, None)
+    assert (row["functional"], row["spin"], row["part"]) == ("HSE06", False, None)
     properties = dict(stored.meta["properties"])
     assert {name: value for name, value in row["properties"].items() if value is not None} == properties
 
@@ -128,7 +128,7 @@ def test_an_altered_part_is_noticed(tmp_path):
     write_store(tmp_path / "hse.ecd", load_split("ecd_hse")["test"][:2])
     rows = load_dataset("ecd", "ecd_pbe_hse", data_dir=str(tmp_path), split="test")
     part = next((tmp_path / "hse.ecd" / "parts").iterdir())
-    part.write_bytes(part.read_bytes().replace(b"MgO", b"MgX").replace(b"PBE", b"PBX"))
+    part.write_bytes(part.read_bytes().replace(b"HSE06", b"HSE03"))
     with pytest.raises(StoreError, match="altered"):
         rows[0]
 

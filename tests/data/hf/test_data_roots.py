@@ -26,6 +26,17 @@ def test_a_folder_that_is_a_store_serves_its_set(root, tmp_path, monkeypatch):
     assert len(load_dataset("ecd", "ecd_hse", data_dir=tmp_path / "mine", split="train")) == 7
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted", "given"), [("hse", "HSE06", "pbe"), ("ecd_pbe", "PBE", "hse"), ("probes-hse", "HSE06", "pbe")]
+)
+def test_densities_of_another_functional_are_refused(root, tmp_path, name, wanted, given):
+    """The sets pbe and hse share their ids, so a store of the one would pass as the other."""
+    lists = [load_split(task)["train"][:3] for task in ("ecd_hse", "ecd_pbe")]
+    write_store(tmp_path / f"{given}.ecd", list(dict.fromkeys(id for part in lists for id in part)))
+    with pytest.raises(UsageError, match=f"{name} needs {wanted} densities, and those of .*{given}.ecd are"):
+        load_dataset("ecd", name, data_dir=str(tmp_path / f"{given}.ecd"))
+
+
 def test_a_url_is_a_root(root):
     assert len(load_dataset("ecd", "hse", data_dir=f"file://{root}", split="train")) == 7
 

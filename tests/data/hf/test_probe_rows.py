@@ -1,5 +1,7 @@
 """The probes in the rows of a configuration."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -45,3 +47,16 @@ def test_the_default_is_a_thousand_probes(root):
     row = load_dataset("ecd", "probes-hse", data_dir=str(root), split="test")[0]
     assert row["probes"]["values"].shape == (1000,)
     assert "density" not in row
+
+
+@pytest.mark.parametrize("extracted", [False, True])
+def test_rows_of_a_replaced_store_have_its_new_densities(tmp_path, extracted):
+    """A store that is loaded, made again with other densities of the same ids and loaded again in one process."""
+    for scale in (1.0, 3.0):
+        shutil.rmtree(tmp_path / "my.ecd", ignore_errors=True)
+        write_store(tmp_path / "my.ecd", ["a", "b"], scale)
+        if extracted:
+            extract_probes(tmp_path / "my.ecd")
+        store = Store(tmp_path / "my.ecd")
+        for row in load_dataset(str(tmp_path / "my.ecd"), "probes-store", split="train", n_probes=30):
+            assert np.array_equal(row["probes"]["values"], store.probes(row["id"], 30).values)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ecd_data import Crystal, Density, Store, check, open_store, read
-from ecd_data.errors import StoreError, UnknownIdError
+from ecd_data.errors import StoreError, UnknownIdError, UsageError
 from ecd_data.store import StoreWriter
 from tests.conftest import smooth_density
 from tests.data.store.conftest import IDS, one_sentence, part_of
@@ -70,6 +70,26 @@ def test_meta_pbc_and_properties_come_back(tmp_path):
     assert store.ids == ["x", "y"]
     assert store.index["gap_eV"].tolist()[0] == 1.5
     assert list(store.row("x")["flags"]) == ["negative"]
+
+
+def test_metadata_of_numpy_are_stored_and_only_numbers_become_columns(tmp_path):
+    first = {"energy_eV": np.float32(-1.5), "steps": np.int64(7), "label": "a", "metal": np.True_}
+    second = {"energy_eV": None, "steps": 7.5, "label": 2, "metal": 0.5}
+    with StoreWriter(tmp_path / "s.ecd") as writer:
+        writer.add("x", smooth_density(meta={"properties": first, "forces": np.zeros((1, 3)), "at": (1, 2)}))
+        writer.add("y", smooth_density(meta={"properties": second}))
+    store = Store(tmp_path / "s.ecd")
+    plain = {"energy_eV": -1.5, "steps": 7, "label": "a", "metal": True}
+    assert store.meta("x").items() >= {"properties": plain, "forces": [[0.0] * 3], "at": [1, 2]}.items()
+    columns = store.columns("energy_eV", "steps", "label", "metal").to_pydict()
+    assert columns == {"energy_eV": [-1.5, None], "steps": [7, 7.5], "label": [None, 2], "metal": [None, 0.5]}
+
+
+def test_metadata_that_json_cannot_hold_are_refused(tmp_path):
+    with StoreWriter(tmp_path / "s.ecd") as writer, pytest.raises(UsageError) as error:
+        writer.add("x", smooth_density(meta={"folder": tmp_path}))
+    one_sentence(error, "x: its meta cannot be stored", "Path")
+    assert len(Store(tmp_path / "s.ecd")) == 0
 
 
 def test_crystals_and_metadata_are_read_without_decoding(path, monkeypatch):

@@ -17,7 +17,7 @@ from tests.data.store.conftest import IDS, contents, densities, one_sentence, pa
 
 
 @pytest.mark.parametrize(
-    "id", ["", ".", "..", ".hidden", "a/b", "a\\b", "a\nb", "a\0b", " a", "zarr.json", "x" * 201, "\udce9"]
+    "id", ["", ".", "..", ".hidden", "a/b", "a\\b", "a\nb", "a\0b", " a", "zarr.json", "x" * 201, "\udce9", 7]
 )
 def test_unsafe_ids_are_refused_and_nothing_is_written(tmp_path, id):
     with StoreWriter(tmp_path / "s.ecd") as writer, pytest.raises(UsageError) as error:
