@@ -33,7 +33,7 @@ from ecd_models.networks.pair_density.start import BondedAtoms
 log = logging.getLogger("ecd_models")
 
 FINE = 0.008  # 1/Å between the rows of the tables of spherical atoms
-SMALL_GRID = (10, 10, 10)  # on which compiled and plain sums are compared
+SMALL_GRID = (9, 9, 9)  # on which compiled and plain sums are compared: odd, so that atoms are summed on it as well
 AGREEMENT = 1e-3  # largest accepted difference, of the largest density; that of tables is a hundred times smaller
 FAINT = 30.0  # exponents beyond which nothing is left of the sharpest Gaussian of free atoms
 
