@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import race
 import torch
+from race_evaluation import TASKS
+from race_training import Entry, train_entry
 from variant_networks import NETWORKS
 
 from ecd_models import load_model, predict
@@ -48,12 +49,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 VALIDATION = ("validation_geometries", "validation_compositions")
 
 
-class VariantEntry(race.Entry):
+class VariantEntry(Entry):
     """An entry whose model is the name of a variant."""
 
     def config(self, steps: int, folder: Path) -> TrainConfig:
         """The recipe of fourier_density with what the variant changes."""
-        recipe = race.Entry("fourier_density", self.seed, self.budget, self.atoms, self.out, self.until)
+        recipe = Entry("fourier_density", self.seed, self.budget, self.atoms, self.out, self.until)
         return replace(recipe.config(steps, folder), **VARIANTS[self.model])
 
 
@@ -65,7 +66,7 @@ def run(entry: VariantEntry, parts: list[str]) -> None:
     """Do what is left of an entry's training, and predict the crystals of the parts that are left."""
     torch.set_num_threads(1)
     if not (entry.folder / "training.json").exists():
-        race.train_entry(entry)
+        train_entry(entry)
     file, errors = entry.folder / "errors.json", read_errors(entry)
     model = load_model(entry.folder / "best.safetensors")
     for task, id in list_crystals(parts):
@@ -77,7 +78,7 @@ def run(entry: VariantEntry, parts: list[str]) -> None:
 
 def list_crystals(parts: list[str]) -> list[tuple[TaskData, str]]:
     """The task and the id of each crystal of the parts."""
-    return [(task, id) for task in map(task_data, race.TASKS) for part in parts for id in task.parts.get(part, [])]
+    return [(task, id) for task in map(task_data, TASKS) for part in parts for id in task.parts.get(part, [])]
 
 
 def read_errors(entry: VariantEntry) -> dict[str, float]:

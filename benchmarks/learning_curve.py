@@ -1,19 +1,24 @@
-"""How the error falls with the number of training formulas: splits of the sample to train on, and the table of results.
+"""How the error falls with the number of training formulas: nested splits of the sample, trainings on them, a table.
 
     python benchmarks/learning_curve.py splits FOLDER [--formulas 20 40 60 74] [--seed 42]
-    python benchmarks/learning_curve.py table 20:errors_20.json 40:errors_40.json 74:errors.json ...
+    python benchmarks/learning_curve.py run FOLDER [--models fourier_density charge3net ...] [--seeds 42 43 44]
+                                                   [--steps N | --minutes M] [--processes 1]
+    python benchmarks/learning_curve.py table FOLDER [--figure FILE.png]
 
 The first writes FOLDER/20.json and so on, each with all cells of so many training formulas of the embedded PBE sample,
 in the order of sha256("seed:formula"), so that a larger split has every crystal of a smaller one; validation and test
-are those of the sample. A training takes one by
+are those of the sample.
 
-    ecd train RECIPE.toml --set task=ecd_pbe --set store=ecd_data/sample/pbe.ecd --set split=FOLDER/20.json
+The second fits the linear pair model on each split FOLDER/NUMBER.json, since one of all formulas would know compounds
+that the split leaves out, trains the networks from it by the recipes of `race.py`, and evaluates all on all test parts.
+A training has --steps steps, or those that fit --minutes of one core; without either those of its recipe. What is done
+is kept in FOLDER, and the same command goes on with the rest, in as many processes as are asked for; a training that
+was interrupted begins again. Runs are in FOLDER/NUMBER/MODEL-SEED-..., each with its results files, which are those of
+`ecd evaluate -o`; their names begin with the number of formulas.
 
-A network that starts from the pair model needs one that was fitted on the same split (atoms=FILE.safetensors), or it
-knows compounds that the split leaves out. The second reads results files of `ecd evaluate -o` (several of a part, from
-several seeds, are averaged) and prints the mean eps_mae by part and number of formulas. The slope is that of
-log(error) over log(formulas) by least squares: -0.5 means that four times the formulas halve the error. The last column
-is what this power law gives for twice the largest number.
+The third reads the results in FOLDER and the folders in it, and prints the mean eps_mae by part, model and number of
+formulas, with its spread over seeds. The slope is that of log(error) over log(formulas) by least squares: -0.5 means
+that four times the formulas halve the error. The last column is what this power law gives for twice the largest number.
 """
 
 from __future__ import annotations
@@ -21,14 +26,23 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections import defaultdict
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
+import race
+from curve_table import draw_curve, format_curve, read_curve
+from race_evaluation import describe_data, list_parts, open_tasks, silence_warnings
+from race_training import MODELS, Entry, keep_facts, load_recipe, make_pair_entry
 
+from ecd_data.errors import EcdError, UsageError
 from ecd_data.release.formula import reduce_formula
-from ecd_models.evaluation.results import read_results
-from ecd_models.task_data import TaskData, task_data
+from ecd_data.store.reader import Store
+from ecd_models import load_model
+from ecd_models.evaluation.evaluate import evaluate
+from ecd_models.evaluation.partial_results import ENDING, remove_partial
+from ecd_models.task_data import TaskData, own_data, task_data
+from ecd_models.training.config import TrainConfig
 
 PARTS = ("train", "validation", "test")
 
@@ -43,7 +57,7 @@ def make_splits(data: TaskData, counts: list[int], seed: int) -> dict[int, dict[
     formulas = {id: reduce_formula(data.store.row(id)["formula"]) for id in data.ids("train")}
     order = order_formulas(set(formulas.values()), seed)
     if wrong := [count for count in counts if not 0 < count <= len(order)]:
-        raise SystemExit(f"there are {len(order)} training formulas: --formulas cannot be {wrong[0]}")
+        raise UsageError(f"there are {len(order)} training formulas: --formulas cannot be {wrong[0]}")
     splits = {}
     for count in counts:
         chosen = set(order[:count])
@@ -55,59 +69,100 @@ def make_splits(data: TaskData, counts: list[int], seed: int) -> dict[int, dict[
 def write_splits(folder: Path, counts: list[int], seed: int) -> None:
     """Write the splits of the sample to FOLDER/COUNT.json and print their sizes."""
     folder.mkdir(parents=True, exist_ok=True)
-    for count, split in make_splits(task_data("ecd_pbe", sample=True), counts, seed).items():
+    for count, split in make_splits(task_data("pbe"), counts, seed).items():
         (folder / f"{count}.json").write_text(json.dumps(split, indent=1))
         print(f"{folder / f'{count}.json'}: {count} formulas, {len(split['train'])} training crystals")
 
 
-def read_errors(named: list[str]) -> dict[str, dict[int, float]]:
-    """The mean eps_mae in percent by part and number of formulas, from texts NUMBER:FILE."""
-    errors: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    stores: dict[str, tuple[str, str | None]] = {}
-    for text in named:
-        count, colon, file = text.partition(":")
-        if not (colon and count.isdigit() and int(count)):
-            raise SystemExit(f"{text!r} should be NUMBER:FILE, such as 20:errors_20.json")
-        results = read_results(file)
-        first, store = stores.setdefault(results.part, (file, results.store_hash))
-        if results.store_hash != store:
-            raise SystemExit(f"{first} and {file} are errors against different densities: evaluate both again")
-        errors[results.part][int(count)].append(100 * float(np.mean(list(results.errors.values()))))
-    return {part: {count: float(np.mean(of)) for count, of in sorted(by.items())} for part, by in errors.items()}
+def find_splits(folder: Path) -> dict[int, Path]:
+    """The splits FOLDER/NUMBER.json by their number; raises UsageError where there is none."""
+    splits = {int(file.stem): file for file in folder.glob("*.json") if file.stem.isdigit()}
+    if not splits:
+        raise UsageError(f"{folder} has no splits such as 20.json: write them with `learning_curve.py splits {folder}`")
+    return dict(sorted(splits.items()))
 
 
-def fit_slope(errors: dict[int, float]) -> tuple[float, float]:
-    """The slope of log(error) over log(number), and the error that it gives for twice the largest number."""
-    slope, constant = np.polyfit(np.log(list(errors)), np.log(list(errors.values())), 1)
-    return float(slope), float(np.exp(constant + slope * np.log(2 * max(errors))))
+def list_entries(split: Path, options: argparse.Namespace) -> list[Entry]:
+    """The pair model of a split, then the networks that start from it."""
+    store = task_data("pbe").store.root
+    data = {"task": TrainConfig.task, "sample": False, "split": str(split), "store": os.path.relpath(store)}
+    pair = make_pair_entry(split.with_suffix(""), data=data)
+    start, seconds = str(pair.checkpoint), 60 * (options.minutes or 0)
+    steps = {model: 0 if seconds else options.steps or load_recipe(model).steps for model in options.models}
+    return [pair] + [
+        Entry(model, seed, seconds, start, pair.out, steps=steps[model], data=data)
+        for seed in options.seeds
+        for model in options.models
+    ]
 
 
-def format_table(errors: dict[str, dict[int, float]]) -> str:
-    """The table as markdown."""
-    counts = sorted({count for by in errors.values() for count in by})
-    rows = [f"| part | {' | '.join(f'{count} formulas' for count in counts)} | slope | {2 * counts[-1]} formulas |"]
-    rows.append("|" + "---|" * (len(counts) + 3))
-    for part, by in errors.items():
-        cells = [f"{by[count]:.2f} %" if count in by else "" for count in counts]
-        law = "{:.2f} | {:.2f} %".format(*fit_slope(by)) if len(by) > 1 else " | "
-        rows.append(f"| {part} | {' | '.join(cells)} | {law} |")
-    return "\n".join(rows)
+def run(entry: Entry) -> None:
+    """Do what is left of an entry's training, and write a results file for each test part that has none."""
+    race.train_missing(entry)
+    silence_warnings()
+    for part, (task, _) in list_parts(open_tasks()).items():
+        file = entry.folder / f"{entry.out.name}_{entry.folder.name}_test_{part}.json.gz"
+        if not file.exists():
+            partial = entry.folder / f"{part}{ENDING}"
+            evaluate(load_model(entry.checkpoint), task, part=f"test_{part}", partial=partial).save(file)
+            remove_partial(partial)
 
 
-def main() -> None:
+def describe_split(store: Store, count: int, file: Path) -> dict[str, str]:
+    """The crystals of a split, for `keep_facts`; raises UsageError where it has another number of formulas."""
+    split = own_data(store, file)
+    formulas = {reduce_formula(store.row(id)["formula"]) for id in split.ids("train")}
+    if len(formulas) != count:
+        raise UsageError(f"{file} has {len(formulas)} training formulas: its name should be {len(formulas)}.json")
+    return {f"crystals of {file.name}": split.origin.split_hash}
+
+
+def run_curve(options: argparse.Namespace) -> None:
+    """Do what is left of the curve: the pair model of each split, then the networks that start from it."""
+    splits, store = find_splits(options.folder), task_data("pbe").store
+    length = f"{options.minutes:g} minutes" if options.minutes else f"{options.steps or 'those of the recipe'} steps"
+    facts = describe_data(open_tasks()) | {"lengths of the trainings": length}
+    for count, file in splits.items():
+        facts |= describe_split(store, count, file)
+    keep_facts(options.folder / "data.json", facts)
+    entries = [list_entries(file, options) for file in splits.values()]
+    race.run_all(run, [pair for pair, *_ in entries], options.processes)
+    race.run_all(run, [entry for _, *networks in entries for entry in networks], options.processes)
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    splits = verbs.add_parser("splits")
-    splits.add_argument("folder", type=Path)
-    splits.add_argument("--formulas", type=int, nargs="+", default=[20, 40, 60, 74])
-    splits.add_argument("--seed", type=int, default=42)
-    table = verbs.add_parser("table")
-    table.add_argument("results", nargs="+", metavar="NUMBER:FILE")
-    options = parser.parse_args()
-    if options.verb == "splits":
-        write_splits(options.folder, options.formulas, options.seed)
-    else:
-        print(format_table(read_errors(options.results)))
+    write, train, table = map(verbs.add_parser, ("splits", "run", "table"))
+    for verb in (write, train, table):
+        verb.add_argument("folder", type=Path)
+    write.add_argument("--formulas", type=int, nargs="+", default=[20, 40, 60, 74])
+    write.add_argument("--seed", type=int, default=42)
+    train.add_argument("--models", nargs="+", default=MODELS, choices=MODELS, help="Networks to train.")
+    train.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    length = train.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, help="Steps of each training; default: those of its recipe.")
+    length.add_argument("--minutes", type=float, help="Processor time of each training, which gives its steps.")
+    train.add_argument("--processes", type=int, default=1, help="Trainings at the same time, one core each.")
+    table.add_argument("--figure", type=Path, help="Picture of the curves to write, .png or .pdf.")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse_arguments(arguments)
+    try:
+        if options.verb == "splits":
+            write_splits(options.folder, options.formulas, options.seed)
+            return
+        if options.verb == "run":
+            run_curve(options)
+        curve = read_curve(options.folder)
+        print(format_curve(curve))
+        if options.verb == "table" and options.figure:
+            draw_curve(curve, options.figure)
+    except EcdError as error:
+        raise SystemExit(f"learning_curve.py: {error}") from None
 
 
 if __name__ == "__main__":
