@@ -37,6 +37,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(site), "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
 
 
+@pytest.mark.slow
 def test_the_commands_run(installed, tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     printed = ""

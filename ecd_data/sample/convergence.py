@@ -59,19 +59,26 @@ def choose_crystals(ids: set[str]) -> list[str]:
     return list(chosen.values())
 
 
-def make_checks(ids: set[str]) -> dict[str, dict[str, Record]]:
-    """The records by id of the calculations with doubled k meshes ("kmesh"), with a higher cutoff ("cutoff"), and with
-    the same settings again ("repeat").
+def make_checks(ids: set[str], names: Collection[str] = CHECKS) -> dict[str, dict[str, Record]]:
+    """The records by id of the calculations of each check: with doubled k meshes ("kmesh"), with a higher cutoff
+    ("cutoff"), and with the same settings again ("repeat").
     """
-    chosen = choose_crystals(ids)
+    makers = {"kmesh": double_meshes, "cutoff": raise_cutoffs, "repeat": draw_cells}
+    return {name: makers[name](ids) for name in names}
+
+
+def double_meshes(ids: set[str]) -> dict[str, Record]:
+    """The records by id of the cheapest chosen crystals, with twice the k points along each axis."""
     structures = load_structures()
-    records = refine_meshes({id: structures[id] for id in chosen})
-    raised = {id: records[id] for id in chosen[:RAISED]} | choose_with_d(ids)
-    return {
-        "kmesh": {id: records[id] | {"kmesh": [2 * n for n in records[id]["kmesh"]]} for id in chosen[:DOUBLED]},
-        "cutoff": {id: record | {"ecutwfc_Ry": RAISE * record["ecutwfc_Ry"]} for id, record in raised.items()},
-        "repeat": draw_cells(ids),
-    }
+    records = refine_meshes({id: structures[id] for id in choose_crystals(ids)[:DOUBLED]})
+    return {id: record | {"kmesh": [2 * n for n in record["kmesh"]]} for id, record in records.items()}
+
+
+def raise_cutoffs(ids: set[str]) -> dict[str, Record]:
+    """The records by id of the cheapest chosen crystals, and of some with d electrons, with a higher cutoff."""
+    structures = load_structures()
+    raised = refine_meshes({id: structures[id] for id in choose_crystals(ids)[:RAISED]}) | choose_with_d(ids)
+    return {id: record | {"ecutwfc_Ry": RAISE * record["ecutwfc_Ry"]} for id, record in raised.items()}
 
 
 def choose_with_d(ids: set[str]) -> dict[str, Record]:
@@ -103,8 +110,8 @@ def run_checks(out: Path, stores: list[Store], names: Collection[str] = CHECKS, 
     names : the checks, such as "kmesh"; all by default.
     options : of `ecd_data.dft.run`, such as `pseudo`, `work` and `processes`.
     """
-    checks = make_checks({id for store in stores for id in store.ids})
-    return {name: run(checks[name], out / f"{name}.ecd", **options) for name in names}
+    checks = make_checks({id for store in stores for id in store.ids}, names)
+    return {name: run(records, out / f"{name}.ecd", **options) for name, records in checks.items()}
 
 
 def find_differences(pairs: Iterable[tuple[Store, Store]]) -> list[Difference]:

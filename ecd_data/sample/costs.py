@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -53,12 +54,23 @@ def count_plane_waves(record: Mapping[str, Any]) -> float:
     return float(volume * record["ecutwfc_Ry"] ** 1.5 / (6 * np.pi**2))
 
 
-def count_kpoints(record: Mapping[str, Any], mesh: list[int]) -> int:
+def count_kpoints(record: Mapping[str, Any], mesh: Sequence[int]) -> int:
     """The number of k points of a mesh that symmetry leaves; half of the mesh without symmetry."""
-    import spglib
-
     if not record.get("symmetry", True):
         return (int(np.prod(mesh)) + 1) // 2
-    cell = (record["lattice"], record["frac_coords"], record["numbers"])
+    lattice, frac_coords = (tuple(map(tuple, record[key])) for key in ("lattice", "frac_coords"))
+    return _count_irreducible(lattice, frac_coords, tuple(record["numbers"]), tuple(mesh))
+
+
+@cache  # of one cell it is asked for again and again, and costs up to a tenth of a second
+def _count_irreducible(
+    lattice: tuple[tuple[float, ...], ...],
+    frac_coords: tuple[tuple[float, ...], ...],
+    numbers: tuple[int, ...],
+    mesh: tuple[int, ...],
+) -> int:
+    import spglib
+
+    cell = (lattice, frac_coords, numbers)
     mapping, _ = spglib.get_ir_reciprocal_mesh(mesh, cell, is_shift=[0, 0, 0], is_time_reversal=True)
     return len(np.unique(mapping))

@@ -37,6 +37,7 @@ def test_splits_are_nested_and_keep_whole_formulas():
     assert small["test"] == data.ids("test")
 
 
+@pytest.mark.slow
 def test_a_curve_from_its_splits_to_its_table(small_curve, tmp_path, capsys):
     folder = str(tmp_path)
     learning_curve.main(["splits", folder, "--formulas", "1", "2"])

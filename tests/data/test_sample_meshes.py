@@ -107,7 +107,7 @@ def test_the_largest_change_by_a_finer_mesh_comes_first(tmp_path) -> None:
 
 def test_checks_cover_both_rules_of_the_meshes_and_many_structure_types() -> None:
     ids = set(read_records("pbe")) | set(read_records("ood"))
-    checks, records = make_checks(ids), refine_meshes(load_structures())
+    checks, records = make_checks(ids, ["kmesh", "cutoff"]), refine_meshes(load_structures())
     assert (len(checks["kmesh"]), len(checks["cutoff"])) == (DOUBLED, RAISED + RAISED_D)
     narrow = [has_narrow_gap(record) for record in checks["kmesh"].values()]
     assert 5 <= sum(narrow) <= 15
@@ -123,10 +123,10 @@ def test_checks_cover_both_rules_of_the_meshes_and_many_structure_types() -> Non
 
 def test_what_is_computed_again_is_drawn_once_and_has_the_settings_of_the_recipe() -> None:
     records = read_records("pbe") | read_records("ood")
-    again = make_checks(set(records))["repeat"]
+    again = make_checks(set(records), ["repeat"])["repeat"]
     assert len(again) == REPEATED
     assert again == {id: records[id] for id in again}
-    assert list(again) == list(make_checks(set(records))["repeat"])
+    assert list(again) == list(make_checks(set(records), ["repeat"])["repeat"])
 
 
 def test_a_change_is_measured_on_the_grid_of_the_finer_calculation(tmp_path) -> None:

@@ -31,7 +31,7 @@ def test_importing_is_cheap(tmp_path, root):
 
 
 @pytest.mark.parametrize("module", ["density_feature", "builder", "torch_batches", "load_dataset_hook"])
-@pytest.mark.parametrize("before", ["", "datasets", "torch"])
+@pytest.mark.parametrize("before", ["", "datasets"])
 def test_modules_import_in_any_order(module, before):
     """Each alone in a new interpreter, before `datasets` and after it."""
     names = {
