@@ -83,7 +83,7 @@ def read_training_valences(store: Store, ids: Sequence[str]) -> TrainingValences
     """
     rows = store.index[store.index["id"].isin(set(ids))]
     valences, undetermined = find_exact_valences(list(zip(rows["numbers"], rows["nelect"], strict=True)))
-    functionals = sorted({str(name) for name in rows["functional"] if name})
+    functionals = sorted({str(name) for name in rows["functional"].dropna() if name})
     densities = [store[id] for id in _choose_evenly(list(ids), MAX_CRYSTALS_READ)]
     engines = {str(rho.meta.get("provenance", {}).get("engine", "")) for rho in densities}
     methods = {find_core_treatment(rho) for rho in densities}
@@ -182,4 +182,8 @@ def _choose_evenly(ids: list[str], count: int) -> list[str]:
 
 
 def _name_common(words: set[str]) -> str:
-    return next(iter(words)) if len(words) == 1 else SEVERAL if words else ""
+    """What all densities have; "" where one of them does not say, SEVERAL where two differ."""
+    known = words - {""}
+    if len(known) > 1:
+        return SEVERAL
+    return "" if "" in words or not known else known.pop()

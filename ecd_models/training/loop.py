@@ -28,6 +28,7 @@ from ecd_models.training.distributed import Processes, join_processes
 from ecd_models.training.fit_run import fit, has_closed_form_fit
 from ecd_models.training.grid_items import GridDataset
 from ecd_models.training.learning_rate import learning_rate
+from ecd_models.training.losses import subtract_target
 from ecd_models.training.probe_batches import EpochBatches, ProbeDataset, subset
 from ecd_models.training.run_folder import Run, lock_run
 from ecd_models.training.start_run import build_trainer
@@ -228,7 +229,7 @@ def validation_error(
         batch = each.unpack() if isinstance(each, BatchBuffer) else each
         assert batch.target is not None
         density = batch.target if batch.target.ndim == 1 else batch.target[:, 0]
-        error = batch.weigh((model(batch) - batch.target).abs()).sum() / batch.weigh(density.abs()).sum()
+        error = batch.weigh(subtract_target(model(batch), batch.target).abs()).sum() / batch.weigh(density.abs()).sum()
         sums[0] += error
     sums[1] = len(batches)
     model.train(was_training)

@@ -12,11 +12,25 @@ from typing import Any
 
 from torch import Tensor
 
+from ecd_data.errors import UsageError
 from ecd_models.batch import ProbeBatch
 from ecd_models.device_batch import DeviceBatch
 from ecd_models.grid_batch import GridBatch
 
 Batch = ProbeBatch | DeviceBatch | GridBatch
+
+
+def subtract_target(output: Tensor, target: Tensor) -> Tensor:
+    """The errors of a network's output, of the same shape.
+
+    Raises UsageError for another shape, such as [p, 1] for [p], which would give the difference of each with each.
+    """
+    if output.shape != target.shape:
+        raise UsageError(
+            f"the network gives densities of the shape {list(output.shape)}, and {list(target.shape)} is due: one"
+            " number for each probe, [p], or with the magnetization two, [p, 2]"
+        )
+    return output - target
 
 
 def absolute_error(batch: Batch, errors: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from ecd_models.model import DensityModel
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.cuda_graphs import CudaGraphs
 from ecd_models.training.distributed import Processes
-from ecd_models.training.losses import LOSSES
+from ecd_models.training.losses import LOSSES, subtract_target
 
 OPTIMIZER, AVERAGE, SCALER = "optimizer.", "average.", "scaler."
 TF32 = "tf32"  # products of float32 numbers rounded to 11 bits, which tensor cores compute fast
@@ -107,7 +107,7 @@ class Trainer:
         assert batch.target is not None
         crystals = self.config.accumulate * self.config.batch_size * self.processes.count
         with self._matmul_precision():
-            difference = self._output(batch) - batch.target
+            difference = subtract_target(self._output(batch), batch.target)
             errors = batch.divide_by_mean(difference) if self.config.relative_loss else difference
             if self.config.spin:
                 errors = errors * errors.new_tensor([1.0, self.config.spin_weight])

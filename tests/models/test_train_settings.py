@@ -26,7 +26,7 @@ from ecd_models.atoms.from_pseudopotentials import (
 from ecd_models.batch import split_into_passes
 from ecd_models.checkpoint import export_published, load_checkpoint
 from ecd_models.model import DensityModel
-from ecd_models.networks import build_model
+from ecd_models.networks import MODELS, build_model
 from ecd_models.networks.published import PUBLISHED
 from ecd_models.training import loop
 from ecd_models.training.choose_atoms import MAX_FULL_FIT, choose_fit_crystals
@@ -349,6 +349,13 @@ def test_a_start_that_adds_to_the_pair_model_goes_on_with_it(brief):
     brief = replace(brief, difference=True, atoms="pair_density", steps=1, validate_every=1, batch_size=1)
     later = replace(brief, start=str(train(brief).best), out=brief.out + "-later")
     assert train(later).model.atoms.key == load_model(later.start).atoms.key
+
+
+def test_an_output_of_another_shape_is_refused(brief, monkeypatch):
+    network = MODELS["charge3net"]
+    monkeypatch.setattr(network, "forward", lambda self, batch, before=network.forward: before(self, batch)[:, None])
+    with pytest.raises(UsageError, match=r"shape \[\d+, 1\], and \[\d+\] is due"):
+        train(brief)
 
 
 def test_every_loss_has_its_function_and_its_name():

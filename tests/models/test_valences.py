@@ -16,7 +16,13 @@ from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.formats import read_run
 from ecd_data.store import StoreWriter
 from ecd_models import load_model, predict, train
-from ecd_models.atoms.valences import TrainingValences, find_exact_valences, merge_valences, parse_zval
+from ecd_models.atoms.valences import (
+    TrainingValences,
+    find_exact_valences,
+    merge_valences,
+    parse_zval,
+    read_training_valences,
+)
 from ecd_models.checkpoint import PRETRAINED, load_checkpoint, save_checkpoint
 from ecd_models.checkpoint_header import read_header, write_header
 from ecd_models.evaluation.crystal_result import evaluate_crystal
@@ -70,6 +76,17 @@ def test_only_what_the_crystals_tell_exactly_is_known():
     assert find_exact_valences([([li], 1.0), ([li, o], float("nan"))]) == ({"Li": 1.0}, ("O",))
     assert find_exact_valences([([li], 1.4)]) == ({}, ("Li",))
     assert find_exact_valences([]) == ({}, ())
+
+
+def test_what_some_densities_do_not_say_is_not_known(tmp_path):
+    silent, said = uniform(cubic("Li"), 1.0), {"settings": {"potcar": ["PAW_PBE Li"]}, "functional": "PBE"}
+    with StoreWriter(tmp_path / "some.ecd") as writer:
+        writer.add("silent", silent)
+        writer.add("said", uniform(cubic("Li"), 1.0, **said))
+    store = open_store(tmp_path / "some.ecd")
+    for ids, due in ((["silent"], ("", "")), (["silent", "said"], ("", "PBE")), (["said"], ("PAW", "PBE"))):
+        found = read_training_valences(store, ids)
+        assert (found.method, found.functional) == due
 
 
 def test_training_records_them_and_going_on_with_other_data_voids_them(config):
