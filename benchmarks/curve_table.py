@@ -44,10 +44,10 @@ def refuse_other_errors(first: Path, before: Results, file: Path, results: Resul
         )
 
 
-def fit_slope(errors: Mapping[int, float]) -> tuple[float, float]:
-    """The slope of log(error) over log(number), and the error that it gives for twice the largest number."""
+def fit_slope(errors: Mapping[int, float], number: int) -> tuple[float, float]:
+    """The slope of log(error) over log(number of formulas), and the error that this power law gives for a number."""
     slope, constant = np.polyfit(np.log(list(errors)), np.log(list(errors.values())), 1)
-    return float(slope), float(np.exp(constant + slope * np.log(2 * max(errors))))
+    return float(slope), float(np.exp(constant + slope * np.log(number)))
 
 
 def format_curve(curves: Curves) -> str:
@@ -60,9 +60,9 @@ def format_curve(curves: Curves) -> str:
             cells = [format_seeds(curve[count]) if count in curve else "" for count in counts]
             law = ["", ""]
             if len(curve) > 1:
-                slope, error = fit_slope({count: float(np.mean(errors)) for count, errors in curve.items()})
-                last = f"{error * (2 * counts[-1] / (2 * max(curve))) ** slope:.2f} %"
-                law = [f"{slope:.2f}", last]
+                means = {count: float(np.mean(errors)) for count, errors in curve.items()}
+                slope, error = fit_slope(means, 2 * counts[-1])
+                law = [f"{slope:.2f}", f"{error:.2f} %"]
             rows.append(f"| {part} | {model} | {' | '.join([*cells, *law])} |")
     return "\n".join(rows)
 

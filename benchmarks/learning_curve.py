@@ -32,8 +32,8 @@ from pathlib import Path
 
 import race
 from curve_table import draw_curve, format_curve, read_curve
-from race_evaluation import describe_data, list_parts, open_tasks, silence_warnings
-from race_training import MODELS, Entry, keep_facts, load_recipe, make_pair_entry
+from race_evaluation import describe_data, list_parts, open_tasks
+from race_training import MODELS, Entry, keep_facts, load_recipe, make_pair_entry, silence_warnings
 
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.release.formula import reduce_formula

@@ -66,14 +66,14 @@ def run(entry: Entry) -> None:
     evaluate_entry(entry)
 
 
-def run_all(work: Callable[[Entry], None], entries: Sequence[Entry], processes: int) -> None:
-    """Call `work` with each entry, in a process of its own on one core, and print which are done."""
+def run_all(work: Callable[[Entry], None], entries: Sequence[Entry], processes: int, word: str = "done") -> None:
+    """Call `work` with each entry, in a process of its own on one core, and print which are done, in that word."""
     os.environ.update(ONE_THREAD)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         todo = {pool.submit(work, entry): entry for entry in entries}
         for done in as_completed(todo):
             done.result()
-            print(f"done: {todo[done].folder}", flush=True)
+            print(f"{word}: {todo[done].folder}", flush=True)
 
 
 def list_entries(options: argparse.Namespace, until: float) -> list[Entry]:
@@ -104,13 +104,14 @@ def race(options: argparse.Namespace) -> None:
         for part, (task, _) in parts.items()
         if options.energies
     }
-    refuse_other_results(options.out, describe_data(data))
+    if options.out.exists() or not options.table:  # a table leaves nothing where no runs are
+        refuse_other_results(options.out, describe_data(data))
     if not options.table:
         if chosen:
             load_engine("espresso")  # a pw.x that is missing is told before the trainings
         if options.atoms:
             keep_pair_model(entries[0], options.atoms)
-        run_all(train_missing, entries[:1], 1)
+        run_all(train_missing, entries[:1], 1, "fitted")
         run_all(run, entries, options.processes)
         if chosen:
             energies = list(take_in_turn(chosen.values()))

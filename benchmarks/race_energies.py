@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from race_training import Entry, write_json
+from race_training import Entry, silence_warnings, write_json
 
 from ecd_data.dft.settings import Job
 from ecd_data.errors import UsageError
@@ -85,6 +85,7 @@ def measure_crystal(job: Job, entries: Sequence[Entry], work: Path, until: float
     if time.time() > until:
         return EnergyReport()
     torch.set_num_threads(1)
+    silence_warnings()
     starts = {entry.folder.name: model_start(entry.folder.name, load_model(entry.checkpoint)) for entry in entries}
     return run_energies([job], starts, work=work)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 
-from race_training import Entry
+from race_training import Entry, silence_warnings
 
 from ecd_models import load_model
 from ecd_models.evaluation.crystal_result import CrystalResult, evaluate_crystal
@@ -26,11 +25,6 @@ def open_tasks() -> dict[str, TaskData]:
 def describe_data(data: Mapping[str, TaskData]) -> dict[str, str]:
     """What results on these data have in common, for `keep_facts`."""
     return {f"densities of {task}": str(of_task.origin) for task, of_task in data.items()}
-
-
-def silence_warnings() -> None:
-    """Print no warnings of predictions: the test parts have elements that no training saw."""
-    logging.getLogger("ecd_models").setLevel(logging.ERROR)
 
 
 def list_parts(data: Mapping[str, TaskData]) -> Parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import resource
 import shutil
 import time
@@ -124,8 +125,14 @@ def keep_pair_model(entry: Entry, given: str) -> None:
     write_record(entry, {})
 
 
+def silence_warnings() -> None:
+    """Print no warnings of predictions: what is measured here has elements and neighbours that no training saw."""
+    logging.getLogger("ecd_models").setLevel(logging.ERROR)
+
+
 def write_record(entry: Entry, found: dict[str, Any]) -> None:
     """Write the record of an entry with what the checkpoint adds to it: parameters and points a second."""
+    silence_warnings()
     model = load_model(entry.checkpoint)
     parameters = sum(weight.numel() for weight in model.parameters())
     found = found | {"parameters": parameters, "points_per_second": measure_speed(model)}

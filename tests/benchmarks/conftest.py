@@ -63,7 +63,9 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     """The folders of the entries that were given to `run_all`, which runs in this process."""
     folders: list[Path] = []
 
-    def run_here(work: Callable[[race.Entry], None], entries: Sequence[race.Entry], processes: int) -> None:
+    def run_here(
+        work: Callable[[race.Entry], None], entries: Sequence[race.Entry], processes: int, word: str = ""
+    ) -> None:
         for entry in entries:
             folders.append(entry.folder)
             work(entry)
