@@ -47,6 +47,9 @@ class DensityModel(nn.Module):
     ):
         super().__init__()
         self.network: Any = network
+        limit_to = getattr(network, "limit_to", None)
+        if atoms is not None and limit_to is not None:
+            limit_to(atoms)  # so that the network adds no more than these atoms hold
         self.atoms, self.name, self.valences, self.training_valences = atoms, name, valences, training_valences
         self.warnings: set[str] = set()  # the warnings about this model that were logged and are not repeated
         self.metadata: dict[str, Any] = {}

@@ -6,8 +6,9 @@ with features h and gates g of `encoder` and a typical size s. Of l = 0, what re
 m_n is 0 for the integrals m_n of the functions. Charge goes from atom to atom, q_a = sum_b f(a, b) - f(b, a), carried
 by the functions in the direction of m. So a density has the electrons of the superposed atoms that it is added to,
 whatever the weights, and crystals far apart know nothing of each other. The last maps start at zero: training starts
-from the superposed atoms. `element_tables` adds what each element has of its own. With two outputs, `magnetization`
-gives a second set of coefficients from the same features.
+from the superposed atoms. `element_tables` adds what each element has of its own, `atom_limits` holds coefficients and
+charges below what the free atoms have. With two outputs, `magnetization` gives a second set of coefficients from the
+same features.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from ecd_data.crystal import Crystal, Floats
 from ecd_data.errors import UsageError
 from ecd_models.atoms.coarse_grids import sum_on_grid
-from ecd_models.atoms.fitted import SuperposedAtoms
+from ecd_models.atoms.fitted import MAX_ELEMENT, SuperposedAtoms
 from ecd_models.batch import ProbeBatch, make_item
 from ecd_models.graph import Neighbors
 from ecd_models.grid_batch import GridBatch
@@ -32,6 +33,7 @@ from ecd_models.networks.blocks import require_outputs
 from ecd_models.networks.charge3net.layers import gather_sum
 from ecd_models.networks.elements import DESCRIPTORS, column, embedding, require_properties, require_species
 from ecd_models.networks.fourier_density.assembly import density_on_grid
+from ecd_models.networks.fourier_density.atom_limits import hold_charges, hold_coefficients, measure_atoms
 from ecd_models.networks.fourier_density.element_tables import ElementTables
 from ecd_models.networks.fourier_density.encoder import AtomEncoder, ByDegree, perceptron
 from ecd_models.networks.fourier_density.magnetization import MagnetizationHead
@@ -105,6 +107,8 @@ class FourierDensity(nn.Module):
     degrees: Tensor
     monopoles: Tensor
     sizes: Tensor
+    norms: Tensor
+    electrons: Tensor
     whole_grids = True  # a step of training can take all points of a crystal
 
     def __init__(self, config: FourierDensityConfig | None = None) -> None:
@@ -141,6 +145,14 @@ class FourierDensity(nn.Module):
         self._sums_agree: bool | None = None
         self.register_buffer("degrees", torch.from_numpy(degrees(lmax)), persistent=False)
         self.register_buffer("monopoles", torch.from_numpy(self.radial.monopoles).float(), persistent=False)
+        for limit in ("norms", "electrons"):  # of the free atoms
+            self.register_buffer(limit, torch.full((MAX_ELEMENT + 1,), torch.inf), persistent=False)
+
+    def limit_to(self, atoms: SuperposedAtoms) -> None:
+        """Hold what each atom adds, gives and takes below what the free atom of its element has."""
+        for network in (self, *cast("Iterable[FourierDensity]", self.others)):
+            for limit, values in zip((network.norms, network.electrons), measure_atoms(atoms.free), strict=True):
+                limit.copy_(torch.from_numpy(np.nan_to_num(values, nan=np.inf)))
 
     def encode(self, batch: ProbeBatch, functionals: tuple[str, ...] = ()) -> Tensor:
         """The coefficients of the functions of each atom, mean of the members [n, functions, (lmax + 1)^2].
@@ -165,19 +177,28 @@ class FourierDensity(nn.Module):
         scalars = torch.cat([species, h[:, 0]], 1)
         gates = self.gate(scalars).view(len(h), self.config.lmax + 1, -1)[:, self.degrees]
         coefficients = self.head(h * gates) * self.sizes[:, None]
-        moved = self.charge(torch.cat([described, h[dst, 0], h[src, 0]], 1)) * end[:, None] * CHARGE
-        charges = gather_sum(moved, dst, len(h)) - gather_sum(moved, src, len(h))
         direction = self.monopoles / (self.monopoles @ self.monopoles)
         first = coefficients[:, 0] + SIZES[0] * self.scalar(scalars)
-        first = first + (charges - (first @ self.monopoles)[:, None]) * direction
-        density = torch.cat([first[:, None], coefficients[:, 1:]], 1).transpose(1, 2)
+        first = first - (first @ self.monopoles)[:, None] * direction
+        neutral = torch.cat([first[:, None], coefficients[:, 1:]], 1).transpose(1, 2)
         if self.tables is not None:
-            density = self.tables(density, batch.numbers, self.monopoles)
+            neutral = self.tables(neutral, batch.numbers, self.monopoles)
+        norms = self.norms[batch.numbers]
+        density = hold_coefficients(neutral, norms)
+        moved = self.charge(torch.cat([described, h[dst, 0], h[src, 0]], 1))[:, 0] * end * CHARGE
+        charges = self._sum_charges(moved, src, dst, batch.numbers)
+        density = torch.cat([density[:, :, :1] + charges * direction[:, None], density[:, :, 1:]], 2)
         if self.magnetization is None:
             return density
         signs = self.magnetization.signs(batch.numbers, batch.moments)
-        spin = self.magnetization(signs, h, species, (src, dst, vec, described, end))
-        return torch.stack([density, spin.transpose(1, 2)], 1)
+        spin = self.magnetization(signs, h, species, (src, dst, vec, described, end)).transpose(1, 2)
+        return torch.stack([density, hold_coefficients(spin, norms)], 1)
+
+    def _sum_charges(self, moved: Tensor, src: Tensor, dst: Tensor, numbers: Tensor) -> Tensor:
+        """The electrons that each atom has more than the superposed one, from those that move along edges [n, 1, 1]."""
+        moved = hold_charges(moved, src, dst, self.electrons[numbers])
+        charges = gather_sum(moved[:, None], dst, len(numbers)) - gather_sum(moved[:, None], src, len(numbers))
+        return charges[:, :, None]
 
     def _shift(self, batch: ProbeBatch, functionals: tuple[str, ...]) -> Tensor | None:
         """What the functional of its crystal adds to the vector of each atom [n, channels]."""
