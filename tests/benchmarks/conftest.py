@@ -55,7 +55,8 @@ def small_recipes(small_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(recipe, options=SMALL)
 
     monkeypatch.setattr(race_training, "load_recipe", load_small)
-    monkeypatch.setattr(race_training, "SPEED_GRID", (12, 12, 12))
+    for name, small in {"SPEED_GRID": (12, 12, 12), "FIRST": 2, "TRIAL": 4, "FEWEST": 5}.items():
+        monkeypatch.setattr(race_training, name, small)
 
 
 @pytest.fixture
