@@ -6,18 +6,15 @@ mesh for narrow gaps. `python -m ecd_data.sample.recipe --add DIR` calls it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecd_data.crystal import ATOMIC_NUMBERS
 from ecd_data.dft import RunReport, run
-from ecd_data.sample.additions import WANTED_FORMULAS, add_settings, make_addition_cells, make_joined_cells
+from ecd_data.sample.additions import add_settings, make_addition_cells, make_joined_cells
 from ecd_data.sample.cells import parent_of
 from ecd_data.sample.costs import estimate_seconds
 from ecd_data.sample.meshes import NARROW_GAP
-from ecd_data.sample.split import describe_cells, make_manifest
 from ecd_data.sample.table import read_column
 from ecd_data.store import open_store
 
@@ -29,25 +26,12 @@ Record = dict[str, Any]
 
 
 def order_cells(cells: Mapping[str, Record]) -> list[str]:
-    """The ids of the cells in the order of their runs: the cheapest and most instructive first, parents before others.
+    """The ids of the cells in the order of their runs: the cheapest first, displaced cells not before their crystals.
 
-    The order is that of the estimated CPU seconds, divided by 1 + the number of elements of the cell that have fewer
-    than 4 training formulas today.
+    Estimated are the CPU seconds on the mesh for narrow gaps, which most crystals turn out to want.
     """
-    counts = _count_training_formulas()
-
-    def rank(id: str) -> float:
-        elements = set(cells[id]["numbers"])
-        return estimate_seconds(cells[id]) / (1 + sum(counts[number] < WANTED_FORMULAS for number in elements))
-
-    ranks = {id: rank(id) for id in cells}
-    return sorted(cells, key=lambda id: (max(ranks[id], ranks[parent_of(id)]), id != parent_of(id), id))
-
-
-def _count_training_formulas() -> Counter[int]:
-    facts, parts = describe_cells(), make_manifest()["pbe"]["train"]
-    formulas = {facts[id].formula: facts[id].elements for id in parts}
-    return Counter(ATOMIC_NUMBERS[element] for elements in formulas.values() for element in elements)
+    seconds = {id: estimate_seconds(add_settings(cell, narrow_gap=True)) for id, cell in cells.items()}
+    return sorted(cells, key=lambda id: (max(seconds[id], seconds[parent_of(id)]), id != parent_of(id), id))
 
 
 def run_additions(

@@ -32,7 +32,7 @@ def load_additions() -> dict[str, Record]:
 
 
 def load_joined() -> dict[str, bool]:
-    """Whether the PBE gap is narrow, by id of each added crystal that is in the sample with all its cells."""
+    """Whether the mesh is that for narrow gaps, by id of each added cell that is in the sample."""
     return json.loads(files("ecd_data.sample").joinpath(JOINED).read_text())
 
 
@@ -45,15 +45,14 @@ def make_addition_cells() -> dict[str, Record]:
 def load_crystals() -> dict[str, Record]:
     """The records of all pristine crystals of the sample by id: those of structures.json, and added ones."""
     joined = make_joined_cells()
-    return load_structures() | {id: joined[id] for id in load_joined()}
+    return load_structures() | {id: cell for id, cell in joined.items() if parent_of(id) == id}
 
 
 def make_joined_cells() -> dict[str, Record]:
     """The records of the added cells that are in the sample by id, with the settings of their densities."""
-    joined, crystals = load_joined(), load_additions()
-    inside = {id: record for id, record in crystals.items() if id in joined}
-    cells = inside | make_displaced_additions(inside)
-    return {id: add_settings(record, joined[parent_of(id)]) for id, record in cells.items()}
+    crystals, joined = load_additions(), load_joined()
+    cells = crystals | make_displaced_additions({id: crystals[id] for id in crystals if id in joined})
+    return {id: add_settings(cells[id], narrow) for id, narrow in joined.items()}
 
 
 def make_displaced_additions(crystals: Mapping[str, Record]) -> dict[str, Record]:

@@ -33,30 +33,29 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class JoinReport:
-    """The crystals that joined, and those that are computed but have to wait, with the reason.
+    """The cells that joined, and the crystals whose computed cells have to wait, with the reason.
 
     Attributes
     ----------
-    joined : the ids of the crystals that joined now.
-    waiting : the reason by id.
-    cells : the number of cells of the joined crystals.
+    joined : the ids of the cells that joined now.
+    waiting : the reason by id of the crystal.
     """
 
     joined: list[str]
     waiting: dict[str, str]
-    cells: int
 
     def __str__(self) -> str:
-        lines = [f"{len(self.joined)} crystals with {self.cells} cells, {len(self.waiting)} wait"]
+        lines = [f"{len(self.joined)} cells, {len(self.waiting)} crystals wait"]
         return "\n".join([*lines, *(f"{id} waits: {reason}" for id, reason in self.waiting.items())])
 
 
 def join_additions(folder: Path, sample: Path = SAMPLE_FOLDER) -> JoinReport:
-    """A JoinReport, after the computed crystals of a folder joined the sample with all their cells.
+    """A JoinReport, after the computed cells of a folder joined the sample.
 
-    Their densities are appended to pbe.ecd, joined.json lists them, and splits.json is written anew. A crystal waits
-    while one of its cells is not computed, or has a narrow gap on the mesh for wider ones; one for
-    validation_compositions waits while one of its elements trains in too few formulas.
+    Their densities are appended to pbe.ecd, joined.json lists them, and splits.json is written anew. Displaced cells
+    may join after their crystal. The cells of a crystal wait while it is not computed itself, or while one of them has
+    a narrow gap on the mesh for wider ones; those of a crystal for validation_compositions wait while one of its
+    elements trains in too few formulas.
 
     Parameters
     ----------
@@ -66,40 +65,41 @@ def join_additions(folder: Path, sample: Path = SAMPLE_FOLDER) -> JoinReport:
     computed, joined = open_store(folder / FINAL), load_joined()
     groups: dict[str, dict[str, Record]] = {}
     for id, cell in make_addition_cells().items():
-        groups.setdefault(parent_of(id), {})[id] = cell
-    new, waiting = dict[str, bool](), dict[str, str]()
-    for parent, cells in groups.items():
-        if parent in joined or not any(id in computed for id in cells):
-            continue
-        reason = find_hindrance(computed, cells)
-        if reason:
-            waiting[parent] = reason
-        else:
-            new[parent] = has_narrow_mesh(computed.meta(parent), cells[parent])
-    for parent, reason in find_early_validation(new).items():
-        waiting[parent] = reason
-        del new[parent]
-    ids = [id for parent in new for id in groups[parent]]
+        if id in computed and id not in joined:
+            groups.setdefault(parent_of(id), {})[id] = cell
+    waiting = {parent: find_hindrance(computed, parent, cells, joined) for parent, cells in groups.items()}
+    waiting = {parent: reason for parent, reason in waiting.items() if reason}
+    waiting |= find_early_validation(groups.keys() - waiting.keys() - joined.keys())
+    cells = {id: parent for parent, one in groups.items() if parent not in waiting for id in one}
+    new = {id: joined.get(parent, wants_narrow_mesh(computed, groups[parent])) for id, parent in cells.items()}
     # byte for byte, as errors of encoding again would add up
-    rows = [computed.ids.index(id) for id in ids]
+    rows = [computed.ids.index(id) for id in new]
     copy_crystals([(computed, pa.array(rows, pa.int64()))], sample / "pbe.ecd", what="joining")
     lines = [f" {json.dumps(id)}: {json.dumps(narrow)}" for id, narrow in (joined | new).items()]
     (sample / JOINED).write_text("{\n" + ",\n".join(lines) + "\n}\n")
     write_manifest(sample / "splits.json")
-    return JoinReport(list(new), waiting, len(ids))
+    return JoinReport(list(new), waiting)
 
 
-def find_hindrance(computed: Store, cells: Mapping[str, Record]) -> str | None:
-    """The reason why a crystal cannot join, whose cells are given by id with the settings of a first run; or None."""
-    missing = [id for id in cells if id not in computed]
-    if missing:
-        return f"not computed: {', '.join(missing)}"
-    for id, cell in cells.items():
-        meta = computed.meta(id)
-        gap = meta["properties"]["gap_eV"]
-        if gap < NARROW_GAP and not has_narrow_mesh(meta, cell):
-            return f"{id} has a gap of {gap:.2f} eV on the mesh for wider ones: compute its crystal again"
-    return None
+def find_hindrance(computed: Store, parent: str, cells: Mapping[str, Record], joined: Mapping[str, bool]) -> str:
+    """The reason why computed cells of the crystal `parent` cannot join, or "".
+
+    Parameters
+    ----------
+    computed : their store.
+    cells : the cells by id, with the settings of a first run.
+    joined : whether the mesh is that for narrow gaps, by id of the cells that have joined.
+    """
+    if parent not in joined and parent not in cells:
+        return f"not computed, as its {', '.join(cells)}"
+    gaps = {id: computed.meta(id)["properties"]["gap_eV"] for id in cells}
+    smallest = min(gaps, key=lambda id: gaps[id])
+    narrow = joined.get(parent, wants_narrow_mesh(computed, cells))
+    if gaps[smallest] < NARROW_GAP and not (narrow and have_mesh(computed, cells, narrow)):
+        return f"{smallest} has a gap of {gaps[smallest]:.2f} eV on the mesh for wider ones: compute its crystal again"
+    if not have_mesh(computed, cells, narrow):
+        return f"{', '.join(cells)} and {parent} have meshes of two rules: compute them again"
+    return ""
 
 
 def find_early_validation(crystals: Iterable[str]) -> dict[str, str]:
@@ -120,6 +120,13 @@ def find_early_validation(crystals: Iterable[str]) -> dict[str, str]:
     }
 
 
-def has_narrow_mesh(meta: Mapping[str, Any], cell: Record) -> bool:
-    """Whether a cell with this metadata was computed on the mesh for metals and narrow gaps."""
-    return list(meta["settings"]["kmesh"]) == add_settings(cell, narrow_gap=True)["kmesh"]
+def wants_narrow_mesh(computed: Store, cells: Mapping[str, Record]) -> bool:
+    """Whether cells by id belong on the mesh for narrow gaps: one of them has such a gap, or they are on no other."""
+    narrow_gap = any(computed.meta(id)["properties"]["gap_eV"] < NARROW_GAP for id in cells)
+    return narrow_gap or not have_mesh(computed, cells, narrow=False)
+
+
+def have_mesh(computed: Store, cells: Mapping[str, Record], narrow: bool) -> bool:
+    """Whether all these cells by id were computed on the mesh for narrow gaps, or on that for wider ones."""
+    wanted = {id: add_settings(cell, narrow)["kmesh"] for id, cell in cells.items()}
+    return all(list(computed.meta(id)["settings"]["kmesh"]) == kmesh for id, kmesh in wanted.items())
