@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from ecd_data.errors import EcdError, UsageError
+from ecd_data.errors import UsageError
 from ecd_data.release.data_origin import Origin
 from ecd_data.store.probes.draw import ProbeReader
 from ecd_data.work.interrupts import stop_between_steps
@@ -86,7 +86,7 @@ def train(config: TrainConfig, report: Report | None = None) -> TrainResult:
     ------
     UsageError : the folder holds a run of another configuration or other data, or another training writes it; or a task
         of the benchmark has only the sample's data and config.sample is not set.
-    EcdError : the loss is not finite.
+    EcdError : the loss or the weights are not finite numbers, or no validation error is.
     KeyboardInterrupt : Ctrl-C or SIGTERM ended the run, which is saved.
     """
     threads = torch.get_num_threads()
@@ -122,7 +122,13 @@ def _fit(
             report(Progress(step, config.steps, *errors, len(data.ids("train")), config.probes))
 
     fit(config, data, run, report_pass, should_stop)
-    return TrainResult(run.best_model(), float(run.best_error or 0.0), run.best, run.log, data.origin)
+    return _result(run, data)
+
+
+def _result(run: Run, data: TaskData) -> TrainResult:
+    model = run.best_model()
+    assert run.best_error is not None
+    return TrainResult(model, run.best_error, run.best, run.log, data.origin)
 
 
 class _Training:
@@ -149,12 +155,11 @@ class _Training:
                 raise KeyboardInterrupt
             if run.finished:
                 break
-        if run.best_error is None:  # the run has no steps: the model that it started from is validated
+        if run.validation_error is None:  # the run has no steps: the model that it started from is validated
             self._validate(0.0)
             run.save(self.trainer)
         processes.wait()
-        best_error = nan if run.best_error is None else run.best_error  # 0 is an error, too
-        return TrainResult(run.best_model(), best_error, run.best, run.log, self.data.origin)
+        return _result(run, self.data)
 
     def _make_step(self, batches: Sequence[ProbeBatch | BatchBuffer | GridBatch], stop: bool) -> bool:
         """Make one step, with the validation and the save that follow it; whether a process was asked to stop."""
@@ -167,6 +172,8 @@ class _Training:
         stop = self._read_sums(0 if save else self.trainer.max_pending)
         if stop:
             self._read_sums(0)
+        if (save or stop) and not self.trainer.weights_are_finite():  # before they replace the last good state
+            raise run.explain_divergence(f"the weights are not finite numbers after step {run.step}")
         if validate:
             self._validate(lr)
         if save or stop:
@@ -184,7 +191,7 @@ class _Training:
             sums = self.pending.popleft().read()
             if sums.loss - sums.loss != 0:
                 step = self.run.step - len(self.pending) - 1
-                raise EcdError(f"{self.config.out}: the loss is {sums.loss} at step {step}: lower lr and run again")
+                raise self.run.explain_divergence(f"the loss is {sums.loss} at step {step}")
             self.run.add_sums(sums)
             stop |= sums.stop
         return stop

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from math import isnan
+from math import isfinite
 from pathlib import Path
 from typing import Any, Self
 
 from torch import Tensor
 
-from ecd_data.errors import StoreError, UsageError
+from ecd_data.errors import EcdError, StoreError, UsageError
 from ecd_data.io.atomic_write import write_whole
 from ecd_data.io.lock import lock_folder
 from ecd_data.release.data_origin import Origin
@@ -23,6 +24,8 @@ from ecd_models.training.distributed import Processes
 from ecd_models.training.logs import CsvLog, TensorBoardLog
 from ecd_models.training.train_step import StepSums, Trainer
 from ecd_models.training.trained_on import KEY, TrainedOn
+
+log = logging.getLogger("ecd_models")
 
 # The settings that may change when a run is continued: no result of the steps already made depends on them (but for
 # `steps` with the cosine schedule, which `Run.open` refuses).
@@ -145,15 +148,21 @@ class Run:
         self._density, self._count = self._density + sums.density, self._count + 1
 
     def record_validation(self, lr: float, error: float, model: DensityModel) -> None:
-        """Log a validation at learning rate `lr`, write the model if it is the best, and start the means again."""
+        """Log a validation at learning rate `lr`, write the model if it is the best, and start the means again.
+
+        A model whose error is not a finite number is never the best; the run may still get over it.
+        """
         self.validation_error = error
-        best = self.best_error
-        better = best is None or error < best or (isnan(best) and not isnan(error))  # no number is below nan
+        better = isfinite(error) and (self.best_error is None or error < self.best_error)
+        if not isfinite(error) and self.writes:
+            log.warning(
+                "%s: the validation error at step %d is %s, so this model is not kept", self.folder, self.step, error
+            )
         self.stale = 0 if better else self.stale + 1
         if self.stale and self.stale % max(1, self.config.lr_patience) == 0:
             self.reductions += 1
-        for log in self._logs:
-            log.add(self.step, lr, self.loss, 100 * self.train_error, 100 * error, self.seconds)
+        for rows in self._logs:
+            rows.add(self.step, lr, self.loss, 100 * self.train_error, 100 * error, self.seconds)
         if better:
             self.best_error = error
             if self.writes:
@@ -187,16 +196,30 @@ class Run:
         """Set the figures to those of a last state."""
         for name in SAVED:
             setattr(self, name, metadata[name])
+        if self.best_error is not None and not isfinite(self.best_error):  # as an earlier version kept it
+            self.best_error = None
         self._loss, self._error, self._density, self._count, self._seconds = metadata["figures"]
 
     def open_logs(self) -> None:
         """Open the logs and drop their rows after the step of the run."""
-        for log in self._logs:
-            log.resume(self.step)
+        for rows in self._logs:
+            rows.resume(self.step)
 
     def best_model(self) -> DensityModel:
-        """The model with the smallest validation error."""
+        """The model with the smallest validation error; raises EcdError where no validation error is finite."""
+        if self.best_error is None:
+            raise self.explain_divergence(
+                f"no validation error is a finite number, the last one is {self.validation_error}"
+            )
         return load_model(self.best)
+
+    def explain_divergence(self, what: str) -> EcdError:
+        """The error of a run whose numbers overflowed, with the way to train with other settings."""
+        start = f", or go on from its best model with start = {self.best}" if self.best_error is not None else ""
+        return EcdError(
+            f"{self.folder}: {what}: train with a lower lr than {self.config.lr} or with clip_norm = 1, and name"
+            f" another out, since the run of a folder keeps its settings{start}"
+        )
 
 
 @contextmanager

@@ -151,6 +151,10 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.model)
 
+    def weights_are_finite(self) -> bool:
+        """Whether all weights are finite numbers, in this process; waits for the device."""
+        return bool(torch.stack([p.detach().isfinite().all() for p in self.model.parameters()]).all())
+
     def state(self) -> dict[str, Tensor]:
         """All tensors except the weights that the next steps depend on, by name.
 

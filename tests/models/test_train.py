@@ -158,6 +158,19 @@ def test_a_first_validation_that_is_no_number_does_not_stay_the_best(config, mon
     assert read_metadata(result.best)["step"] == 2 * config.validate_every
 
 
+@pytest.mark.parametrize("error", [float("nan"), float("inf")])
+def test_a_run_without_a_finite_validation_error_fails_and_keeps_no_best_model(config, monkeypatch, error):
+    monkeypatch.setattr("ecd_models.training.loop.validation_error", lambda *_: error)
+    for _ in range(2):  # the same command says it again
+        with pytest.raises(EcdError, match=rf"no validation error .* is {error}: .*lower lr.*another out"):
+            train(config)
+    assert not Path(config.out, "best.safetensors").exists()
+    with pytest.raises(UsageError, match="another configuration"):
+        train(replace(config, lr=config.lr / 10))
+    monkeypatch.undo()
+    assert train(replace(config, lr=config.lr / 10, out=config.out + "-lower")).best_error < 1
+
+
 def test_a_damaged_record_of_a_run_is_named(config):
     train(config)
     path = Path(config.out) / "config.json"
