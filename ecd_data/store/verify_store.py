@@ -159,4 +159,4 @@ def _verify_probes(store: Store, report: Verification) -> None:
             report.bad_parts[f"{FOLDER}/{name}"] = f"it cannot be read ({error}): run `ecd probes` again"
             continue
         if not digest.startswith(hash_in_name(name)):
-            report.bad_parts[f"{FOLDER}/{name}"] = "it is cut or altered: remove it and run `ecd probes` again"
+            report.bad_parts[f"{FOLDER}/{name}"] = "it is cut or altered: run `ecd probes` again"

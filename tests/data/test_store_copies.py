@@ -285,6 +285,9 @@ def test_verify_sees_altered_and_missing_files_of_probes(tmp_path):
     data[100] ^= 1
     file.write_bytes(data)
     assert "cut or altered" in verify(path).bad_parts[f"probes/{file.name}"]
+    assert extract_probes(path).added == 3  # as the message says
+    assert verify(path).ok
+    file = next((path / "probes").glob("*.f32"))
     file.unlink()
     assert "cannot be read" in verify(path).bad_parts[f"probes/{file.name}"]
     extract_probes(path)

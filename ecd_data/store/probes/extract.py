@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -17,6 +18,7 @@ import pyarrow as pa
 from ecd_data.arguments import whole_number
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.io.file_bytes import hash_file
 from ecd_data.io.lock import lock_folder
 from ecd_data.store.live_index import Location, shared_live_index
 from ecd_data.store.parts import Extent, read_density
@@ -26,6 +28,8 @@ from ecd_data.store.reader import Store
 from ecd_data.work.interrupts import stop_between_steps
 from ecd_data.work.process_pool import LostJob, refuse_worker_count, run_jobs
 from ecd_data.work.progress import Progress, show_progress
+
+log = logging.getLogger("ecd_data")
 
 FILE_CRYSTALS = 2048  # crystals of a file: 134 MB of densities
 ENDING = ".f32"
@@ -65,7 +69,8 @@ def extract_probes(
     """The report of writing the folder `probes` of a local store, with K probes of each crystal for training.
 
     Crystals whose probes are in the extract are skipped; crystals that changed in the store are renewed, and those that
-    the store does not have any more are dropped. So a second call continues an interrupted one.
+    the store does not have any more are dropped. So a second call continues an interrupted one. It reads the files that
+    are there and writes the crystals of a damaged one again.
 
     Parameters
     ----------
@@ -123,8 +128,8 @@ def _choose_settings(folder: Path, before: Settings | None, per_crystal: int | N
 
 
 def _select_unchanged(folder: Path, table: pa.Table, groups: dict[str, Group]) -> pa.Table:
-    """The rows whose crystals are unchanged in the store and whose files are complete."""
-    sizes = {path.name: path.stat().st_size for path in folder.glob(f"part-*{ENDING}")}
+    """The rows whose crystals are unchanged in the store and whose files are complete and not damaged."""
+    sizes = {path.name: path.stat().st_size for path in folder.glob(f"part-*{ENDING}") if _has_own_hash(path)}
     columns = (table[name].to_pylist() for name in ("id", "group_sha256", "file", "offset", "count", "components"))
     current = {id: group.place.extent.sha256 for id, group in groups.items()}
     kept = [
@@ -132,6 +137,15 @@ def _select_unchanged(folder: Path, table: pa.Table, groups: dict[str, Group]) -
         for id, sha256, file, offset, count, components in zip(*columns, strict=True)
     ]
     return table.filter(pa.array(kept, pa.bool_()))
+
+
+def _has_own_hash(path: Path) -> bool:
+    """Whether the bytes of a file have the hash in its name; a warning says where they do not."""
+    digits = hash_in_name(path.name)
+    same = not digits or hash_file(path).startswith(digits)
+    if not same:
+        log.warning("%s is cut or altered: the probes of its crystals are written again", path)
+    return same
 
 
 def _byte_length(count: int, components: int) -> int:
