@@ -406,3 +406,22 @@ def test_ctrl_c_in_a_conversion_exits_130_and_a_rerun_continues(tmp_path):
     assert done < 60
     assert run(*command[3:]) == 0
     assert len(Store(tmp_path / "my.ecd")) == 60
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("--model", ("predict", "CHGCAR_good", "-o", "CHGCAR_out", "-m", "fourier_density", "--model", "pair_density")),
+        ("--grid", ("export", "good", "CHGCAR_out", "--store", "my.ecd", "--grid", *"888", "--grid", *"999")),
+        ("--bound", ("convert", "CHGCAR_good", "new.ecd", "--bound", "1e-4", "--bound=1e-5")),
+    ],
+)
+def test_an_option_of_one_value_given_twice_is_refused(here, capsys, name, arguments):
+    assert run(*arguments) == 2
+    assert f"{name} is given 2 times and takes one value: give it once" in capsys.readouterr().err
+    assert not Path("CHGCAR_out").exists()
+    assert not Path("new.ecd").exists()
+
+
+def test_an_option_of_several_values_may_be_given_several_times(here):
+    assert run("-q", "subset", "my.ecd", "part.ecd", "--id", "good", "--id", "good") == 0

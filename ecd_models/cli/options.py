@@ -168,7 +168,21 @@ def add_verb(app: typer.Typer, verb: Callable[..., None], name: str | None = Non
 
 
 class Verb(TyperCommand):
-    """A command whose help shows no type behind an option that takes no value, since `--json true` would be wrong."""
+    """A command that refuses an option given twice that takes one value, of which only the last would count.
+
+    Its help shows no type behind an option that takes no value, since `--json true` would be wrong.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments into `ctx`; raises UsageError for an option that is given twice and takes one value."""
+        if not ctx.resilient_parsing:  # as the completion of shells is, of unfinished commands
+            given = self.make_parser(ctx).parse_args(args=list(args))[2]
+            for option in given:
+                takes_one = option.param_type_name == "option" and not (option.multiple or option.is_flag)
+                if takes_one and given.count(option) > 1:
+                    name = max(option.opts, key=len)
+                    raise UsageError(f"{name} is given {given.count(option)} times and takes one value: give it once")
+        return super().parse_args(ctx, args)
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The options and arguments of the verb, with --help."""
