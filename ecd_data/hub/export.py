@@ -21,6 +21,10 @@ log = logging.getLogger("ecd_data")
 
 MB = 1_000_000
 LOST_WORKER = "the system ended the process that wrote it, perhaps for lack of memory: run it again with fewer workers"
+ALL_IN_TRAIN = (
+    "all crystals of %s are exported as the split train, those that you test on too: give the file of `ecd split make`"
+    " as --split-file (split_file=) to divide them"
+)
 RESTRICTED_PREFIX = "icsd-"  # of ids whose owner restricts redistribution: the command line warns of them
 
 
@@ -50,6 +54,7 @@ def export_hub(
     *,
     configurations: Sequence[str] = (),
     store: str | Path | None = None,
+    split_file: str | Path | None = None,
     data_dir: str | None = None,
     splits: Sequence[str] = (),
     exclude: Sequence[str] = (),
@@ -70,6 +75,8 @@ def export_hub(
     configurations : sets and tasks of `load_dataset`; by default the sets that `data_dir`, ECD_ROOT or the embedded
         sample has.
     store : any store, in place of configurations.
+    split_file : the split of the store, as `ecd split make` writes it; without it all crystals are in "train", which a
+        warning says.
     data_dir : folder or URL that holds the stores of the sets.
     splits : only these of train, validation and test.
     exclude : patterns of ids to leave out, such as "icsd-*".
@@ -92,7 +99,13 @@ def export_hub(
     refuse_worker_count(workers)
     if store is not None and configurations:
         raise UsageError("export a store or configurations, not both: leave one of them out")
-    configs = [load_store_config(str(store))] if store is not None else []
+    if split_file is not None and store is None:
+        raise UsageError("configurations have their own splits: give --split-file (split_file=) with a store alone")
+    configs = []
+    if store is not None:
+        configs = [load_store_config(str(store), None if split_file is None else str(split_file))]
+        if split_file is None:
+            log.warning(ALL_IN_TRAIN, store)
     configs += [load_config(name, data_dir) for name in dict.fromkeys(configurations)]
     configs = [filter_rows(s, splits, exclude, limit) for s in configs or find_configs(data_dir)]
     shards = [shard for config in configs for shard in plan_shards(config, decoded, shard_mb * MB)]

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from ecd_data.errors import StoreError, UsageError
-from ecd_data.hf.rows import select_rows
+from ecd_data.hf.rows import select_own_rows, select_rows
 from ecd_data.release.configurations import GAP, PROBES, find_configuration, find_configuration_store
 from ecd_data.release.tasks import PARTS
 from ecd_data.store import Store
@@ -95,10 +94,10 @@ def load_config(name: str, data_dir: str | None) -> ExportConfig:
     return ExportConfig(configuration, store, select_rows(configuration, store))
 
 
-def load_store_config(root: str) -> ExportConfig:
-    """The ExportConfig with all crystals of any store in the split "train"; it is named after the store."""
+def load_store_config(root: str, split_file: str | None = None) -> ExportConfig:
+    """The ExportConfig of any store, named after it, with the split of a file; without a file all are in "train"."""
     store = Store(root)
-    rows = pd.DataFrame({"number": np.arange(len(store)), "id": store.ids, "split": "train", "kind": None})
+    rows = select_own_rows(store, split_file)
     name = Path(store.root).name.removesuffix(".ecd") or "default"
     return ExportConfig(name, store, rows, official=False)
 

@@ -49,6 +49,12 @@ def export_hub(
         typer.Option(help="Configuration or task, such as pbe; repeatable; default: all sets in the data folder."),
     ] = None,
     store: Annotated[str | None, typer.Option(help="Your own store, instead of a configuration.")] = None,
+    split_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --store: its split, the JSON file that `ecd split make` writes; default: all crystals in train."
+        ),
+    ] = None,
     data: Data = None,
     split: Annotated[
         list[str] | None, typer.Option(help="Split to write: train, validation or test; repeatable; default: all.")
@@ -75,6 +81,7 @@ def export_hub(
         folder,
         configurations=config or (),
         store=store,
+        split_file=split_file,
         data_dir=data,
         splits=split or (),
         exclude=exclude or (),

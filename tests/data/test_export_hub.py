@@ -219,6 +219,20 @@ def test_a_store_of_one_s_own(root, tmp_path):
     assert json.loads((tmp_path / "hub/croissant.json").read_text())["license"] == "cc-by-4.0"
 
 
+def test_a_store_of_one_s_own_is_divided_by_its_split_file_or_a_warning_says_that_it_is_not(root, tmp_path, caplog):
+    store = Store(root / "hse.ecd")
+    split = {"train": store.ids[:2], "validation": store.ids[2:3], "test": store.ids[3:]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    done = export_hub(tmp_path / "hub", store=root / "hse.ecd", split_file=tmp_path / "split.json")
+    assert (done.crystals, caplog.text) == ({"hse": 5}, "")
+    for part, ids in split.items():
+        assert pq.read_table(next(tmp_path.glob(f"hub/data/hse/{part}-*")), columns=["id"])["id"].to_pylist() == ids
+    export_hub(tmp_path / "all", store=root / "hse.ecd")
+    assert "exported as the split train" in caplog.text
+    with pytest.raises(UsageError, match="have their own splits"):
+        export_hub(tmp_path / "hub", data_dir=str(root), split_file=tmp_path / "split.json")
+
+
 def test_croissant_describes_the_files(folder):
     described = json.loads((folder / "croissant.json").read_text())
     files = {d["contentUrl"]: d for d in described["distribution"] if d["@type"] == "cr:FileObject"}
