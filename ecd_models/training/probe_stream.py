@@ -22,10 +22,10 @@ class ProbeStream(IterableDataset[ProbeBatch]):
     """Batches of `batch_size` crystals x `probes` points, from the extract of `ecd probes` where the store has one.
 
     Every epoch visits each id once, over all ranks and workers, in an order of its own; batches run on across epochs,
-    endlessly or until `epochs` are done. The probes of a crystal depend on (seed, epoch, id) alone, and the batches of
-    a rank come in the same order from any number of workers. Ranks are those of torch.distributed or torchrun unless
-    given. With `atoms`, batches have a baseline, which costs an inverse FFT a crystal; with `spin`, targets are
-    [p, 2], density and magnetization.
+    endlessly or until `epochs` are done; then another pass raises UsageError. The probes of a crystal depend on
+    (seed, epoch, id) alone, and the batches of a rank come in the same order from any number of workers. Ranks are
+    those of torch.distributed or torchrun unless given. With `atoms`, batches have a baseline, which costs an inverse
+    FFT a crystal; with `spin`, targets are [p, 2], density and magnetization.
 
     `batches(workers)` reads in worker processes; `state_dict` then, or after plain iteration, says where to go on, on
     any number of workers and ranks. In a DataLoader of your own (batch_size=None) count the batches yourself and give
@@ -52,7 +52,7 @@ class ProbeStream(IterableDataset[ProbeBatch]):
         self.cutoff, self.probes, self.batch_size, self.seed = cutoff, probes, batch_size, seed
         self.epochs, self.atoms, self.spin = epochs, atoms, spin
         self.rank, self.world_size = _place(rank, world_size)
-        self.crystals = 0
+        self.crystals, self._finished = 0, False
         self._check()
 
     def _check(self) -> None:
@@ -73,7 +73,15 @@ class ProbeStream(IterableDataset[ProbeBatch]):
         """Go on where `state_dict` was taken; raises UsageError where that had another seed."""
         if state["seed"] != self.seed:
             raise UsageError(f"the state is of seed {state['seed']} and the stream of {self.seed}: give the same seed")
-        self.crystals = state["crystals"]
+        self.crystals, self._finished = state["crystals"], False
+
+    def _refuse_another_pass(self) -> None:
+        """Raise UsageError where a pass has come to its end: the same epochs again would be the same probes again."""
+        if self._finished:
+            raise UsageError(
+                f"all epochs of the stream ({self.epochs}) are drawn: give it more epochs in place of several passes,"
+                f" or draw the same again after load_state_dict({{'seed': {self.seed}, 'crystals': 0}})"
+            )
 
     def __len__(self) -> int:
         """Batches of this rank that are left; raises TypeError for an endless stream."""
@@ -94,9 +102,11 @@ class ProbeStream(IterableDataset[ProbeBatch]):
         if workers == 0:
             yield from self
             return
+        self._refuse_another_pass()
         for batch in DataLoader(self, batch_size=None, num_workers=workers, **options):
             self._count()
             yield batch
+        self._finished = True
 
     def _count(self) -> None:
         self.crystals += self._stride
@@ -105,6 +115,8 @@ class ProbeStream(IterableDataset[ProbeBatch]):
 
     def __iter__(self) -> Iterator[ProbeBatch]:
         worker = get_worker_info()
+        if worker is None:
+            self._refuse_another_pass()
         draws = self._draws(0, 1) if worker is None else self._draws(worker.id, worker.num_workers)
         options: dict[str, Any] = {"cutoff": self.cutoff, "probes": self.probes, "seed": self.seed, "spin": self.spin}
         items = ProbeDataset(self.store.probe_reader, atoms=self.atoms, **options)
@@ -113,6 +125,7 @@ class ProbeStream(IterableDataset[ProbeBatch]):
             if worker is None:
                 self._count()
             yield collate([items.make_item(each) for each in drawn])
+        self._finished = worker is None
 
     def _draws(self, worker: int, workers: int) -> Iterator[Draw]:
         """The crystals of every `workers`-th batch of this rank from number `worker` on."""

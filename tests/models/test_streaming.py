@@ -112,6 +112,26 @@ def test_a_stream_resumes_in_the_middle_of_an_epoch(store, workers, again):
     assert all(map(same, wanted[3:], islice(resumed.batches(again), 4)))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_pass_after_the_last_epoch_is_refused(store, workers):
+    stream = ProbeStream(store, epochs=1, **OPTIONS)
+    first = list(stream.batches(workers))
+    with pytest.raises(UsageError, match=r"all epochs of the stream \(1\) are drawn: give it more epochs"):
+        next(stream.batches(workers))
+    with pytest.raises(UsageError, match="are drawn"):
+        next(iter(stream))
+    stream.load_state_dict({"seed": 4, "crystals": 0})
+    assert all(map(same, first, stream))
+
+
+def test_a_stream_that_was_saved_at_its_end_has_no_batch_left(store):
+    stream = ProbeStream(store, epochs=1, **OPTIONS)
+    list(stream)
+    resumed = ProbeStream(store, epochs=1, **OPTIONS)
+    resumed.load_state_dict(stream.state_dict())
+    assert (list(resumed), len(resumed)) == ([], 0)
+
+
 def test_a_run_of_two_ranks_goes_on_with_three(store):
     seen = []
     for rank in range(2):
