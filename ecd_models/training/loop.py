@@ -33,6 +33,7 @@ from ecd_models.training.probe_batches import EpochBatches, ProbeDataset, subset
 from ecd_models.training.run_folder import Run, lock_run
 from ecd_models.training.start_run import build_trainer
 from ecd_models.training.train_step import Step
+from ecd_models.training.worker_errors import CatchingDataset, keep_batch, raise_errors
 
 VALIDATION_SEED = 43  # draws the validation points of all runs, so that errors of several seeds differ by models alone
 
@@ -211,8 +212,14 @@ def _step_batches(
     split = partial(split_into_passes, crystals=config.batch_size, max_edges=config.max_edges, join=join)
     pack_step = partial(pack_passes, split, _arrangement(model, processes))
     pin = torch.device(processes.device).type == "cuda"
-    loader = DataLoader(dataset, batch_sampler=draws, collate_fn=pack_step, num_workers=config.workers, pin_memory=pin)
-    return iter(loader)
+    steps: Any = DataLoader(
+        CatchingDataset(dataset, pack_step),
+        batch_sampler=draws,
+        collate_fn=keep_batch,
+        num_workers=config.workers,
+        pin_memory=pin,
+    )
+    return raise_errors(steps)
 
 
 def _arrangement(model: DensityModel, processes: Processes) -> str | None:

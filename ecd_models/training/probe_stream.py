@@ -16,6 +16,7 @@ from ecd_data.store.probes.draw import Draw
 from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.batch import ProbeBatch, collate
 from ecd_models.training.probe_batches import EpochOrder, ProbeDataset
+from ecd_models.training.worker_errors import CatchingStream, raise_errors
 
 
 class ProbeStream(IterableDataset[ProbeBatch]):
@@ -103,7 +104,7 @@ class ProbeStream(IterableDataset[ProbeBatch]):
             yield from self
             return
         self._refuse_another_pass()
-        for batch in DataLoader(self, batch_size=None, num_workers=workers, **options):
+        for batch in raise_errors(DataLoader(CatchingStream(self), batch_size=None, num_workers=workers, **options)):
             self._count()
             yield batch
         self._finished = True

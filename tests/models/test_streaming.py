@@ -132,6 +132,16 @@ def test_a_stream_that_was_saved_at_its_end_has_no_batch_left(store):
     assert (list(resumed), len(resumed)) == ([], 0)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_a_worker_is_one_sentence(store, tmp_path, workers):
+    path = shutil.copytree(store.root, tmp_path / "some.ecd", ignore=shutil.ignore_patterns("probes"))
+    extract_probes(path, per_crystal=8)
+    stream = ProbeStream(str(path), **OPTIONS)
+    with pytest.raises(UsageError, match=r"\Ac\d+: the extract has 8 probes of it, fewer than 20") as told:
+        next(stream.batches(workers))
+    assert "\n" not in str(told.value)
+
+
 def test_a_run_of_two_ranks_goes_on_with_three(store):
     seen = []
     for rank in range(2):

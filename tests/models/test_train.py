@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecd_data import open_store
+from ecd_data import load_split, open_store
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.store import Store
 from ecd_data.store.probes.draw import ProbeReader
@@ -206,6 +206,20 @@ def test_two_trainings_do_not_share_a_folder(config):
 
     assert [row["step"] for row in rows(train(config, train_again).log)] == ["4", "8", "12"]
     assert train(config).best_error
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_a_worker_is_one_sentence(config, small_root, tmp_path, workers):
+    shutil.copytree(small_root, tmp_path / "root")
+    store = Store(tmp_path / "root" / "pbe.ecd")
+    for row in map(store.row, set(store.ids) & set(load_split("sample_pbe")["train"])):  # validation reads the others
+        path = tmp_path / "root" / "pbe.ecd" / "parts" / row["part"]
+        data = bytearray(path.read_bytes())
+        data[row["offset"] + row["length"] // 2] ^= 1
+        path.write_bytes(data)
+    with pytest.raises(EcdError, match="cut or altered") as told:
+        train(replace(config, data_dir=str(tmp_path / "root"), workers=workers))
+    assert "\n" not in str(told.value)
 
 
 def test_an_interrupted_training_goes_on_while_its_workers_still_live(config):
