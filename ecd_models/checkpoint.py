@@ -82,7 +82,8 @@ def save_checkpoint(
     if isinstance(model, DensityModel):
         _add_model_parts(model, header, tensors)
     tensors |= {STATE + name: value for name, value in (state or {}).items()}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    # Copies, since safetensors refuses tensors that share memory, as those of a model with shared weights do.
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -154,7 +155,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if header.get("format") != FORMAT:
         raise FormatError(f"{path} has no ecd model header: give a checkpoint that `ecd train` wrote")
     try:
-        cls: Any = model_class(header["model"])
+        cls = _find_class(header["model"], path)
         config = next(iter(cls.configurations.values()))
         model = cls(type(config)(**json.loads(header["config"])))
         metadata = json.loads(header["metadata"]) | {name: header[name] for name in header if name not in OWN_KEYS}
@@ -170,6 +171,14 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     trained = DensityModel(model, atoms, header["model"], valences[0] if valences else None, training_valences)
     trained.metadata = metadata
     return Checkpoint(trained.eval(), metadata, state)
+
+
+def _find_class(name: str, path: str | Path) -> Any:
+    """The class of a checkpoint's model; raises UsageError where it is one of a package that is not here."""
+    try:
+        return model_class(name)
+    except UsageError as error:
+        raise UsageError(f"{path} holds a model of another package, install that first: {error}") from error
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ecd_data.crystal import Crystal, Floats
+from ecd_data.errors import EcdError
 from ecd_models.atoms.electron_count import count_electrons
 from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.atoms.valences import TrainingValences
 from ecd_models.batch import ProbeBatch
 from ecd_models.grid_batch import GridBatch
+from ecd_models.model_faults import explain_fault, is_own_class
 
 
 class DensityModel(nn.Module):
@@ -99,12 +101,25 @@ class DensityModel(nn.Module):
         """The number of electrons that the density of a crystal is scaled to; None where predictions are not scaled."""
         return None if self.valences is None else count_electrons(crystal, self.valences)
 
+    def _evaluate_network(self, batch: ProbeBatch | GridBatch) -> Tensor:
+        """The output of the network; raises EcdError for a fault of a class that is not of this package."""
+        try:
+            output: Tensor = self.network(batch)
+        except (EcdError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            cls = type(self.network)
+            if not is_own_class(cls) or not isinstance(batch, ProbeBatch):  # of others CUDA graphs need the error
+                raise
+            raise EcdError(explain_fault(cls, self.name, error)) from error
+        return output
+
     def forward(self, batch: ProbeBatch | GridBatch) -> Tensor:
         """The densities in e/Å^3 at the probes of a batch [p], or with the magnetizations [p, 2].
 
         A model with superposed atoms needs their density as the `baseline` of the batch.
         """
-        output = self.network(batch)
+        output = self._evaluate_network(batch)
         if self.atoms is None:
             return output
         assert batch.baseline is not None, "difference learning needs the superposed atoms at the probes"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from ecd_data.errors import UsageError
+from ecd_models.model_faults import check_options, find_configuration, load_class, make_network
 from ecd_models.networks.charge3net.model import ChargE3Net
 from ecd_models.networks.deepdft.model import DeepDFT
 from ecd_models.networks.fourier_density.model import FourierDensity
@@ -29,11 +30,11 @@ def model_class(name: str) -> Any:
         return MODELS[name]
     others = {point.name: point for point in entry_points(group="ecd.models")}
     if name in others:
-        return others[name].load()
+        return load_class(others[name])
     names = [*MODELS, *others]
     similar = get_close_matches(name, names, n=1)
     hint = f"did you mean {similar[0]!r}?" if similar else f"there are {', '.join(names)}"
-    raise UsageError(f"no model is called {name!r}: {hint}")
+    raise UsageError(f"no model is called {name!r}: {hint}; one of your own needs its package installed")
 
 
 def build_model(name: str, **options: Any) -> nn.Module:
@@ -46,12 +47,10 @@ def build_model(name: str, **options: Any) -> nn.Module:
 
     Raises
     ------
-    UsageError : there is no model or no hyperparameter of this name.
+    UsageError : there is no model or no hyperparameter of this name, a hyperparameter has another type, or the class
+        of the model is at fault.
     """
     cls = model_class(name)
-    config = cls.configurations[name]
-    hyperparameters = [field.name for field in fields(config)]
-    unknown = sorted(set(options) - set(hyperparameters))
-    if unknown:
-        raise UsageError(f"model {name!r} has no option {unknown[0]!r}: it has {', '.join(hyperparameters)}")
-    return cls(replace(config, **options))
+    config = find_configuration(cls, name)
+    check_options(name, config, options)
+    return make_network(cls, name, replace(config, **options))
