@@ -32,7 +32,7 @@ from ecd_models.training.losses import subtract_target
 from ecd_models.training.probe_batches import EpochBatches, ProbeDataset, subset
 from ecd_models.training.run_folder import Run, lock_run
 from ecd_models.training.start_run import build_trainer
-from ecd_models.training.train_step import Step
+from ecd_models.training.train_step import Step, seed_step
 from ecd_models.training.worker_errors import CatchingDataset, keep_batch, raise_errors
 
 VALIDATION_SEED = 43  # draws the validation points of all runs, so that errors of several seeds differ by models alone
@@ -166,6 +166,7 @@ class _Training:
         """Make one step, with the validation and the save that follow it; whether a process was asked to stop."""
         config, run = self.config, self.run
         lr = learning_rate(config, run.step, run.reductions)
+        seed_step(config.seed, run.step, self.processes.rank)
         self.pending.append(self.trainer.step(batches, lr, stop))
         run.advance(self.crystals)
         validate = run.step % config.validate_every == 0 or run.step == config.steps

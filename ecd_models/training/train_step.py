@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -50,6 +51,11 @@ class Step:
             self._done.synchronize()
         loss, error, density, stop = self._sums.tolist()
         return StepSums(loss, error, density, stop > 0)
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seed torch's generators for a step of one process: a resumed run repeats what dropout and the like draw."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0]))
 
 
 class Trainer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -186,3 +187,27 @@ def test_a_checkpoint_of_a_package_that_is_not_installed_says_so(own, monkeypatc
     monkeypatch.delitem(MODELS, "small")
     with pytest.raises(UsageError, match=r"best.safetensors holds a model of another package, install that first"):
         load_model(best)
+
+
+class WithDropout(Small):
+    """It draws random numbers in training."""
+
+    def encode(self, batch: Any) -> torch.Tensor:
+        return nn.functional.dropout(super().encode(batch), 0.5, self.training)
+
+
+def test_a_network_with_dropout_resumes_exactly(own):
+    config = own(WithDropout)
+    without = train(replace(own(Small), out=config.out + "-without"))
+    whole = train(replace(own(WithDropout), out=config.out + "-whole"))
+
+    def interrupt(progress):
+        if progress.step == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, interrupt)
+    torch.rand(5)  # what is drawn meanwhile does not matter
+    resumed, expected = train(config).model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+    assert any(not torch.equal(values, expected[name]) for name, values in without.model.state_dict().items())
