@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecd_data.errors import UsageError
+from ecd_data.errors import EcdError, UsageError
 from ecd_data.hf.rows import select_rows
 from ecd_data.release.configurations import (
     configuration_names,
@@ -168,7 +168,24 @@ def looks_like_store(name: str) -> bool:
 
 
 def training_data(config: TrainConfig) -> TaskData:
-    """The data that a configuration trains on: those of its store and split, else those of its task."""
-    if config.store:
-        return own_data(config.store, config.split)
-    return task_data(config.task, config.data_dir, config.sample)
+    """The data that a configuration trains on: those of its store and split, else those of its task.
+
+    Raises
+    ------
+    EcdError : a density to train or to validate on is zero everywhere; also as in `task_data` and `own_data`.
+    """
+    own = bool(config.store)
+    data = own_data(config.store, config.split) if own else task_data(config.task, config.data_dir, config.sample)
+    _refuse_zero_densities(data)
+    return data
+
+
+def _refuse_zero_densities(data: TaskData) -> None:
+    used = {*data.parts.get("train", []), *data.parts.get("validation", [])}
+    table = data.store.columns("id", "nelect").to_pydict()
+    for id, nelect in zip(table["id"], table["nelect"], strict=True):
+        if nelect == 0 and id in used and not data.store[id].values.any():
+            raise EcdError(
+                f"the density of {id} in {data.store.root} is zero everywhere: leave it out of the split, or convert"
+                " its file again into another store"
+            )

@@ -86,12 +86,17 @@ def fit_superposed_atoms(densities: Iterable[Density]) -> SuperposedAtoms:
 
     Raises
     ------
-    UsageError : there is no density.
+    UsageError : there is no density, or one has no electrons, as where it is zero everywhere.
     """
     functions = len(EXPONENTS)
     size = (MAX_ELEMENT + 1) * functions
     normal, right = np.zeros((size, size)), np.zeros(size)
     for rho in densities:
+        if not abs(rho.nelect) > 0:
+            raise UsageError(
+                f"a density of {rho.crystal.formula} has {rho.nelect} electrons, and atoms are fitted to those of each"
+                " crystal: leave it out, or read its file again"
+            )
         columns, block, side = _normal_equations(rho)
         normal[np.ix_(columns, columns)] += block
         right[columns] += side

@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 
 from ecd_data import open_store
-from ecd_data.errors import UsageError
+from ecd_data.errors import EcdError, UsageError
 from ecd_data.release.own_splits import make_split, read_split, write_split
 from ecd_data.store import StoreWriter
 from ecd_models import evaluate, load_model, train
+from ecd_models.atoms.fitted import fit_superposed_atoms
 from ecd_models.training.config import TrainConfig, load_config
-from tests.conftest import SMALL_STORE_IDS
+from tests.conftest import SMALL_STORE_IDS, smooth_density
 
 SMALL = {"lmax": 1, "mul": 8, "num_interactions": 1, "cutoff": 3.0}
 
@@ -22,6 +23,22 @@ SMALL = {"lmax": 1, "mul": 8, "num_interactions": 1, "cutoff": 3.0}
 def config_of(store: str, split, out) -> TrainConfig:
     options = {"options": SMALL, "batch_size": 2, "probes": 20, "validation_probes": 20, "validate_every": 2}
     return TrainConfig(out=str(out), store=store, split=split, steps=2, **options)
+
+
+@pytest.mark.parametrize("difference", [False, True])
+def test_a_density_that_is_zero_everywhere_is_named(tmp_path, difference):
+    rho = smooth_density()
+    with StoreWriter(tmp_path / "my.ecd") as writer:
+        writer.add("good", rho)
+        writer.add("other", smooth_density(seed=1))
+        writer.add("empty", replace(rho, values=0 * rho.values))
+    (tmp_path / "split.json").write_text('{"train": ["good", "empty"], "validation": ["other"]}')
+    store, split = str(tmp_path / "my.ecd"), str(tmp_path / "split.json")
+    config = TrainConfig(out=str(tmp_path / "run"), store=store, split=split, difference=difference)
+    with pytest.raises(EcdError, match=r"the density of empty in .*my.ecd is zero everywhere: leave it out"):
+        train(config)
+    with pytest.raises(UsageError, match=r"a density of MgO2 has 0.0 electrons"):
+        fit_superposed_atoms([rho, replace(rho, values=0 * rho.values)])
 
 
 def test_a_split_file_decides_what_trains_and_what_is_judged(small_store, tmp_path) -> None:
