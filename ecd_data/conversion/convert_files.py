@@ -98,9 +98,10 @@ def convert(
     """A report of the conversion of density files into the store `dest`.
 
     The facts of an OUTCAR and POTCAR beside a file, and the flags of `check`, are stored with its density. Ids that the
-    store has already are skipped if their file has the same content, so a second call continues an interrupted one. A
-    file that cannot be read, or whose id cannot be told apart from that of another file, is left out; the reason is in
-    the report and in the store's conversion.jsonl. If all files are left out, no new store is made.
+    store has already are skipped if their file has the same content, so a second call continues an interrupted one; a
+    warning says where they have another bound. A file that cannot be read, or whose id cannot be told apart from that
+    of another file, is left out; the reason is in the report and in the store's conversion.jsonl. If all files are left
+    out, no new store is made.
 
     Parameters
     ----------
@@ -143,6 +144,7 @@ def convert(
             results, len(jobs), "converting", progress, lambda pair: str(pair[0].source)
         ):
             _write_outcomes(job.source, outcomes, writer, journal, report)
+        _warn_of_other_bounds(report, writer)
         if stopped():
             raise KeyboardInterrupt
     if new and not report.added:
@@ -163,6 +165,23 @@ def _in_other_unit(found: list[Source], path: Path, unit: str) -> dict[str, str]
             if there is not None and there != unit:
                 failed[str(source)] = f"{id} is in {path} already, read in {there}: write another store"
     return failed
+
+
+def _warn_of_other_bounds(report: Conversion, writer: StoreWriter) -> None:
+    """Warn where crystals that were there already keep another bound than the one asked for; lossless ones keep any."""
+    wanted = writer.bound if writer.pipeline == "fourier" else 0.0
+    bounds = writer.values("bound") if report.skipped else {}
+    others = [id for id in report.skipped if bounds[id] not in (0.0, wanted)]
+    if others:
+        log.warning(
+            "%d crystals keep the bound with which they are in %s already, such as %s with %g: for %s write another"
+            " store, or `ecd reencode` it to a looser bound",
+            len(others),
+            report.store,
+            others[0],
+            bounds[others[0]],
+            f"{wanted:g}" if wanted else "the lossless form",
+        )
 
 
 def _make_jobs(

@@ -70,6 +70,26 @@ def test_converting_again_skips_and_adds_what_is_new(files, tmp_path):
     assert contents(tmp_path / "a.ecd") == before
 
 
+def test_crystals_that_keep_another_bound_are_told(files, tmp_path, caplog):
+    convert(files, tmp_path / "a.ecd", bound=1e-3)
+    convert(files, tmp_path / "a.ecd", bound=1e-3)
+    assert caplog.text == ""
+    for options, wanted in (
+        ({"bound": 1e-5}, "for 1e-05 write"),
+        ({"pipeline": "real"}, "for the lossless form write"),
+    ):
+        caplog.clear()
+        report = convert(files, tmp_path / "a.ecd", **options)
+        assert sorted(report.skipped) == IDS
+        assert f"{len(IDS)} crystals keep the bound" in caplog.text
+        assert "with 0.001" in caplog.text
+        assert wanted in caplog.text
+    caplog.clear()
+    convert(files, tmp_path / "b.ecd", pipeline="real")
+    convert(files, tmp_path / "b.ecd")
+    assert caplog.text == ""
+
+
 def test_bad_files_are_left_out_and_named(files, tmp_path):
     (files / "cut_CHGCAR").write_bytes((files / "MgO" / "CHGCAR").read_bytes()[:700])
     (files / "empty_CHGCAR").write_bytes(b"")
