@@ -202,13 +202,16 @@ def make_table(rows: DataFrame, index: pa.Table, root: str, origin: str, schema:
     """The Arrow table of some rows of `select_rows`, taken from the store's index without making Python objects."""
     selection, count = index.take(pa.array(rows["number"], pa.int64())), len(rows)
     columns = {name: selection[name].combine_chunks() for name in selection.column_names}
+    stored = dict(columns)  # properties may be called like a column that is added below
     fields = columns | {"root": pa.repeat(root, count)}
     columns["density"] = columns["probes"] = pa.StructArray.from_arrays([fields[n] for n in REFERENCE], list(REFERENCE))
-    columns |= {name: pa.array(rows[name], from_pandas=True) for name in ("split", GAP) if name in rows}
+    columns["split"] = pa.array(rows["split"], from_pandas=True)
+    if GAP in rows:
+        stored[GAP] = pa.array(rows[GAP], from_pandas=True)
     columns["data_origin"] = pa.repeat(pa.scalar(origin, pa.string()), count)
     columns["part"] = pa.array(rows["kind"], pa.string(), from_pandas=True)
     names = [field.name for field in schema.field("properties").type]
     missing = pa.nulls(count, pa.float64())
-    properties = [columns[name].cast(pa.float64()) if name in columns else missing for name in names]
+    properties = [stored[name].cast(pa.float64()) if name in stored else missing for name in names]
     columns["properties"] = pa.StructArray.from_arrays(properties, names)
     return pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema)

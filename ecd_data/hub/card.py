@@ -56,7 +56,8 @@ print(row["id"], row["formula"], row["shape"], row["nelect"])
 | part | which kind of test crystal, in the embedded sample |
 | flags, source, source_sha256 | what a check found; name and hash of the file that the density came from |
 
-Further columns are properties of the calculation; the unit is in the name (energy_eV, gap_eV).
+Further columns are properties of the calculation; the unit is in the name (energy_eV, gap_eV). One that is called like
+a column above has `property_` before its name.
 
 ## Licence
 {licence}

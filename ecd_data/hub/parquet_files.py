@@ -53,7 +53,8 @@ def is_written(path: Path, shard: Shard) -> bool:
 
 def write_shard(shard: Shard, path: Path) -> None:
     """Write the file of a shard; it appears under its name when it is complete."""
-    index = shard.config.store.columns().take(pa.array(shard.rows["number"], pa.int64())).combine_chunks()
+    index = _rename_properties(shard.config.store.columns())
+    index = index.take(pa.array(shard.rows["number"], pa.int64())).combine_chunks()
     schema = _make_schema(index.schema, shard)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}")
@@ -72,6 +73,12 @@ def write_shard(shard: Shard, path: Path) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _rename_properties(index: pa.Table) -> pa.Table:
+    """The index in which properties that are called like a column of the export have "property_" before their name."""
+    taken = {"payload", *GRIDS}  # a property called like a column of the index is in the density's meta alone
+    return index.rename_columns([f"property_{name}" if name in taken else name for name in index.column_names])
 
 
 def _make_schema(index: pa.Schema, shard: Shard) -> pa.Schema:

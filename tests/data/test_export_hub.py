@@ -233,6 +233,22 @@ def test_a_store_of_one_s_own_is_divided_by_its_split_file_or_a_warning_says_tha
         export_hub(tmp_path / "hub", data_dir=str(root), split_file=tmp_path / "split.json")
 
 
+def test_properties_that_are_called_like_a_column_keep_their_values(tmp_path):
+    properties = {"density": 1.5, "payload": 2, "split": 3.5, "energy_eV": -4.0}
+    with StoreWriter(tmp_path / "my.ecd") as store:
+        store.add("a", smooth_density((4, 5, 6), meta={"properties": properties}))
+    export_hub(tmp_path / "hub", store=tmp_path / "my.ecd")
+    rows = pq.read_table(next(tmp_path.glob("hub/data/my/*.parquet")), partitioning=None).to_pylist()
+    assert [rows[0][name] for name in ("property_density", "property_payload", "split", "energy_eV")] == [
+        1.5,
+        2,
+        3.5,
+        -4,
+    ]
+    assert len(rows[0]["density"]) == 4 * 5 * 6
+    assert density_of_row(rows[0]).meta["properties"] == properties
+
+
 def test_croissant_describes_the_files(folder):
     described = json.loads((folder / "croissant.json").read_text())
     files = {d["contentUrl"]: d for d in described["distribution"] if d["@type"] == "cr:FileObject"}

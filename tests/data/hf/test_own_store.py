@@ -9,7 +9,8 @@ import pytest
 from ecd_data import load_dataset, open_store
 from ecd_data.errors import UsageError
 from ecd_data.release.own_splits import make_split, write_split
-from tests.conftest import SMALL_STORE_IDS
+from ecd_data.store import StoreWriter
+from tests.conftest import SMALL_STORE_IDS, smooth_density
 
 
 def test_a_store_alone_is_one_part_with_its_densities(small_store) -> None:
@@ -40,3 +41,13 @@ def test_what_does_not_fit_together_is_refused(small_store, tmp_path) -> None:
         load_dataset("ecd", "pbe", split_file=str(tmp_path / "split.json"))
     with pytest.raises(UsageError, match="does not exist"):
         load_dataset(small_store, split_file=str(tmp_path / "split.json"))
+
+
+def test_properties_that_are_called_like_a_column_keep_their_values(tmp_path) -> None:
+    properties = {"density": 1.5, "split": 3.5, "root": 2, "data_origin": 5.0}
+    with StoreWriter(tmp_path / "my.ecd") as store:
+        store.add("a", smooth_density((4, 5, 6), meta={"properties": properties}))
+    row = load_dataset(str(tmp_path / "my.ecd"), cache_dir=str(tmp_path / "cache"))["train"][0]
+    assert {name: row["properties"][name] for name in properties} == properties
+    assert row["split"] == "train"
+    assert row["density"].values.shape == (4, 5, 6)
