@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -17,6 +18,7 @@ from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ecd_data.arguments import whole_number
@@ -121,8 +123,26 @@ class ProcessPool:
 
 
 def refuse_worker_count(workers: int) -> None:
-    """Raise UsageError for fewer workers than one; called before anything is written."""
-    whole_number(workers, "the number of workers", 1)
+    """Raise UsageError for fewer workers than one, or a script that cannot have several; before anything is written."""
+    if whole_number(workers, "the number of workers", 1) > 1:
+        refuse_unguarded_script()
+
+
+def refuse_unguarded_script() -> None:
+    """Raise UsageError where the script that runs would run again in each new process, since it tests no __name__."""
+    main = sys.modules["__main__"]
+    path, module = getattr(main, "__file__", None), getattr(main, "__spec__", None)
+    if path is None or (module is not None and module.name.endswith("__main__")):  # a notebook, python -m PACKAGE
+        return
+    try:
+        tests_name = b"__name__" in Path(path).read_bytes()
+    except OSError:  # a script in an archive
+        return
+    if not tests_name:
+        raise UsageError(
+            f'{path} has no `if __name__ == "__main__":`, and each worker process imports it: put what it runs below'
+            " such a line, or take one worker"
+        )
 
 
 def _run_here(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ecd_data.errors import UsageError
 from ecd_data.release.data_origin import Origin
 from ecd_data.store.probes.draw import ProbeReader
 from ecd_data.work.interrupts import stop_between_steps
+from ecd_data.work.process_pool import refuse_unguarded_script
 from ecd_data.work.recent_cache import RecentCache
 from ecd_models.batch import ProbeBatch, collate, split_into_passes
 from ecd_models.device_batch import BatchBuffer, pack, pack_passes
@@ -90,6 +92,8 @@ def train(config: TrainConfig, report: Report | None = None) -> TrainResult:
     EcdError : the loss or the weights are not finite numbers, or no validation error is.
     KeyboardInterrupt : Ctrl-C or SIGTERM ended the run, which is saved.
     """
+    if config.workers and multiprocessing.get_start_method() != "fork":  # a fork does not import the script
+        refuse_unguarded_script()
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads or threads)
     try:

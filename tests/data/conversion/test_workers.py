@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from ecd_data import convert
@@ -68,3 +71,14 @@ def test_what_is_under_way_does_not_grow_with_the_number_of_jobs():
             assert next(results) == (number, number)
             assert taken <= number + 5
         results.close()
+
+
+@pytest.mark.parametrize("guard", ["", 'if __name__ == "__main__":\n    '])
+def test_a_script_that_workers_would_run_again_is_refused(files, tmp_path, guard):
+    script = tmp_path / "mine.py"
+    script.write_text(f"import ecd_data\n{guard}print(ecd_data.convert({str(files)!r}, 'new.ecd', workers=2).failed)\n")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
+    assert (tmp_path / "new.ecd").exists() == bool(guard)
+    last = (done.stdout + done.stderr).splitlines()[-1]
+    assert ("{}" if guard else "mine.py has no `if __name__") in last
+    assert "RuntimeError" not in done.stderr
