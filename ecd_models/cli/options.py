@@ -178,8 +178,8 @@ class Verb(TyperCommand):
         if not ctx.resilient_parsing:  # as the completion of shells is, of unfinished commands
             given = self.make_parser(ctx).parse_args(args=list(args))[2]
             for option in given:
-                takes_one = option.param_type_name == "option" and not (option.multiple or option.is_flag)
-                if takes_one and given.count(option) > 1:
+                takes_more = option.multiple or getattr(option, "is_flag", False)
+                if option.param_type_name == "option" and not takes_more and given.count(option) > 1:
                     name = max(option.opts, key=len)
                     raise UsageError(f"{name} is given {given.count(option)} times and takes one value: give it once")
         return super().parse_args(ctx, args)

@@ -177,7 +177,7 @@ def compare(
     aeccar: Annotated[
         list[str] | None,
         typer.Option(
-            help="All-electron density whose Bader basins are taken; give AECCAR0 and AECCAR2, which are added."
+            help="All-electron density with the Bader basins; give AECCAR0 and AECCAR2, which are added; repeatable."
         ),
     ] = None,
     json: Json = False,
