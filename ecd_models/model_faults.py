@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import traceback
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass, replace
 from importlib.metadata import EntryPoint
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ecd_data.errors import EcdError, UsageError
 
 PAGE = "docs/add_a_model.md says what a class must have"
 METHODS = ("encode", "decode")  # of a model that is evaluated at points
-OPTION_KINDS: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool}
+OPTION_KINDS: dict[str, Any] = {"int": Integral, "float": Real, "str": str, "bool": bool}
 
 
 def load_class(point: EntryPoint) -> Any:
@@ -59,10 +60,13 @@ def _type_name(field: Field[Any]) -> str:
     return field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
 
 
-def make_network(cls: Any, name: str, config: Any) -> nn.Module:
-    """A network of a class; raises UsageError where the class cannot make one or lacks what each has."""
+def make_network(cls: Any, name: str, config: Any, options: dict[str, Any]) -> nn.Module:
+    """A network of a class with a configuration, in which `options` replace hyperparameters.
+
+    Raises UsageError where the class cannot make one, or lacks what every class has.
+    """
     try:
-        network = cls(config)
+        network = cls(replace(config, **options))
     except EcdError:
         raise
     except Exception as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Any
@@ -53,4 +52,4 @@ def build_model(name: str, **options: Any) -> nn.Module:
     cls = model_class(name)
     config = find_configuration(cls, name)
     check_options(name, config, options)
-    return make_network(cls, name, replace(config, **options))
+    return make_network(cls, name, config, options)
