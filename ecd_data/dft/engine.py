@@ -146,21 +146,20 @@ def exit_on_sigterm() -> Iterator[None]:
 
 
 @contextmanager
-def own_folder(folder: Path, id: str) -> Iterator[None]:
+def own_folder(folder: Path, id: str, place: str = "work folder (--work)") -> Iterator[None]:
     """A context in which no other process computes in a folder: each would take the density of the other for its own.
 
-    The folder is made, and removed if nothing was written there. Raises RunError where another process computes there.
+    The folder is made, and removed if nothing was written there. Raises RunError where another process computes there;
+    `place` is what the message advises to change.
     """
     holder = threading.Event()  # any object: the lock ends with it at the latest
     try:
         folder.mkdir(parents=True, exist_ok=True)
         release = lock_folder(folder, holder)
     except StoreError:
-        raise RunError(
-            f"{id}: another process computes in {folder}: wait for it, or give another work folder (--work)"
-        ) from None
+        raise RunError(f"{id}: another process computes in {folder}: wait for it, or give another {place}") from None
     except OSError as error:
-        raise RunError(f"{id}: {folder} cannot be written ({error.strerror}): give another work folder") from None
+        raise RunError(f"{id}: {folder} cannot be written ({error.strerror}): give another {place}") from None
     try:
         yield
     finally:

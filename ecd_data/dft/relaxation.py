@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ecd_data.dft.engine import Engine, exit_on_sigterm, open_pool
+from ecd_data.dft.engine import Engine, exit_on_sigterm, open_pool, own_folder
 from ecd_data.dft.engines import load_engine
 from ecd_data.dft.flow import print_failures
 from ecd_data.dft.present_densities import SAME
@@ -68,20 +68,39 @@ def relax(
     Raises
     ------
     UsageError : the file has other contents, or an argument is impossible.
+    RunError : another process relaxes crystals into the file.
     MissingDependencyError : there is no engine.
     """
     file = Path(output)
-    records = _read_records(file)
     if processes < 1:
         raise UsageError(f"processes must be at least 1, not {processes}")
-    folder = Path(work) if work is not None else Path(f"{file}.work")
     jobs, failed = make_usable_jobs(crystals, "pbe", kspacing)
     jobs = [apply_choices(job, spin=spin, smearing=smearing, hubbard_u=hubbard_u) for job in jobs]
+    engine = load_engine(engine, pwx, pseudo)
+    with own_folder(_own_work(file), str(file), "file for the relaxed crystals"):
+        return _relax_into_file(file, jobs, failed, engine, processes, cluster, work)
+
+
+def _own_work(file: Path) -> Path:
+    """The work folder of a file, whose lock keeps two calls from writing the file, each without the other's records."""
+    return Path(f"{file}.work")
+
+
+def _relax_into_file(
+    file: Path,
+    jobs: Sequence[Job],
+    failed: dict[str, str],
+    engine: Engine,
+    processes: int,
+    cluster: Cluster | None,
+    work: str | Path | None,
+) -> RelaxReport:
+    records = _read_records(file)
+    folder = _own_work(file) if work is None else Path(work)
     present = [job for job in jobs if job.id in records]
     other = {job.id: reason for job in present if (reason := _find_other_contents(job, records[job.id], file))}
     here = [job.id for job in present if job.id not in other]
     report = RelaxReport(present=here, failures=print_failures(failed | other))
-    engine = load_engine(engine, pwx, pseudo)
     new_jobs = [job for job in jobs if job.id not in records]
     with (
         exit_on_sigterm(),
@@ -94,8 +113,6 @@ def relax(
             if _save_result(future, id, records, file, report, progress) and work is None:
                 shutil.rmtree(folder / id, ignore_errors=True)
             progress.advance(id)
-    if work is None and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
     return report
 
 

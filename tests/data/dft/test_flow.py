@@ -346,6 +346,27 @@ def test_two_calls_at_a_time_do_not_share_the_folder_of_a_crystal(tmp_path: Path
     assert run(cells, tmp_path / "hse.ecd", "hse", work=work, engine=Fake()).done == ["a"]
 
 
+def test_a_file_of_relaxed_crystals_is_written_by_one_call_at_a_time(tmp_path: Path) -> None:
+    """Two at a time would each write the file without the crystals that the other has relaxed."""
+    file, refusals = tmp_path / "relaxed.json", []
+
+    class Meanwhile(Fake):
+        def run(self, step: Step, text: str, folder: Path) -> None:
+            super().run(step, text, folder)
+            for work in (None, tmp_path / "work"):
+                with pytest.raises(RunError) as refused:
+                    relax({"b": cubic(5.0)}, file, work=work, engine=Fake())
+                refusals.append(str(refused.value))
+
+    assert relax({"a": cubic(5.0)}, file, engine=Meanwhile()).done == ["a"]
+    assert set(refusals) == {
+        f"{file}: another process computes in {file}.work: wait for it, or give another file for the relaxed crystals"
+    }
+    assert relax({"b": cubic(5.0)}, file, engine=Fake()).done == ["b"]
+    assert list(json.loads(file.read_text())) == ["a", "b"]
+    assert not Path(f"{file}.work").exists()
+
+
 def test_a_relaxation_that_fell_back_to_another_mesh_is_present_in_a_second_call(tmp_path: Path) -> None:
     record = {key: value for key, value in cubic(6.0).items() if key != "kmesh"}
     for named in ("done", "present"):
