@@ -13,12 +13,12 @@ from ecd_data.dft.engine import NotConvergedError, Result, RunError, Step
 from ecd_data.dft.espresso_output import (
     CHARGE_DENSITY,
     CHARGE_DENSITY_HDF5,
+    LEVELS_NOT_CONVERGED,
     OUTPUT,
     SAVE,
-    UNCONVERGED,
+    SCF_NOT_CONVERGED,
     failure_reason,
     read_functional,
-    read_output,
     read_result,
 )
 from ecd_data.dft.pseudopotentials import Pseudopotential, load_pseudopotentials
@@ -35,6 +35,7 @@ RELAX_STEPS = 100  # limit on the steps of one relaxation
 FORCE_THRESHOLD, ENERGY_THRESHOLD, PRESSURE_THRESHOLD = 1e-4, 1e-5, 0.5  # Ry/bohr (2.6 meV/Å), Ry, kbar
 # Ry, of levels in a fixed density. pw.x derives 1e-12 from conv_thr, at which empty bands often do not converge
 BANDS_THRESHOLD = 1e-8
+NOT_CONVERGED = (SCF_NOT_CONVERGED, LEVELS_NOT_CONVERGED)
 MAX_LABELS = 9  # species of one element: a label of pw.x is a symbol and one digit
 PBE_NAMES = ("PBE", "SLA PW PBX PBC", "SLA PW PBE PBE", "")  # of PBE in an output; "" names none
 FIRST_HUBBARD_CARD = (7, 1)  # from this version on pw.x reads U from a card, which is not written here
@@ -67,8 +68,8 @@ class Espresso:
         there = path.read_text() if path.is_file() else None
         if there != text and not (step.kind == "density" and there == _remove_forces(text)):
             return False
-        failure = failure_reason(folder)
-        if failure and UNCONVERGED in read_output(folder):
+        failure = failure_reason(folder, bands_only=step.kind == "bands")
+        if failure in NOT_CONVERGED:
             raise NotConvergedError(f"{step.id}: {failure}; the output is in {folder / OUTPUT}")
         return failure is None
 
@@ -94,9 +95,9 @@ class Espresso:
             raise RunError(f"{step.id}: pw.x could not be started ({error}): name another one with $ECD_PWX") from None
         for wavefunctions in (*folder.glob(f"{SAVE}/wfc*"), *folder.glob("x.wfc*"), *folder.glob("x.hub*")):
             wavefunctions.unlink()  # large, and pw.x 6.7 has no disk_io that writes the density without them
-        failure = failure_reason(folder, code)
+        failure = failure_reason(folder, code, bands_only=step.kind == "bands")
         if failure:
-            kind = NotConvergedError if UNCONVERGED in read_output(folder) else RunError
+            kind = NotConvergedError if failure in NOT_CONVERGED else RunError
             raise kind(f"{step.id}: {failure}; the output is in {folder / OUTPUT}")
 
     def read(self, step: Step, folder: Path) -> Result:
@@ -240,7 +241,7 @@ def _electrons(settings: Settings, kind: str) -> dict[str, Any]:
     if (settings.mixing_beta, settings.mixing_mode) != (Settings.mixing_beta, Settings.mixing_mode):
         electrons |= {"mixing_beta": settings.mixing_beta, "mixing_mode": settings.mixing_mode}
     if kind == "bands":
-        electrons["diago_thr_init"] = BANDS_THRESHOLD
+        electrons["diago_thr_init"] = settings.first_threshold or BANDS_THRESHOLD
     if kind in ("restart", "start"):
         electrons["startingpot"] = "file"
         if settings.first_threshold is not None:

@@ -22,16 +22,24 @@ XML = f"{SAVE}/data-file-schema.xml"
 CHARGE_DENSITY, CHARGE_DENSITY_HDF5 = f"{SAVE}/charge-density.dat", f"{SAVE}/charge-density.hdf5"
 OCCUPATIONS = f"{SAVE}/occup.txt"  # of U, without which pw.x starts no run with U from a density
 UNCONVERGED = "convergence NOT achieved"
+UNSOLVED = ("eigenvalues not converged", "bands are not converged")  # of some and of too many levels
+SCF_NOT_CONVERGED = "the self-consistency did not converge"
+LEVELS_NOT_CONVERGED = "pw.x did not converge all levels"
 SITE_MOMENT = re.compile(r"^\s*atom:?\s+(\d+)\s.*magn[:=]\s*(-?[\d.]+)", re.MULTILINE)
 
 
-def failure_reason(folder: Path, code: int = 0) -> str | None:
-    """The reason why the run in `folder` left no result; None if it left one. `code` is the exit status of pw.x."""
+def failure_reason(folder: Path, code: int = 0, bands_only: bool = False) -> str | None:
+    """The reason why the run in `folder` left no result; None if it left one.
+
+    code: the exit status of pw.x; bands_only: levels in a fixed density were wanted, which must then be converged.
+    """
     text = read_output(folder)
     if "No space left on device" in text:
         return "the disk is full; free some space or give another work folder"
     if UNCONVERGED in text:
-        return "the self-consistency did not converge"
+        return SCF_NOT_CONVERGED
+    if bands_only and any(words in text for words in UNSOLVED):
+        return LEVELS_NOT_CONVERGED
     if "Error in routine" in text:
         return f"pw.x stopped with “{_read_error_box(text)}”"
     if code < 0:

@@ -64,7 +64,7 @@ class Settings:
     coarse_kmesh : the mesh to try if nothing else makes the calculation converge.
     forces : compute forces and stress too.
     first_threshold : of a run from a density: how well its first step solves for orbitals, in Ry; None for pw.x's own
-        1e-5.
+        1e-5, and for 1e-8 of levels in a fixed density.
     """
 
     functional: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ from ecd_data.density import INITIAL_MOMENTS, Density
 from ecd_data.dft.engine import Engine, NotConvergedError, Result, RunError, Step, own_folder
 from ecd_data.dft.settings import Job, Settings
 
+log = logging.getLogger("ecd_data")
+
 ELECTRON_TOLERANCE = 1e-5  # electrons by which the integral of a density may differ; more is a failed run
 MAX_ROUNDS = 6  # a relaxation keeps the plane waves of its first cell, so it is repeated until the cell stays
 MAX_PRESSURE = 0.1  # GPa; a cell below it counts as relaxed
 BOUNDARY = 2  # points along an axis: the zone centre and the zone boundary, which a mesh of odd points misses
 NSCF_FACTOR = 2  # the k mesh for the gap has so many times the points of the density's along each axis
+LOOSE_LEVELS = 1e-6  # Ry: levels converge to it that do not to the first threshold; gaps are right to 1e-5 eV
+GAPS = ("gap_eV", "gap_direct_eV")
 
 
 @dataclass(frozen=True)
@@ -210,12 +215,14 @@ def _run_further_steps(engine: Engine, done: FinishedStep, plan: StepPlan) -> Me
         arrays = {**again.arrays, **arrays}
     if not hybrid:  # a hybrid needs orbitals too, not only a density
         found = _find_gaps(engine, done)
-        properties, settings = properties | found.properties, settings | found.settings
+        properties = {k: v for k, v in properties.items() if k not in GAPS} | found.properties
+        settings |= found.settings
     if plan.bands and not hybrid:
         mesh = tuple(NSCF_FACTOR * n for n in done.step.settings.kmesh)
-        bands = _run_from_density(engine, done, "bands", replace(done.step.settings, kmesh=mesh)).properties
-        properties |= {"gap_nscf_eV": bands["gap_eV"], "gap_nscf_direct_eV": bands["gap_direct_eV"]}
-        settings["kmesh_nscf"] = list(mesh)
+        if (bands := _find_levels(engine, done, mesh, "bands")) is not None:
+            properties |= {"gap_nscf_eV": bands.properties["gap_eV"]}
+            properties |= {"gap_nscf_direct_eV": bands.properties["gap_direct_eV"]}
+            settings["kmesh_nscf"] = list(mesh)
     return Measurements(properties, arrays, settings)
 
 
@@ -223,15 +230,32 @@ def _find_gaps(engine: Engine, done: FinishedStep) -> Measurements:
     """The gaps of a finished density on its k points and on the boundary of the Brillouin zone, as Measurements.
 
     Band edges often lie on the boundary, which a mesh of odd points along an axis misses: then one run more, in the
-    density, gives the levels there. Metals need none, and a single k point, which molecules have, stays alone.
+    density, gives the levels there, and without them there is no gap. Metals need none, and a single k point, which
+    molecules have, stays alone.
     """
     edges, kmesh = done.result.edges, done.step.settings.kmesh
+    own = {name: done.result.properties[name] for name in GAPS if name in done.result.properties}
     if edges is None or not edges.gap or all(n == 1 or n % 2 == 0 for n in kmesh):
-        return Measurements({}, {}, {})
+        return Measurements(own, {}, {})
     mesh = tuple(min(n, BOUNDARY) for n in kmesh)
-    more = _run_from_density(engine, done, "bands", replace(done.step.settings, kmesh=mesh), "boundary").edges
-    edges = edges if more is None else edges.join(more)
+    levels = _find_levels(engine, done, mesh, "boundary")
+    if levels is None:
+        return Measurements({}, {}, {})
+    edges = edges if levels.edges is None else edges.join(levels.edges)
     return Measurements({"gap_eV": edges.gap, "gap_direct_eV": edges.direct_gap}, {}, {"kmesh_gap": list(mesh)})
+
+
+def _find_levels(engine: Engine, done: FinishedStep, mesh: tuple[int, ...], folder: str) -> Result | None:
+    """The levels in a finished density on a mesh; None, with a warning, if the engine does not converge them."""
+    settings = replace(done.step.settings, kmesh=mesh)
+    for name, threshold in ((folder, None), (f"{folder}-loose", LOOSE_LEVELS)):
+        try:
+            return _run_from_density(engine, done, "bands", replace(settings, first_threshold=threshold), name)
+        except NotConvergedError:
+            continue
+    points = "x".join(map(str, mesh))
+    log.warning("%s: levels on %s k points did not converge: the density is stored without gap", done.step.id, points)
+    return None
 
 
 def _run_from_density(engine: Engine, done: FinishedStep, kind: Any, settings: Settings, folder: str = "") -> Result:

@@ -145,3 +145,25 @@ def test_interrupt_ends_the_engine_and_leaves_a_store_that_continues(
     assert process.returncode != 0
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
     assert open_store(tmp_path / "s.ecd").ids == ["a"]
+
+
+UNSOLVED = 'echo "    c_bands:  1 eigenvalues not converged"'
+
+
+@pytest.mark.parametrize("missing", ["", "diago_thr_init = 1e-08", "diago_thr_init"])
+@pytest.mark.parametrize("kmesh", [[3, 3, 3], [2, 2, 2]])  # with and without a run on the zone boundary
+def test_gaps_are_of_converged_levels(
+    tmp_path: Path, engine, pseudo: Path, caplog: pytest.LogCaptureFixture, kmesh: list[int], missing: str
+) -> None:
+    """pw.x goes on where it did not solve for some level; levels at a looser threshold are as good for a gap."""
+    pwx = engine(f"if grep -q '{missing or 'never'}' pw.in; then {UNSOLVED}; fi\n{FINISH}")
+    options = {"steps": ["static", "nscf"], "pwx": pwx, "pseudo": pseudo, "work": tmp_path / "work"}
+    assert run({"Si": {**SILICON, "kmesh": kmesh}}, tmp_path / "s.ecd", **options).done == ["Si"]
+    properties = open_store(tmp_path / "s.ecd")["Si"].meta["properties"]
+    unsolved = missing == "diago_thr_init"
+    assert ("gap_nscf_eV" in properties) is not unsolved
+    assert ("gap_eV" in properties) is not (unsolved and kmesh == [3, 3, 3])
+    assert ("did not converge: the density is stored without gap" in caplog.text) is unsolved
+    assert properties.get("gap_eV", 0.680) == pytest.approx(0.680, abs=1e-3)
+    levels = 2 if kmesh == [3, 3, 3] else 1
+    assert runs(tmp_path) == 1 + levels * (2 if missing else 1)
