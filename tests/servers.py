@@ -12,10 +12,13 @@ import pytest
 
 
 class FolderServer:
-    """A folder over HTTP with range requests, from a thread; the first `failing` requests for its data get 503."""
+    """A folder over HTTP with range requests, from a thread.
 
-    def __init__(self, folder: Path, failing: int = 0) -> None:
-        self.folder, self.failing = folder, failing
+    The first `failing` requests for its data get 503, and those for files below `silent` are never answered.
+    """
+
+    def __init__(self, folder: Path, failing: int = 0, silent: str = "") -> None:
+        self.folder, self.failing, self.silent = folder, failing, silent
         self.requests: list[tuple[str, str | None]] = []
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
@@ -29,6 +32,8 @@ class FolderServer:
         @web.middleware
         async def noted(request: web.Request, handler: Any) -> web.StreamResponse:
             self.requests.append((request.path, request.headers.get("Range")))
+            if self.silent and self.silent in request.path:
+                await asyncio.sleep(3600)
             if self.failing and "Range" in request.headers:
                 self.failing -= 1
                 return web.Response(status=503)
@@ -37,7 +42,7 @@ class FolderServer:
         async def start() -> None:
             app = web.Application(middlewares=[noted])
             app.router.add_static("/", self.folder)
-            self._runner = web.AppRunner(app)
+            self._runner = web.AppRunner(app, shutdown_timeout=0.1)
             await self._runner.setup()
             await web.TCPSite(self._runner, "127.0.0.1", 0).start()
             self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ecd_data.errors import MovedError, StoreError
-from ecd_data.io.locations import local_path, missing_backend
+from ecd_data.io.locations import is_plain_web, local_path, missing_backend
 from ecd_data.io.network import refuse_remote_url
 
 Range = tuple[str, int, int]  # file, first byte, byte after the last
 ATTEMPTS = 5  # of a request before its error is raised
 PAUSE = 0.2  # seconds before the second attempt, doubled before each further one
+CONNECT_TIMEOUT, READ_TIMEOUT = 20.0, 60.0  # seconds without an answer of a web server, as in web_files
 
 
 class RangeReader:
@@ -43,7 +44,7 @@ class RangeReader:
                 try:
                     import fsspec
 
-                    fs, path = fsspec.url_to_fs(self.folder)
+                    fs, path = fsspec.url_to_fs(self.folder, **_web_options(self.folder))
                 except ImportError as error:
                     raise missing_backend(self.folder, error) from error
                 self._opened = os.getpid(), fs, path
@@ -89,6 +90,15 @@ class RangeReader:
                 raise failure
             time.sleep(PAUSE * 2**attempt)
         return [results[number] for number in range(len(wanted))]
+
+
+def _web_options(url: str) -> dict[str, Any]:
+    """The options of fsspec for a web server that does not answer, for which aiohttp waits 5 minutes."""
+    if not is_plain_web(url):
+        return {}
+    from aiohttp import ClientTimeout
+
+    return {"client_kwargs": {"timeout": ClientTimeout(sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)}}
 
 
 def _map_file(path: str) -> mmap.mmap:

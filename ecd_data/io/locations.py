@@ -32,7 +32,7 @@ def read_url(url: str, start: int | None = None, end: int | None = None) -> byte
     """
     if (path := local_path(url)) is not None:
         return _read_local(path, start, end)
-    if _is_web(url):
+    if is_plain_web(url):
         from ecd_data.io.web_files import read_web
 
         return read_web(url, start, end)
@@ -50,7 +50,7 @@ def open_url(url: str, small: int) -> IO[bytes] | io.RawIOBase | bytes:
     """
     if (path := local_path(url)) is not None:
         return _open_local(path)
-    if _is_web(url):
+    if is_plain_web(url):
         from ecd_data.io.web_files import open_web
 
         return open_web(url, small)
@@ -85,7 +85,7 @@ def local_path(url: str) -> str | None:
     return None if "::" in url and not os.path.exists(url) else url  # a folder may have `::` in its name
 
 
-def _is_web(url: str) -> bool:
+def is_plain_web(url: str) -> bool:
     """Whether our own client reads a URL: a plain web address, and fsspec has no settings (headers, proxies) for it."""
     settings = os.environ.get("FSSPEC_CONFIG_DIR") or os.path.expanduser("~/.config/fsspec")
     configured = os.path.isdir(settings) or any(name.startswith("FSSPEC_HTTP") for name in os.environ)

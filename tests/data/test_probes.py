@@ -351,6 +351,15 @@ def test_a_url_gives_the_same_probes(path, served):
         assert np.array_equal(one.frac_coords, other.frac_coords)
 
 
+def test_a_server_that_never_answers_is_given_up(path, served, monkeypatch):
+    monkeypatch.setattr("ecd_data.io.byte_ranges.PAUSE", 0.01)
+    monkeypatch.setattr("ecd_data.io.byte_ranges.READ_TIMEOUT", 0.2)
+    extract_probes(path)
+    store = Store(served(path.parent, silent="/probes/part-") + "/some.ecd")
+    with pytest.raises(StoreError, match=r"probes/part-.* cannot be read \(.*[Tt]imeout.*\): check the URL"):
+        store.probes("c0", 8, seed=3)
+
+
 def test_failures_of_a_server_are_met_again(path, served, monkeypatch):
     monkeypatch.setattr("ecd_data.io.byte_ranges.PAUSE", 0.01)
     extract_probes(path)
