@@ -130,16 +130,6 @@ def check_origin(name: str, store: Store, sample: bool) -> None:
 
 
 def check_functional(name: str, store: Store) -> None:
-    """Raise UsageError if a configuration of HSE06 meets densities of PBE alone, or the other way round.
-
-    Nearly all ids of the set hse are in the set pbe too, so the ids do not tell.
-    """
+    """Raise UsageError if a configuration of HSE06 meets densities of PBE alone, or the other way round."""
     set_name = set_of_configuration(find_configuration(name))
-    wanted = read_tasks()["sets"][set_name]["functional"]
-    stored = {str(functional) for functional in store.columns("functional")["functional"].to_pylist() if functional}
-    hybrid = {functional.upper().startswith("HSE") for functional in stored}
-    if hybrid and wanted.upper().startswith("HSE") not in hybrid:
-        raise UsageError(
-            f"{name} needs {wanted} densities, and those of {store.root} are {', '.join(sorted(stored))}: give the "
-            f"folder that holds {set_name}.ecd"
-        )
+    data_root.refuse_other_functional(store, name, read_tasks()["sets"][set_name]["functional"], set_name)

@@ -28,12 +28,35 @@ def open_store(name: str | Path) -> Store:
     Raises
     ------
     StoreError : there is no store.
-    UsageError : there are no data for the configuration.
+    UsageError : there are no data for the configuration, or its store has densities of another functional.
     """
-    root = find_store(str(name)) if str(name) in CONFIGURATIONS and not Path(name).exists() else str(name)
-    store = Store(root)
+    configuration = str(name) if str(name) in CONFIGURATIONS and not Path(name).exists() else None
+    store = Store(find_store(configuration) if configuration else str(name))
     len(store)  # raises StoreError where there is no store
+    if configuration:
+        refuse_other_functional(store, configuration, "HSE06" if configuration == "hse" else "PBE", configuration)
+        if store.root == (find_data_root() or "").rstrip("/"):
+            _warn_of_one_store(configuration, store.root)
     return store
+
+
+def refuse_other_functional(store: Store, name: str, wanted: str, set_name: str) -> None:
+    """Raise UsageError if a configuration of HSE06 meets densities of PBE alone, or the other way round.
+
+    Nearly all ids of the set hse are in the set pbe too, so the ids do not tell.
+
+    Parameters
+    ----------
+    name, wanted : the configuration and its functional.
+    set_name : the set of crystals that has the configuration's densities.
+    """
+    stored = {str(functional) for functional in store.columns("functional")["functional"].to_pylist() if functional}
+    hybrid = {functional.upper().startswith("HSE") for functional in stored}
+    if hybrid and wanted.upper().startswith("HSE") not in hybrid:
+        raise UsageError(
+            f"{name} needs {wanted} densities, and those of {store.root} are {', '.join(sorted(stored))}: give the "
+            f"folder that holds {set_name}.ecd"
+        )
 
 
 def find_store(configuration: str, data_dir: str | Path | None = None, sample: bool = False) -> str:
@@ -82,6 +105,11 @@ def configuration_store(root: str, configuration: str) -> str:
     """The store of a configuration under a data root: ROOT/<configuration>.ecd, or ROOT if that is a store itself."""
     root = root.rstrip("/")
     return root if url_exists(f"{root}/{INDEX}") else f"{root}/{configuration}.ecd"
+
+
+@cache
+def _warn_of_one_store(configuration: str, root: str) -> None:
+    log.warning("%s: %s, the store that ECD_ROOT names, which serves under every name", configuration, root)
 
 
 def sample_store(configuration: str) -> str:

@@ -20,7 +20,13 @@ ERRORS = (OSError, ImportError, ValueError, RuntimeError, EcdError)  # RuntimeEr
 
 def examine_data() -> Iterator[Finding]:
     """The embedded sample, and the stores under ECD_ROOT."""
-    from ecd_data.store.data_root import CONFIGURATIONS, SAMPLE_STORES, find_data_root, sample_store
+    from ecd_data.store.data_root import (
+        CONFIGURATIONS,
+        SAMPLE_STORES,
+        configuration_store,
+        find_data_root,
+        sample_store,
+    )
     from ecd_data.store.reader import Store
 
     counts = [f"{name} {len(Store(sample_store(name)))}" for name in SAMPLE_STORES if name != "exp"]
@@ -32,6 +38,13 @@ def examine_data() -> Iterator[Finding]:
         return
     with ThreadPoolExecutor(len(CONFIGURATIONS)) as threads:  # a server that does not answer is waited for once
         found = list(filter(None, threads.map(partial(_describe_store, root), CONFIGURATIONS)))
+    if found and configuration_store(root, "pbe") == configuration_store(root, "hse"):
+        remedy = "if it is not for all of them, name the folder that holds it as pbe.ecd, hse.ecd, ..."
+        count = found[0].removeprefix("pbe ")
+        yield Finding(
+            "ECD_ROOT", "warning", f"{root}: one store of {count} for all of {', '.join(CONFIGURATIONS)}", remedy
+        )
+        return
     if found:
         yield Finding("ECD_ROOT", "ok", f"{root}: {', '.join(found)}")
         return

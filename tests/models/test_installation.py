@@ -140,6 +140,9 @@ def test_the_stores_under_the_data_root_are_counted(small_store, tmp_path, monke
     (tmp_path / "pbe.ecd").symlink_to(small_store)
     monkeypatch.setenv("ECD_ROOT", str(tmp_path))
     assert find(storage.examine_data, "ECD_ROOT").text == f"{tmp_path}: pbe 6 crystals"
+    monkeypatch.setenv("ECD_ROOT", small_store)
+    finding = find(storage.examine_data, "ECD_ROOT")
+    assert (finding.state, "one store of 6 crystals for all of pbe, hse" in finding.text) == ("warning", True)
     monkeypatch.setenv("ECD_ROOT", str(tmp_path / "nowhere"))
     assert find(storage.examine_data, "ECD_ROOT").state == "warning"
     monkeypatch.setenv("ECD_ROOT", "https://localhost:9/data")

@@ -37,6 +37,17 @@ def test_densities_of_another_functional_are_refused(root, tmp_path, name, wante
         load_dataset("ecd", name, data_dir=str(tmp_path / f"{given}.ecd"))
 
 
+def test_a_store_as_data_root_opens_under_names_of_its_functional_alone(root, monkeypatch, caplog):
+    monkeypatch.setenv("ECD_ROOT", str(root / "pbe.ecd"))
+    assert open_store("pbe").root == str(root / "pbe.ecd")
+    assert "which serves under every name" in caplog.text
+    with pytest.raises(UsageError, match=r"hse needs HSE06 densities, and those of .*pbe\.ecd are PBE"):
+        open_store("hse")
+    monkeypatch.setenv("ECD_ROOT", str(root / "hse.ecd"))
+    with pytest.raises(UsageError, match="ood needs PBE densities, and those of"):
+        open_store("ood")
+
+
 def test_a_url_is_a_root(root):
     assert len(load_dataset("ecd", "hse", data_dir=f"file://{root}", split="train")) == 7
 
