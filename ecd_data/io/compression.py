@@ -26,6 +26,8 @@ except ImportError:
 
 MAX_BYTES = 1 << 36  # of a decompressed file: no density needs as many, so it is a decompression bomb
 STEP_BYTES = 1 << 24  # that are decompressed at a time
+FRAME_BYTES = 1 << 28  # of a frame of zstd: numcodecs takes less than 2 GiB at a time
+LZ4_CONTENT_CHECKSUM, LZ4_CONTENT_SIZE = 1 << 2, 1 << 3  # among the options of a frame
 SMALL_FILE = 1 << 20  # bytes: it takes longer to map a smaller file than to read it
 DAMAGE_ERRORS = (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError, _zlib.error)
 
@@ -70,17 +72,31 @@ def _arrow_decompressor(codec: str) -> Callable[[bytes], bytes]:
     return decompress
 
 
-def _arrow_compressor(codec: str) -> Callable[[bytes], bytes]:
-    def compress(data: bytes) -> bytes:
-        import pyarrow as pa
+def _compress_zstd(data: bytes) -> bytes:
+    """The data as frames of zstd with checksums, which pyarrow's compressor does not write."""
+    from numcodecs.zstd import Zstd
 
-        sink = pa.BufferOutputStream()
-        with pa.CompressedOutputStream(sink, codec) as stream:
-            stream.write(data)
-        whole: bytes = sink.getvalue().to_pybytes()
-        return whole
+    codec = Zstd(level=1, checksum=True)
+    return b"".join(bytes(codec.encode(data[at : at + FRAME_BYTES])) for at in range(0, len(data), FRAME_BYTES))
 
-    return compress
+
+def _compress_lz4(data: bytes) -> bytes:
+    """The data as a frame of lz4 with a checksum, which is added here, since pyarrow's compressor has no option for it.
+
+    A frame is a magic number of 4 bytes, options of 2 or 10 with a byte as their checksum, blocks, and the checksum of
+    the data.
+    """
+    import pyarrow as pa
+    from xxhash import xxh32_intdigest
+
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "lz4") as stream:
+        stream.write(data)
+    frame: bytes = sink.getvalue().to_pybytes()
+    end = 14 if frame[4] & LZ4_CONTENT_SIZE else 6
+    options = bytes([frame[4] | LZ4_CONTENT_CHECKSUM]) + frame[5:end]
+    header = frame[:4] + options + bytes([xxh32_intdigest(options) >> 8 & 0xFF])
+    return header + frame[end + 1 :] + xxh32_intdigest(data).to_bytes(4, "little")
 
 
 STREAMS: dict[bytes, tuple[str, Callable[[], Any]]] = {
@@ -97,8 +113,8 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": lambda data: gzip.compress(data, compresslevel=6, mtime=0),
     ".xz": lzma.compress,
     ".bz2": bz2.compress,
-    ".zst": _arrow_compressor("zstd"),
-    ".lz4": _arrow_compressor("lz4"),
+    ".zst": _compress_zstd,
+    ".lz4": _compress_lz4,
 }
 ENDINGS = tuple(COMPRESSORS)
 

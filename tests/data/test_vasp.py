@@ -245,6 +245,23 @@ def test_a_real_file_in_other_wrappings_gives_the_same_numbers(shared, tmp_path,
     assert again.augmentation == rho.augmentation
 
 
+@pytest.mark.parametrize("ending", COMPRESSORS)
+def test_damaged_compressed_files_are_refused(tmp_path, ending):
+    """Each format has a checksum of the data: a flipped bit would else change numbers without a trace."""
+    path, rng = tmp_path / f"CHGCAR{ending}", np.random.default_rng(0)
+    write(path, smooth_density())
+    whole = path.read_bytes()
+    read(path)
+    for place in rng.integers(len(whole) // 4, len(whole), 40):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << int(rng.integers(8))]) + whole[place + 1 :])
+        with pytest.raises(EcdError, match="is damaged or cut"):
+            read(path)
+    for cut in (1, 4, 9, len(whole) // 2):
+        path.write_bytes(whole[:-cut])
+        with pytest.raises(EcdError, match="is damaged or cut"):
+            read(path)
+
+
 def test_a_real_file_with_a_negative_scale_factor_gives_the_same_density(shared, tmp_path):
     source = shared / "real" / "Al_atomate.CHGCAR.gz"
     rho = read(source)
