@@ -28,6 +28,7 @@ from ecd_data.io.density_names import (
     OTHER_VASP_FILES,
     VASP_NAMES,
     find_other_quantity,
+    is_backup,
     is_derived,
     is_part,
     is_predicted,
@@ -39,6 +40,7 @@ log = logging.getLogger("ecd_data")
 
 PYMATGEN = re.compile(rb'"(?:poscar|fs_id)"|"@class"\s*:\s*"(?:Chgcar|Locpot|Elfcar)"')
 SHOWN = 3  # files that a message names at most
+BACKUP = "a backup"
 COMPRESSED: dict[bytes, Any] = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ\x00": lzma}
 
 
@@ -136,11 +138,14 @@ def _expand_paths(paths: list[str], text: str, predictions: bool) -> Iterator[So
 def describe_left_out(text: str, left_out: Mapping[str, str]) -> list[str]:
     """Sentences on the files that a search of `text` left out; `left_out` has the quantity of each file.
 
-    The quantity is "" for a derived or predicted density.
+    The quantity is "" for a derived or predicted density, and BACKUP for a copy of another file.
     """
     derived = [path for path, quantity in left_out.items() if not quantity]
-    others = [f"{path}, {quantity}" for path, quantity in left_out.items() if quantity]
+    backups = [path for path, quantity in left_out.items() if quantity == BACKUP]
+    others = [f"{path}, {quantity}" for path, quantity in left_out.items() if quantity not in ("", BACKUP)]
     sentences = []
+    if backups:
+        sentences.append(f"backups in {text} are left out, name those that you want: {_some(backups)}")
     if derived:
         what = "derived or predicted densities in"
         sentences.append(f"{what} {text} are left out, name those that you want: {_some(derived)}")
@@ -152,15 +157,18 @@ def describe_left_out(text: str, left_out: Mapping[str, str]) -> list[str]:
 def why_left_out(name: str, head: bytes, predictions: bool = False) -> str | None:
     """What a file is that a search leaves out as no crystal's own density: another quantity, "" for a density; or None.
 
+    BACKUP stands for an earlier copy of another file.
+
     None is also the answer for what is no grid at all.
     """
     vasp = any(word in name.lower() for word in VASP_NAMES)
     grid = vasp or any(f.names.search(name) for key, f in FORMATS.items() if key != "json") or content_is_density(head)
     if grid and (quantity := find_other_quantity(name, head)):
         return quantity
-    if is_part(name) or (
-        (is_density(name) or _has_density_content(head, name)) and not is_data(name, head, predictions)
-    ):
+    density = is_density(name) or _has_density_content(head, name)
+    if density and is_backup(name):
+        return BACKUP
+    if is_part(name) or (density and not is_data(name, head, predictions)):
         return ""
     return None
 

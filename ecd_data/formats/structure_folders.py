@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ecd_data.errors import FormatError, UsageError
 from ecd_data.formats.structure_names import NAMES, has_structure_name, structure_id
-from ecd_data.io.density_names import VASP_NAMES, is_derived, is_part, is_predicted
+from ecd_data.io.density_names import VASP_NAMES, is_backup, is_derived, is_part, is_predicted
 from ecd_data.io.text_streams import read_pieces
 
 log = logging.getLogger("ecd_data")
@@ -24,14 +24,22 @@ def search_folder(folder: Path) -> list[Path]:
 
     CONTCAR is taken rather than CHGCAR and CHGCAR rather than POSCAR, unless it is empty: CONTCAR has the relaxed
     positions with all their digits, and a CHGCAR may be that of an earlier run. Derived and predicted densities, whose
-    crystal is that of another file, are left out. The log says what was left out.
+    crystal is that of another file, and backups such as POSCAR.orig are left out. The log says what was left out.
 
     Raises
     ------
     UsageError : there is no structure file.
     """
     files = sorted(file for file in folder.rglob("*") if file.is_file() and has_structure_name(file))
+    backups = [file for file in files if is_backup(file.name)]
+    files = [file for file in files if file not in backups]
+    if backups and files:
+        log.info("backups in %s are left out, name those that you want: %s", folder, _shorten(backups))
     own = [file for file in files if not _repeats_crystal(file)]
+    if not own and backups and not files:
+        raise UsageError(
+            f"{folder} holds only backups of structure files, name those that you want: {_shorten(backups)}"
+        )
     if not own:
         more = f"; {_shorten(files)}: derived or predicted densities, name those that you want" if files else ""
         raise UsageError(f"{folder} holds no structure file such as a CIF or POSCAR{more}")

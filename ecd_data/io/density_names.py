@@ -44,6 +44,9 @@ CHGCAR = re.compile(r"chgcar", re.IGNORECASE)
 CHG = re.compile(r"(?:.*[._-])?chg(?:[._-].*)?", re.IGNORECASE)
 NAME_ENDINGS = (*ENDINGS, ".tar", ".tgz", ".vasp", ".chg", ".aeccar0", ".aeccar1", ".aeccar2")
 NAME_ENDINGS += (".cube", ".cub", ".xsf", ".json", ".hdf5", ".h5", ".gpw", ".dat")
+BACKUP = re.compile(
+    r"(?:~|[._-](?:orig|bak|backup|old|save)\d*)$", re.IGNORECASE
+)  # ends of editors' and scripts' copies
 ARCHIVE = re.compile(r"\.(tar(\.(gz|xz|bz2|zst))?|tgz)$", re.IGNORECASE)
 OTHER_VASP_FILES = re.compile(  # that a search for densities skips: they have none, or only a part of one
     r"(?:.*[._-])?(OUTCAR|POTCAR|INCAR|KPOINTS|POSCAR|CONTCAR|XDATCAR|WAVECAR|OSZICAR|EIGENVAL|DOSCAR|PROCAR|IBZKPT|PCDAT"
@@ -99,6 +102,11 @@ def is_predicted(path: str, head: bytes = b"") -> bool:
     return head.lstrip().startswith(PREDICTED_BY.encode()) or not PREDICTED_WORDS.isdisjoint(
         _split_words(_strip_compression(base_name(path)))
     )
+
+
+def is_backup(path: str) -> bool:
+    """Whether a file is, by its name, an earlier copy of another file: POSCAR.orig.gz, POSCAR~, CHGCAR.bak."""
+    return BACKUP.search(_strip_compression(base_name(path))) is not None
 
 
 def names_no_crystal(name: str) -> bool:

@@ -67,6 +67,20 @@ def test_many_runs_give_one_line(tmp_path, caplog):
     assert "and 3 more: CONTCAR is taken; POSCAR is not" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "name", ["POSCAR.orig", "POSCAR.orig.gz", "POSCAR~", "CONTCAR.bak", "CHGCAR_old", "POSCAR.bak2"]
+)
+def test_backups_are_no_second_material(tmp_path, caplog, name):
+    run, backup = write_file(tmp_path / "a" / "POSCAR"), write_file(tmp_path / "a" / name, 5.0)
+    with caplog.at_level(logging.INFO, "ecd_data"):
+        assert structure_files(tmp_path) == {"a": run}
+    assert f"backups in {tmp_path} are left out, name those that you want: {backup}" in caplog.text
+    assert list(structure_files([backup]).values()) == [backup]
+    run.unlink()
+    with pytest.raises(UsageError, match="holds only backups of structure files"):
+        structure_files(tmp_path)
+
+
 def test_files_given_by_name_still_clash(tmp_path):
     both = [write_file(tmp_path / "a" / name) for name in ("POSCAR", "CONTCAR")]
     for sources in (both, [tmp_path, both[0]], [both[0], tmp_path]):

@@ -38,6 +38,17 @@ def test_a_folder_is_searched_by_name_and_content(tmp_path, shared):
     assert sorted(report.added) == sorted(found)
 
 
+def test_backups_are_left_out(tmp_path, caplog):
+    for name in ("CHGCAR", "CHGCAR.orig.gz", "CHGCAR~", "CHGCAR.bak"):
+        (tmp_path / "runs" / "a").mkdir(parents=True, exist_ok=True)
+        write(tmp_path / "runs" / "a" / name, smooth_density((6, 5, 4)), format="chgcar")
+    with caplog.at_level("INFO", "ecd_data"):
+        (source,) = find_sources(tmp_path / "runs")
+    assert Path(source.path).name == "CHGCAR"
+    assert f"backups in {tmp_path / 'runs'} are left out, name those that you want: " in caplog.text
+    assert len(find_sources(tmp_path / "runs" / "a" / "CHGCAR.bak")) == 1
+
+
 def test_files_of_a_run_that_hold_no_density_are_no_failures(tmp_path):
     rho = smooth_density((6, 5, 4))
     (tmp_path / "runs" / "a").mkdir(parents=True)
