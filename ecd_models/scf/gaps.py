@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -22,8 +23,11 @@ from ecd_models.scf.fixed_density import find_hybrid_levels, find_levels
 from ecd_models.scf.measured_gaps import find_hse_mesh, read_hse_gaps, read_measured_gaps
 from ecd_models.scf.run import MakeStart, ShowProgress
 
+log = logging.getLogger("ecd_models")
+
 SCF, HSE = "PBE, self-consistent", "HSE06, of the sample"
 ONE_LOOP = ", one HSE06 loop"  # ends the name of a start whose gap is that of one exchange loop
+SHOWN = 5  # ids that a message names at most
 METALLIC = 1e-6  # eV: pw.x's gap of crossing bands is 0
 
 
@@ -83,11 +87,13 @@ def run_gaps(
 
     Raises
     ------
-    UsageError : where a start has the name of another row.
+    UsageError : where a start has the name of another row, or no crystal has an HSE06 mesh for the loop.
     MissingDependencyError : without pw.x.
     """
     if taken := sorted({SCF, HSE} & set(starts)):
         raise UsageError(f"{taken[0]!r} is another row of the table: give the start another name")
+    if one_loop:
+        _warn_of_missing_meshes([job.id for job in jobs])
     engine = load_engine("espresso", pwx, pseudo)
     assert isinstance(engine, Espresso)
     version = f"pw.x {'.'.join(map(str, engine.version))}"
@@ -107,6 +113,20 @@ def run_gaps(
     finally:
         engine.stop()  # pw.x does not hear an interrupt
     return report
+
+
+def _warn_of_missing_meshes(ids: Sequence[str]) -> None:
+    """Warn of crystals without an HSE06 mesh, which get no exchange loop; raises UsageError where none has one."""
+    missing = [id for id in ids if find_hse_mesh(id) is None]
+    if not missing:
+        return
+    named = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
+    if len(missing) == len(ids):
+        raise UsageError(
+            f"the loop of HSE06 takes the k and q mesh of the crystal's HSE06 density in `hse`, which has no {named}:"
+            " leave out --one-loop (one_loop=True)"
+        )
+    log.warning("no loop of HSE06 for %s: `hse` has no HSE06 density of them, whose k and q mesh it takes", named)
 
 
 def _find_gaps(

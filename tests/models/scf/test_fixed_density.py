@@ -14,6 +14,7 @@ from ecd_data.dft.engine import Step
 from ecd_data.dft.engines import load_engine
 from ecd_data.dft.espresso_output import read_result
 from ecd_data.dft.settings import Job, Settings
+from ecd_data.errors import EcdError, UsageError
 from ecd_models.cli import _run
 from ecd_models.scf.bench import ATOMS, ORACLE, Bench, Start
 from ecd_models.scf.energies import run_energies
@@ -93,6 +94,15 @@ def test_one_exchange_loop_opens_the_gap(bench):
     start = mix(bench, 0.0)
     mesh = bench.settings.kmesh
     assert find_hybrid_levels(bench, start, mesh).gap_eV > find_levels(bench, start).gap_eV + 0.2
+
+
+def test_crystals_without_a_mesh_for_the_hybrid_loop_are_named(tmp_path, caplog):
+    job = Job("mine", SI, CHEAP)
+    with pytest.raises(UsageError, match="which has no mine: leave out --one-loop"):
+        run_gaps([job], {}, one_loop=True, pwx=tmp_path / "none")
+    with pytest.raises(EcdError, match="none"):  # there is no pw.x, and the warning comes before it is started
+        run_gaps([job, replace(job, id="Si_diamond")], {}, one_loop=True, pwx=tmp_path / "none")
+    assert "no loop of HSE06 for mine: " in caplog.text
 
 
 @real
