@@ -27,14 +27,16 @@ MAX_FULL_FIT = 1000  # crystals: fewer are all used for a fit, of more some are 
 
 
 def make_superposed_atoms(config: TrainConfig, data: TaskData) -> SuperposedAtoms:
-    """The superposed atoms that a configuration asks for, fitted on the training crystals of `data` by default.
+    """The superposed atoms that a configuration asks for, by default fitted on the training crystals of the run.
+
+    These are config.fraction of the training part of `data`.
 
     Raises
     ------
     UsageError : config.atoms names nothing that has atoms.
     """
     source, store = config.atoms, data.store
-    ids = data.ids("train")
+    ids = subset(data.ids("train"), config.fraction, config.seed)
     if is_pair_model(source):
         return load_bonded_atoms(source)
     if source == "pseudopotentials" or any(Path(source).glob("*.upf") if source else ()):
