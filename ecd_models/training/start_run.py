@@ -46,12 +46,23 @@ def build_trainer(config: TrainConfig, data: TaskData, run: Run, processes: Proc
         elif other is not None and config.continued:
             trainer.restore(other.state)
             run.step = int(other.metadata["step"])
+            run.reductions = _read_reductions(config, other)
             if run.step >= config.steps:
                 raise UsageError(f"it is at step {run.step} already, and steps = {config.steps} counts its steps too")
     except UsageError as error:
         raise UsageError(f"{run.last if own else config.start} cannot be continued: {error}") from error
     run.open_logs()
     return trainer
+
+
+def _read_reductions(config: TrainConfig, start: Checkpoint) -> int:
+    """How often "plateau" had reduced the learning rate of a checkpoint that is continued."""
+    if config.schedule == "plateau" and "reductions" not in start.metadata:
+        raise UsageError(
+            "it does not say how often schedule = 'plateau' has reduced its learning rate: take another schedule, or "
+            "its weights alone (continued = false)"
+        )
+    return int(start.metadata.get("reductions", 0))
 
 
 def _require_whole_grids(config: TrainConfig) -> None:
@@ -116,12 +127,9 @@ def load_start(config: TrainConfig) -> Checkpoint:
     wanted: Any = _build_network(config).config
     if type(found) is not type(wanted):
         raise UsageError(f"{config.start} is a {model.name}, the configuration wants a {config.model}: name its model")
-    for field in fields(wanted):
-        has, due = getattr(found, field.name), getattr(wanted, field.name)
-        if has != due:
-            raise UsageError(
-                f"{config.start} has {field.name} = {has}, the configuration {due}: give the options it was made with"
-            )
+    pairs = {field.name: (getattr(found, field.name), getattr(wanted, field.name)) for field in fields(wanted)}
+    if other := [f"{name} = {has} (configuration: {due})" for name, (has, due) in pairs.items() if has != due]:
+        raise UsageError(f"{config.start} has {', '.join(other)}: give the options it was made with")
     if config.difference != (model.atoms is not None):
         learned = "the difference to superposed atoms" if model.atoms is not None else "whole densities"
         raise UsageError(f"{config.start} learned {learned}: set difference = {str(not config.difference).lower()}")

@@ -106,7 +106,7 @@ def test_tuning_starts_from_its_checkpoint_and_no_other():
     before = train(config).model.state_dict()
     judged = train(recipe("sample", "sweep_0", "charge3net", *BRIEF, *TINY)).model.state_dict()
     assert all(judged[name].equal(value) for name, value in before.items())
-    with pytest.raises(UsageError, match="has num_interactions = 2, the configuration 3"):
+    with pytest.raises(UsageError, match=r"has num_interactions = 2 \(configuration: 3\), mul = 16 .*: give"):
         train(recipe("sample", "tuning_fresh", "charge3net", *BRIEF))
     with pytest.raises(UsageError, match="difference = true"):
         train(recipe("sample", "tuning_fresh", "charge3net", *BRIEF, *TINY, "difference=false"))

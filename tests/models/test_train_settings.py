@@ -28,7 +28,8 @@ from ecd_models.checkpoint import export_published, load_checkpoint
 from ecd_models.model import DensityModel
 from ecd_models.networks import MODELS, build_model
 from ecd_models.networks.published import PUBLISHED
-from ecd_models.training import loop
+from ecd_models.task_data import task_data
+from ecd_models.training import choose_atoms, loop
 from ecd_models.training.choose_atoms import MAX_FULL_FIT, choose_fit_crystals
 from ecd_models.training.config import TrainConfig, load_config
 from ecd_models.training.distributed import Processes
@@ -123,6 +124,17 @@ def test_a_run_that_gets_no_better_ends_early_and_stays_ended(config):
     assert float(log[-1][1]) < float(log[1][1])
     train(replace(config, lr_decay=0.5))
     assert rows(config) == log
+
+
+def test_a_continued_run_keeps_the_reductions_of_its_rate(config):
+    config = replace(config, lr=1e-12, steps=6, validate_every=2, schedule="plateau", lr_patience=1, lr_decay=0.5)
+    train(config)
+    path = Path(config.out) / "last.safetensors"
+    reductions = load_checkpoint(path).metadata["reductions"]
+    assert reductions > 0
+    longer = replace(config, start=str(path), continued=True, steps=8, out=config.out + "-longer")
+    train(longer)
+    assert float(rows(longer)[-1][1]) == pytest.approx(1e-12 * 0.5**reductions)
 
 
 def test_tensorboard_has_the_figures_of_the_csv(brief, monkeypatch):
@@ -325,6 +337,8 @@ def test_a_published_run_goes_on_with_its_optimiser(brief, tmp_path, model):
     assert_close(last(runs[0]), last(runs[1]), 0)
     with pytest.raises(FormatError, match="continued = false"):
         train(replace(runs[0], start=str(tmp_path / "weights.pt"), out=brief.out + "-weights"))
+    with pytest.raises(UsageError, match="does not say how often schedule = 'plateau' has reduced"):
+        train(replace(runs[0], schedule="plateau", out=brief.out + "-plateau"))
 
 
 @pytest.mark.parametrize(
@@ -342,6 +356,23 @@ def test_settings_that_a_start_would_not_follow_are_refused(brief, other, messag
     with pytest.raises(UsageError, match=message):
         train(replace(later, **other))
     assert train(later).model.valences is None
+
+
+def test_atoms_are_fitted_on_the_share_that_trains(brief, monkeypatch):
+    """With all training crystals a learning curve would have seen more densities than it says."""
+    fitted = []
+
+    def fit(densities, before=choose_atoms.fit_superposed_atoms):
+        fitted.append(list(densities))
+        return before(fitted[-1])
+
+    monkeypatch.setattr(choose_atoms, "fit_superposed_atoms", fit)
+    brief = replace(brief, difference=True, steps=1, validate_every=1, batch_size=1)
+    for fraction in (1.0, 0.5):
+        train(replace(brief, fraction=fraction, out=f"{brief.out}-{fraction}"))
+    data = task_data(brief.task, brief.data_dir)
+    assert [len(each) for each in fitted] == [len(subset(data.ids("train"), f, brief.seed)) for f in (1.0, 0.5)]
+    assert len(fitted[1]) < len(fitted[0])
 
 
 def test_a_start_that_adds_to_the_pair_model_goes_on_with_it(brief):
