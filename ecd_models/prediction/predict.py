@@ -140,7 +140,8 @@ def predict(
     model : a DensityModel, as `load_model` returns it.
     crystal : a Crystal, an ASE Atoms or a pymatgen Structure.
     shape : the numbers of grid points along a, b, c.
-    points : fractional coordinates [n, 3].
+    points : fractional coordinates [n, 3]. Superposed atoms and models in closed form are interpolated from a grid of
+        0.08 Å of the whole cell, whose memory grows with the volume, and have waves that a coarser grid does not hold.
     encut, prec : cutoff in eV and PREC of VASP, whose fine grid is taken.
     like : a density whose grid is taken, and with whose electrons those of the model's training data are compared.
     functional : the functional whose density is wanted, for a model that was trained on several; without it the first.
