@@ -7,13 +7,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats import FORMATS, write
-from ecd_data.formats.structure import read_structure, read_structure_with_density
+from ecd_data.formats.structure import read_structure_with_density
 from ecd_data.formats.structure_files import structure_files
 from ecd_data.formats.vasp.occupancies import copy_augmentation, has_augmentation_for
 from ecd_data.vasp_grid import vasp_fine_grid
@@ -102,7 +103,8 @@ def predict_files(
     """The report on predicting the density of each structure file into a density file.
 
     With several structures a structure that cannot be read or predicted is reported, and the others are predicted;
-    files that this model wrote on this grid are kept, so a second call continues. Others are reported.
+    files that this model wrote on this grid are kept, so a second call continues. Others are reported, as are files
+    without the occupancies of `augmentation` and structures of other valences.
 
     Parameters
     ----------
@@ -135,7 +137,8 @@ def predict_files(
     else:
         pairs = _name_outputs(structures, Path(output), format)
 
-    def predict_file(source: Path, target: Path) -> Density:
+    def read_crystal(source: Path, target: Path) -> Crystal:
+        """The crystal of a structure file, after its valence electrons were compared with those of the model."""
         crystal, own = read_structure_with_density(source)
         if own is not None:
             compare_with_density(model, own, str(source), allow=allow)
@@ -143,19 +146,34 @@ def predict_files(
             compare_valences(model, crystal, valences, "the POTCAR given", allow=allow)
         else:
             compare_with_potcars(model, crystal, (source, target), allow=allow)
+        return crystal
+
+    def predict_file(source: Path, target: Path) -> Density:
+        crystal = read_crystal(source, target)
         rho = _predict_density(model, crystal, source.name, grid, symmetry, counter, functional, moments)
-        if augmentation is not None and (strict or has_augmentation_for(rho, augmentation)):
-            rho = copy_augmentation(rho, augmentation)
+        rho = _add_augmentation(rho, augmentation, strict)
         write(target, rho)
         if read_calibration(model) is not None:
             rho = replace(rho, meta={**rho.meta, ESTIMATE: _describe_trust(model, rho)})
         return rho
 
     def find_other_contents(source: Path, target: Path) -> str | None:
-        crystal = read_structure(source)
-        return find_difference(target, name_model(model, functional, moments), crystal, grid(crystal))
+        crystal, point = read_crystal(source, target), np.zeros((1, 1, 1))
+        due = _add_augmentation(Density(crystal, point, point if model.spin else None), augmentation, strict)
+        name = name_model(model, functional, moments)
+        return find_difference(target, name, crystal, grid(crystal), due.augmentation)
 
     return _predict_all(pairs, predict_file, find_other_contents)
+
+
+def _add_augmentation(rho: Density, reference: Density | None, strict: bool) -> Density:
+    """The density with the PAW occupancies of a reference, if there is one; unless strict, only if they belong to it.
+
+    Raises UsageError if `strict` and they do not belong to its atoms and grids.
+    """
+    if reference is None or not (strict or has_augmentation_for(rho, reference)):
+        return rho
+    return copy_augmentation(rho, reference)
 
 
 def _describe_trust(model: DensityModel, rho: Density) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -17,17 +18,21 @@ from ecd_data.io.file_bytes import comment_line
 from ecd_data.vasp_grid import Shape
 
 HASH = re.compile(r" [0-9a-f]{8}(?= |$)")  # of the weights behind the name of a model, see `name_model`
+MAX_BLANKS = 16  # bytes of line ends behind the last number of a file
 
 
-def find_difference(file: Path, model: str, crystal: Crystal, shape: Shape) -> str | None:
+def find_difference(
+    file: Path, model: str, crystal: Crystal, shape: Shape, augmentation: Sequence[str] | None = None
+) -> str | None:
     """What of a CHGCAR or cube file is not as asked, in words; None if it is of the model, the crystal and on the grid.
 
     Parameters
     ----------
-    file : the file; only its head is read.
+    file : the file; only its head and its end are read.
     model : the name of the model as it stands in the file, see `name_model`.
     crystal : the crystal, with the cell and positions to the digits that such a file has.
     shape : the grid points along a, b, c.
+    augmentation : the text of the PAW occupancies that a CHGCAR must have behind each grid; None where any will do.
     """
     comment, found = read_head(file)
     expected = comment_line({"comment": f"{PREDICTED_BY} {model}"}, "").decode(errors="replace")
@@ -37,7 +42,19 @@ def find_difference(file: Path, model: str, crystal: Crystal, shape: Shape) -> s
         return f"{comment!r} and not predicted by {model}"
     if found != tuple(shape):
         return f"on a grid of {_describe(found)} and not {_describe(shape)} points"
-    return None if _has_crystal(file, crystal, shape) else "of another cell or of other positions of the atoms"
+    if not _has_crystal(file, crystal, shape):
+        return "of another cell or of other positions of the atoms"
+    if augmentation and file.suffix != ".cube" and not _ends_with(file, augmentation[-1]):
+        return "without the augmentation occupancies that are asked for"
+    return None
+
+
+def _ends_with(file: Path, text: str) -> bool:
+    """Whether a file ends with a text, whatever the blanks and line ends behind it."""
+    due = text.encode().rstrip()
+    with open(file, "rb") as content:
+        content.seek(max(0, file.stat().st_size - len(due) - MAX_BLANKS))
+        return content.read().rstrip().endswith(due)
 
 
 def _has_crystal(file: Path, crystal: Crystal, shape: Shape) -> bool:

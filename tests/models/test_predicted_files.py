@@ -17,6 +17,7 @@ from ecd_data.formats.structure_names import structure_id
 from ecd_data.vasp_grid import vasp_fine_grid
 from ecd_models import cli
 from ecd_models.atoms.fitted import EXPONENTS, MAX_ELEMENT, SuperposedAtoms
+from ecd_models.atoms.valences import TrainingValences
 from ecd_models.checkpoint import DEFAULT
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
@@ -187,6 +188,40 @@ def test_augmentation_of_a_reference_is_written_behind(model, shared, tmp_path):
         (tail,) = read(tmp_path / f"{name}_CHGCAR").augmentation
         assert tail.count("augmentation occupancies") == len(reference.crystal)
         assert reference.augmentation[0].startswith(tail.rstrip("\n"))
+
+
+@pytest.mark.parametrize("spin", [False, True])
+def test_kept_files_without_the_augmentation_that_is_asked_for_are_named(model, folder, tmp_path, spin):
+    chosen = DensityModel(build_model("charge3net", **SMALL, outputs=2)) if spin else model
+    structures, out = [folder / "Si.cif", folder / "moved.extxyz"], tmp_path / "out"
+    reference = with_occupancies(read_structure(structures[0]), 1.0, spin)
+    assert len(predict_files(chosen, structures, out, GRID).written) == 2
+    report = predict_files(chosen, structures, out, GRID, augmentation=reference)
+    assert not report.present
+    assert all("without the augmentation occupancies" in reason for reason in report.failed.values())
+    with_them = tmp_path / "with"
+    predict_files(chosen, structures, with_them, GRID, augmentation=reference)
+    other = with_occupancies(reference.crystal, 2.0, spin)
+    for asked, kept in ((reference, 2), (None, 2), (other, 0)):
+        assert len(predict_files(chosen, structures, with_them, GRID, augmentation=asked).present) == kept
+
+
+def with_occupancies(crystal: Crystal, value: float, spin: bool) -> Density:
+    """A density with occupancies of each atom."""
+    blocks = "".join(f"augmentation occupancies {k + 1:3} {1:3}\n {value:.7E}\n" for k in range(len(crystal)))
+    ones = np.ones((2, 2, 2))
+    return Density(crystal, ones, ones if spin else None, augmentation=(blocks,) * (1 + spin))
+
+
+def test_kept_files_of_other_valences_than_those_asked_for_are_named(model, folder, tmp_path):
+    learned = DensityModel(model.network, model.atoms, "small", training_valences=TrainingValences({"Si": 4.0}))
+    structures, out, other = [folder / "Si.cif", folder / "moved.extxyz"], tmp_path / "out", {"Si": frozenset({12.0})}
+    predict_files(learned, structures, out, GRID)
+    report = predict_files(learned, structures, out, GRID, valences=other)
+    assert not report.present
+    assert all("Si 12 instead of 4" in reason for reason in report.failed.values())
+    kept = predict_files(learned, structures, out, GRID, valences=other, allow_valence_mismatch=True)
+    assert len(kept.present) == 2
 
 
 def test_a_reference_of_other_atoms_is_refused_or_left(model, folder, shared, tmp_path):
