@@ -18,6 +18,7 @@ from ecd_models.prediction.reference_electrons import compare_valences, compare_
 
 log = logging.getLogger("ecd_models")
 
+MIN_MARGIN = 1.0  # Å between an atom and a side of a cell that does not repeat: a nearer one loses much of its density
 MIN_CHARGE = 0.01  # electrons: sums of rounded charges of atoms are below
 # Warn if the predicted number of electrons is off by more than this fraction,
 MAX_ELECTRON_ERROR = 0.1  # which networks stay below on all crystals of elements that they were trained on;
@@ -81,6 +82,24 @@ def warn_of_charge(crystal: Crystal, structure: Any) -> None:
         log.warning(
             "%s has a charge of %+g, and the density that is predicted is that of the neutral crystal",
             *(crystal.formula, charge),
+        )
+
+
+def warn_of_sides(model: DensityModel, crystal: Crystal) -> None:
+    """Log a warning if atoms are near a side of the cell, or outside, along an axis where it does not repeat.
+
+    A network that is asked point by point puts what lies beyond such a side nowhere. Closed forms always repeat.
+    """
+    if all(crystal.pbc) or has_closed_form(model):
+        return
+    heights = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)
+    margins = np.minimum(crystal.frac_coords, 1 - crystal.frac_coords) * heights
+    near = [axis for axis in range(3) if not crystal.pbc[axis] and margins[:, axis].min() < MIN_MARGIN]
+    if near:
+        log.warning(
+            "the cell of %s does not repeat along %s, and atoms are nearer than %g Å to its sides there or outside: %s"
+            " loses the density beyond; centre the atoms in a large enough cell, or make it periodic (pbc=True)",
+            *(crystal.formula, ", ".join("abc"[axis] for axis in near), MIN_MARGIN, model.name),
         )
 
 

@@ -35,6 +35,7 @@ from ecd_models.prediction.plausibility import (
     has_closed_form,
     warn_beyond_density,
     warn_of_charge,
+    warn_of_sides,
     warn_once,
 )
 
@@ -134,6 +135,8 @@ def predict(
     electrons, a grid is scaled to have it; values at points are not scaled. A warning is logged if a grid was more than
     2 % away from this number, or from that of the valence electrons. meta["never_seen"] of the Density lists elements
     and pairs of neighbours that the training crystals lack, if the model records them; they are logged, too.
+    Along axes that are not periodic the networks that are asked point by point see no images of the atoms; a warning is
+    logged if atoms are near a side of the cell there, or outside. Closed forms and superposed atoms always repeat.
 
     Parameters
     ----------
@@ -173,6 +176,7 @@ def predict(
     structure, crystal = crystal, as_crystal(crystal)
     refuse_coincident(crystal, warn=not refuse)
     warn_of_charge(crystal, structure)
+    warn_of_sides(model, crystal)
     where = None if points is None else fractional_points(points)
     grid = None if where is not None else _choose_grid(crystal, shape, encut, prec, like)
     compare_with_training(model, crystal, like, valences, allow_valence_mismatch)

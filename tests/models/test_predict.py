@@ -175,3 +175,18 @@ def test_a_charged_structure_is_told_that_its_prediction_is_neutral(model, caplo
         caplog.clear()
         predict(model, charged, shape=(4, 4, 4))
         assert said in caplog.text
+
+
+def test_atoms_at_a_side_that_does_not_repeat_are_told(tiny, caplog):
+    """A molecule at the origin of a box without periodicity has an eighth of its density in the box."""
+    told = {
+        ("centred", False): ((0.5, 0.5, 0.5), (False, False, False)),
+        ("at the origin", True): ((0.0, 0.0, 0.0), (False, False, False)),
+        ("outside", True): ((0.5, 0.5, -0.1), (True, True, False)),
+        ("outside along a periodic axis", False): ((-0.1, 0.5, 0.5), (True, True, False)),
+        ("periodic", False): ((0.0, 0.0, 0.0), (True, True, True)),
+    }
+    for (_, expected), (position, pbc) in told.items():
+        caplog.clear()
+        predict(tiny, Crystal(np.eye(3) * 8, [8], [position], pbc), shape=(6, 6, 6))
+        assert ("does not repeat along" in caplog.text) == expected
