@@ -26,9 +26,14 @@ ATOMIC_NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 
 
 def read_only_array(array: ArrayLike, dtype: type, shape: tuple[int, ...] | None = None) -> NDArray:
-    """A read-only array [shape] of `dtype` in C order; the input is copied unless it is read-only already."""
+    """A read-only array [shape] of `dtype` in C order; the input is copied unless it is read-only already.
+
+    Raises ValueError for an array of another shape; one that is flat takes the shape if it has as many numbers.
+    """
     result: NDArray = np.ascontiguousarray(array, dtype=dtype)
-    if shape is not None:
+    if shape is not None and result.shape != shape:
+        if result.ndim != 1 or result.size != np.prod(shape):  # a transposed array has as many numbers, too
+            raise ValueError(f"there is an array of shape {list(result.shape)} where {list(shape)} is due")
         result = result.reshape(shape)
     if result.flags.writeable:
         result = result.copy() if result is array or result.base is not None else result
@@ -53,7 +58,8 @@ class Crystal:
 
     Raises
     ------
-    ValueError : a number is not finite, the lattice spans no volume, or there is no element of an atomic number.
+    ValueError : an array has another shape, a number is not finite, the lattice spans no volume, or there is no element
+        of an atomic number.
     """
 
     lattice: Floats

@@ -128,6 +128,8 @@ def test_partial_occupancies_are_refused():
         (np.eye(3), [119], [[0, 0, 0]]),
         (np.eye(3), [14.5], [[0, 0, 0]]),
         (np.eye(3), [1], [[np.nan, 0, 0]]),
+        (np.eye(3), [6, 6], np.transpose([[0, 0, 0], [0.25, 0.25, 0.25]])),  # as many numbers, of which [2, 3] is made
+        (np.eye(3), [6], [[[0, 0, 0]]]),
     ],
 )
 def test_impossible_crystals_are_refused(lattice, numbers, coords):
