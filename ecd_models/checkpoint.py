@@ -299,11 +299,17 @@ def export_published(model: nn.Module, path: str | Path) -> None:
 
     Raises
     ------
-    UsageError : the model is another one, or has superposed atoms or a magnetization, which the published code lacks.
+    UsageError : the model is another one, or has superposed atoms, a magnetization or a fixed number of electrons,
+        which the published code lacks.
     """
     network: Any = model.network if isinstance(model, DensityModel) else model
     if isinstance(model, DensityModel) and model.atoms is not None:
         raise UsageError("the published code adds no superposed atoms: save_checkpoint keeps this model whole")
+    if isinstance(model, DensityModel) and model.valences is not None:
+        raise UsageError(
+            "the published code scales no density to its electrons: save_checkpoint keeps this model whole, and"
+            " model.network is what it gives without the scaling"
+        )
     published = next((p for p in PUBLISHED if type(network) is p.cls), None)
     if published is not None and getattr(network.config, "outputs", 1) != 1:
         raise UsageError("the published layout has no magnetization: save_checkpoint keeps this model whole")

@@ -240,6 +240,8 @@ def test_what_the_published_code_lacks_is_not_exported(tmp_path: Path) -> None:
     atoms = SuperposedAtoms(np.zeros((119, 16)))
     with pytest.raises(UsageError, match="superposed atoms"):
         export_published(DensityModel(DeepDFT(DeepDFTConfig(1, 4)), atoms), tmp_path / "m.pt")
+    with pytest.raises(UsageError, match="scales no density"):
+        export_published(DensityModel(DeepDFT(DeepDFTConfig(1, 4)), valences=np.ones(119)), tmp_path / "m.pt")
     with pytest.raises(UsageError, match="Linear has no published layout"):
         export_published(torch.nn.Linear(2, 2), tmp_path / "m.pt")
     assert not list(tmp_path.iterdir())
