@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,8 @@ from ecd_models.networks.published import PUBLISHED, find_misfits, find_publishe
 from ecd_models.pickled_weights import find_state_dict, read_pickle, read_weights_alone, strip_prefixes
 from ecd_models.weights.cache import fetch_weights
 from ecd_models.weights.catalogue import PublishedWeights, published_weights
+
+log = logging.getLogger("ecd_models")
 
 FORMAT = "ecd-model-1"
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -332,7 +335,8 @@ def load_model(name_or_path: str | Path | None = None) -> DensityModel:
     Parameters
     ----------
     name_or_path : a name that `ecd models` lists, a .safetensors that `ecd train` wrote, or a published .pt. Published
-        networks are downloaded into the user's cache the first time.
+        networks are downloaded into the user's cache the first time. Of a .pt the cutoff is not known, which a warning
+        says: it is taken as in `load_published`.
 
     Raises
     ------
@@ -351,6 +355,11 @@ def load_model(name_or_path: str | Path | None = None) -> DensityModel:
         return _load_own(path)
     if path.is_file():
         network = load_published(path)
+        log.warning(
+            "%s does not record its cutoff, for which %g Å is taken, as the published networks have it: for another one"
+            " load_published(path, cutoff=...) gives the network",
+            *(path, network.cutoff),
+        )
         return _keep_file(DensityModel(network, name=registered_name(network)), path)
     known = ", ".join([*shipped, *published])
     raise UsageError(f"{path} is neither a file nor the name of a model: give a .safetensors, a .pt, or one of {known}")

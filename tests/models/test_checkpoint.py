@@ -187,6 +187,14 @@ def test_incomplete_published_files_are_refused(published: dict[str, torch.Tenso
         load_published(path)
 
 
+def test_the_cutoff_that_a_published_file_does_not_record_is_told(tmp_path: Path, caplog) -> None:
+    network = DeepDFT(DeepDFTConfig(1, 4, cutoff=6.0))
+    export_published(network, tmp_path / "six.pt")
+    assert load_model(tmp_path / "six.pt").network.cutoff == 4.0
+    assert "six.pt does not record its cutoff, for which 4 Å is taken" in caplog.text
+    assert_same(load_published(tmp_path / "six.pt", cutoff=6.0), network)
+
+
 @needs_reference
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_an_exported_file_is_the_published_one(name: str, tmp_path: Path) -> None:
