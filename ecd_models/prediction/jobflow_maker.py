@@ -10,7 +10,7 @@ from typing import Any
 from ecd_data.errors import MissingDependencyError, UsageError
 from ecd_data.formats import read_run, write
 from ecd_data.formats.vasp.occupancies import copy_augmentation
-from ecd_models.checkpoint import load_model
+from ecd_models.checkpoint import DEFAULT, load_model
 from ecd_models.prediction.density_files import GridRule
 from ecd_models.prediction.predict import as_crystal, predict
 from ecd_models.prediction.reference_electrons import compare_with_density
@@ -31,7 +31,7 @@ class PredictDensityMaker(Maker):
     Parameters
     ----------
     name : of the job.
-    model : the name or the file of a model, as `load_model` takes it.
+    model : the name or the file of a model, as `load_model` takes it; the default is that of `load_model`.
     encut, prec : VASP's cutoff in eV and precision, which decide the grid; or
     shape : the grid [a, b, c].
     file : the name of the file to write; it decides the format, as in `ecd_data.write`.
@@ -41,7 +41,7 @@ class PredictDensityMaker(Maker):
     """
 
     name: str = "predict density"
-    model: str = "charge3net-sample"
+    model: str = DEFAULT
     encut: float | None = None
     shape: tuple[int, int, int] | None = None
     prec: str = "accurate"

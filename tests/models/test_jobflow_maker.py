@@ -32,7 +32,7 @@ def test_a_job_writes_the_prediction(tmp_path, monkeypatch, structure):
     monkeypatch.chdir(tmp_path)
     output = run(PredictDensityMaker(shape=(12, 12, 12)), structure)
     written = read(output["file"])
-    exact = predict(load_model("charge3net-sample"), structure, shape=(12, 12, 12))
+    exact = predict(load_model(), structure, shape=(12, 12, 12))
     assert np.allclose(written.values, exact.values, rtol=1e-8)
     assert Path(output["file"]).parent != tmp_path  # the folder of the job
     assert output["electrons"] == pytest.approx(exact.nelect)
