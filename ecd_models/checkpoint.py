@@ -23,11 +23,10 @@ from ecd_models.atoms.valences import TrainingValences
 from ecd_models.checkpoint_header import write_header
 from ecd_models.model import DensityModel
 from ecd_models.networks import MODELS, model_class
-from ecd_models.networks.elements import ONE_HOT
 from ecd_models.networks.pair_density.functions import PairDensityConfig
 from ecd_models.networks.pair_density.model import PairDensity
 from ecd_models.networks.pair_density.start import BondedAtoms
-from ecd_models.networks.published import PUBLISHED, find_misfits, find_published
+from ecd_models.networks.published import PUBLISHED, describe_unpublished, find_misfits, find_published
 from ecd_models.pickled_weights import find_state_dict, read_pickle, read_weights_alone, strip_prefixes
 from ecd_models.weights.cache import fetch_weights
 from ecd_models.weights.catalogue import PublishedWeights, published_weights
@@ -310,16 +309,11 @@ def export_published(model: nn.Module, path: str | Path) -> None:
         raise UsageError("the published code adds no superposed atoms: save_checkpoint keeps this model whole")
     if isinstance(model, DensityModel) and model.valences is not None:
         raise UsageError(
-            "the published code scales no density to its electrons: save_checkpoint keeps this model whole, and"
-            " model.network is what it gives without the scaling"
+            "the published code scales no density to its electrons: export model.network alone, or use save_checkpoint"
         )
     published = next((p for p in PUBLISHED if type(network) is p.cls), None)
-    if published is not None and getattr(network.config, "outputs", 1) != 1:
-        raise UsageError("the published layout has no magnetization: save_checkpoint keeps this model whole")
-    if published is not None and network.config.species != ONE_HOT:
-        raise UsageError("the published layout has no element descriptors: save_checkpoint keeps this model whole")
-    if published is not None and getattr(network.config, "bounded", False):
-        raise UsageError("the published DeepDFT has no bounded products: save_checkpoint keeps this model whole")
+    if published is not None and (lacking := describe_unpublished(network.config)):
+        raise UsageError(f"the published layout has no {lacking}: save_checkpoint keeps this model whole")
     if published is None:
         known = ", ".join(p.name for p in PUBLISHED)
         raise UsageError(f"{type(network).__name__} has no published layout, which {known} have: use save_checkpoint")
@@ -356,8 +350,7 @@ def load_model(name_or_path: str | Path | None = None) -> DensityModel:
     if path.is_file():
         network = load_published(path)
         log.warning(
-            "%s does not record its cutoff, for which %g Å is taken, as the published networks have it: for another one"
-            " load_published(path, cutoff=...) gives the network",
+            "%s does not record its cutoff: %g Å is taken, as in the published networks (docs/models.md)",
             *(path, network.cutoff),
         )
         return _keep_file(DensityModel(network, name=registered_name(network)), path)

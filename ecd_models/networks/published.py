@@ -12,6 +12,7 @@ from torch import Tensor
 from ecd_models.networks.charge3net.model import ChargE3Net
 from ecd_models.networks.charge3net.published import export_weights, import_weights, infer_config, published_shapes
 from ecd_models.networks.deepdft.model import DeepDFT
+from ecd_models.networks.elements import ONE_HOT
 from ecd_models.networks.invdeepdft.model import InvDeepDFT
 
 Weights = dict[str, Tensor]
@@ -114,3 +115,12 @@ def find_misfits(weights: Weights, shapes: Shapes) -> tuple[list[str], list[str]
     missing = [name for name, shape in shapes.items() if name not in weights or tuple(weights[name].shape) != shape]
     trained = [name for name, value in weights.items() if name.endswith((".weight", ".bias")) and value.numel()]
     return missing, [name for name in trained if name not in shapes]
+
+
+def describe_unpublished(config: Any) -> str | None:
+    """What a configuration of a published network has that the published code lacks; None where it lacks nothing."""
+    if config.outputs != 1:
+        return "magnetization"
+    if config.species != ONE_HOT:
+        return "element descriptors"
+    return "bounded products" if getattr(config, "bounded", False) else None

@@ -191,7 +191,7 @@ def test_the_cutoff_that_a_published_file_does_not_record_is_told(tmp_path: Path
     network = DeepDFT(DeepDFTConfig(1, 4, cutoff=6.0))
     export_published(network, tmp_path / "six.pt")
     assert load_model(tmp_path / "six.pt").network.cutoff == 4.0
-    assert "six.pt does not record its cutoff, for which 4 Å is taken" in caplog.text
+    assert "six.pt does not record its cutoff: 4 Å is taken" in caplog.text
     assert_same(load_published(tmp_path / "six.pt", cutoff=6.0), network)
 
 
