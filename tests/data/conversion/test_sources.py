@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import shutil
@@ -100,6 +101,24 @@ def test_members_of_archives(files, tmp_path, ending):
     report = convert(archive, tmp_path / "d.ecd")
     assert all("\n" not in reason for reason in report.failed.values())
     assert report.failed
+
+
+def test_a_flipped_digit_is_found_by_the_checksum_of_an_archive_of_any_size(files, tmp_path):
+    text = (files / "MgO" / "CHGCAR").read_bytes()
+    for padding in range(0, tarfile.RECORDSIZE, tarfile.BLOCKSIZE):  # tarfile reads so many bytes at a time
+        tar = io.BytesIO()
+        with tarfile.open(fileobj=tar, mode="w") as archive:
+            for name, content in (("notes", b" " * padding), ("MgO/CHGCAR", text)):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        data = bytearray(gzip.compress(tar.getvalue(), compresslevel=0))  # the digits stand in it as they are
+        place = data.rfind(b"E+") - 1
+        data[place] = ord("1") if data[place] != ord("1") else ord("2")
+        (tmp_path / "MgO.tar.gz").write_bytes(data)
+        report = convert(tmp_path / "MgO.tar.gz", tmp_path / "a.ecd")
+        assert report.added == []
+        assert "copy or download it again" in next(iter(report.failed.values()))
 
 
 def test_an_archive_without_densities(tmp_path):
