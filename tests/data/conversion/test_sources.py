@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import shutil
 import sys
 import tarfile
@@ -48,6 +49,24 @@ def test_backups_are_left_out(tmp_path, caplog):
     assert Path(source.path).name == "CHGCAR"
     assert f"backups in {tmp_path / 'runs'} are left out, name those that you want: " in caplog.text
     assert len(find_sources(tmp_path / "runs" / "a" / "CHGCAR.bak")) == 1
+
+
+def test_folders_that_a_search_leaves_out_are_named(files, tmp_path, monkeypatch, caplog):
+    shutil.move(files / "deep", tmp_path / "elsewhere")
+    (files / "link").symlink_to(tmp_path / "elsewhere")
+    (files / "closed").mkdir()
+    scan = os.scandir
+
+    def scan_as_another_user(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scan_as_another_user)
+    assert len(find_sources(files)) == 3
+    assert f"{files / 'link'} is a link to a folder" in caplog.text
+    assert f"{files / 'closed'} is left out" in caplog.text
+    assert len(find_sources([files, files / "link"])) == 4
 
 
 def test_files_of_a_run_that_hold_no_density_are_no_failures(tmp_path):
