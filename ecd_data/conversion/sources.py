@@ -91,7 +91,7 @@ def _list_sources(given: Iterable[str | Path], predictions: bool) -> Iterator[So
 
 def _read_list(file: str, predictions: bool) -> Iterator[Source]:
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the list {file} cannot be read ({error}): give a text file with one path a line") from error
     for line in text.splitlines():

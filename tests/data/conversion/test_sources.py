@@ -89,6 +89,8 @@ def test_lists_of_paths_with_and_without_ids(files, tmp_path, monkeypatch):
     (tmp_path / "list").write_text(f"# runs\n{files}/MgO/CHGCAR\n\n{files}/CHGCAR_mp-1.vasp\tthe first\n")
     report = convert(f"@{tmp_path}/list", tmp_path / "a.ecd")
     assert report.added == ["MgO", "the first"]
+    (tmp_path / "list").write_text(f"{files}/MgO/CHGCAR\n", encoding="utf-8-sig")  # as Windows saves it
+    assert convert(f"@{tmp_path}/list", tmp_path / "a.ecd").skipped == ["MgO"]
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{files}/mp-2.CHGCAR.xz\n"))
     assert convert("@-", tmp_path / "a.ecd").added == ["mp-2"]
     for bad in (f"@{tmp_path}/nothing", f"@{tmp_path}"):
