@@ -96,7 +96,7 @@ def test_a_list_of_ids_has_one_on_each_line(here):
     with StoreWriter("words.ecd") as writer:
         for seed, id in enumerate(("my run", "my", "run")):
             writer.add(id, smooth_density(seed=seed))
-    Path("list").write_text("my run\n\n")
+    Path("list").write_text("my run\n\n", encoding="utf-8-sig")  # as Windows saves it
     assert run("subset", "-q", "words.ecd", "new.ecd", "--id", "@list") == 0
     assert Store("new.ecd").ids == ["my run"]
 

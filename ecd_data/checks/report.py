@@ -33,7 +33,7 @@ FLAGS = {
     "run-not-used": "a run file in its folder belongs to another crystal or cannot be read",
     "duplicate": "another entry has the same crystal and the same density",
     "pair-grid": "the PBE density has another grid",
-    "pair-missing": "there is no PBE density of this name to compare with",
+    "pair-missing": "there is no PBE density of this name to compare with, or it cannot be read",
 }
 PROBLEMS = {
     "not-finite": "some values are NaN or infinite",

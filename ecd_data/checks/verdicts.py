@@ -66,7 +66,7 @@ def check_entries(found: Iterable[Entry], pbe: str | Path | None = None) -> Iter
     ----------
     found : the entries.
     pbe : a store or file with the PBE densities of the same ids. `check_pair` compares each entry with its PBE
-        density; an entry without one has the flag "pair-missing".
+        density; an entry without one that can be read has the flag "pair-missing".
 
     Raises
     ------
@@ -182,9 +182,12 @@ def _find_partner(pbe: str | Path, found: list[Entry]) -> Partner:
 
     def compare(entry: Entry, rho: Density) -> Report:
         try:
-            return check_pair(store[entry.id], rho)
+            pbe = store[entry.id]
         except UnknownIdError:
             return flag("pair-missing", f"{source} has no {entry.id}")
+        except EcdError as error:
+            return flag("pair-missing", f"that of {source} cannot be read: {_strip_name(str(error), entry.id)}")
+        return check_pair(pbe, rho)
 
     return compare
 

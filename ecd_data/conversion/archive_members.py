@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import bz2
 import io
+import lzma
 import tarfile
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from ecd_data.conversion.sources import content_is_density, is_density, why_left_out
 from ecd_data.errors import FormatError
 from ecd_data.formats import HEAD
-from ecd_data.io.compression import DAMAGE_ERRORS, MAX_BYTES, decompress_bytes, read_bytes
+from ecd_data.io.compression import DAMAGE_ERRORS, MAX_BYTES, STEP_BYTES, decompress_bytes, read_bytes
 
 try:  # more than twice as fast
     _gzip: Any = import_module("isal.igzip")
 except ImportError:
     _gzip = import_module("gzip")
+
+STREAMS: dict[bytes, Any] = {b"\x1f\x8b": _gzip, b"\xfd7zXZ\x00": lzma, b"BZh": bz2}
 
 
 def density_members(
@@ -30,7 +34,7 @@ def density_members(
     """
     found = False
     try:
-        with _open_archive(path) as tar:
+        with _open_stream(path) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
                 if not member.isreg() or member.issparse():
                     continue
@@ -38,6 +42,8 @@ def density_members(
                 if content is not None:
                     found = True
                     yield member.name.removeprefix("./"), content
+            while stream.read(STEP_BYTES):  # up to the checksum at the end, which tarfile may not reach
+                pass
     except FormatError:
         raise
     except (*DAMAGE_ERRORS, tarfile.TarError, OverflowError) as error:
@@ -46,14 +52,17 @@ def density_members(
         raise FormatError(f"{path} has no file {wanted!r}: list its files with `tar tf`")
 
 
-def _open_archive(path: str) -> tarfile.TarFile:
+def _open_stream(path: str) -> IO[bytes]:
+    """The decompressed bytes of an archive."""
     with open(path, "rb") as file:
         head = file.read(8)
-    if head.startswith(b"\x1f\x8b"):
-        return tarfile.open(fileobj=_gzip.open(path, "rb"), mode="r|")
-    if head.startswith(b"\x28\xb5\x2f\xfd"):  # zstd, which tarfile does not know
-        return tarfile.open(fileobj=io.BytesIO(read_bytes(Path(path))[:]), mode="r:")
-    return tarfile.open(path, "r|*")
+    for magic, module in STREAMS.items():
+        if head.startswith(magic):
+            stream: IO[bytes] = module.open(path, "rb")
+            return stream
+    if head.startswith(b"\x28\xb5\x2f\xfd"):  # zstd, which Python does not know
+        return io.BytesIO(read_bytes(Path(path))[:])
+    return open(path, "rb")
 
 
 def _read_member(

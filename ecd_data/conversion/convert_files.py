@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from ecd_data.arguments import describe_value
 from ecd_data.checks import check
 from ecd_data.conversion.archive_members import decompress_member, density_members
-from ecd_data.conversion.journal import JOURNAL, ConversionJournal
+from ecd_data.conversion.journal import JOURNAL, ConversionJournal, file_state
 from ecd_data.conversion.source_ids import Source, member_id, resolve_ids
 from ecd_data.conversion.sources import describe_left_out, find_sources, why_left_out
 from ecd_data.density import Density
@@ -59,12 +59,17 @@ class Conversion:
 
 @dataclass(frozen=True)
 class _Job:
-    """All that a worker needs for a source; `stored` is the SHA-256 of the file that the store has for its id."""
+    """All that a worker needs for a source.
+
+    stored: the SHA-256 of the file that the store has for its id; state: the size and time of change of the file before
+    it is read.
+    """
 
     source: Source
     bound: float
     pipeline: str
     stored: str | None
+    state: tuple[int, int]
     unit: str | None = None
 
 
@@ -143,7 +148,7 @@ def convert(
         for job, outcomes in track_progress(
             results, len(jobs), "converting", progress, lambda pair: str(pair[0].source)
         ):
-            _write_outcomes(job.source, outcomes, writer, journal, report)
+            _write_outcomes(job, outcomes, writer, journal, report)
         _warn_of_other_bounds(report, writer)
         if stopped():
             raise KeyboardInterrupt
@@ -195,7 +200,7 @@ def _make_jobs(
     for source in sources:
         ids = journal.find_ids(source, stored)
         if ids is None:
-            yield _Job(source, writer.bound, writer.pipeline, stored(source.id))
+            yield _Job(source, writer.bound, writer.pipeline, stored(source.id), file_state(source))
         else:
             report.skipped += ids
 
@@ -312,7 +317,7 @@ def _check_and_pack(job: _Job, id: str, rho: Density, source: str, digest: str) 
 
 
 def _write_outcomes(
-    source: Source,
+    job: _Job,
     outcomes: list[_Outcome] | LostJob,
     writer: StoreWriter,
     journal: ConversionJournal,
@@ -321,7 +326,7 @@ def _write_outcomes(
     """Write the crystals of a source into the store, and all outcomes into journal and report."""
     if isinstance(outcomes, LostJob):
         reason = "the system ended the process that read it, perhaps for lack of memory: convert it with fewer workers"
-        outcomes = [_Outcome(str(source), source.id, reason=reason)]
+        outcomes = [_Outcome(str(job.source), job.source.id, reason=reason)]
     ids, failed = dict[str, str](), dict[str, str]()
     for done in outcomes:
         for sentence in done.notices:
@@ -334,7 +339,7 @@ def _write_outcomes(
         else:
             ids[done.id] = done.sha256
     report.failed |= failed
-    journal.note(source, ids, failed)
+    journal.note(job.source, job.state, ids, failed)
 
 
 def _write_crystal(done: _Outcome, writer: StoreWriter, report: Conversion) -> str:

@@ -38,15 +38,18 @@ class ConversionJournal:
         `stored` gives the hash of the file that the store has for an id; another hash counts as a change.
         """
         entry = self._entries.get(_key(source))
-        if entry is None or entry["failed"] or [entry["size"], entry["changed"]] != _file_state(source):
+        if entry is None or entry["failed"] or (entry["size"], entry["changed"]) != file_state(source):
             return None
         if source.id and list(entry["ids"]) != [source.id]:
             return None
         return list(entry["ids"]) if all(stored(id) == sha256 for id, sha256 in entry["ids"].items()) else None
 
-    def note(self, source: Source, ids: dict[str, str], failed: dict[str, str]) -> None:
-        """Write down the outcome for a source: its ids with the hashes of their files, and failures with reasons."""
-        size, changed = _file_state(source)
+    def note(self, source: Source, state: tuple[int, int], ids: dict[str, str], failed: dict[str, str]) -> None:
+        """Write down the outcome for a source: its ids with the hashes of their files, and failures with reasons.
+
+        state: the `file_state` of the source before it was read, so that a file that changed since is read again.
+        """
+        size, changed = state
         key = _key(source)
         entry: dict[str, Any] = {"file": key, "size": size, "changed": changed, "ids": ids, "failed": failed}
         if self._entries.get(key) == entry:
@@ -69,9 +72,10 @@ def _key(source: Source) -> str:
     return os.path.abspath(source.path) + (f"::{source.member}" if source.member else "")
 
 
-def _file_state(source: Source) -> list[int]:
+def file_state(source: Source) -> tuple[int, int]:
+    """The size and time of change of a source; -1, -1 for one that is missing."""
     try:
         state = os.stat(source.path)
     except OSError:
-        return [-1, -1]
-    return [state.st_size, state.st_mtime_ns]
+        return -1, -1
+    return state.st_size, state.st_mtime_ns

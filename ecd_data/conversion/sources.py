@@ -91,7 +91,7 @@ def _list_sources(given: Iterable[str | Path], predictions: bool) -> Iterator[So
 
 def _read_list(file: str, predictions: bool) -> Iterator[Source]:
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the list {file} cannot be read ({error}): give a text file with one path a line") from error
     for line in text.splitlines():
@@ -184,8 +184,10 @@ def _make_source(path: str, expected: bool = True) -> Source:
 
 def _search_folder(folder: str, predictions: bool, left_out: dict[str, str]) -> Iterator[Source]:
     """The densities in a folder; derived and predicted ones and other quantities go to `left_out` instead."""
-    for root, folders, names in os.walk(folder):
+    for root, folders, names in os.walk(folder, onerror=_warn_of_folder):
         folders.sort()
+        for link in (path for name in folders if os.path.islink(path := os.path.join(root, name))):
+            log.warning("%s is a link to a folder, which a search does not follow: name it to have its densities", link)
         paths = {name: os.path.join(root, name) for name in sorted(names)}
         files = {name: path for name, path in paths.items() if os.path.isfile(path)}
         finer = {default_id(path) for name, path in files.items() if CHGCAR.search(name)}
@@ -202,6 +204,10 @@ def _search_folder(folder: str, predictions: bool, left_out: dict[str, str]) -> 
                 left_out[path] = quantity
             elif is_density(name) or _has_density_content(head, name):
                 yield _make_source(path, expected=CHGCAR.search(name) is not None)
+
+
+def _warn_of_folder(error: OSError) -> None:
+    log.warning("%s is left out, since it cannot be searched (%s)", error.filename, error.strerror)
 
 
 def _read_head(path: str) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -99,7 +100,7 @@ def find_duplicates(crystals: Mapping[str, Crystal]) -> dict[str, str]:
 
 
 Filter = Callable[[Crystal], str | None]
-ENERGY_COLUMNS = ("formation_energy_per_atom", "formation_energy", "energy_per_atom")  # eV/atom
+ENERGY_COLUMNS = ("formation_energy_per_atom", "formation_energy")  # eV/atom; energy_per_atom is a total energy
 
 
 @dataclass
@@ -196,20 +197,25 @@ def _energy_reason(id: str, energies: Mapping[str, float] | None, window: tuple[
 def load_formation_energies(path: str | Path) -> dict[str, float]:
     """The formation energies in eV/atom by id, from a JSON object or a CSV with a column id.
 
-    The energies of a CSV are in the first of its columns formation_energy_per_atom, formation_energy, energy_per_atom.
-    Raises UsageError if the file has none.
+    The energies of a CSV are in the first of its columns formation_energy_per_atom, formation_energy. Raises UsageError
+    if the file has none, or has an id twice.
     """
     path = Path(path)
     try:
         if path.suffix == ".json":
             return {str(id): float(value) for id, value in json.loads(path.read_text()).items()}
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # Excel begins a CSV with a byte order mark
             rows = list(csv.DictReader(file))
         column = next(name for name in ENERGY_COLUMNS if rows and name in rows[0])
-        return {row["id"]: float(row[column]) for row in rows if row[column]}
+        pairs = [(row["id"], float(row[column])) for row in rows if row[column]]
     except OSError as error:
         raise UsageError(f"{path} cannot be opened ({error.strerror}): check the path") from error
     except (ValueError, KeyError, StopIteration, AttributeError, TypeError) as error:
         raise UsageError(
             f"{path} holds no formation energies: give JSON, or a CSV with the columns id and {ENERGY_COLUMNS[0]}"
         ) from error
+    energies = dict(pairs)
+    if len(energies) < len(pairs):
+        twice = next(id for id, count in Counter(id for id, _ in pairs).items() if count > 1)
+        raise UsageError(f"{path} has the id {twice!r} twice: give one formation energy for each")
+    return energies

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ecd_data.arguments import whole_number
 from ecd_data.download.download_threads import DownloadThreads, FetchOptions, Outcome, Tally, tally
 from ecd_data.download.http_answers import UnavailableError
 from ecd_data.download.journal import CHANGED, DONE, FAILED, LEFT, Entry, Journal, fetch_status
@@ -101,6 +102,7 @@ def fetch(
             f"fetch opens 1 to {MOST_CONNECTIONS} connections, not {connections}: the servers are shared by everybody"
         )
     refuse_worker_count(workers)
+    whole_number(seed, "the seed (--seed)", 0)
     refuse_network(f"the {plan.set} files of the release")
     options = FetchOptions(connections, workers, patience or Patience(), bound, pipeline, seed)
     report = FetchReport(Path(dest), plan.set)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ecd_data.arguments import whole_number
 from ecd_data.download.http_answers import TransferError
 from ecd_data.download.journal import Journal
 from ecd_data.download.plan import FetchPlan, plan_fetch
@@ -89,6 +90,7 @@ def preview_fetch(
     """
     plan = plan_fetch(what, part=part, set=set, limit=limit, mirror=mirror)
     StoreWriter.refuse_arguments(dest, bound, pipeline)
+    whole_number(seed, "the seed (--seed)", 0)
     journal = Journal(Path(dest))
     journal.refuse_other_set(plan.set)
     lengths = _stored_sizes(Store(dest)) if (Path(dest) / INDEX).exists() else {}

@@ -173,7 +173,7 @@ def run_in_order(
     try:
         while not stopped():
             new = islice(remaining, window - len(waiting))
-            waiting += [(job, executor.submit(function, job)) for job in new]
+            waiting += [(job, _submit(executor, function, job)) for job in new]
             if not waiting:
                 return
             job, future = waiting.popleft()
@@ -186,7 +186,7 @@ def run_in_order(
                 executor.shutdown(wait=False)
                 result = _run_alone(function, job)
                 executor = start()
-                waiting = deque((other, executor.submit(function, other)) for other, _ in waiting)
+                waiting = deque((other, _submit(executor, function, other)) for other, _ in waiting)
             except Exception as error:
                 if not remote:
                     raise
@@ -196,6 +196,16 @@ def run_in_order(
         for _, future in waiting:
             future.cancel()
         executor.shutdown(wait=not remote)  # a cluster drops the running jobs
+
+
+def _submit(executor: Executor, function: Callable[[Job], Result], job: Job) -> Future[Result]:
+    """The future of a job; one that failed like those under way, where a job has ended a process meanwhile."""
+    try:
+        return executor.submit(function, job)
+    except BrokenExecutor as error:
+        failed: Future[Result] = Future()
+        failed.set_exception(error)
+        return failed
 
 
 def _wait_for_result(future: Future[Result], stopped: Callable[[], bool]) -> bool:

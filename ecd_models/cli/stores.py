@@ -175,7 +175,7 @@ def _read_ids(words: list[str]) -> list[str]:
             ids.append(word)
             continue
         try:
-            with open(word[1:], encoding="utf-8") as file:
+            with open(word[1:], encoding="utf-8-sig") as file:
                 ids += [line.strip() for line in file if line.strip()]  # an id may have spaces
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(

@@ -302,6 +302,9 @@ def test_pairs_of_pbe_and_hse():
     assert report.flags == ("frozen-density",)
     rotation = np.linalg.qr(np.arange(9).reshape(3, 3) + np.eye(3))[0]
     assert check_pair(replace(pbe, crystal=replace(pbe.crystal, lattice=pbe.lattice @ rotation)), pbe).ok
+    reversed_atoms = Crystal(pbe.lattice, pbe.numbers[::-1], pbe.frac_coords[::-1])
+    assert check_pair(replace(pbe, crystal=reversed_atoms), pbe).ok
+    assert check_pair(replace(pbe, values=np.where(pbe.values > 0, np.nan, 0)), pbe).flags == ("pair-missing",)
     cube = Crystal(np.eye(3) * 4, [1], [[0, 0, 0]])
     one, two = (Density(cube, np.ones(shape)) for shape in ((4, 4, 8), (8, 4, 4)))
     assert names(check_pair(one, two)) == ["pair-axes"]
@@ -355,6 +358,21 @@ def test_pairs_of_stores(tmp_path):
         list(check_entries(find_entries([f"{hse}::alone"]), pbe))
     [(_, report)] = check_entries(find_entries([tmp_path / "hse" / "frozen_CHGCAR"]), tmp_path / "frozen_CHGCAR")
     assert report.flags == ("frozen-density",)
+
+
+def test_a_damaged_partner_is_named_and_the_others_are_compared(tmp_path):
+    for seed, id in enumerate("ab"):
+        write(tmp_path / f"{id}_CHGCAR", with_electrons(smooth_density(seed=seed), 20))
+    convert(str(tmp_path / "*_CHGCAR"), tmp_path / "pbe.ecd")
+    [part] = (tmp_path / "pbe.ecd" / "parts").iterdir()
+    data = bytearray(part.read_bytes())
+    row = open_store(tmp_path / "pbe.ecd").row("a")
+    data[row["offset"] + row["length"] // 2] ^= 255
+    part.write_bytes(data)
+    entries = find_entries([tmp_path / "*_CHGCAR"])
+    reports = {entry.id: report for entry, report in check_entries(entries, tmp_path / "pbe.ecd")}
+    assert "cannot be read" in reports["a"].notes["pair-missing"]
+    assert "frozen-density" in reports["b"].flags
 
 
 def test_every_name_is_documented():

@@ -133,6 +133,23 @@ def test_the_journal_names_failures_and_spares_reading_again(files, tmp_path, mo
     assert len(convert(files, tmp_path / "a.ecd").skipped) == 5
 
 
+def test_a_file_that_changes_while_it_is_converted_is_read_again(files, tmp_path, monkeypatch):
+    import ecd_data.conversion.convert_files as module
+
+    def read_while_a_run_writes(file, unit=None):
+        rho = read(file)
+        if Path(file).name == "CHGCAR":
+            write(file, smooth_density((6, 5, 4), seed=99))
+        return rho
+
+    monkeypatch.setattr(module, "read_run", read_while_a_run_writes)
+    assert len(convert(files, tmp_path / "a.ecd").added) == 4
+    monkeypatch.undo()
+    report = convert(files, tmp_path / "a.ecd")
+    assert "with other content" in report.failed[str(files / "MgO" / "CHGCAR")]
+    assert len(report.skipped) == 3
+
+
 def test_flags_of_the_check_and_settings_beside_land_in_the_index(tmp_path):
     rho = smooth_density((6, 5, 4))
     write(tmp_path / "good_CHGCAR", rho)

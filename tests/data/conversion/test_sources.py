@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import os
 import shutil
 import sys
 import tarfile
@@ -49,6 +51,24 @@ def test_backups_are_left_out(tmp_path, caplog):
     assert len(find_sources(tmp_path / "runs" / "a" / "CHGCAR.bak")) == 1
 
 
+def test_folders_that_a_search_leaves_out_are_named(files, tmp_path, monkeypatch, caplog):
+    shutil.move(files / "deep", tmp_path / "elsewhere")
+    (files / "link").symlink_to(tmp_path / "elsewhere")
+    (files / "closed").mkdir()
+    scan = os.scandir
+
+    def scan_as_another_user(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scan_as_another_user)
+    assert len(find_sources(files)) == 3
+    assert f"{files / 'link'} is a link to a folder" in caplog.text
+    assert f"{files / 'closed'} is left out" in caplog.text
+    assert len(find_sources([files, files / "link"])) == 4
+
+
 def test_files_of_a_run_that_hold_no_density_are_no_failures(tmp_path):
     rho = smooth_density((6, 5, 4))
     (tmp_path / "runs" / "a").mkdir(parents=True)
@@ -69,6 +89,8 @@ def test_lists_of_paths_with_and_without_ids(files, tmp_path, monkeypatch):
     (tmp_path / "list").write_text(f"# runs\n{files}/MgO/CHGCAR\n\n{files}/CHGCAR_mp-1.vasp\tthe first\n")
     report = convert(f"@{tmp_path}/list", tmp_path / "a.ecd")
     assert report.added == ["MgO", "the first"]
+    (tmp_path / "list").write_text(f"{files}/MgO/CHGCAR\n", encoding="utf-8-sig")  # as Windows saves it
+    assert convert(f"@{tmp_path}/list", tmp_path / "a.ecd").skipped == ["MgO"]
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{files}/mp-2.CHGCAR.xz\n"))
     assert convert("@-", tmp_path / "a.ecd").added == ["mp-2"]
     for bad in (f"@{tmp_path}/nothing", f"@{tmp_path}"):
@@ -100,6 +122,24 @@ def test_members_of_archives(files, tmp_path, ending):
     report = convert(archive, tmp_path / "d.ecd")
     assert all("\n" not in reason for reason in report.failed.values())
     assert report.failed
+
+
+def test_a_flipped_digit_is_found_by_the_checksum_of_an_archive_of_any_size(files, tmp_path):
+    text = (files / "MgO" / "CHGCAR").read_bytes()
+    for padding in range(0, tarfile.RECORDSIZE, tarfile.BLOCKSIZE):  # tarfile reads so many bytes at a time
+        tar = io.BytesIO()
+        with tarfile.open(fileobj=tar, mode="w") as archive:
+            for name, content in (("notes", b" " * padding), ("MgO/CHGCAR", text)):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        data = bytearray(gzip.compress(tar.getvalue(), compresslevel=0))  # the digits stand in it as they are
+        place = data.rfind(b"E+") - 1
+        data[place] = ord("1") if data[place] != ord("1") else ord("2")
+        (tmp_path / "MgO.tar.gz").write_bytes(data)
+        report = convert(tmp_path / "MgO.tar.gz", tmp_path / "a.ecd")
+        assert report.added == []
+        assert "copy or download it again" in next(iter(report.failed.values()))
 
 
 def test_an_archive_without_densities(tmp_path):

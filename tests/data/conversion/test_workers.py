@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -50,6 +54,32 @@ def test_a_job_that_ends_its_process_is_lost_alone():
     assert [job for job, _ in results] == jobs
     assert [r for _, r in results if not isinstance(r, LostJob)] == [0, 1, 3]
     assert isinstance(results[2][1], LostJob)
+
+
+def _evaluate(text: str):
+    return eval(text)
+
+
+def end_process_once_told(told: str) -> None:
+    while not os.path.exists(told):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)  # as the system kills for memory
+
+
+def test_a_process_that_ends_while_a_result_is_used_loses_its_job_alone(tmp_path):
+    from ecd_data.work.process_pool import LostJob, run_jobs
+
+    told = tmp_path / "told"
+    jobs = ["0", f"end_process_once_told({str(told)!r})", *map(str, range(2, 20))]
+    results = []
+    for _, result in run_jobs(_evaluate, jobs, workers=2):
+        results.append(result)
+        if len(results) == 1:
+            told.touch()
+            while multiprocessing.active_children():
+                time.sleep(0.01)
+    assert isinstance(results.pop(1), LostJob)
+    assert results == [0, *range(2, 20)]
 
 
 def test_what_is_under_way_does_not_grow_with_the_number_of_jobs():

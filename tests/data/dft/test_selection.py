@@ -127,8 +127,12 @@ def test_energies_from_files(tmp_path):
     (tmp_path / "e.csv").write_text("id,formation_energy_per_atom\nMgO,-3.1\nlost,\n")
     (tmp_path / "e.json").write_text(json.dumps({"MgO": -3.1}))
     assert load_formation_energies(tmp_path / "e.csv") == load_formation_energies(tmp_path / "e.json") == {"MgO": -3.1}
+    (tmp_path / "excel.csv").write_text("id,formation_energy_per_atom\nMgO,-3.1\n", encoding="utf-8-sig")
+    assert load_formation_energies(tmp_path / "excel.csv") == {"MgO": -3.1}
     (tmp_path / "wrong.csv").write_text("name,value\nMgO,1\n")
-    for name in ("wrong.csv", "nowhere.json"):
+    (tmp_path / "total.csv").write_text("id,energy_per_atom\nMgO,-6.0\n")
+    (tmp_path / "twice.csv").write_text("id,formation_energy\nMgO,-3.1\nMgO,-1.0\n")
+    for name in ("wrong.csv", "nowhere.json", "total.csv", "twice.csv"):
         with pytest.raises(UsageError, match=name):
             load_formation_energies(tmp_path / name)
 

@@ -129,6 +129,7 @@ def test_a_dry_run_tells_number_and_sizes_and_writes_nothing(server, bodies, tmp
     [
         ({"bound": 0.0}, "not a fraction between 0 and 1"),
         ({"pipeline": "zip"}, "no pipeline 'zip'"),
+        ({"seed": -1}, "seed .* not negative"),
         ({"dest": "notes.txt"}, "name of a file"),
         ({"dest": "other"}, "has other files"),
         ({"dest": "pbe.ecd"}, "a store of the set pbe"),
