@@ -100,10 +100,15 @@ class Gain:
         return asdict(self)
 
 
-def measure_gain(name: str, crystals: Sequence[CrystalRuns], clock: str = "wall", seed: int = 0) -> Gain:
-    """What the start `name` saves by a clock, "wall" or "cpu"; raises UsageError if it converged for no crystal."""
+def refuse_other_clock(clock: str) -> None:
+    """Raises UsageError if runs cannot be compared by a clock of this name."""
     if clock not in CLOCKS:
         raise UsageError(f"the clock is wall or cpu, not {clock!r}")
+
+
+def measure_gain(name: str, crystals: Sequence[CrystalRuns], clock: str = "wall", seed: int = 0) -> Gain:
+    """What the start `name` saves by a clock, "wall" or "cpu"; raises UsageError if it converged for no crystal."""
+    refuse_other_clock(clock)
     tried = [c for c in crystals if c.runs.get(name) is not None]
     converged = [c for c in tried if c.runs[name].steps is not None]
     if not converged:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ecd_data.errors import UsageError
+from ecd_models.cli import _run
 from ecd_models.scf.bench import ATOMS, ORACLE, ScfRun
 from ecd_models.scf.measure import CrystalRuns, measure_gain, measure_gains, report
 from ecd_models.scf.table import format_table
@@ -99,6 +100,12 @@ def test_another_state_is_told():
 def test_an_unknown_clock_is_refused():
     with pytest.raises(UsageError, match="wall or cpu"):
         measure_gain("model", [crystal("a", 5, 5.0)], "sun")
+
+
+def test_an_unknown_clock_is_refused_before_anything_is_run(tmp_path, capsys):
+    command = ["scf", "run", "pbe", "--id", "Si_diamond", "--pwx", str(tmp_path / "no-pw.x"), "--clock", "CPU"]
+    assert _run(command) == 2
+    assert "wall or cpu, not 'CPU'" in capsys.readouterr().err
 
 
 def test_few_compounds_make_wider_intervals():
