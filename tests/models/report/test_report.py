@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ecd_data.errors import FormatError, MissingDependencyError, UsageError
+from ecd_data.errors import EcdError, FormatError, MissingDependencyError, UsageError
 from ecd_data.release.composition import count_compositions
 from ecd_models import cli, evaluate, load_model
 from ecd_models.evaluation.paper import read_paper
@@ -255,6 +255,16 @@ def test_pdf_without_chromium_says_what_is_missing(results, tmp_path, monkeypatc
         chromium.print_page(tmp_path / "a.html", tmp_path / "a.pdf")
     assert cli._run(["report", str(tmp_path / "a.json"), "-o", str(tmp_path / "a.pdf")]) == 1
     assert "apt install chromium" in capsys.readouterr().err
+
+
+def test_an_earlier_pdf_is_not_taken_for_the_new_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(chromium, "PROGRAMS", ("true",))  # a browser that prints nothing
+    page, output = tmp_path / "a.html", tmp_path / "a.pdf"
+    page.write_text("<p>new</p>")
+    output.write_bytes(b"earlier")
+    with pytest.raises(EcdError, match="wrote nothing"):
+        chromium.print_page(page, output)
+    assert output.read_bytes() == b"earlier"
 
 
 def run_chromium(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
