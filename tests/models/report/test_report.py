@@ -15,7 +15,7 @@ from ecd_models import cli, evaluate, load_model
 from ecd_models.evaluation.paper import read_paper
 from ecd_models.evaluation.results import Results, compute_statistics, read_results, write_results
 from ecd_models.report import chromium
-from ecd_models.report.data_figures import collect_training_sizes, draw_time_figure
+from ecd_models.report.data_figures import collect_training_sizes, draw_share_figure, draw_time_figure
 from ecd_models.report.failures import find_worst, make_failure_section
 from ecd_models.report.inputs import Inputs, ScfGain, read_inputs
 from ecd_models.report.page import Picture, keep_units, mark_code, number
@@ -265,6 +265,15 @@ def test_an_earlier_pdf_is_not_taken_for_the_new_one(tmp_path, monkeypatch):
     with pytest.raises(EcdError, match="wrote nothing"):
         chromium.print_page(page, output)
     assert output.read_bytes() == b"earlier"
+
+
+def test_networks_that_were_trained_on_shares_have_lines_of_their_own(results):
+    shares = [
+        one.model_copy(update={"model_card": one.model_card.model_copy(update={"training": {"fraction": share}})})
+        for one, share in zip(results, (0.25, 0.5), strict=True)
+    ]
+    svg = draw_share_figure(shares).svg
+    assert all(f"{one.model_card.network}, {one.task} {one.part}" in svg for one in shares)
 
 
 def run_chromium(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
