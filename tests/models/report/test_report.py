@@ -20,7 +20,7 @@ from ecd_models.report.failures import find_worst, make_failure_section
 from ecd_models.report.inputs import Inputs, ScfGain, read_inputs
 from ecd_models.report.page import Picture, keep_units, mark_code, number
 from ecd_models.report.periodic_table import place_element
-from ecd_models.report.reference_numbers import read_stored_curve, read_stored_gains
+from ecd_models.report.reference_numbers import read_stored_curve, read_stored_gains, read_stored_gaps
 from ecd_models.report.report import make_report, name_models
 from ecd_models.report.result_tables import make_difference_table, make_error_table, make_overview
 from ecd_models.report.shipped import PARTS, STORED, evaluate_shipped, list_shipped
@@ -255,6 +255,12 @@ def test_pdf_without_chromium_says_what_is_missing(results, tmp_path, monkeypatc
         chromium.print_page(tmp_path / "a.html", tmp_path / "a.pdf")
     assert cli._run(["report", str(tmp_path / "a.json"), "-o", str(tmp_path / "a.pdf")]) == 1
     assert "apt install chromium" in capsys.readouterr().err
+
+
+def test_gaps_beside_the_paper_are_those_of_the_page_on_self_consistency():
+    page = (Path(__file__).parents[3] / "docs" / "scf.md").read_text()
+    for one in read_stored_gaps():
+        assert f"| {one.method} | {one.crystals} | {one.mean_error:.2f} |" in page
 
 
 def test_an_earlier_pdf_is_not_taken_for_the_new_one(tmp_path, monkeypatch):
