@@ -3,7 +3,7 @@
 Crystals of one compound (reduced formula) are much alike, so a mean over crystals counts a compound with many cells
 many times, and an interval that draws crystals one by one is too narrow. Therefore each mean is given over crystals and
 over compounds, and the bootstrap draws compounds, each with all its crystals; scipy.stats.bootstrap draws single
-values.
+values. Of few compounds the percentiles of the drawn means are too near each other, see `interval_percentiles`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit
 
 from ecd_data.crystal import Floats
 from ecd_data.density_error import eps_mae
 from ecd_data.errors import UsageError
 
-__all__ = ["Difference", "Summary", "compare_errors", "eps_mae", "summarize"]
+__all__ = ["Difference", "Summary", "compare_errors", "eps_mae", "interval_percentiles", "summarize"]
 
 RESAMPLES = 10_000  # of the bootstrap
 BLOCK = 2_000_000  # draws at a time: limits the memory of the bootstrap to some 50 MB
-INTERVAL = (2.5, 97.5)  # percentiles of the resampled means: a 95 % interval
+CONFIDENCE = 0.95  # of all intervals
 # Of a sure difference. Two models that are equally good differ by one sign on all of n compounds in a share 2^(1 - n)
 # of all cases, and their interval then excludes zero: half of them with two compounds, 3 % with six.
 LEAST_COMPOUNDS = 6
@@ -153,6 +154,22 @@ def compare_errors(
     return Difference(count=len(ids), better_share=float((values < 0).mean()), **means)
 
 
+def interval_percentiles(compounds: int) -> tuple[float, float]:
+    """The percentiles of bootstrapped means that bound a 95 % interval: 2.5 and 97.5 for many compounds.
+
+    Means of n drawn compounds scatter by a factor sqrt((n - 1) / n) too little, and their tails are those of a normal
+    distribution where Student's are due. So for few compounds the percentiles are those that make up for both, the
+    expanded percentile interval of T. C. Hesterberg, The American Statistician 69, 371 (2015): 1.1 and 98.9 for twelve.
+    Without it 14 % of the intervals of six compounds miss the true mean. (Of fewer than six the interval is about that
+    of the compounds' own values, and still misses it more often than 5 %.)
+    """
+    if compounds < 2:
+        return 0.0, 100.0
+    reach = stdtrit(compounds - 1, (1 + CONFIDENCE) / 2) * np.sqrt(compounds / (compounds - 1))
+    low = 100 * float(ndtr(-reach))
+    return low, 100 - low
+
+
 def _number_compounds(compounds: Sequence[Hashable] | None, count: int) -> NDArray[np.int64]:
     """The compounds of the crystals as numbers from 0 [n], in the order in which they first occur."""
     if compounds is None:
@@ -173,7 +190,8 @@ def _bootstrap_means(values: Floats, labels: NDArray[np.int64], seed: int) -> di
         picks = rng.integers(len(counts), size=(min(rows, RESAMPLES - start), len(counts)))
         over_crystals = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
         drawn.append(np.stack([over_crystals, (sums / counts)[picks].mean(axis=1)]))
-    (low, compound_low), (high, compound_high) = np.percentile(np.concatenate(drawn, axis=1), INTERVAL, axis=1)
+    bounds = interval_percentiles(len(counts))
+    (low, compound_low), (high, compound_high) = np.percentile(np.concatenate(drawn, axis=1), bounds, axis=1)
     return {
         "compounds": len(counts),
         "mean_percent": float(values.mean()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,4 +125,4 @@ def compute_gaps(
 
 def _name_gap_file(output: Path | None) -> Path | None:
     """The JSON file of the gaps that belongs to a results file; None without one."""
-    return None if output is None else output.with_name(f"{output.name.partition('.')[0]}_gaps.json")
+    return None if output is None else output.with_name(re.sub(r"(\.json)?(\.gz)?$", "", output.name) + "_gaps.json")

@@ -227,7 +227,9 @@ def name_files(models: list[str], output: Path | None) -> dict[str, Path]:
     words = {name: re.sub(r"\W+", "-", re.sub(r"\.(safetensors|pt)$", "", name)).strip("-")[-100:] for name in models}
     if len(set(words.values())) < len(models):
         raise UsageError("two of the models would have the same JSON file: give them one by one")
-    return {name: output.with_name(f"{output.stem}_{word}{output.suffix}") for name, word in words.items()}
+    ending = "".join(output.suffixes[-2:]) if output.suffix == ".gz" else output.suffix
+    stem = output.name.removesuffix(ending)
+    return {name: output.with_name(f"{stem}_{word}{ending}") for name, word in words.items()}
 
 
 def models(json: Json = False) -> None:

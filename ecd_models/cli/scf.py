@@ -92,10 +92,12 @@ def run(
 ) -> None:
     """Measure what Quantum ESPRESSO saves when it starts from a converged, a predicted or another density."""
     from ecd_models.scf.jobs import make_scf_jobs
+    from ecd_models.scf.measure import refuse_other_clock
     from ecd_models.scf.measure import report as record
     from ecd_models.scf.run import run_starts
     from ecd_models.scf.table import format_table
 
+    refuse_other_clock(clock)  # before hours of runs, not at their table
     chosen: Any = {"part": part, "ids": ids, "data_dir": data, "sample": sample, "limit": limit}
     jobs = make_scf_jobs(crystals, **chosen, kspacing=kspacing, functional=functional)
     starts = make_starts(models, densities, allow_valence_mismatch)

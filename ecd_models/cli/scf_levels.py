@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ecd_data.errors import UsageError
 from ecd_models.cli.completion import complete_models
 from ecd_models.cli.dft import Pseudo, Pwx
 from ecd_models.cli.options import Data, Quiet, Sample, writable
@@ -132,6 +133,8 @@ def table(
     """Print the tables of earlier runs, gaps or energies as Markdown, from several files together."""
     from ecd_models.scf.saved_tables import format_files
 
+    if convergence and apply_doubts:
+        raise UsageError("--convergence shows how the errors of all runs fell: leave --apply-doubts out")
     print_lines(format_files(files, clock=clock, apply_doubts=apply_doubts, convergence=convergence, every=every))
 
 

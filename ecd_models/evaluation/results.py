@@ -36,7 +36,7 @@ from ecd_models.evaluation.statistics import (
 from ecd_models.evaluation.strict import Strict
 from ecd_models.metrics import Summary, summarize
 
-FORMAT = "ecd-results-1"
+FORMAT = "ecd-results-2"
 HASH = "content_sha256"
 MOST_FAULTS = 6  # of a schema that one message names: a reader mends these first
 LARGEST = 1 << 29  # bytes of a results file: 140,646 crystals have a half
@@ -57,7 +57,7 @@ class Results(Strict):
     the statistics are without them. seen_in_training: the crystals by what of them trained the model.
     """
 
-    format: Literal["ecd-results-1"] = "ecd-results-1"
+    format: Literal["ecd-results-2"] = "ecd-results-2"
     task: str
     data_origin: str
     store_hash: str

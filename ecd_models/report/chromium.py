@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from ecd_data.errors import EcdError, MissingDependencyError
+from ecd_data.io.atomic_write import write_whole
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPTIONS = (
@@ -46,7 +47,7 @@ def list_options() -> tuple[str, ...]:
 
 
 def print_page(html: Path, output: Path) -> None:
-    """Write a page to a PDF, or its top to a PNG, by the name of the output.
+    """Write a page to a PDF, or its top to a PNG, by the name of the output; an earlier file stays if that fails.
 
     Raises
     ------
@@ -54,15 +55,17 @@ def print_page(html: Path, output: Path) -> None:
     EcdError : it wrote nothing.
     """
     program = require_chromium(output)
-    pdf = output.suffix.lower() == ".pdf"
-    how = [f"--print-to-pdf={output.absolute()}", "--no-pdf-header-footer"]
-    if not pdf:
-        how = [f"--screenshot={output.absolute()}", f"--window-size={WIDTH},{HEIGHT}"]
-    with tempfile.TemporaryDirectory() as profile:
-        command = [program, *list_options(), f"--user-data-dir={profile}", *how, html.absolute().as_uri()]
+    with tempfile.TemporaryDirectory() as folder:
+        printed = Path(folder) / f"page{output.suffix.lower()}"
+        how = [f"--print-to-pdf={printed}", "--no-pdf-header-footer"]
+        if printed.suffix != ".pdf":
+            how = [f"--screenshot={printed}", f"--window-size={WIDTH},{HEIGHT}"]
+        command = [program, *list_options(), f"--user-data-dir={folder}/profile", *how, html.absolute().as_uri()]
         try:
             subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise EcdError(f"{output}: Chromium could not print the page ({error}): print the HTML by hand") from error
-    if not output.is_file():
-        raise EcdError(f"{output}: Chromium wrote nothing: print the HTML by hand")
+        if not printed.is_file():
+            raise EcdError(f"{output}: Chromium wrote nothing: print the HTML by hand")
+        with write_whole(output) as aside:
+            shutil.copyfile(printed, aside)

@@ -113,7 +113,8 @@ def draw_share_figure(results: Sequence[Results]) -> Drawing:
     for one in results:
         share = (one.model_card.training or {}).get("fraction")
         if isinstance(share, int | float) and share != 1:
-            ours.setdefault(f"{one.task} {one.part}", []).append((100 * share, one.summary.mean_percent))
+            name = f"{one.model_card.network}, {one.task} {one.part}"
+            ours.setdefault(name, []).append((100 * share, one.summary.mean_percent))
 
     def plot_error(ax: Axes) -> None:
         ax.errorbar(shares, errors, error_bars, fmt="o-", color=REPORTED, capsize=3, label="paper")

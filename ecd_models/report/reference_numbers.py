@@ -59,12 +59,15 @@ def read_stored_gains() -> tuple[ScfGain, ...]:
 
 @cache
 def read_stored_gaps() -> tuple[GapErrors, ...]:
-    """The errors of gaps from self-consistent and from predicted densities in gaps.json; empty without the file."""
+    """The errors of gaps from self-consistent and from predicted densities in the files gaps*.json, as in docs/scf.md.
+
+    Empty without the files.
+    """
     from ecd_models.scf.gaps import measure_error
     from ecd_models.scf.saved_tables import load_gaps
 
-    path = find_stored("scf_results") / "gaps.json"
-    measured = [one for one in load_gaps([path]) if one.measured_eV is not None] if path.is_file() else []
+    paths = sorted(find_stored("scf_results").glob("gaps*.json"))
+    measured = [one for one in load_gaps(paths) if one.measured_eV is not None]
     found = []
     for method in dict.fromkeys(name for one in measured for name in one.gaps):
         seconds = [one.gaps[method].cpu_seconds for one in measured if method in one.gaps]

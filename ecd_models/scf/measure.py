@@ -16,6 +16,7 @@ import numpy as np
 from ecd_data.crystal import Floats
 from ecd_data.errors import UsageError
 from ecd_data.release.formula import reduce_formula
+from ecd_models.metrics import interval_percentiles
 from ecd_models.scf.bench import ATOMS, ENGINE, ORACLE, ScfRun
 from ecd_models.scf.outcars import Ratio
 
@@ -99,10 +100,15 @@ class Gain:
         return asdict(self)
 
 
-def measure_gain(name: str, crystals: Sequence[CrystalRuns], clock: str = "wall", seed: int = 0) -> Gain:
-    """What the start `name` saves by a clock, "wall" or "cpu"; raises UsageError if it converged for no crystal."""
+def refuse_other_clock(clock: str) -> None:
+    """Raises UsageError if runs cannot be compared by a clock of this name."""
     if clock not in CLOCKS:
         raise UsageError(f"the clock is wall or cpu, not {clock!r}")
+
+
+def measure_gain(name: str, crystals: Sequence[CrystalRuns], clock: str = "wall", seed: int = 0) -> Gain:
+    """What the start `name` saves by a clock, "wall" or "cpu"; raises UsageError if it converged for no crystal."""
+    refuse_other_clock(clock)
     tried = [c for c in crystals if c.runs.get(name) is not None]
     converged = [c for c in tried if c.runs[name].steps is not None]
     if not converged:
@@ -159,6 +165,7 @@ class _Bootstrap:
         drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
         self._weights: Floats = drawn[:, compounds].astype(np.float64)  # [resamples, crystals]
         self._single = count < 2
+        self._percentiles = interval_percentiles(count)
 
     def mean(self, values: Floats) -> Interval:
         return self._interval(float(values.mean()), (self._weights @ values) / self._weights.sum(axis=1))
@@ -173,7 +180,7 @@ class _Bootstrap:
     def _interval(self, mean: float, drawn: Floats) -> Interval:
         if self._single:
             return Interval(mean, None, None)
-        low, high = np.percentile(drawn, [2.5, 97.5])
+        low, high = np.percentile(drawn, self._percentiles)
         return Interval(mean, float(low), float(high))
 
 

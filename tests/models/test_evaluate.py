@@ -168,7 +168,7 @@ def test_a_results_file_that_was_edited_is_named(change, results_file, tmp_path)
 @pytest.mark.parametrize(
     ("text", "message"),
     [("{", "no JSON"), ("[1]", "no results file"), ('{"format": "ecd-results-9"}', "no results file of the format"),
-     ('{"format": "ecd-results-1", "summary": 3}', "does not follow the schema"), ("[" * 100000, "no JSON")],
+     ('{"format": "ecd-results-2", "summary": 3}', "does not follow the schema"), ("[" * 100000, "no JSON")],
 )  # fmt: skip
 def test_other_files_are_no_results(text, message, tmp_path):
     (tmp_path / "x.json").write_text(text)

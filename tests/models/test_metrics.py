@@ -29,6 +29,21 @@ def test_the_interval_covers_the_true_mean_as_often_as_it_says():
     assert 50 <= covered <= 60
 
 
+@pytest.mark.parametrize("count", [6, 12])
+def test_the_interval_of_few_compounds_covers_the_true_mean_as_often_too(count):
+    """The mean difference of two equally good models, whose compounds have one to three crystals."""
+    rng, covered = np.random.default_rng(count), 0
+    for _ in range(300):
+        sizes = rng.integers(1, 4, size=count)
+        compounds = np.repeat(np.arange(count), sizes)
+        b = dict.fromkeys(map(str, range(len(compounds))), 0.0)
+        differences = np.repeat(rng.normal(size=count), sizes)
+        a = dict(zip(b, differences, strict=True))
+        found = compare_errors(a, b, dict(zip(b, compounds.tolist(), strict=True)))
+        covered += found.low_percent <= 0 <= found.high_percent
+    assert covered >= 0.91 * 300
+
+
 def test_the_same_errors_give_the_same_interval_and_none_gives_an_error():
     assert summarize([0.1, 0.2]) == summarize([0.1, 0.2])
     with pytest.raises(ValueError, match="no errors"):

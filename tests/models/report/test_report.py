@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from ecd_data.errors import FormatError, MissingDependencyError, UsageError
+from ecd_data.errors import EcdError, FormatError, MissingDependencyError, UsageError
 from ecd_data.release.composition import count_compositions
 from ecd_models import cli, evaluate, load_model
 from ecd_models.evaluation.paper import read_paper
 from ecd_models.evaluation.results import Results, compute_statistics, read_results, write_results
 from ecd_models.report import chromium
-from ecd_models.report.data_figures import collect_training_sizes, draw_time_figure
+from ecd_models.report.data_figures import collect_training_sizes, draw_share_figure, draw_time_figure
 from ecd_models.report.failures import find_worst, make_failure_section
 from ecd_models.report.inputs import Inputs, ScfGain, read_inputs
 from ecd_models.report.page import Picture, keep_units, mark_code, number
 from ecd_models.report.periodic_table import place_element
-from ecd_models.report.reference_numbers import read_stored_curve, read_stored_gains
+from ecd_models.report.reference_numbers import read_stored_curve, read_stored_gains, read_stored_gaps
 from ecd_models.report.report import make_report, name_models
 from ecd_models.report.result_tables import make_difference_table, make_error_table, make_overview
 from ecd_models.report.shipped import PARTS, STORED, evaluate_shipped, list_shipped
@@ -255,6 +255,31 @@ def test_pdf_without_chromium_says_what_is_missing(results, tmp_path, monkeypatc
         chromium.print_page(tmp_path / "a.html", tmp_path / "a.pdf")
     assert cli._run(["report", str(tmp_path / "a.json"), "-o", str(tmp_path / "a.pdf")]) == 1
     assert "apt install chromium" in capsys.readouterr().err
+
+
+def test_gaps_beside_the_paper_are_those_of_the_page_on_self_consistency():
+    page = (Path(__file__).parents[3] / "docs" / "scf.md").read_text()
+    for one in read_stored_gaps():
+        assert f"| {one.method} | {one.crystals} | {one.mean_error:.2f} |" in page
+
+
+def test_an_earlier_pdf_is_not_taken_for_the_new_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(chromium, "PROGRAMS", ("true",))  # a browser that prints nothing
+    page, output = tmp_path / "a.html", tmp_path / "a.pdf"
+    page.write_text("<p>new</p>")
+    output.write_bytes(b"earlier")
+    with pytest.raises(EcdError, match="wrote nothing"):
+        chromium.print_page(page, output)
+    assert output.read_bytes() == b"earlier"
+
+
+def test_networks_that_were_trained_on_shares_have_lines_of_their_own(results):
+    shares = [
+        one.model_copy(update={"model_card": one.model_card.model_copy(update={"training": {"fraction": share}})})
+        for one, share in zip(results, (0.25, 0.5), strict=True)
+    ]
+    svg = draw_share_figure(shares).svg
+    assert all(f"{one.model_card.network}, {one.task} {one.part}" in svg for one in shares)
 
 
 def run_chromium(page: Path, *options: str) -> subprocess.CompletedProcess[str]:

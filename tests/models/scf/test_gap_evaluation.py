@@ -9,6 +9,8 @@ import pytest
 from ecd_data.dft import make_jobs
 from ecd_data.sample.cells import load_structures
 from ecd_models.cli import _run
+from ecd_models.cli.gap_evaluation import GapPlan, compute_gaps
+from ecd_models.cli.models import name_files
 from ecd_models.scf import gaps
 from ecd_models.scf.gaps import HSE, SCF, CrystalGaps, GapReport, make_mesh_even
 from ecd_models.scf.saved_tables import load_gaps
@@ -26,6 +28,18 @@ def test_meshes_of_gaps_have_the_zone_boundary():
     (job,) = make_jobs({"Si": load_structures()["Si_diamond"] | {"kmesh": [5, 4, 1]}}, "pbe")
     assert make_mesh_even(job).settings.kmesh == (6, 4, 1)
     assert make_mesh_even(job).crystal is job.crystal
+
+
+def test_each_results_file_has_gaps_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(gaps, "run_gaps", lambda jobs, starts, **options: GapReport())
+    for name in ("run.1.json", "run.2.json", "run.json.gz"):
+        compute_gaps(GapPlan([], None, {}), {}, tmp_path / name, show=False, quiet=True)
+    assert {file.name for file in tmp_path.iterdir()} == {"run.1_gaps.json", "run.2_gaps.json", "run_gaps.json"}
+
+
+def test_the_files_of_several_models_end_as_the_one_that_is_named(tmp_path):
+    for name, due in {"a.json": "a_deepdft.json", "a.1.json.gz": "a.1_deepdft.json.gz", "a": "a_deepdft"}.items():
+        assert name_files(["deepdft", "charge3net"], tmp_path / name)["deepdft"] == tmp_path / due
 
 
 @real

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ecd_data.errors import UsageError
+from ecd_models.cli import _run
 from ecd_models.scf.bench import ATOMS, ORACLE, ScfRun
 from ecd_models.scf.measure import CrystalRuns, measure_gain, measure_gains, report
 from ecd_models.scf.table import format_table
@@ -98,6 +100,23 @@ def test_another_state_is_told():
 def test_an_unknown_clock_is_refused():
     with pytest.raises(UsageError, match="wall or cpu"):
         measure_gain("model", [crystal("a", 5, 5.0)], "sun")
+
+
+def test_an_unknown_clock_is_refused_before_anything_is_run(tmp_path, capsys):
+    command = ["scf", "run", "pbe", "--id", "Si_diamond", "--pwx", str(tmp_path / "no-pw.x"), "--clock", "CPU"]
+    assert _run(command) == 2
+    assert "wall or cpu, not 'CPU'" in capsys.readouterr().err
+
+
+def test_few_compounds_make_wider_intervals():
+    """Six compounds and thirty with the same scatter, in units of the interval that many compounds have."""
+    crystals = [replace(crystal("a", 4 + n % 6, 5.0), formula=f"Mg{2 * n + 1}O2") for n in range(30)]
+    for count, least, most in ((6, 1.2, 1.6), (30, 1.0, 1.12)):
+        interval = measure_gain("model", crystals[:count]).achieved_interval
+        assert interval.low is not None
+        assert interval.high is not None
+        spread = np.std([0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+        assert least < (interval.high - interval.low) / (2 * 1.96 * spread / count**0.5) < most
 
 
 def test_the_report_is_json_with_every_run_and_gain():

@@ -44,6 +44,14 @@ def test_the_table_has_own_and_common_crystals_and_what_the_paper_reports():
     assert "| Ge | 0.70 | 0.00 | 0.10 |  |" in format_gaps([SILICON, GERMANIUM])
 
 
+def test_doubts_are_not_left_out_in_silence(tmp_path, capsys):
+    file = tmp_path / "runs.json"
+    file.write_text(json.dumps(report([crystal("a", 5, 5.0)], {})))
+    assert _run(["scf", "table", str(file), "--convergence"]) == 0
+    assert _run(["scf", "table", str(file), "--convergence", "--apply-doubts"]) == 2
+    assert "leave --apply-doubts out" in capsys.readouterr().err
+
+
 def test_gaps_come_back_from_their_json():
     data = json.loads(json.dumps(report_gaps(GapReport([SILICON, GERMANIUM]))))
     assert read_gap_report(data) == [SILICON, GERMANIUM]
