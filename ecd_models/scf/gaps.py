@@ -20,7 +20,7 @@ from ecd_data.dft.settings import Job
 from ecd_data.errors import EcdError, UsageError
 from ecd_models.scf.bench import ATOMS, Bench
 from ecd_models.scf.fixed_density import find_hybrid_levels, find_levels
-from ecd_models.scf.measured_gaps import find_hse_mesh, read_hse_gaps, read_measured_gaps
+from ecd_models.scf.measured_gaps import find_hse_gap, find_hse_mesh, find_measured_gap
 from ecd_models.scf.run import MakeStart, ShowProgress
 
 log = logging.getLogger("ecd_models")
@@ -93,19 +93,18 @@ def run_gaps(
     if taken := sorted({SCF, HSE} & set(starts)):
         raise UsageError(f"{taken[0]!r} is another row of the table: give the start another name")
     if one_loop:
-        _warn_of_missing_meshes([job.id for job in jobs])
+        _warn_of_missing_meshes(jobs)
     engine = load_engine("espresso", pwx, pseudo)
     assert isinstance(engine, Espresso)
     version = f"pw.x {'.'.join(map(str, engine.version))}"
     report = GapReport(settings={"engine": version, "functional": "PBE", "k_points": "even numbers along each axis"})
-    measured, hse = read_measured_gaps(), read_hse_gaps()
     try:
         with nullcontext(str(work)) if work else TemporaryDirectory(prefix="ecd-gaps-") as folder:
             for number, job in enumerate(jobs, 1):
                 bench = Bench(engine, make_mesh_even(job), Path(folder) / job.id)
                 try:
                     with own_folder(bench.folder, job.id):
-                        report.crystals.append(_find_gaps(bench, starts, one_loop, measured.get(job.id), hse))
+                        report.crystals.append(_find_gaps(bench, starts, one_loop))
                 except EcdError as error:
                     report.failed[job.id] = str(error)
                 if show is not None:
@@ -115,13 +114,13 @@ def run_gaps(
     return report
 
 
-def _warn_of_missing_meshes(ids: Sequence[str]) -> None:
+def _warn_of_missing_meshes(jobs: Sequence[Job]) -> None:
     """Warn of crystals without an HSE06 mesh, which get no exchange loop; raises UsageError where none has one."""
-    missing = [id for id in ids if find_hse_mesh(id) is None]
+    missing = [job.id for job in jobs if find_hse_mesh(job.id, job.crystal) is None]
     if not missing:
         return
     named = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
-    if len(missing) == len(ids):
+    if len(missing) == len(jobs):
         raise UsageError(
             f"the loop of HSE06 takes the k and q mesh of the crystal's HSE06 density in `hse`, which has no {named}:"
             " leave out --one-loop (one_loop=True)"
@@ -129,22 +128,17 @@ def _warn_of_missing_meshes(ids: Sequence[str]) -> None:
     log.warning("no loop of HSE06 for %s: `hse` has no HSE06 density of them, whose k and q mesh it takes", named)
 
 
-def _find_gaps(
-    bench: Bench,
-    starts: Mapping[str, MakeStart],
-    one_loop: bool,
-    measured: float | None,
-    hse: Mapping[str, tuple[float, float]],
-) -> CrystalGaps:
+def _find_gaps(bench: Bench, starts: Mapping[str, MakeStart], one_loop: bool) -> CrystalGaps:
     job = bench.job
     refuse_odd_electrons(bench)
+    measured, hse = find_measured_gap(job.id, job.crystal), find_hse_gap(job.id, job.crystal)
     found = CrystalGaps(job.id, job.crystal.formula, measured)
     found.gaps[SCF] = find_converged_gap(bench)
     if found.gaps[SCF].gap_eV < METALLIC and measured is None:
         raise UsageError(f"{job.id} is a metal with PBE and has no measured gap: leave it out of a list of gaps")
-    if job.id in hse:
-        found.gaps[HSE] = Gap(hse[job.id][0], None, hse[job.id][1])
-    mesh = find_hse_mesh(job.id) if one_loop else None
+    if hse is not None:
+        found.gaps[HSE] = Gap(hse[0], None, hse[1])
+    mesh = find_hse_mesh(job.id, job.crystal) if one_loop else None
     for name, make in starts.items():
         try:
             start = make(bench)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ecd_data.crystal import Crystal
+from ecd_data.crystal_match import same_crystal
 from ecd_data.dft.settings import Job
 from ecd_data.errors import UsageError
 from ecd_models.scf.jobs import make_scf_jobs
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from ecd_data.store.reader import Store
 
 TASK = "exp"
+SAME_LENGTH = 0.005  # Å: cells that differ by more have other gaps
 
 
 def read_measured_gaps() -> dict[str, float]:
@@ -55,17 +60,37 @@ def _make_job(id: str, store: Store) -> Job:
     return Job(id, rho.crystal, read_settings(rho))
 
 
-def read_hse_gaps() -> dict[str, tuple[float, float]]:
-    """The gap in eV and the CPU seconds of HSE06 by id, as the sample has them."""
-    from ecd_data import open_store
+def find_measured_gap(id: str, crystal: Crystal) -> float | None:
+    """The measured gap in eV of a crystal in the list; None for another compound of the same name, such as a file's."""
+    from ecd_data.release.formula import reduce_formula
+    from ecd_data.release.split_files import read_gaps
 
-    index = open_store("hse").index
-    return {row.id: (float(row.gap_eV), float(row.cpu_seconds)) for row in index.itertuples()}
+    for row in read_gaps():
+        if id in (row["id"], row["sample_id"]) and reduce_formula(row["formula"]) == reduce_formula(crystal.formula):
+            return float(row["gap_exp_eV"])
+    return None
 
 
-def find_hse_mesh(id: str) -> tuple[int, ...] | None:
-    """The k and q mesh of a crystal's HSE06 density in the sample; None where it has none."""
+def find_hse_gap(id: str, crystal: Crystal) -> tuple[float, float] | None:
+    """The gap in eV and the CPU seconds of HSE06 of a crystal, if the sample has it in the same cell."""
+    store = _find_hybrid(id, crystal)
+    if store is None:
+        return None
+    row = store.index.set_index("id").loc[id]
+    return float(row["gap_eV"]), float(row["cpu_seconds"])
+
+
+def find_hse_mesh(id: str, crystal: Crystal) -> tuple[int, ...] | None:
+    """The k and q mesh of HSE06 of a crystal, if the sample has it in the same cell."""
+    store = _find_hybrid(id, crystal)
+    return None if store is None else tuple(store.meta(id)["settings"]["qmesh"])
+
+
+def _find_hybrid(id: str, crystal: Crystal) -> Store | None:
+    """The store with a crystal's HSE06 density, if it is the same crystal."""
     from ecd_data import open_store
 
     store = open_store("hse")
-    return tuple(store.meta(id)["settings"]["qmesh"]) if id in store else None
+    if id not in store or not same_crystal(own := store.crystal(id), crystal):
+        return None
+    return store if np.allclose(own.lattice, crystal.lattice, rtol=0, atol=SAME_LENGTH) else None

@@ -19,6 +19,7 @@ from ecd_data.work.programs import run_program
 from ecd_models.checkpoint import load_checkpoint, save_checkpoint
 from ecd_models.model import DensityModel
 from ecd_models.networks.fourier_density.model import FourierDensity
+from ecd_models.prediction.error_estimate import KEY as ERROR_ESTIMATE
 from ecd_models.training.trained_on import KEY, TrainedOn
 
 DIFFERENT = (
@@ -83,6 +84,7 @@ def _join_metadata(each: Sequence[dict[str, Any]], paths: Sequence[str | Path]) 
             key = next(k for k in found | settings[0] if found.get(k) != settings[0].get(k))
             raise UsageError(f"{path} was trained with another {key} than {paths[0]}: join runs that differ by seed")
     metadata = dict(each[0])
+    metadata.pop(ERROR_ESTIMATE, None)  # it is that of one network: `calibrate_errors` makes that of the mean
     metadata["seeds"] = [found.get("config", {}).get("seed") for found in each]
     records = [record for found in each if (record := TrainedOn.from_metadata(found)) is not None]
     if len(records) == len(each):

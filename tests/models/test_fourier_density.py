@@ -243,13 +243,14 @@ def test_a_mean_of_seeds_has_the_mean_of_their_densities_and_is_read_again(bonde
     paths = [tmp_path / f"{seed}.safetensors" for seed in range(3)]
     models = [DensityModel(network(seed), bonded, "fourier_density") for seed in range(3)]
     for path, model in zip(paths, models, strict=True):
-        save_checkpoint(path, model, {"config": {"seed": path.stem}})
+        save_checkpoint(path, model, {"config": {"seed": path.stem}, "error_estimate": "of this network"})
     joined = join_seeds(paths, tmp_path / "joined.safetensors")
     values = [predict(model, crystal(), shape=SHAPE).values for model in models]
     close(predict(joined, crystal(), shape=SHAPE).values, np.mean(values, axis=0), 1e-5)
     read = load_model(tmp_path / "joined.safetensors")
     close(predict(read, crystal(), shape=SHAPE).values, np.mean(values, axis=0), 1e-5)
     assert read.metadata["seeds"] == ["0", "1", "2"]
+    assert "error_estimate" not in read.metadata
     with pytest.raises(UsageError, match="two checkpoints"):
         join_seeds(paths[:1], tmp_path / "one.safetensors")
     with pytest.raises(UsageError, match="weights of another one"):

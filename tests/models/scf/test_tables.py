@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from ecd_data import Crystal, open_store
 from ecd_data.errors import FormatError, UsageError
 from ecd_models.cli import _run
 from ecd_models.evaluation.paper import read_paper
@@ -16,7 +17,13 @@ from ecd_models.scf.energy_table import report_energies
 from ecd_models.scf.gap_table import format_gap_table, format_gaps, read_gap_report, report_gaps
 from ecd_models.scf.gaps import HSE, SCF, CrystalGaps, Gap, GapReport, measure_error
 from ecd_models.scf.measure import CrystalRuns, report
-from ecd_models.scf.measured_gaps import make_gap_jobs, read_measured_gaps
+from ecd_models.scf.measured_gaps import (
+    find_hse_gap,
+    find_hse_mesh,
+    find_measured_gap,
+    make_gap_jobs,
+    read_measured_gaps,
+)
 from ecd_models.scf.run_files import read_runs
 from ecd_models.scf.run_tables import format_gain_table, format_run_table, replace_doubtful
 from ecd_models.scf.table import format_table, list_origins
@@ -107,6 +114,20 @@ def test_the_task_has_the_compounds_of_all_stores():
     assert [job.id for job in make_gap_jobs(["exp"], ids=["ZnSe_zb", "MgO_rs"])] == ["ZnSe_zb", "MgO_rs"]
     with pytest.raises(UsageError, match="no crystal of the sample with a measured gap"):
         make_gap_jobs(["exp"], ids=["Al_fcc"])
+
+
+def test_a_file_that_is_called_like_a_crystal_of_the_sample_does_not_get_its_gaps() -> None:
+    store = open_store("pbe")
+    silicon, oxide = store.crystal("Si_diamond"), store.crystal("MgO_rs")
+    assert find_measured_gap("Si_diamond", silicon) == pytest.approx(1.17)
+    strained = Crystal(1.01 * silicon.lattice, silicon.numbers, silicon.frac_coords)
+    assert find_measured_gap("Si_diamond", strained) == pytest.approx(1.17)
+    assert find_measured_gap("Si_diamond", oxide) is None
+    assert find_hse_gap("Si_diamond", silicon) is not None
+    assert find_hse_mesh("Si_diamond", silicon) == (6, 6, 6)
+    for other in (oxide, strained):
+        assert find_hse_gap("Si_diamond", other) is None
+        assert find_hse_mesh("Si_diamond", other) is None
 
 
 def test_runs_of_several_files_are_put_together(tmp_path, capsys):
