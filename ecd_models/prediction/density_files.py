@@ -126,7 +126,8 @@ def predict_files(
 
     Raises
     ------
-    UsageError : no structure was found, two would have one name, or valence electrons differ.
+    UsageError : no structure was found, two would have one name, valence electrons differ, or a cube is to have PAW
+        occupancies.
     EcdError : the only structure cannot be read or predicted.
     """
     allow = allow_valence_mismatch
@@ -136,6 +137,8 @@ def predict_files(
         pairs = {Path(output): Path(structures[0])}
     else:
         pairs = _name_outputs(structures, Path(output), format)
+    if augmentation is not None and strict and any(map(_is_cube, pairs)):
+        raise UsageError(f"{next(iter(pairs))}: a cube has no room for augmentation occupancies: write a CHGCAR")
 
     def read_crystal(source: Path, target: Path) -> Crystal:
         """The crystal of a structure file, after its valence electrons were compared with those of the model."""
@@ -164,6 +167,10 @@ def predict_files(
         return find_difference(target, name, crystal, grid(crystal), due.augmentation)
 
     return _predict_all(pairs, predict_file, find_other_contents)
+
+
+def _is_cube(path: Path) -> bool:
+    return not {".cube", ".cub"}.isdisjoint(path.suffixes)
 
 
 def _add_augmentation(rho: Density, reference: Density | None, strict: bool) -> Density:
@@ -216,7 +223,7 @@ def _predict_all(
                 report.failed[str(source)] = str(error)
                 continue
             report.written[target] = ", ".join(filter(None, (repr(rho), rho.meta.get(ESTIMATE))))
-            if rho.augmentation is None and "cube" not in target.suffix:
+            if rho.augmentation is None and not _is_cube(target):
                 report.bare.append(target)
     return report
 

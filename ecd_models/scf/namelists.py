@@ -108,10 +108,10 @@ class Namelists:
         return text[1:-1].replace(2 * text[0], text[0]).strip()
 
     def numbers(self, group: str, key: str) -> dict[int, float]:
-        """The numbers of an array by their index, which begins at 1: of `key(2) = 0.5`, or of `key = 0.1, 0.5`."""
+        """The numbers of an array by index from 1: of `key(2) = 0.5`, `key = 0.1, 0.5` or `key(2:3) = 0.1, 0.5`."""
         found: dict[int, float] = {}
         for one in self.groups.get(group, ()):
-            match = re.fullmatch(re.escape(key) + r"(?:\((\d+)\))?", one.key)
+            match = re.fullmatch(re.escape(key) + r"(?:\((\d*)(?::\d*)?\))?", one.key)
             if match:
                 index = int(match[1] or 1)
                 texts = [text for value in one.values for text in self._repeat(value)]

@@ -237,6 +237,14 @@ def test_a_reference_of_other_atoms_is_refused_or_left(model, folder, shared, tm
         predict_files(model, [folder / "Si.cif"], target, GRID, augmentation=read(tmp_path / "bare_CHGCAR"))
 
 
+def test_a_cube_is_not_asked_for_occupancies(model, folder, shared, tmp_path):
+    reference, silicon = read(shared / "real/pmg_nospin.CHGCAR.gz"), folder / "Si.cif"
+    with pytest.raises(UsageError, match="a cube has no room for augmentation occupancies: write a CHGCAR"):
+        predict_files(model, [silicon], tmp_path / "Si.cube.gz", GRID, augmentation=reference)
+    report = predict_files(model, [silicon], tmp_path / "Si.cube.gz", GRID, augmentation=reference, strict=False)
+    assert (report.bare, list(report.written)) == ([], [tmp_path / "Si.cube.gz"])
+
+
 def test_names_that_meet_and_folders_without_structures_are_refused(model, folder, tmp_path):
     (folder / "Si.vasp").write_text((folder / "bare/POSCAR").read_text())
     with pytest.raises(UsageError, match="would both have the id"):

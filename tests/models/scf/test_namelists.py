@@ -34,6 +34,15 @@ def test_all_spellings_are_read():
     assert read.text[read.end :] == "\n"
 
 
+@pytest.mark.parametrize("section", ["( 2 : 3 )", "(2:)", "(2:10)"])
+def test_sections_of_arrays_are_read(section):
+    read = Namelists(
+        f"&system\n starting_magnetization(1) = 0.1\n starting_magnetization{section} = 0.5, -0.5\n/", "pw.in"
+    )
+    assert read.numbers("system", "starting_magnetization") == {1: 0.1, 2: 0.5, 3: -0.5}
+    assert Namelists("&system celldm(:) = 10.2, 0 /", "pw.in").numbers("system", "celldm") == {1: 10.2, 2: 0.0}
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize(
     ("before", "after"),
