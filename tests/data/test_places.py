@@ -75,10 +75,10 @@ def test_users_and_proxies_are_told_to_the_server(monkeypatch):
 
 def test_what_fsspec_was_told_of_web_servers_holds(monkeypatch, tmp_path):
     monkeypatch.setenv("FSSPEC_CONFIG_DIR", str(tmp_path / "none"))
-    assert locations._is_web("https://x.org/a")
-    assert not locations._is_web("simplecache::https://x.org/a")
+    assert locations.is_plain_web("https://x.org/a")
+    assert not locations.is_plain_web("simplecache::https://x.org/a")
     monkeypatch.setenv("FSSPEC_CONFIG_DIR", str(tmp_path))
-    assert not locations._is_web("https://x.org/a")
+    assert not locations.is_plain_web("https://x.org/a")
 
 
 def test_an_open_file_of_a_server_reads_what_a_disk_does(monkeypatch):
