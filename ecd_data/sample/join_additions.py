@@ -92,7 +92,7 @@ def find_hindrance(computed: Store, parent: str, cells: Mapping[str, Record], jo
     """
     if parent not in joined and parent not in cells:
         return f"not computed, as its {', '.join(cells)}"
-    gaps = {id: computed.meta(id)["properties"]["gap_eV"] for id in cells}
+    gaps = {id: read_gap(computed, id) for id in cells}
     smallest = min(gaps, key=lambda id: gaps[id])
     narrow = joined.get(parent, wants_narrow_mesh(computed, cells))
     if gaps[smallest] < NARROW_GAP and not (narrow and have_mesh(computed, cells, narrow)):
@@ -122,8 +122,13 @@ def find_early_validation(crystals: Iterable[str]) -> dict[str, str]:
 
 def wants_narrow_mesh(computed: Store, cells: Mapping[str, Record]) -> bool:
     """Whether cells by id belong on the mesh for narrow gaps: one of them has such a gap, or they are on no other."""
-    narrow_gap = any(computed.meta(id)["properties"]["gap_eV"] < NARROW_GAP for id in cells)
+    narrow_gap = any(read_gap(computed, id) < NARROW_GAP for id in cells)
     return narrow_gap or not have_mesh(computed, cells, narrow=False)
+
+
+def read_gap(computed: Store, id: str) -> float:
+    """The PBE gap of a cell in eV; 0 where its levels did not converge, so that it gets the mesh for narrow gaps."""
+    return float(computed.meta(id)["properties"].get("gap_eV", 0.0))
 
 
 def have_mesh(computed: Store, cells: Mapping[str, Record], narrow: bool) -> bool:

@@ -306,6 +306,15 @@ def test_computed_cells_join_and_displaced_ones_may_come_later(computed: Path) -
     assert join_additions.join_additions(computed / "done", computed).joined == ["H2O_antifl-d2"]
 
 
+def test_a_gap_that_is_not_known_counts_as_narrow(computed: Path) -> None:
+    rho = _stand_in(CELLS["H2O_antifl"], 1.4)
+    del rho.meta["properties"]["gap_eV"]
+    with StoreWriter(computed / "unknown.ecd") as writer:
+        writer.add("H2O_antifl", rho)
+    reason = find_hindrance(open_store(computed / "unknown.ecd"), "H2O_antifl", {"H2O_antifl": CELLS["H2O_antifl"]}, {})
+    assert reason.startswith("H2O_antifl has a gap of 0.00 eV on the mesh for wider ones")
+
+
 def test_a_crystal_validates_only_when_its_elements_train(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(join_additions, "make_manifest", lambda: split_three_editions()[1])  # before any joins
     planned = plan_additions()
