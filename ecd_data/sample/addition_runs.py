@@ -69,7 +69,8 @@ def _run_batch(cells: Mapping[str, Record], out: Path, report: RunReport, option
     first = {id: cell for id, cell in cells.items() if parent_of(id) == id and not cell["narrow_gap"]}
     if first:
         _count(report, run(first, out / FIRST, **options), kept=False)
-    final = choose_final_meshes(cells, read_column(out / FIRST, "gap_eV"))
+    narrow = dict.fromkeys(list_finished(out / FIRST), 0.0)  # unless there is a gap: levels may not have converged
+    final = choose_final_meshes(cells, narrow | read_column(out / FIRST, "gap_eV"))
     for id in cells.keys() - final.keys() - report.failures.keys():
         report.failures[id] = f"{id}: the gap of {parent_of(id)} is not known, since its run failed"
     if final:

@@ -31,11 +31,14 @@ def read_indexes(folder: Path = SAMPLE_FOLDER) -> dict[str, DataFrame]:
 
 
 def read_column(store: Path, column: str) -> dict[str, float]:
-    """A column of a store's index by id; empty if the store does not exist yet."""
+    """A column of a store's index by id, without crystals that lack it; empty if the store does not exist yet."""
     if not (store / INDEX).exists():
         return {}
-    table = open_store(store).columns("id", column)
-    return dict(zip(table["id"].to_pylist(), table[column].to_pylist(), strict=True))
+    table = open_store(store).columns()
+    if column not in table.column_names:
+        return {}
+    pairs = zip(table["id"].to_pylist(), table[column].to_pylist(), strict=True)
+    return {id: value for id, value in pairs if value is not None and value == value}
 
 
 def make_content_tables(folder: Path = SAMPLE_FOLDER) -> str:

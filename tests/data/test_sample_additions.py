@@ -237,6 +237,24 @@ def test_computed_cells_that_wait_have_the_settings_of_the_recipe() -> None:
             assert not find_hindrance(store, id, {id: CELLS[id]}, {}), id
 
 
+def test_a_first_run_without_a_gap_is_followed_by_one_on_the_finer_mesh(tmp_path: Path, monkeypatch) -> None:
+    meshes: dict[str, list[int]] = {}
+
+    def run(records, store, **options) -> RunReport:
+        meshes.update({f"{Path(store).name}/{id}": records[id]["kmesh"] for id in records})
+        with StoreWriter(store) as writer:
+            for id, record in records.items():
+                rho = _stand_in(record, 1.4)
+                del rho.meta["properties"]["gap_eV"]
+                writer.add(id, rho)
+        return RunReport(done=list(records))
+
+    monkeypatch.setattr(addition_runs, "run", run)
+    report = run_additions(tmp_path, tmp_path / "work", cells={"H2O_antifl": CELLS["H2O_antifl"]})
+    assert not report.failures
+    assert np.prod(meshes["pbe.ecd/H2O_antifl"]) > np.prod(meshes["gaps.ecd/H2O_antifl"])
+
+
 def test_parts_are_train_and_validation_only() -> None:
     parts = plan_additions()
     assert set(parts) == set(CELLS)
