@@ -16,7 +16,6 @@ from ecd_data.io.network import refuse_remote_url
 Range = tuple[str, int, int]  # file, first byte, byte after the last
 ATTEMPTS = 5  # of a request before its error is raised
 PAUSE = 0.2  # seconds before the second attempt, doubled before each further one
-CONNECT_TIMEOUT, READ_TIMEOUT = 20.0, 60.0  # seconds without an answer of a web server, as in web_files
 
 
 class RangeReader:
@@ -98,7 +97,9 @@ def _web_options(url: str) -> dict[str, Any]:
         return {}
     from aiohttp import ClientTimeout
 
-    return {"client_kwargs": {"timeout": ClientTimeout(sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)}}
+    from ecd_data.io.web_files import CONNECT_SECONDS, READ_SECONDS
+
+    return {"client_kwargs": {"timeout": ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)}}
 
 
 def _map_file(path: str) -> mmap.mmap:

@@ -44,9 +44,7 @@ CHGCAR = re.compile(r"chgcar", re.IGNORECASE)
 CHG = re.compile(r"(?:.*[._-])?chg(?:[._-].*)?", re.IGNORECASE)
 NAME_ENDINGS = (*ENDINGS, ".tar", ".tgz", ".vasp", ".chg", ".aeccar0", ".aeccar1", ".aeccar2")
 NAME_ENDINGS += (".cube", ".cub", ".xsf", ".json", ".hdf5", ".h5", ".gpw", ".dat")
-BACKUP = re.compile(
-    r"(?:~|[._-](?:orig|bak|backup|old|save)\d*)$", re.IGNORECASE
-)  # ends of editors' and scripts' copies
+BACKUP = re.compile(r"(?:~|[._-](?:orig|bak|backup|old|save)\d*)$", re.IGNORECASE)  # copies of editors and scripts
 ARCHIVE = re.compile(r"\.(tar(\.(gz|xz|bz2|zst))?|tgz)$", re.IGNORECASE)
 OTHER_VASP_FILES = re.compile(  # that a search for densities skips: they have none, or only a part of one
     r"(?:.*[._-])?(OUTCAR|POTCAR|INCAR|KPOINTS|POSCAR|CONTCAR|XDATCAR|WAVECAR|OSZICAR|EIGENVAL|DOSCAR|PROCAR|IBZKPT|PCDAT"

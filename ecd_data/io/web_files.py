@@ -20,7 +20,8 @@ RETRY_STATUS = (408, 425, 429, 500, 502, 503, 504)
 RETRIES = Retry(
     4, connect=2, backoff_factor=0.2, status_forcelist=RETRY_STATUS, raise_on_status=False, retry_after_max=60
 )
-TIMEOUT = Timeout(connect=20.0, read=60.0)
+CONNECT_SECONDS, READ_SECONDS = 20.0, 60.0  # that a server may leave a request without an answer
+TIMEOUT = Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
 CONNECTIONS = 8  # that are kept open to a server
 
 

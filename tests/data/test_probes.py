@@ -353,7 +353,7 @@ def test_a_url_gives_the_same_probes(path, served):
 
 def test_a_server_that_never_answers_is_given_up(path, served, monkeypatch):
     monkeypatch.setattr("ecd_data.io.byte_ranges.PAUSE", 0.01)
-    monkeypatch.setattr("ecd_data.io.byte_ranges.READ_TIMEOUT", 0.2)
+    monkeypatch.setattr("ecd_data.io.web_files.READ_SECONDS", 0.2)
     extract_probes(path)
     store = Store(served(path.parent, silent="/probes/part-") + "/some.ecd")
     with pytest.raises(StoreError, match=r"probes/part-.* cannot be read \(.*[Tt]imeout.*\): check the URL"):
