@@ -84,15 +84,15 @@ def same_orientation(one: Crystal, two: Crystal) -> bool:
     return bool((np.abs(one.lattice - two.lattice) <= 2 * CELL_TOLERANCE * lengths).all())
 
 
-def same_crystal(one: Crystal, two: Crystal) -> bool:
-    """Whether two crystals have the same cell and the same atoms in the same order, within SAME_CELL."""
+def same_crystal(one: Crystal, two: Crystal, tolerance: float = SAME_CELL) -> bool:
+    """Whether two crystals have the same cell and the same atoms in the same order, within a tolerance as SAME_CELL."""
     if len(one) != len(two) or not (one.numbers == two.numbers).all():
         return False
     lengths = np.linalg.norm(two.lattice, axis=1, keepdims=True)
     shift = one.frac_coords - two.frac_coords
     return bool(
-        (np.abs(one.lattice - two.lattice) <= SAME_CELL * lengths).all()
-        and (np.abs(shift - np.round(shift)) <= SAME_CELL).all()
+        (np.abs(one.lattice - two.lattice) <= tolerance * lengths).all()
+        and (np.abs(shift - np.round(shift)) <= tolerance).all()
     )
 
 

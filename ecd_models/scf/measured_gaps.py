@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ecd_data.crystal import Crystal
 from ecd_data.crystal_match import same_crystal
 from ecd_data.dft.settings import Job
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from ecd_data.store.reader import Store
 
 TASK = "exp"
-SAME_LENGTH = 0.005  # Å: cells that differ by more have other gaps
+SAME_CELL = 1e-3  # relative lengths and fractional coordinates: crystals that differ by more have other gaps
 
 
 def read_measured_gaps() -> dict[str, float]:
@@ -73,24 +71,22 @@ def find_measured_gap(id: str, crystal: Crystal) -> float | None:
 
 def find_hse_gap(id: str, crystal: Crystal) -> tuple[float, float] | None:
     """The gap in eV and the CPU seconds of HSE06 of a crystal, if the sample has it in the same cell."""
-    store = _find_hybrid(id, crystal)
-    if store is None:
-        return None
-    row = store.index.set_index("id").loc[id]
-    return float(row["gap_eV"]), float(row["cpu_seconds"])
+    found = _read_hybrid(id, crystal)
+    return None if found is None else (found["properties"]["gap_eV"], found["properties"]["cpu_seconds"])
 
 
 def find_hse_mesh(id: str, crystal: Crystal) -> tuple[int, ...] | None:
     """The k and q mesh of HSE06 of a crystal, if the sample has it in the same cell."""
-    store = _find_hybrid(id, crystal)
-    return None if store is None else tuple(store.meta(id)["settings"]["qmesh"])
+    found = _read_hybrid(id, crystal)
+    return None if found is None else tuple(found["settings"]["qmesh"])
 
 
-def _find_hybrid(id: str, crystal: Crystal) -> Store | None:
-    """The store with a crystal's HSE06 density, if it is the same crystal."""
+def _read_hybrid(id: str, crystal: Crystal) -> dict[str, Any] | None:
+    """The metadata of a crystal's HSE06 density, if it is the same crystal."""
     from ecd_data import open_store
 
     store = open_store("hse")
-    if id not in store or not same_crystal(own := store.crystal(id), crystal):
+    if id not in store:
         return None
-    return store if np.allclose(own.lattice, crystal.lattice, rtol=0, atol=SAME_LENGTH) else None
+    own, meta = store.describe(id)
+    return meta if same_crystal(own, crystal, SAME_CELL) else None
