@@ -8,7 +8,7 @@ import torch
 from scipy.integrate import quad
 from scipy.spatial.transform import Rotation
 
-from ecd_data import Crystal
+from ecd_data import Crystal, open_store
 from ecd_models import load_model, predict
 from ecd_models.atoms.fitted import EXPONENTS, SuperposedAtoms
 from ecd_models.model import DensityModel
@@ -120,6 +120,16 @@ def test_a_magnetization_is_held_too_and_so_are_the_members_of_a_mean():
     assert (both[:, 1].square().sum((1, 2)).sqrt().detach().numpy() <= limits * (1 + 1e-5)).all()
     members = one.network.encode_members(one.network._atoms(crystal()), ("",))
     assert (members[:, :, 1].square().sum((2, 3)).sqrt().detach().numpy() <= limits * (1 + 1e-5)).all()
+
+
+def test_nothing_of_the_default_model_comes_near_its_limits_on_the_sample():
+    one, store = load_model("fourier_density"), open_store("pbe")
+    limits, electrons = measure_atoms(one.atoms.free)
+    for id in store.ids:
+        cell = store.crystal(id)
+        norms, charges = norms_and_charges(one, cell)
+        assert (norms < 0.09 * limits[cell.numbers]).all(), id
+        assert (np.abs(charges) < 0.09 * electrons[cell.numbers]).all(), id
 
 
 def test_the_default_model_is_limited_by_its_free_atoms():

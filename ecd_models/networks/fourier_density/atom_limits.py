@@ -4,7 +4,7 @@ The radial functions are orthonormal, so the norm of an atom's coefficients is t
 
     |c_a|^2 = integral of (what atom a adds)^2,   limit: integral of (density of the free atom)^2.
 
-On the sample's crystals it is at most 8 % of the limit, and up to a half of the limit nothing changes. Beyond, a
+On the sample's crystals it is below 9 % of the limit, and up to a half of the limit nothing changes. Beyond, a
 network that a crystal unlike its training leads astray is held: x of the limit becomes 1/2 + tanh(2 x - 1) / 2. An atom
 gives or takes no more electrons than the free atom has, in the same way. A network without atoms has no limits.
 """
