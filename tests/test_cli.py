@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -388,39 +386,6 @@ def test_data_verbs_do_not_import_torch(here):
     lines += ["export good CHGCAR_out --store new.ecd", "split ecd_hse", "leakage ecd_pbe_hse"]
     done = subprocess.run([sys.executable, "-c", code, *lines], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_ctrl_c_in_a_conversion_exits_130_and_a_rerun_continues(tmp_path):
-    for i in range(60):
-        write(tmp_path / f"CHGCAR_{i:02d}", smooth_density((24, 24, 24), seed=i))
-    command = [sys.executable, "-m", "ecd_models.cli", "convert", "-q", str(tmp_path), str(tmp_path / "my.ecd")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    parts = tmp_path / "my.ecd" / "parts"
-    while process.poll() is None and not (parts.exists() and any(parts.iterdir())):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err == "ecd: interrupted; the same command continues where it stopped\n"
-    done = len(Store(tmp_path / "my.ecd"))
-    assert done < 60
-    assert run(*command[3:]) == 0
-    assert len(Store(tmp_path / "my.ecd")) == 60
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("--model", ("predict", "CHGCAR_good", "-o", "CHGCAR_out", "-m", "fourier_density", "--model", "pair_density")),
-        ("--grid", ("export", "good", "CHGCAR_out", "--store", "my.ecd", "--grid", *"888", "--grid", *"999")),
-        ("--bound", ("convert", "CHGCAR_good", "new.ecd", "--bound", "1e-4", "--bound=1e-5")),
-    ],
-)
-def test_an_option_of_one_value_given_twice_is_refused(here, capsys, name, arguments):
-    assert run(*arguments) == 2
-    assert f"{name} is given 2 times and takes one value: give it once" in capsys.readouterr().err
-    assert not Path("CHGCAR_out").exists()
-    assert not Path("new.ecd").exists()
 
 
 def test_an_option_of_several_values_may_be_given_several_times(here):

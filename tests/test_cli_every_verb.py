@@ -232,3 +232,19 @@ def test_facts_are_printed_as_json(small_store, tmp_path, capsys):
     split = read_json(capsys, "split", "ecd_hse")
     assert {part: len(ids) for part, ids in split.items()} == {"train": 5647, "validation": 500, "test": 1000}
     assert list(read_json(capsys, "split", "ecd_hse", "--part", "test")) == ["test"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("--model", ("predict", "CHGCAR_good", "-o", "CHGCAR_out", "-m", "fourier_density", "--model", "pair_density")),
+        ("--grid", ("export", "good", "CHGCAR_out", "--store", "my.ecd", "--grid", *"888", "--grid", *"999")),
+        ("--bound", ("convert", "CHGCAR_good", "new.ecd", "--bound", "1e-4", "--bound=1e-5")),
+    ],
+)
+def test_an_option_of_one_value_given_twice_is_refused(tmp_path, monkeypatch, capsys, name, arguments):
+    monkeypatch.chdir(tmp_path)
+    assert cli._run([*arguments]) == 2
+    assert f"{name} is given 2 times and takes one value: give it once" in capsys.readouterr().err
+    assert not Path("CHGCAR_out").exists()
+    assert not Path("new.ecd").exists()

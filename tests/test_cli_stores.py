@@ -141,3 +141,21 @@ def test_ctrl_c_with_workers_ends_all_processes_and_a_rerun_continues(tmp_path):
     assert len(Store(store)) < 30
     assert run("convert", "-q", str(tmp_path), str(store)) == 0
     assert len(Store(store)) == 30
+
+
+def test_ctrl_c_in_a_conversion_exits_130_and_a_rerun_continues(tmp_path):
+    for i in range(60):
+        write(tmp_path / f"CHGCAR_{i:02d}", smooth_density((24, 24, 24), seed=i))
+    command = [sys.executable, "-m", "ecd_models.cli", "convert", "-q", str(tmp_path), str(tmp_path / "my.ecd")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    parts = tmp_path / "my.ecd" / "parts"
+    while process.poll() is None and not (parts.exists() and any(parts.iterdir())):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "ecd: interrupted; the same command continues where it stopped\n"
+    done = len(Store(tmp_path / "my.ecd"))
+    assert done < 60
+    assert run(*command[3:]) == 0
+    assert len(Store(tmp_path / "my.ecd")) == 60

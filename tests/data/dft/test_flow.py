@@ -2,87 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ecd_data.crystal import Crystal
 from ecd_data.dft import make_jobs, relax, run
-from ecd_data.dft.engine import NotConvergedError, Result, RunError, Step
+from ecd_data.dft.engine import Result, Step
 from ecd_data.dft.steps import list_attempts
 from ecd_data.errors import UsageError
 from ecd_data.formats.bands import BandEdges
 from ecd_data.store import open_store
 from ecd_models import cli
+from tests.data.dft.fake_engine import AT_REST, Fake
 from tests.data.dft.records import cubic
-
-AT_REST = 5.0  # Å: the cell without pressure
-SHAPE = (6, 6, 6)
-
-
-class Fake:
-    """An engine whose cells come to rest at 5 Å, halving the distance with each relaxation; it counts its runs."""
-
-    name = "fake"
-
-    def __init__(self, diverges: Callable[[Step], bool] = lambda step: False) -> None:
-        self.diverges, self.runs = diverges, Counter()
-        self.dies: str | None = None
-
-    def input_text(self, step: Step) -> str:
-        return f"{step.kind} {json.dumps(step.crystal.to_record())} {step.settings}"
-
-    def is_finished(self, step: Step, text: str, folder: Path) -> bool:
-        if not (folder / "in").is_file() or (folder / "in").read_text() != text:
-            return False
-        if (folder / "diverged").exists():
-            raise NotConvergedError(f"{step.id}: no")
-        return (folder / "done").exists()
-
-    def run(self, step: Step, text: str, folder: Path) -> None:
-        assert step.start is None or (step.start / "done").exists()
-        self.runs[step.kind] += 1
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "in").write_text(text)
-        if self.dies == step.kind:
-            raise RunError(f"{step.id}: killed")
-        if self.diverges(step):
-            (folder / "diverged").touch()
-            raise NotConvergedError(f"{step.id}: no")
-        (folder / "done").touch()
-
-    def read(self, step: Step, folder: Path) -> Result:
-        properties = {"cpu_seconds": 1.0, "gap_eV": 1.0, "gap_direct_eV": 1.0, "scf_steps": 9.0}
-        crystal, ended = step.crystal, {}
-        if step.kind == "relax":
-            a = (crystal.lattice[0, 0] + AT_REST) / 2
-            a = AT_REST if abs(a - AT_REST) < 0.1 else a
-            crystal = Crystal(np.eye(3) * a, crystal.numbers, crystal.frac_coords)
-            properties["pressure_GPa"] = 10 * (AT_REST - a)
-            ended = {"relaxed": True, "relax_steps": 3}
-        if step.kind == "restart":
-            properties |= {"scf_steps": 1.0, "pressure_GPa": 0.5}
-        if step.kind == "bands":
-            properties["gap_eV"] = 0.1 * step.settings.kmesh[0]
-        return Result(crystal, SHAPE, "1.0", properties, {}, ended)
-
-    def density(self, folder: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, None]:
-        lattice = json.loads((folder / "in").read_text().split(" ", 1)[1].rsplit(" Settings", 1)[0])["lattice"]
-        return np.full(shape, 8 / abs(np.linalg.det(lattice))), None
-
-    def datasets(self, crystal: Crystal) -> dict[str, dict[str, str]]:
-        return {}
-
-    def nelect(self, crystal: Crystal) -> float:
-        return 8.0
-
-    def stop(self) -> None:
-        pass
 
 
 def test_relaxed_cells_carry_both_functionals(tmp_path: Path) -> None:
@@ -206,61 +140,6 @@ def test_unusable_structures_are_left_out_and_the_rest_goes_on(tmp_path: Path) -
         make_jobs({"near": near}, "pbe")
 
 
-@pytest.mark.parametrize(
-    ("record", "options", "named"),
-    [
-        (cubic(6.0, z=32), {}, "relaxed from another crystal"),
-        (cubic(6.2), {}, "relaxed from another crystal"),
-        ({**cubic(6.0), "ecutwfc_Ry": 80}, {}, "with a cutoff in Ry of 40.0, not 80.0"),
-        ({**cubic(6.0), "kmesh": [4, 4, 4]}, {}, "with a k mesh of [2, 2, 2], not [4, 4, 4]"),
-        (cubic(6.0), {"hubbard_u": {"Si": 3.0}}, "with U in eV of {}, not {'Si': 3.0}"),
-        (cubic(6.0), {"spin": True}, "with a start magnetization of 0.0, not 0.4"),
-        (cubic(6.0), {"smearing": True}, "with smearing of False, not True"),
-    ],
-)
-def test_a_record_of_something_else_is_not_taken_for_the_crystal(
-    tmp_path: Path, record: dict, options: dict, named: str
-) -> None:
-    file = tmp_path / "relaxed.json"
-    relax({"a": cubic(6.0)}, file, engine=Fake())
-    report = relax({"a": record}, file, engine=Fake(), **options)
-    assert f"a is in {file} already" in report.failures["a"]
-    assert named in report.failures["a"]
-    assert not report.present
-    assert relax({"a": cubic(6.0)}, file, engine=Fake()).present == ["a"]
-
-
-def test_a_relaxed_record_keeps_the_mesh_for_the_hybrid_and_names_its_u(tmp_path: Path) -> None:
-    file, options = tmp_path / "relaxed.json", {"hubbard_u": {"Si": 3.0}, "engine": Fake()}
-    record = {**cubic(6.0), "qmesh_hse": [5, 5, 6]}
-    assert relax({"a": record}, file, **options).done == relax({"a": record}, file, **options).present == ["a"]
-    (job,) = make_jobs(file, "hse")
-    assert job.settings.qmesh == (5, 5, 6)
-    assert job.provenance["relaxation"]["hubbard_u_eV"] == {"Si": 3.0}
-
-
-def test_relaxed_crystals_go_on_as_records(tmp_path: Path) -> None:
-    engine, file = Fake(diverges=lambda step: step.id == "bad"), tmp_path / "relaxed.json"
-    report = relax({"a": cubic(6.0), "bad": cubic(6.0)}, file, engine=engine)
-    assert (report.done, list(report.failures)) == (["a"], ["bad"])
-    assert relax({"a": cubic(6.0), "c": cubic(5.2)}, file, engine=engine).present == ["a"]
-    records = json.loads(file.read_text())
-    assert list(records) == ["a", "c"]
-    assert records["a"]["relaxation"]["rounds"] == 4
-    (job, _) = make_jobs(file, "pbe")
-    np.testing.assert_allclose(job.crystal.lattice, np.eye(3) * AT_REST)
-    assert job.settings.kmesh == (2, 2, 2)
-    assert job.provenance["relaxation"]["relax_steps"] == 12
-    file.write_text("[1]")
-    with pytest.raises(UsageError, match="does not hold relaxed crystals"):
-        relax({"a": cubic(6.0)}, file, engine=engine)
-
-
-def test_a_cell_that_never_rests_is_named(tmp_path: Path) -> None:
-    report = relax({"a": cubic(50.0)}, tmp_path / "r.json", engine=Fake())
-    assert "a: 6 relaxations in turn did not suffice" in report.failures["a"]
-
-
 def test_a_cluster_gives_the_same_store(tmp_path: Path) -> None:
     distributed = pytest.importorskip("dask.distributed")
     crystals = {name: cubic(5.0) for name in "abc"}
@@ -344,27 +223,6 @@ def test_two_calls_at_a_time_do_not_share_the_folder_of_a_crystal(tmp_path: Path
     for report in reports:
         assert report.failures["a"].startswith(f"a: another process computes in {work / 'a'}: wait for it")
     assert run(cells, tmp_path / "hse.ecd", "hse", work=work, engine=Fake()).done == ["a"]
-
-
-def test_a_file_of_relaxed_crystals_is_written_by_one_call_at_a_time(tmp_path: Path) -> None:
-    """Two at a time would each write the file without the crystals that the other has relaxed."""
-    file, refusals = tmp_path / "relaxed.json", []
-
-    class Meanwhile(Fake):
-        def run(self, step: Step, text: str, folder: Path) -> None:
-            super().run(step, text, folder)
-            for work in (None, tmp_path / "work"):
-                with pytest.raises(RunError) as refused:
-                    relax({"b": cubic(5.0)}, file, work=work, engine=Fake())
-                refusals.append(str(refused.value))
-
-    assert relax({"a": cubic(5.0)}, file, engine=Meanwhile()).done == ["a"]
-    assert set(refusals) == {
-        f"{file}: another process computes in {file}.work: wait for it, or give another file for the relaxed crystals"
-    }
-    assert relax({"b": cubic(5.0)}, file, engine=Fake()).done == ["b"]
-    assert list(json.loads(file.read_text())) == ["a", "b"]
-    assert not Path(f"{file}.work").exists()
 
 
 def test_a_relaxation_that_fell_back_to_another_mesh_is_present_in_a_second_call(tmp_path: Path) -> None:
