@@ -14,6 +14,7 @@ from typing import IO, Any
 from ecd_data.conversion.sources import content_is_density, is_density, why_left_out
 from ecd_data.errors import FormatError
 from ecd_data.formats import HEAD
+from ecd_data.io.archives import StrictMember
 from ecd_data.io.compression import DAMAGE_ERRORS, MAX_BYTES, STEP_BYTES, decompress_bytes, read_bytes
 
 try:  # more than twice as fast
@@ -34,7 +35,7 @@ def density_members(
     """
     found = False
     try:
-        with _open_stream(path) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+        with _open_stream(path) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=StrictMember) as tar:
             for member in tar:
                 if not member.isreg() or member.issparse():
                     continue

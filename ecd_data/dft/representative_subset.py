@@ -56,7 +56,7 @@ class RepresentativeSubset:
     ----------
     ids : the sorted ids.
     shares : for each aspect and class, its share of the whole set and of the subset.
-    missing : elements that no candidate has.
+    missing : elements that no chosen crystal has: no candidate has them, or `count` is too small for all.
     """
 
     ids: list[str]
@@ -75,7 +75,7 @@ class RepresentativeSubset:
         lines = [f"{len(self.ids)} crystals; distance from the whole set (0 equal, 1 disjoint):"]
         lines += [f"  {aspect}: {distance:.3f}" for aspect, distance in self.distances.items()]
         if self.missing:
-            lines.append(f"  elements without a candidate that is small enough: {' '.join(self.missing)}")
+            lines.append(f"  elements that no chosen crystal has: {' '.join(self.missing)}")
         return "\n".join(lines)
 
 
@@ -118,7 +118,7 @@ def choose_representative(
     chosen = _cover_elements(small, count, seed)
     _fill_subset(small, chosen, target, count, seed)
     shares = _compare_shares(target, _count_shares((small[id] for id in chosen), set(ASPECTS)))
-    missing = set[str]().union(*map(_elements_of, traits.values())).difference(*map(_elements_of, small.values()))
+    missing = set[str]().union(*map(_elements_of, traits.values())).difference(*(_elements_of(small[id]) for id in chosen))
     return RepresentativeSubset(sorted(chosen), shares, sorted(missing))
 
 

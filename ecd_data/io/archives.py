@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from ecd_data.errors import FormatError
 from ecd_data.io.compression import DAMAGE_ERRORS, MAX_BYTES, STEP_BYTES, decompress_bytes
@@ -42,6 +42,19 @@ class UnpackedDensity:
     data: bytes
     label: str
     companions: dict[str, bytes] = field(default_factory=dict)
+
+
+class StrictMember(tarfile.TarInfo):
+    """A member of an archive; a header that is damaged or missing is an error, not the end as for tarfile itself."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):  # the mark with which archives end
+                raise
+            raise tarfile.ReadError(f"{error}, where a file or the mark of its end is due") from error
 
 
 def is_tar(head: bytes) -> bool:
@@ -111,7 +124,7 @@ def _unpack_archive(stream: _Bounded, name: str) -> UnpackedDensity:
     companions: dict[str, bytes] = {}
     others: dict[str, bytes | None] = {}
     refused: list[str] = []
-    with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=StrictMember) as tar:  # type: ignore[call-overload]
         for count, member in enumerate(tar, 1):
             if count > MAX_MEMBERS:
                 raise FormatError(f"it has more than {MAX_MEMBERS} files, so it is not the archive of one calculation")
@@ -198,7 +211,7 @@ def read_member(data: Text, name: str, member: str | None) -> tuple[bytes, str]:
     FormatError : the archive is damaged, has no such member, or several densities and no `member` was given.
     """
     try:
-        with tarfile.open(fileobj=io.BytesIO(data[:]), mode="r:") as tar:
+        with tarfile.open(fileobj=io.BytesIO(data[:]), mode="r:", tarinfo=StrictMember) as tar:
             files = {m.name: m for m in tar.getmembers() if m.isreg() and not m.issparse() and m.size <= len(data)}
             chosen = _choose_member(list(files), name, member)
             stream = tar.extractfile(files[chosen])

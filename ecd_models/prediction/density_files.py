@@ -157,7 +157,7 @@ def predict_files(
         rho = _add_augmentation(rho, augmentation, strict)
         write(target, rho)
         if read_calibration(model) is not None:
-            rho = replace(rho, meta={**rho.meta, ESTIMATE: _describe_trust(model, rho)})
+            rho = replace(rho, meta={**rho.meta, ESTIMATE: _describe_trust(model, rho, functional)})
         return rho
 
     def find_other_contents(source: Path, target: Path) -> str | None:
@@ -183,12 +183,12 @@ def _add_augmentation(rho: Density, reference: Density | None, strict: bool) -> 
     return copy_augmentation(rho, reference)
 
 
-def _describe_trust(model: DensityModel, rho: Density) -> str:
+def _describe_trust(model: DensityModel, rho: Density, functional: str | None) -> str:
     """The expected error of a prediction, and why it is no start where that is known."""
     negative, unseen = measure_negative_share(rho.values), find_unseen_elements(model, rho.crystal)
     reasons = [f"{', '.join(unseen)} never seen in training"] if unseen else []
     reasons += [f"{100 * negative:.2g} % of the electrons negative"] if negative > MAX_NEGATIVE_SHARE else []
-    estimate = estimate_error(model, rho.crystal)
+    estimate = estimate_error(model, rho.crystal, functional)
     if reasons:
         return f"do not restart from this ({'; '.join([*reasons, *filter(None, [estimate.unknown])])})"
     return str(estimate)

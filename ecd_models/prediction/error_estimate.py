@@ -29,6 +29,7 @@ from ecd_models.model import DensityModel
 from ecd_models.networks.fourier_density.model import FourierDensity
 from ecd_models.networks.pair_density.descriptors import PAIR_DESCRIPTORS, pair_descriptors
 from ecd_models.networks.pair_density.functions import PairDensityConfig, describe_surroundings, find_pairs
+from ecd_models.prediction.functionals import choose_functional
 from ecd_models.prediction.predict import as_crystal
 from ecd_models.prediction.vacuum import has_vacuum
 
@@ -171,15 +172,23 @@ class Calibration:
             ) from error
 
 
-def estimate_error(model: DensityModel, crystal: Crystal | Atoms | Structure) -> ErrorEstimate:
+def estimate_error(
+    model: DensityModel, crystal: Crystal | Atoms | Structure, functional: str | None = None
+) -> ErrorEstimate:
     """The expected eps_mae of the model's density of a crystal, from its atoms alone, in milliseconds.
 
     It is nan, with the reason, for slabs, wires and molecules in boxes if no cell with vacuum trained the model, for
     atoms without neighbours, and for an element that the model has no free atom of.
 
+    Parameters
+    ----------
+    model : the model that predicts the density.
+    crystal : the crystal, as for `predict`.
+    functional : the functional of the prediction, as for `predict`; the record was fitted to the model's first one.
+
     Raises
     ------
-    UsageError : the model was not calibrated; of the shipped models fourier_density is.
+    UsageError : the model was not calibrated (of the shipped models fourier_density is), or lacks the functional.
     """
     calibration = read_calibration(model)
     if calibration is None:
@@ -187,7 +196,8 @@ def estimate_error(model: DensityModel, crystal: Crystal | Atoms | Structure) ->
             f"{model.name} has no record of its errors: `python -m ecd_models.evaluation.calibrate_errors FILE` adds it"
             " to a checkpoint of fourier_density"
         )
-    return calibration.estimate(model, as_crystal(crystal))
+    with choose_functional(model, functional):
+        return calibration.estimate(model, as_crystal(crystal))
 
 
 def read_calibration(model: DensityModel) -> Calibration | None:

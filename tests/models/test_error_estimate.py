@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from ecd_models.prediction.density_files import GridRule, predict_files
 from ecd_models.prediction.error_estimate import KEY, Calibration, ErrorEstimate, fit_calibration, list_pairs
 from ecd_models.prediction.functionals import choose_functional
 from ecd_models.scf.doubts import list_doubts
-from tests.models.test_fourier_density import atoms, crystal, network
+from tests.models.test_fourier_density import SMALL, atoms, crystal, network
 
 
 @pytest.fixture
@@ -55,6 +57,25 @@ def test_the_estimate_of_a_supercell_is_that_of_its_cell(model):
 def test_structures_of_ase_are_taken_too(model):
     found = estimate_error(model, crystal().to_ase())
     assert found.eps_mae == pytest.approx(estimate_error(model, crystal()).eps_mae)
+
+
+def test_the_estimate_is_that_of_the_functional_that_is_predicted(model, tmp_path):
+    both = DensityModel(network(config=replace(SMALL, functionals=("PBE", "HSE06"))), atoms(), "both")
+    with torch.no_grad():  # little beside the atoms, so that no value is negative
+        for weight in both.network.parameters():
+            weight.mul_(0.3)
+    cells = [stretched(factor) for factor in (1.0, 1.05, 1.15, 1.3, 1.45)]
+    calibration = fit_calibration(both, [cells[0]], cells, np.array([0.001, 0.004, 0.01, 0.03, 0.05]))
+    both.metadata = {KEY: calibration.to_text()}
+    first, second = (estimate_error(both, crystal(), functional) for functional in ("PBE", "HSE06"))
+    assert estimate_error(both, crystal()) == first
+    assert second != first
+    crystal().to_pymatgen().to(filename=str(tmp_path / "MgO.cif"))
+    grid = GridRule(shape=(32, 32, 32))
+    report = predict_files(both, [tmp_path / "MgO.cif"], tmp_path / "CHGCAR", grid, functional="HSE06")
+    assert str(second) in next(iter(report.written.values()))
+    with pytest.raises(UsageError, match="cannot choose"):
+        estimate_error(model, crystal(), "HSE06")
 
 
 def test_bounds_lie_around_the_estimate(model):

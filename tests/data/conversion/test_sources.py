@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from monty.json import MontyEncoder
 
-from ecd_data import Store, convert, write
+from ecd_data import Store, convert, read, write
 from ecd_data.conversion.sources import find_sources
-from ecd_data.errors import UsageError
+from ecd_data.errors import FormatError, UsageError
 from tests.conftest import smooth_density
 from tests.data.conversion.conftest import IDS
 
@@ -140,6 +140,23 @@ def test_a_flipped_digit_is_found_by_the_checksum_of_an_archive_of_any_size(file
         report = convert(tmp_path / "MgO.tar.gz", tmp_path / "a.ecd")
         assert report.added == []
         assert "copy or download it again" in next(iter(report.failed.values()))
+
+
+@pytest.mark.parametrize("damage", ["cut", "header"])
+def test_an_archive_cut_or_damaged_between_two_files_is_refused(files, tmp_path, damage):
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        archive.add(files / "MgO" / "CHGCAR", arcname="MgO/CHGCAR")
+        end = archive.offset
+        archive.add(files / "mp-2.CHGCAR.xz", arcname="mp-2.CHGCAR.xz")
+    data = tar.getvalue()
+    content = data[:end] if damage == "cut" else data[:end] + b"?" * tarfile.BLOCKSIZE + data[end + tarfile.BLOCKSIZE :]
+    (tmp_path / "runs.tar").write_bytes(content)
+    report = convert(tmp_path / "runs.tar", tmp_path / "a.ecd")
+    assert report.added == []
+    assert "damaged or cut tar archive" in next(iter(report.failed.values()))
+    with pytest.raises(FormatError, match="damaged or cut tar archive"):
+        read(tmp_path / "runs.tar")
 
 
 def test_an_archive_without_densities(tmp_path):

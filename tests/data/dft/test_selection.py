@@ -112,6 +112,13 @@ def test_a_subset_is_like_the_whole_and_has_every_element(sample):
         assert sum(part for _, part in classes.values()) == pytest.approx(1)
 
 
+def test_a_subset_that_is_too_small_for_all_elements_names_the_others(sample):
+    drawn = choose_representative(sample, 2)
+    chosen = {e for id in drawn.ids for e in sample[id].elements}
+    assert set(drawn.missing) == {e for c in sample.values() for e in c.elements} - chosen
+    assert f"no chosen crystal has: {' '.join(drawn.missing)}" in str(drawn)
+
+
 def test_a_subset_beats_random_ones(sample):
     whole = choose_representative(sample, 40).distances
     rng = np.random.default_rng(0)
