@@ -118,7 +118,9 @@ def choose_representative(
     chosen = _cover_elements(small, count, seed)
     _fill_subset(small, chosen, target, count, seed)
     shares = _compare_shares(target, _count_shares((small[id] for id in chosen), set(ASPECTS)))
-    missing = set[str]().union(*map(_elements_of, traits.values())).difference(*(_elements_of(small[id]) for id in chosen))
+    missing = (
+        set[str]().union(*map(_elements_of, traits.values())).difference(*(_elements_of(small[id]) for id in chosen))
+    )
     return RepresentativeSubset(sorted(chosen), shares, sorted(missing))
 
 

@@ -18,10 +18,12 @@ from pymatgen.core import Composition, Element
 
 from ecd_data.dft.selection import find_charge, select_crystals
 from ecd_data.release.formula import elements_of
-from ecd_data.sample.additions import ADDITIONS, WANTED_FORMULAS, add_settings
+from ecd_data.sample.additions import ADDITIONS, WANTED_FORMULAS, add_settings, may_have_gap
 from ecd_data.sample.cells import displace
 from ecd_data.sample.costs import VALENCE, estimate_seconds
 from ecd_data.sample.held_out import HeldOut, find_formula, find_held_out, to_crystal
+from ecd_data.sample.ionic import TYPE_NAMES as IONIC_NAMES
+from ecd_data.sample.ionic import make_ionic_candidates
 from ecd_data.sample.split import split_three_editions
 from ecd_data.sample.substitutions import (
     TYPE_NAMES,
@@ -38,6 +40,7 @@ MOST_OF_A_TYPE = 3  # crystals of one structure type, so that many types are tak
 ESTIMATE_CUTOFF = 110.0  # Ry, for all, so that the choice does not depend on the cutoffs of the elements
 MOST_SECONDS = 900.0  # estimated CPU seconds of one run; what costs more is left out
 MOST_OXIDE_SECONDS = 300.0  # the same for oxides, of which an element has several
+MOST_IONIC_SECONDS = 100.0  # the same for ionic compounds, on the mesh for narrow gaps
 LIGHT = 20  # electrons that count for every cell, so that cells of light elements alone are not always the best
 DISPLACED = {"oxide": 12, "layered": 8, "low symmetry": 12, "intermetallic": 8}  # crystals with displaced cells
 OXIDE_NAMES = {"X2O": "antifl", "XO": "rs", "XO2": "fluorite", "X2O3": "X2O3", "X2O5": "X2O5", "XO3": "ReO3"}
@@ -46,12 +49,17 @@ Record = dict[str, Any]
 
 
 def choose_additions() -> dict[str, Record]:
-    """The records of the added crystals by id: bare elements, oxides, and substitutions into known structure types."""
+    """The records of the added crystals by id.
+
+    They are bare elements, oxides, substitutions into known structure types, and ionic compounds in simple types.
+    """
     held_out = find_held_out()
     formulas = _find_training_formulas()
     chosen = _choose_verification(held_out, formulas)
     formulas |= {find_formula(to_crystal(record)) for record in chosen.values()}
     chosen |= _choose_substitutions(held_out, formulas)
+    formulas |= {find_formula(to_crystal(record)) for record in chosen.values()}
+    chosen |= _choose_ionic(held_out, formulas)
     kept = set(select_crystals({id: to_crystal(record) for id, record in chosen.items()}, neutral=False).kept)
     return _mark_displaced({id: record for id, record in chosen.items() if id in kept})
 
@@ -172,6 +180,48 @@ def _choose_substitutions(held_out: HeldOut, formulas: set[str]) -> dict[str, Re
     return chosen
 
 
+def _choose_ionic(held_out: HeldOut, formulas: set[str]) -> dict[str, Record]:
+    """All new ionic compounds that may have a gap, each in the type that teaches most when its turn comes."""
+    candidates, known = _filter_ionic(held_out, formulas), Knowledge.of_formulas(formulas)
+    chosen: dict[str, Record] = {}
+    while candidates:
+        best = max(candidates, key=lambda id: (known.find_gain(candidates[id]), _hash(id)))
+        candidate = candidates.pop(best)
+        formula = find_formula(candidate.crystal)
+        record = _make_ionic_record(candidate)
+        if formula in known.formulas or record is None or held_out.find_conflict(to_crystal(record)):
+            continue
+        chosen[_name_record(record)] = _strip(record)
+        known.add(formula, candidate.prototype)
+    return chosen
+
+
+def _filter_ionic(held_out: HeldOut, formulas: set[str]) -> dict[str, Candidate]:
+    """The ionic candidates whose formula is new, that may have a gap, and that no test forbids."""
+    found: dict[str, Candidate] = {}
+    for candidate in make_ionic_candidates(list_elements()):
+        crystal, formula = candidate.crystal, find_formula(candidate.crystal)
+        if formula not in formulas and may_have_gap(crystal.to_record()) and not held_out.find_conflict(crystal):
+            found[f"{candidate.prototype} {crystal.formula}"] = candidate
+    return found
+
+
+def _make_ionic_record(candidate: Candidate) -> Record | None:
+    """The record of a candidate at its predicted volume; None with odd distances, or if its run costs too much."""
+    crystal = predict_volume(candidate.crystal)
+    if crystal is None or not has_usual_distances(crystal):
+        return None
+    name = candidate.prototype
+    record = {
+        "class": candidate.kind,
+        "source": f"metal and nonmetal in {name}, volume by DLSVolumePredictor",
+        "suffix": name,
+        "prototype": IONIC_NAMES.get(name, name),
+        **crystal.to_record(),
+    }
+    return record if _estimate_seconds(record, narrow_gap=True) <= MOST_IONIC_SECONDS else None
+
+
 def _find_few(known: Knowledge, elements: Iterable[str]) -> set[str]:
     """The elements that have too few training formulas, without noble gases."""
     return {element for element in elements if known.counts[element] < WANTED_FORMULAS}
@@ -216,8 +266,8 @@ def _mark_displaced(crystals: dict[str, Record]) -> dict[str, Record]:
     return {id: record | {"displaced": id in marked} for id, record in crystals.items()}
 
 
-def _estimate_seconds(record: Record) -> float:
-    return estimate_seconds(add_settings(record) | {"ecutwfc_Ry": ESTIMATE_CUTOFF})
+def _estimate_seconds(record: Record, narrow_gap: bool | None = None) -> float:
+    return estimate_seconds(add_settings(record, narrow_gap) | {"ecutwfc_Ry": ESTIMATE_CUTOFF})
 
 
 def _hash(text: str) -> str:
