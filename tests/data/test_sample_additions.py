@@ -68,7 +68,7 @@ def _symbols(record) -> set[str]:
 def test_there_are_five_hundred_cells_and_no_id_twice() -> None:
     earlier = make_cells()
     assert not set(CELLS) & set(earlier | read_records("elements"))
-    assert len(CELLS) + len(earlier) >= 550  # some runs may fail
+    assert len(CELLS) + len(earlier) >= 600  # some runs may fail
 
 
 def test_nothing_that_is_held_out_is_added(held_out: HeldOut) -> None:
@@ -358,9 +358,8 @@ def test_a_crystal_validates_only_when_its_elements_train(monkeypatch: pytest.Mo
     together = list(CRYSTALS)
     assert join_additions.find_early_validation(together) == {}
     lone = {element for element in list_elements() if not _count(TRAINED)[element]}  # no crystal shows them yet
-    validates = next(
-        id for id in CRYSTALS if planned[id] == "validation_compositions" and lone & _symbols(CRYSTALS[id])
-    )
+    validating = [id for id in CRYSTALS if planned[id] == "validation_compositions"]
+    validates = next(id for id in validating if lone & _symbols(CRYSTALS[id]))
     element = min(lone & _symbols(CRYSTALS[validates]))
     without = [id for id in together if element not in _symbols(CRYSTALS[id]) or id == validates]
     reason = f"it validates, and fewer than 2 formulas with {element} train yet"
