@@ -18,7 +18,6 @@ from ecd_data.sample.verification import NOBLE_GASES
 
 ADDITIONS = "additions.json"
 JOINED = "joined.json"
-DISPLACED_CELLS = 2  # of every crystal that has displaced cells
 EDITION = 4  # of the sample's split, in which added crystals join it
 WANTED_FORMULAS = 4  # training formulas that every element of the sample should have
 NONMETALS = set("H He B C N O F Ne Si P S Cl Ar Ge As Se Br Kr Sb Te I Xe Po Rn".split())
@@ -27,7 +26,7 @@ Record = dict[str, Any]
 
 
 def load_additions() -> dict[str, Record]:
-    """The records of the added crystals by id: cell, class, prototype, source, and whether displaced cells are made."""
+    """The records of the added crystals by id: cell, class, prototype, source, and whether a displaced cell is made."""
     return json.loads(files("ecd_data.sample").joinpath(ADDITIONS).read_text())["crystals"]
 
 
@@ -56,12 +55,11 @@ def make_joined_cells() -> dict[str, Record]:
 
 
 def make_displaced_additions(crystals: Mapping[str, Record]) -> dict[str, Record]:
-    """The records of the displaced cells `<name>-d1` and `-d2` by id, from the crystals that are marked for them."""
+    """The records of the displaced cells `<name>-d1` by id, of the crystals that are marked for one."""
     return {
-        f"{name}-d{n}": displace(record | {"metal": True}, f"{name}-d{n}")
+        f"{name}-d1": displace(record | {"metal": True}, f"{name}-d1")
         for name, record in crystals.items()
         if record["displaced"]
-        for n in range(1, DISPLACED_CELLS + 1)
     }
 
 

