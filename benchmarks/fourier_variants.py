@@ -6,7 +6,8 @@
 
 A budget in minutes is processor time; the steps are those that fit, from the time of a step that is measured first.
 Choose by the parts of validation; `--parts` with those of the tests is for the choice that is made. Trainings and
-errors that are there are kept in --out, and the same command goes on with the others.
+errors that are there are kept in --out, and the same command goes on with the others. After a change of the sample
+results on other densities are refused.
 
 The table has the mean eps_mae of each part in %, mean ± spread over seeds, the figure each seed. --table only prints
 what is there.
@@ -25,10 +26,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from race_evaluation import TASKS
-from race_training import Entry, train_entry
+from race_evaluation import TASKS, describe_data, open_tasks
+from race_training import Entry, refuse_other_results, train_entry
 from variant_networks import NETWORKS
 
+from ecd_data.errors import EcdError
 from ecd_models import load_model, predict
 from ecd_models.metrics import eps_mae
 from ecd_models.networks import MODELS
@@ -144,6 +146,11 @@ def main() -> None:
         for seed in options.seeds
         for variant in options.variants
     ]
+    try:
+        if options.out.exists() or not options.table:
+            refuse_other_results(options.out, describe_data(open_tasks()) | {"superposed atoms": options.atoms})
+    except EcdError as error:
+        raise SystemExit(f"fourier_variants.py: {error}") from None
     if not options.table:
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
         with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:

@@ -8,7 +8,8 @@ The ways are the paper's: ECD-PBE_HSE (a network of PBE densities on HSE06's), E
 ECD-PBE_HSE_tuning (PBE's network trained on), each tuned one also with a share of the crystals, as in the paper's
 Table 4. "joint" is one network with an embedding of the functional, trained on the PBE crystals and a share of the
 HSE06 crystals. All learn the difference to the pair model of PBE. --starts are networks of PBE densities, one for each
-seed or one for all. What is done is in --out and is not repeated; --table only prints.
+seed or one for all. What is done is in --out and is not repeated; --table only prints. After a change of the sample
+results on other densities are refused.
 
 Numbers are means over crystals of eps_mae in percent on full grids with their spread over seeds.
 """
@@ -26,7 +27,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from race_evaluation import describe_data
+from race_training import refuse_other_results
 
+from ecd_data.errors import EcdError
 from ecd_data.release.own_splits import write_split
 from ecd_data.store import StoreWriter
 from ecd_models import load_model, train
@@ -160,6 +164,12 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="Print the table of what is done.")
     options = parser.parse_args()
     cases = list_cases(options)
+    try:
+        if options.out.exists() or not options.table:
+            facts = describe_data({task: task_data(task) for task in ("pbe", "hse")})
+            refuse_other_results(options.out, facts, "errors.json")
+    except EcdError as error:
+        raise SystemExit(f"hse_networks.py: {error}") from None
     if not options.table:
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
         options.out.mkdir(parents=True, exist_ok=True)

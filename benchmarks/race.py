@@ -45,10 +45,10 @@ import torch
 from race_energies import add_energies, choose_crystals
 from race_evaluation import describe_data, evaluate_entry, list_parts, open_tasks, take_in_turn
 from race_table import format_table
-from race_training import MODELS, Entry, keep_facts, keep_pair_model, make_pair_entry, train_entry
+from race_training import MODELS, Entry, keep_pair_model, make_pair_entry, refuse_other_results, train_entry
 
 from ecd_data.dft.engines import load_engine
-from ecd_data.errors import EcdError, UsageError
+from ecd_data.errors import EcdError
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -84,14 +84,6 @@ def list_entries(options: argparse.Namespace, until: float) -> list[Entry]:
         for seed in options.seeds
         for model in options.models
     ]
-
-
-def refuse_other_results(out: Path, facts: dict[str, str]) -> None:
-    """Raise UsageError where a folder has results on other densities than those of now, or does not say on which."""
-    file = out / "data.json"
-    if not file.exists() and any(out.glob("*/training.json")):
-        raise UsageError(f"{out} has runs of an earlier version, which did not record their data: name another --out")
-    keep_facts(file, facts)
 
 
 def race(options: argparse.Namespace) -> None:

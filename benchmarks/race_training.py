@@ -176,6 +176,21 @@ def keep_facts(file: Path, facts: dict[str, str]) -> None:
     write_json(file, before | facts)
 
 
+def refuse_other_results(out: Path, facts: dict[str, str], record: str = "training.json") -> None:
+    """Raise UsageError where a folder has results on other data than those of now, or does not say on which.
+
+    Parameters
+    ----------
+    out : the folder of all runs.
+    facts : what the runs are computed from, see `keep_facts`.
+    record : the name of the file that a run has when it is done.
+    """
+    file = out / "data.json"
+    if not file.exists() and any(out.glob(f"*/{record}")):
+        raise UsageError(f"{out} has runs of an earlier version, which did not record their data: name another --out")
+    keep_facts(file, facts)
+
+
 def write_json(file: Path, content: Any) -> None:
     """Write a JSON file, which appears whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)

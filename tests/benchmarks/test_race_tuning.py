@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import race
 import race_tuning
 from race_training import MODELS, load_recipe
@@ -24,7 +25,7 @@ def test_every_network_has_the_same_trials_and_none_of_the_seeds_of_the_race(tmp
     assert "**" not in capsys.readouterr().out
 
 
-def test_trials_are_kept_and_the_least_error_is_marked(data_root, small_recipes, here, tmp_path, capsys):
+def test_trials_are_kept_and_the_least_error_is_marked(data_root, small_recipes, here, tmp_path, capsys, monkeypatch):
     command = ["--minutes", "0.001", "--models", "fourier_density", "--factors", "1", "3", "--out", str(tmp_path)]
     command += ["--atoms", "pair_density"]
     race_tuning.main(command)
@@ -38,3 +39,6 @@ def test_trials_are_kept_and_the_least_error_is_marked(data_root, small_recipes,
     race_tuning.main(command)
     assert capsys.readouterr().out.strip().split("\n")[-1] == row
     assert [file.stat().st_mtime_ns for file in files] == before
+    monkeypatch.delenv("ECD_ROOT")
+    with pytest.raises(SystemExit, match="are of other densities of pbe"):
+        race_tuning.main([*command, "--table"])
