@@ -154,9 +154,9 @@ def _verify_probes(store: Store, report: Verification) -> None:
         return
     for name in sorted(set(loaded[0]["file"].to_pylist())) if loaded else ():
         try:
-            digest = hashlib.sha256(read_url(f"{store.root}/{FOLDER}/{name}")).hexdigest()
+            begin, digest = hash_in_name(name), hashlib.sha256(read_url(f"{store.root}/{FOLDER}/{name}")).hexdigest()
         except (EcdError, FileNotFoundError) as error:
             report.bad_parts[f"{FOLDER}/{name}"] = f"it cannot be read ({error}): run `ecd probes` again"
             continue
-        if not digest.startswith(hash_in_name(name)):
+        if not digest.startswith(begin):
             report.bad_parts[f"{FOLDER}/{name}"] = "it is cut or altered: run `ecd probes` again"

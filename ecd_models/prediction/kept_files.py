@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,7 +16,6 @@ from ecd_data.io.density_names import PREDICTED_BY
 from ecd_data.io.file_bytes import comment_line
 from ecd_data.vasp_grid import Shape
 
-HASH = re.compile(r" [0-9a-f]{8}(?= |$)")  # of the weights behind the name of a model, see `name_model`
 MAX_BLANKS = 16  # bytes of line ends behind the last number of a file
 
 
@@ -36,8 +34,6 @@ def find_difference(
     """
     comment, found = read_head(file)
     expected = comment_line({"comment": f"{PREDICTED_BY} {model}"}, "").decode(errors="replace")
-    if comment.split() == HASH.sub("", expected, count=1).split() != expected.split():
-        return f"{comment!r} of an earlier version, which did not record which weights, and not predicted by {model}"
     if comment.split() != expected.split():
         return f"{comment!r} and not predicted by {model}"
     if found != tuple(shape):

@@ -26,8 +26,6 @@ NOT_NEGATIVE: tuple[str, ...] = ("seed", "workers", "threads", "cache_mb", "max_
 NOT_NEGATIVE += ("warmup_steps", "patience", "lr_patience", "weight_decay", "clip_norm", "anchors")
 # The keys of a run's config.json that say where its data come from and are no settings.
 ORIGIN_KEYS = ("data_origin", "store_hash", "split_hash")
-REMOVED = ("pool", "cache_dir", "extract")  # settings of earlier versions
-REMOVED_WHY = "Probes come from the store's extract where `ecd probes` wrote one, else from decoded densities."
 
 
 @dataclass(frozen=True)
@@ -216,8 +214,6 @@ class TrainConfig:
 def _check_keys(values: Mapping[str, Any], source: str) -> None:
     fields = {f.name: f for f in dataclasses.fields(TrainConfig)}
     for key, value in values.items():
-        if key in REMOVED:
-            raise UsageError(f"{source} has {key!r}, which is no setting any more: leave it out. {REMOVED_WHY}")
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f"; did you mean {near[0]!r}" if near else f"; known: {', '.join(fields)}"

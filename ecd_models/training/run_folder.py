@@ -19,7 +19,7 @@ from ecd_data.io.lock import lock_folder
 from ecd_data.release.data_origin import Origin
 from ecd_models.checkpoint import Checkpoint, load_checkpoint, load_model, read_metadata, save_checkpoint
 from ecd_models.model import DensityModel
-from ecd_models.training.config import REMOVED, TrainConfig
+from ecd_models.training.config import TrainConfig
 from ecd_models.training.distributed import Processes
 from ecd_models.training.logs import CsvLog, TensorBoardLog
 from ecd_models.training.train_step import StepSums, Trainer
@@ -80,11 +80,6 @@ class Run:
         text = json.dumps(config.to_dict() | origin.to_dict(), indent=2, sort_keys=True)
         if path.exists() and run.last.exists():
             before = _read_record(path)
-            if any(key in before for key in REMOVED):
-                raise UsageError(
-                    f"{run.folder} holds a run of an earlier version, which drew other probes: name another out or "
-                    "remove it"
-                )
             if _drop_changeable(before) != _drop_changeable(json.loads(text)):
                 raise UsageError(f"{run.folder} holds a run of another configuration: name another out or remove it")
             if before.get("split_hash", origin.split_hash) != origin.split_hash:
@@ -196,8 +191,6 @@ class Run:
         """Set the figures to those of a last state."""
         for name in SAVED:
             setattr(self, name, metadata[name])
-        if self.best_error is not None and not isfinite(self.best_error):  # as an earlier version kept it
-            self.best_error = None
         self._loss, self._error, self._density, self._count, self._seconds = metadata["figures"]
 
     def open_logs(self) -> None:
@@ -263,5 +256,5 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 def _drop_changeable(record: Mapping[str, Any]) -> dict[str, object]:
     """The settings in a config.json that must not change when a run is continued."""
-    values = TrainConfig.from_dict(record).to_dict()  # an earlier version may not have written all keys
+    values = TrainConfig.from_dict(record).to_dict()  # keys that are not written have their defaults
     return {key: value for key, value in values.items() if key not in CHANGEABLE}

@@ -1,12 +1,7 @@
-"""The crystals that trained a model, as its checkpoint records them: ids, compositions and the origin of the data.
-
-A checkpoint of an earlier version has no record. Its configuration says what it trained on:
-`python -m ecd_models.training.trained_on FILE.safetensors ... [--sample]` adds the record to it, weights unchanged.
-"""
+"""The crystals that trained a model, as its checkpoint records them: ids, compositions and the origin of the data."""
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import re
@@ -15,19 +10,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from ecd_data.crystal import Crystal
-from ecd_data.errors import EcdError, FormatError, UsageError
-from ecd_data.io.file_bytes import hash_file
+from ecd_data.errors import FormatError
 from ecd_data.release.data_origin import Origin
 from ecd_data.release.formula import reduce_formula
-from ecd_data.work.programs import run_program
-from ecd_models.atoms.valences import read_training_valences
-from ecd_models.checkpoint import FORMAT, TRAINING_VALENCES, add_metadata, load_checkpoint
-from ecd_models.checkpoint_header import read_header, write_header
-from ecd_models.task_data import TaskData, task_data
+from ecd_models.task_data import TaskData
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.probe_batches import subset
 
@@ -123,78 +112,3 @@ def find_training_crystals(config: TrainConfig, data: TaskData, before: Mapping[
 
 def _reduce(formulas: Iterable[str]) -> set[str]:
     return {reduce_formula(formula) for formula in formulas}
-
-
-def add_training_record(path: str | Path, sample: bool = False) -> TrainedOn:
-    """The record of a checkpoint; a checkpoint without one gets it from the configuration that it was trained with.
-
-    The data must be those of the training, since their lists are read again. If the folder has a card of the checkpoint
-    (FILE.md) with its SHA-256, the card gets the new one.
-
-    Parameters
-    ----------
-    path : the checkpoint.
-    sample : whether the data were the embedded sample's.
-
-    Raises
-    ------
-    UsageError : the checkpoint has no configuration.
-    """
-    path = Path(path)
-    metadata = load_checkpoint(path).metadata
-    if (record := TrainedOn.from_metadata(metadata)) is not None:
-        return record
-    if "config" not in metadata:
-        raise UsageError(f"{path} does not say what it was trained with: give a best.safetensors of `ecd train`")
-    config = replace(TrainConfig.from_dict(metadata["config"], str(path)), sample=sample)
-    start = load_checkpoint(config.start).metadata if config.start.endswith(".safetensors") else None
-    record = find_training_crystals(config, task_data(config.task, config.data_dir or None, sample), start)
-    before = hash_file(path)
-    add_metadata(path, {KEY: record.text})
-    card = path.with_suffix(".md")
-    if card.exists():
-        card.write_text(re.sub(before, hash_file(path), card.read_text(encoding="utf-8")), encoding="utf-8")
-    return record
-
-
-def add_training_valences(path: str | Path, task: str, data_dir: str | None = None) -> None:
-    """Write the electrons of each element in the training crystals into a checkpoint, see `TrainingValences`.
-
-    This is for checkpoints of versions that did not record them. The bytes of the weights do not change.
-
-    Parameters
-    ----------
-    path : the checkpoint.
-    task : the task that it was trained on.
-    data_dir : folder or URL with the stores, as in `task_data`.
-
-    Raises
-    ------
-    UsageError : the data of the task are missing.
-    FormatError : the file is no checkpoint of this package.
-    """
-    header = read_header(path)
-    if header.get("format") != FORMAT:
-        raise FormatError(f"{path} has no ecd model header: give a checkpoint that `ecd train` wrote")
-    data = task_data(task, data_dir)
-    settings = json.loads(header["metadata"]).get("config", {})
-    ids = subset(data.ids("train"), settings.get("fraction", 1.0), settings.get("seed", 0))
-    write_header(path, {TRAINING_VALENCES: json.dumps(read_training_valences(data.store, ids).to_record())})
-
-
-def main() -> None:
-    """Add the record to each checkpoint of the command line."""
-    parser = argparse.ArgumentParser(description="Record in checkpoints which crystals trained them.")
-    parser.add_argument("checkpoints", nargs="+", type=Path)
-    parser.add_argument("--sample", action="store_true", help="the data were the embedded sample's")
-    options = parser.parse_args()
-    try:
-        for path in options.checkpoints:
-            record = add_training_record(path, options.sample)
-            print(f"{path}: {len(record.ids)} crystals, {len(record.formulas)} compositions of {record.origin}")
-    except EcdError as error:
-        parser.exit(2 if isinstance(error, UsageError) else 1, f"{error}\n")
-
-
-if __name__ == "__main__":
-    run_program(main)

@@ -92,20 +92,6 @@ def test_a_run_reads_the_extract_of_its_store_and_resumes_exactly(config, small_
     assert_same(weights(resumed.best), weights(decoded.best))
 
 
-def test_a_run_of_an_earlier_version_goes_on(config):
-    train(replace(config, steps=8))
-    path = Path(config.out) / "config.json"
-    record = json.loads(path.read_text())
-    del record["relative_loss"]  # an earlier version did not have it
-    path.write_text(json.dumps(record))
-    assert [row["step"] for row in rows(train(config).log)] == ["4", "8", "12"]
-    path.write_text(json.dumps(record | {"pool": 0}))
-    with pytest.raises(UsageError, match="earlier version, which drew other probes"):
-        train(config)
-    with pytest.raises(UsageError, match="'pool', which is no setting any more"):
-        load_config(settings=["out=x", "pool=16384"])
-
-
 def test_a_killed_run_repeats_what_its_last_state_does_not_know(config):
     whole = train(config)
     killed = replace(config, out=config.out + "-killed")

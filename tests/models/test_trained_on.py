@@ -19,7 +19,7 @@ from ecd_models.networks import build_model
 from ecd_models.task_data import task_data
 from ecd_models.training import loop as training
 from ecd_models.training.config import TrainConfig
-from ecd_models.training.trained_on import KEY, TrainedOn, add_training_record
+from ecd_models.training.trained_on import KEY, TrainedOn
 from tests.models.conftest import SMALL
 
 HERE = Origin("sample", "0" * 16, "1" * 16)
@@ -33,7 +33,7 @@ def recorded(path: str | Path) -> TrainedOn:
 
 @pytest.fixture
 def untold(tmp_path) -> Path:
-    """A checkpoint as earlier versions wrote them: nothing says what trained it."""
+    """A checkpoint as others may write it: nothing says what trained it."""
     path = tmp_path / "untold.safetensors"
     save_checkpoint(path, DensityModel(build_model("charge3net", **SMALL), name="charge3net"), {"step": 3})
     return path
@@ -126,17 +126,6 @@ def test_a_checkpoint_without_a_record_is_judged_and_said_to_tell_nothing(untold
     result.save(tmp_path / "x.json")
     record = json.loads((tmp_path / "x.json").read_text())["seen_in_training"]
     assert (record["known"], record["caution"]) == (False, UNKNOWN)
-    with pytest.raises(UsageError, match="does not say what it was trained with"):
-        add_training_record(untold)
-
-
-def test_an_older_run_gets_its_record_from_its_configuration(config, tmp_path):
-    result = train(replace(config, steps=2))
-    loaded = load_checkpoint(result.best)
-    old = tmp_path / "old.safetensors"
-    save_checkpoint(old, loaded.model, {key: value for key, value in loaded.metadata.items() if key != KEY})
-    assert TrainedOn.from_metadata(load_checkpoint(old).metadata) is None
-    assert add_training_record(old) == recorded(old) == recorded(result.best)
 
 
 @pytest.mark.parametrize("path", sorted(PRETRAINED.glob("*.safetensors")), ids=lambda path: path.stem)

@@ -30,7 +30,7 @@ from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
 from ecd_models.prediction.density_files import GridRule, predict_files
 from ecd_models.task_data import task_data
-from ecd_models.training.trained_on import TrainedOn, add_training_valences
+from ecd_models.training.trained_on import TrainedOn
 from tests.models.conftest import SMALL
 
 POTENTIAL = (
@@ -114,8 +114,6 @@ def test_a_part_of_the_training_crystals_teaches_their_elements_only(config):
     assert len(record.ids) == 1
     elements = set(re.findall("[A-Z][a-z]?", "".join(record.formulas)))
     assert {*learned.valences, *learned.undetermined} == elements
-    add_training_valences(result.best, "pbe", config.data_dir)
-    assert load_model(result.best).training_valences == learned
     assert len(elements) < len(set(task_data("pbe", config.data_dir).store.index["elements"].explode()))
 
 
@@ -134,14 +132,9 @@ def test_a_header_is_replaced_and_the_weights_stay(tmp_path):
     bare = DensityModel(build_model("charge3net", **SMALL))
     save_checkpoint(path, bare)
     assert load_model(path).training_valences is None
-    add_training_valences(path, "pbe")
-    assert load_model(path).training_valences == load_model("charge3net-sample").training_valences
     write_header(path, {"learned": '{"valences": {"Fe": "many"}, "undetermined": []}'})
     with pytest.raises(FormatError, match="another version"):
         load_model(path)
-    path.write_bytes(b"nothing of the kind")
-    with pytest.raises(FormatError, match="no"):
-        add_training_valences(path, "pbe")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from ecd_data.arguments import whole_number
 from ecd_data.density import Density
-from ecd_data.errors import EcdError, UsageError
+from ecd_data.errors import EcdError, StoreError, UsageError
 from ecd_data.io.file_bytes import hash_file
 from ecd_data.io.lock import lock_folder
 from ecd_data.store.live_index import Location, shared_live_index
@@ -33,7 +33,7 @@ log = logging.getLogger("ecd_data")
 
 FILE_CRYSTALS = 2048  # crystals of a file: 134 MB of densities
 ENDING = ".f32"
-NAME = re.compile(r"part-(\d+)(?:-([0-9a-f]+))?")
+NAME = re.compile(r"part-(\d+)-([0-9a-f]+)")
 HASH_DIGITS = 16  # of a file's SHA-256 in its name
 LOST_REASON = "the system ended the process that decoded it, perhaps for lack of memory: give fewer workers"
 
@@ -141,8 +141,7 @@ def _select_unchanged(folder: Path, table: pa.Table, groups: dict[str, Group]) -
 
 def _has_own_hash(path: Path) -> bool:
     """Whether the bytes of a file have the hash in its name; a warning says where they do not."""
-    digits = hash_in_name(path.name)
-    same = not digits or hash_file(path).startswith(digits)
+    same = hash_file(path).startswith(hash_in_name(path.name))
     if not same:
         log.warning("%s is cut or altered: the probes of its crystals are written again", path)
     return same
@@ -187,9 +186,10 @@ def _write_files(
 
 
 def hash_in_name(name: str) -> str:
-    """The first digits of the SHA-256 of a file, from its name; "" in names of older versions, which have none."""
-    found = NAME.match(name)
-    return (found and found[2]) or ""
+    """The first digits of the SHA-256 of a file, from its name; raises StoreError for the name of another file."""
+    if (found := NAME.match(name)) is None:
+        raise StoreError(f"{name} is no name of a file of probes: run `ecd probes` again")
+    return found[2]
 
 
 def _write_file(
