@@ -142,7 +142,7 @@ boundary, gaps of HSE06 those on the k points of the run.
 ## Meshes
 
 Cells by their k mesh, of HSE06 by that of k and q points; the rule is that of `ecd_data/sample/meshes.py`. HSE06 gaps
-on other meshes are upper bounds, in some crystals far too large: [the sample](sample.md#how-good-it-is) names them.
+on other meshes are upper bounds; that of Mg2Sn is known to be too large ([the sample](sample.md#how-good-it-is)).
 
 {meshes}
 """
