@@ -20,7 +20,7 @@ def block(language: str) -> str:
 
 
 def test_the_code_is_the_example():
-    assert block("python") == (EXAMPLE / "pair_density.py").read_text()
+    assert block("python") == (EXAMPLE / "shaped_atoms.py").read_text()
     assert block("toml") in (EXAMPLE / "pyproject.toml").read_text()
 
 
@@ -28,10 +28,10 @@ def test_the_code_is_the_example():
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment in which the example is installed, as pip leaves it, without touching this one."""
     site = tmp_path_factory.mktemp("site")
-    (site / "pair_density.py").write_bytes((EXAMPLE / "pair_density.py").read_bytes())
-    info = site / "pair_density-0.1.dist-info"
+    (site / "shaped_atoms.py").write_bytes((EXAMPLE / "shaped_atoms.py").read_bytes())
+    info = site / "shaped_atoms-0.1.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pair-density\nVersion: 0.1\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shaped-atoms\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text(block("toml").replace("project.entry-points.", "").replace('"', ""))
     scripts = Path(sys.executable).parent
     return {**os.environ, "PYTHONPATH": str(site), "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
@@ -60,5 +60,5 @@ def test_without_the_package_the_name_is_unknown(tmp_path):
     from ecd_data.errors import UsageError
     from ecd_models.networks import build_model
 
-    with pytest.raises(UsageError, match="no model is called 'pair-density'"):
-        build_model("pair-density")
+    with pytest.raises(UsageError, match="no model is called 'shaped-atoms'"):
+        build_model("shaped-atoms")

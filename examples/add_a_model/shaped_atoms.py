@@ -10,7 +10,7 @@ from ecd_models.networks.charge3net.layers import gather_sum
 
 
 @dataclass(frozen=True)
-class PairConfig:
+class ShapedAtomsConfig:
     """Hyperparameters; every run's configuration may set them under [options]."""
 
     channels: int = 32
@@ -18,8 +18,8 @@ class PairConfig:
     cutoff: float = 3.5
 
 
-class PairDensity(nn.Module):
-    configurations: ClassVar = {"pair-density": PairConfig()}
+class ShapedAtoms(nn.Module):
+    configurations: ClassVar = {"shaped-atoms": ShapedAtomsConfig()}
 
     def __init__(self, config):
         super().__init__()
