@@ -24,7 +24,8 @@ from ecd_data.errors import UsageError
 from ecd_data.release.formula import reduce_formula
 from ecd_models import load_model
 from ecd_models.scf.bench import ATOMS, ORACLE
-from ecd_models.scf.energies import CrystalEnergies, EnergyReport, run_energies
+from ecd_models.scf.crystal_loop import Report
+from ecd_models.scf.energies import CrystalEnergies, run_energies
 from ecd_models.scf.energy_table import read_energy_report
 from ecd_models.scf.jobs import make_scf_jobs
 from ecd_models.scf.run import model_start
@@ -80,17 +81,17 @@ def add_energies(
             keep_energies(trained, done.result())
 
 
-def measure_crystal(job: Job, entries: Sequence[Entry], work: Path, until: float) -> EnergyReport:
+def measure_crystal(job: Job, entries: Sequence[Entry], work: Path, until: float) -> Report[CrystalEnergies]:
     """The energies of a crystal from the density of each entry; nothing after the end of the time."""
     if time.time() > until:
-        return EnergyReport()
+        return Report()
     torch.set_num_threads(1)
     silence_warnings()
     starts = {entry.folder.name: model_start(entry.folder.name, load_model(entry.checkpoint)) for entry in entries}
     return run_energies([job], starts, work=work)
 
 
-def keep_energies(entries: Sequence[Entry], report: EnergyReport) -> None:
+def keep_energies(entries: Sequence[Entry], report: Report[CrystalEnergies]) -> None:
     """Add the crystals of a report to the file of each entry that has its part in them, and print what failed."""
     for id, reason in report.failed.items():
         print(f"no energy of {id}: {reason}", file=sys.stderr)

@@ -15,7 +15,8 @@ from ecd_models.cli.terminal import print, print_lines
 if TYPE_CHECKING:
     from ecd_data.dft.settings import Job
     from ecd_models.model import DensityModel
-    from ecd_models.scf.gaps import GapReport
+    from ecd_models.scf.crystal_loop import Report
+    from ecd_models.scf.gaps import CrystalGaps
 
 MANY = 10  # crystals: more take so long that it is said before
 
@@ -33,7 +34,7 @@ class GapPlan:
     density_ids: list[str] | None
     engine: dict[str, Any]
 
-    def run(self, models: Mapping[str, DensityModel], quiet: bool) -> GapReport:
+    def run(self, models: Mapping[str, DensityModel], quiet: bool) -> Report[CrystalGaps]:
         """The gaps of all crystals, with progress and failures on the terminal."""
         from ecd_models.scf.gaps import run_gaps
         from ecd_models.scf.run import model_start
@@ -41,7 +42,7 @@ class GapPlan:
         if len(self.jobs) > MANY and not quiet:
             print(f"gaps of {len(self.jobs)} crystals take some hours; --limit and --id take fewer, --no-gaps none")
         starts = {name: model_start(name, model) for name, model in models.items()}
-        report: GapReport = show_crystals(run_gaps, self.jobs, starts, quiet, **self.engine)
+        report: Report[CrystalGaps] = show_crystals(run_gaps, self.jobs, starts, quiet, **self.engine)
         return report
 
 

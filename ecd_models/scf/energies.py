@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from ecd_data.crystal import Floats
 from ecd_data.density_error import eps_mae
-from ecd_data.dft.engine import own_folder
-from ecd_data.dft.engines import load_engine
-from ecd_data.dft.espresso import Espresso
 from ecd_data.dft.espresso_output import read_result
 from ecd_data.dft.pseudopotentials import load_pseudopotentials
 from ecd_data.dft.settings import Job
 from ecd_data.errors import EcdError, UsageError
 from ecd_models.scf.bench import ATOMS, ORACLE, Bench
+from ecd_models.scf.crystal_loop import Report, ShowProgress, load_espresso, run_crystals
 from ecd_models.scf.fixed_density import find_forces, find_levels
-from ecd_models.scf.run import MakeStart, ShowProgress
+from ecd_models.scf.run import MakeStart
 from ecd_models.scf.scf_runs import Start
 
 CLOSED_SHELL = 8  # valence electrons: pseudopotentials with more hold a closed shell below, or d electrons
@@ -68,14 +64,6 @@ class CrystalEnergies:
         return asdict(self)
 
 
-@dataclass
-class EnergyReport:
-    """The energies of all crystals, and the reasons by id for those that have none."""
-
-    crystals: list[CrystalEnergies] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-
-
 def run_energies(
     jobs: Sequence[Job],
     starts: Mapping[str, MakeStart],
@@ -84,7 +72,7 @@ def run_energies(
     pseudo: str | Path | None = None,
     work: Path | None = None,
     show: ShowProgress | None = None,
-) -> EnergyReport:
+) -> Report[CrystalEnergies]:
     """Errors of energy and forces of each job from superposed atoms, its converged density and each start's density.
 
     Parameters
@@ -101,23 +89,8 @@ def run_energies(
     """
     if taken := sorted({ATOMS, ORACLE} & set(starts)):
         raise UsageError(f"{taken[0]!r} is run anyway: give the start another name")
-    engine = load_engine("espresso", pwx, pseudo)
-    assert isinstance(engine, Espresso)
-    report = EnergyReport()
-    try:
-        with nullcontext(str(work)) if work else TemporaryDirectory(prefix="ecd-energies-") as folder:
-            for number, job in enumerate(jobs, 1):
-                bench = Bench(engine, job, Path(folder) / job.id)
-                try:
-                    with own_folder(bench.folder, job.id):
-                        report.crystals.append(_measure_crystal(bench, starts))
-                except EcdError as error:
-                    report.failed[job.id] = str(error)
-                if show is not None:
-                    show(number, len(jobs), job.id)
-    finally:
-        engine.stop()  # pw.x does not hear an interrupt
-    return report
+    engine = load_espresso(pwx, pseudo)
+    return run_crystals(engine, jobs, lambda bench: _measure_crystal(bench, starts), work=work, show=show)
 
 
 def _measure_crystal(bench: Bench, starts: Mapping[str, MakeStart]) -> CrystalEnergies:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ecd_models.scf.energies import CrystalEnergies, EnergyError, EnergyReport
+from ecd_models.scf.crystal_loop import Report
+from ecd_models.scf.energies import CrystalEnergies, EnergyError
 from ecd_models.scf.gap_table import format_row
 
 
@@ -34,7 +35,7 @@ def format_energies(crystals: Sequence[CrystalEnergies], name: str) -> str:
     return "\n".join([format_row(head), format_row(["---"] * len(head)), *map(format_row, rows)])
 
 
-def report_energies(report: EnergyReport) -> dict[str, Any]:
+def report_energies(report: Report[CrystalEnergies]) -> dict[str, Any]:
     """All of it for JSON."""
     return {"crystals": [c.to_dict() for c in report.crystals], "failed": report.failed}
 

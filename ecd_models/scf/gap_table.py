@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ecd_models.evaluation.paper import read_paper
-from ecd_models.scf.gaps import METALLIC, ONE_LOOP, SCF, CrystalGaps, Gap, GapReport, measure_error
+from ecd_models.scf.crystal_loop import Report
+from ecd_models.scf.gaps import METALLIC, ONE_LOOP, SCF, CrystalGaps, Gap, measure_error
 
 
 def format_gap_table(crystals: Sequence[CrystalGaps]) -> str:
@@ -52,7 +53,7 @@ def format_gaps(crystals: Sequence[CrystalGaps]) -> str:
     return "\n".join([format_row(head), format_row(["---"] * len(head)), *map(format_row, rows)])
 
 
-def report_gaps(report: GapReport) -> dict[str, Any]:
+def report_gaps(report: Report[CrystalGaps]) -> dict[str, Any]:
     """All of it for JSON: settings, every gap of every crystal, and the errors of each method."""
     crystals = report.crystals
     measured = [c for c in crystals if c.measured_eV is not None]

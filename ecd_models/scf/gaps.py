@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from ecd_data.dft.engine import RunError, own_folder
-from ecd_data.dft.engines import load_engine
-from ecd_data.dft.espresso import Espresso
+from ecd_data.dft.engine import RunError
 from ecd_data.dft.espresso_output import read_result
 from ecd_data.dft.settings import Job
 from ecd_data.errors import EcdError, UsageError
 from ecd_models.scf.bench import ATOMS, Bench
+from ecd_models.scf.crystal_loop import Report, ShowProgress, load_espresso, name_version, run_crystals
 from ecd_models.scf.fixed_density import find_hybrid_levels, find_levels
 from ecd_models.scf.measured_gaps import find_hse_gap, find_hse_mesh, find_measured_gap
-from ecd_models.scf.run import MakeStart, ShowProgress
+from ecd_models.scf.run import MakeStart
 
 log = logging.getLogger("ecd_models")
 
@@ -55,15 +52,6 @@ class CrystalGaps:
         return asdict(self)
 
 
-@dataclass
-class GapReport:
-    """The gaps of all crystals, and the reasons by id for those that have none."""
-
-    crystals: list[CrystalGaps] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
 def run_gaps(
     jobs: Sequence[Job],
     starts: Mapping[str, MakeStart],
@@ -73,7 +61,7 @@ def run_gaps(
     pseudo: str | Path | None = None,
     work: Path | None = None,
     show: ShowProgress | None = None,
-) -> GapReport:
+) -> Report[CrystalGaps]:
     """The gap of each job from its self-consistency and, without one, in the potential of each start's density.
 
     Parameters
@@ -94,24 +82,15 @@ def run_gaps(
         raise UsageError(f"{taken[0]!r} is another row of the table: give the start another name")
     if one_loop:
         _warn_of_missing_meshes(jobs)
-    engine = load_engine("espresso", pwx, pseudo)
-    assert isinstance(engine, Espresso)
-    version = f"pw.x {'.'.join(map(str, engine.version))}"
-    report = GapReport(settings={"engine": version, "functional": "PBE", "k_points": "even numbers along each axis"})
-    try:
-        with nullcontext(str(work)) if work else TemporaryDirectory(prefix="ecd-gaps-") as folder:
-            for number, job in enumerate(jobs, 1):
-                bench = Bench(engine, make_mesh_even(job), Path(folder) / job.id)
-                try:
-                    with own_folder(bench.folder, job.id):
-                        report.crystals.append(_find_gaps(bench, starts, one_loop))
-                except EcdError as error:
-                    report.failed[job.id] = str(error)
-                if show is not None:
-                    show(number, len(jobs), job.id)
-    finally:
-        engine.stop()  # pw.x does not hear an interrupt
-    return report
+    engine = load_espresso(pwx, pseudo)
+    return run_crystals(
+        engine,
+        [make_mesh_even(job) for job in jobs],
+        lambda bench: _find_gaps(bench, starts, one_loop),
+        settings={"engine": name_version(engine), "functional": "PBE", "k_points": "even numbers along each axis"},
+        work=work,
+        show=show,
+    )
 
 
 def _warn_of_missing_meshes(jobs: Sequence[Job]) -> None:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ecd_data.crystal import Crystal
 from ecd_data.density import Density
-from ecd_data.dft.engine import own_folder
-from ecd_data.dft.engines import load_engine
-from ecd_data.dft.espresso import Espresso
 from ecd_data.dft.pseudopotentials import load_pseudopotentials
 from ecd_data.dft.settings import Job, Settings, default_settings, read_start_magnetization
 from ecd_data.errors import EcdError, UsageError
 from ecd_data.formats import read_run
 from ecd_models.scf.bench import ATOMS, CONV_THR, ENGINE, FIRST_THRESHOLD, ORACLE, Bench, Start
+from ecd_models.scf.crystal_loop import Report, ShowProgress, load_espresso, name_version, run_crystals
 from ecd_models.scf.doubts import doubt_prediction
 from ecd_models.scf.measure import CrystalRuns
 from ecd_models.scf.scf_runs import time_call
@@ -30,18 +26,8 @@ if TYPE_CHECKING:
     from ecd_models.model import DensityModel
 
 MakeStart = Callable[[Bench], Start]
-ShowProgress = Callable[[int, int, str], None]
 MIXING_MODES = ("plain", "TF", "local-TF")  # of pw.x
 OWN_THRESHOLD = ", own threshold"  # ends the name of a start that was run with pw.x's own first threshold, too
-
-
-@dataclass
-class ScfReport:
-    """The runs of each crystal, the reason for each crystal whose default run failed, and the settings."""
-
-    crystals: list[CrystalRuns] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def run_starts(
@@ -56,7 +42,7 @@ def run_starts(
     pseudo: str | Path | None = None,
     work: Path | None = None,
     show: ShowProgress | None = None,
-) -> ScfReport:
+) -> Report[CrystalRuns]:
     """The self-consistent runs of each job from superposed atoms, its converged density and each start.
 
     The runs of a job differ in nothing but their start. A job that fails is reported, and the others are run.
@@ -80,25 +66,17 @@ def run_starts(
     """
     if reserved := sorted({ATOMS, ORACLE, ENGINE} & set(starts)):
         raise UsageError(f"{reserved[0]!r} is run anyway: give the start another name")
-    engine = load_engine("espresso", pwx, pseudo)
-    assert isinstance(engine, Espresso)
-    version = f"pw.x {'.'.join(map(str, engine.version))}"
-    report = ScfReport(settings={"conv_thr_Ry": conv_thr, "first_threshold_Ry": first_threshold, "engine": version})
     thresholds = {"": first_threshold} | ({OWN_THRESHOLD: None} if own_threshold else {})
-    try:
-        with nullcontext(str(work)) if work else TemporaryDirectory(prefix="ecd-scf-") as folder:
-            for number, job in enumerate(jobs, 1):
-                bench = Bench(engine, job, Path(folder) / job.id, conv_thr)
-                try:
-                    with own_folder(bench.folder, job.id):
-                        report.crystals.append(_run_crystal(bench, starts, own_restart, thresholds))
-                except EcdError as error:
-                    report.failed[job.id] = str(error)
-                if show is not None:
-                    show(number, len(jobs), job.id)
-    finally:
-        engine.stop()  # an interrupt of this program does not end pw.x
-    return report
+    engine = load_espresso(pwx, pseudo)
+    return run_crystals(
+        engine,
+        jobs,
+        lambda bench: _run_crystal(bench, starts, own_restart, thresholds),
+        settings={"conv_thr_Ry": conv_thr, "first_threshold_Ry": first_threshold, "engine": name_version(engine)},
+        conv_thr=conv_thr,
+        work=work,
+        show=show,
+    )
 
 
 def _run_crystal(

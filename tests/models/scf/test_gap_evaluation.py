@@ -12,7 +12,8 @@ from ecd_models.cli import _run
 from ecd_models.cli.gap_evaluation import GapPlan, compute_gaps
 from ecd_models.cli.models import name_files
 from ecd_models.scf import gaps
-from ecd_models.scf.gaps import HSE, SCF, CrystalGaps, GapReport, make_mesh_even
+from ecd_models.scf.crystal_loop import Report
+from ecd_models.scf.gaps import HSE, SCF, CrystalGaps, make_mesh_even
 from ecd_models.scf.saved_tables import load_gaps
 from tests.models.scf.engine import real
 
@@ -31,7 +32,7 @@ def test_meshes_of_gaps_have_the_zone_boundary():
 
 
 def test_each_results_file_has_gaps_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(gaps, "run_gaps", lambda jobs, starts, **options: GapReport())
+    monkeypatch.setattr(gaps, "run_gaps", lambda jobs, starts, **options: Report())
     for name in ("run.1.json", "run.2.json", "run.json.gz"):
         compute_gaps(GapPlan([], None, {}), {}, tmp_path / name, show=False, quiet=True)
     assert {file.name for file in tmp_path.iterdir()} == {"run.1_gaps.json", "run.2_gaps.json", "run_gaps.json"}
@@ -63,7 +64,7 @@ def test_a_compound_of_another_store_has_gaps_alone(monkeypatch, capsys):
     """Some compounds are test crystals of another store of the sample, where densities are not evaluated for exp."""
 
     def list_jobs(jobs, starts, **options):
-        return GapReport([CrystalGaps(job.id, job.crystal.formula, 2.7) for job in jobs])
+        return Report([CrystalGaps(job.id, job.crystal.formula, 2.7) for job in jobs])
 
     monkeypatch.setattr(gaps, "run_gaps", list_jobs)
     command = ["evaluate", "exp", "--id", "AgBr_rs", "--id", "Si_diamond", "--limit", "1", "-m", "pair_density", "-q"]

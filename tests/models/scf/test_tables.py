@@ -12,10 +12,11 @@ from ecd_data.errors import FormatError, UsageError
 from ecd_models.cli import _run
 from ecd_models.evaluation.paper import read_paper
 from ecd_models.scf.bench import ATOMS, ORACLE
-from ecd_models.scf.energies import CrystalEnergies, EnergyError, EnergyReport
+from ecd_models.scf.crystal_loop import Report
+from ecd_models.scf.energies import CrystalEnergies, EnergyError
 from ecd_models.scf.energy_table import report_energies
 from ecd_models.scf.gap_table import format_gap_table, format_gaps, read_gap_report, report_gaps
-from ecd_models.scf.gaps import HSE, SCF, CrystalGaps, Gap, GapReport, measure_error
+from ecd_models.scf.gaps import HSE, SCF, CrystalGaps, Gap, measure_error
 from ecd_models.scf.measure import CrystalRuns, report
 from ecd_models.scf.measured_gaps import (
     find_hse_gap,
@@ -60,14 +61,14 @@ def test_doubts_are_not_left_out_in_silence(tmp_path, capsys):
 
 
 def test_gaps_come_back_from_their_json():
-    data = json.loads(json.dumps(report_gaps(GapReport([SILICON, GERMANIUM]))))
+    data = json.loads(json.dumps(report_gaps(Report([SILICON, GERMANIUM]))))
     assert read_gap_report(data) == [SILICON, GERMANIUM]
     assert data["mae_eV"][SCF] == pytest.approx(0.65)
 
 
 def test_the_verb_prints_gaps_of_several_files_and_draws_them(tmp_path, capsys):
     for name, crystals in {"one": [SILICON], "two": [GERMANIUM, SILICON]}.items():
-        (tmp_path / name).write_text(json.dumps(report_gaps(GapReport(crystals))))
+        (tmp_path / name).write_text(json.dumps(report_gaps(Report(crystals))))
     files = [str(tmp_path / name) for name in ("one", "two")]
     assert _run(["scf", "table", *files, "--every"]) == 0
     printed = capsys.readouterr().out
@@ -90,19 +91,19 @@ def test_gaps_and_energies_of_other_settings_are_not_put_together(tmp_path, caps
         return str(tmp_path / name)
 
     other = replace(SILICON, gaps={SCF: Gap(0.9, 2.0, 2.0), "other": Gap(0.91, 1.0, 1.0)})
-    files = [write(str(n), report_gaps(GapReport([c]))) for n, c in enumerate((SILICON, other))]
+    files = [write(str(n), report_gaps(Report([c]))) for n, c in enumerate((SILICON, other))]
     assert _run(["scf", "table", *files]) == 2
     assert "Si has a self-consistent gap of PBE of 0.6000 eV in one file and of 0.9000 eV" in capsys.readouterr().err
     errors = [{ATOMS: EnergyError(0.1, energy, None, 1.0)} for energy in (0.3, 0.4)]
     crystals = [CrystalEnergies("Si", "Si2", 2, False, (), 0.0, one) for one in errors]
-    files = [write(f"e{n}", report_energies(EnergyReport([c]))) for n, c in enumerate(crystals)]
+    files = [write(f"e{n}", report_energies(Report([c]))) for n, c in enumerate(crystals)]
     assert _run(["scf", "table", *files]) == 2
     assert "Si has an error of superposed atoms of 0.3000 eV in one file" in capsys.readouterr().err
 
 
 def test_what_failed_in_any_file_is_told(tmp_path, capsys):
     for name, c in {"one": GERMANIUM, "two": replace(GERMANIUM, failed={})}.items():
-        (tmp_path / name).write_text(json.dumps(report_gaps(GapReport([c]))))
+        (tmp_path / name).write_text(json.dumps(report_gaps(Report([c]))))
     assert _run(["scf", "table", str(tmp_path / "one"), str(tmp_path / "two")]) == 0
     assert "Ge: no gap from other: why" in capsys.readouterr().out
 
