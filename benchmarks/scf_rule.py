@@ -17,7 +17,7 @@ import numpy as np
 
 from ecd_data.crystal import Floats
 from ecd_models.scf.bench import ATOMS, ORACLE
-from ecd_models.scf.measure import CLOCKS, CrystalRuns
+from ecd_models.scf.gains import CLOCKS, CrystalRuns
 from ecd_models.scf.run_files import read_runs
 
 MAX_SLOWED = 0.07  # of the crystals

@@ -91,11 +91,10 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Measure what Quantum ESPRESSO saves when it starts from a converged, a predicted or another density."""
+    from ecd_models.scf.gains import refuse_other_clock
     from ecd_models.scf.jobs import make_scf_jobs
-    from ecd_models.scf.measure import refuse_other_clock
-    from ecd_models.scf.measure import report as record
     from ecd_models.scf.run import run_starts
-    from ecd_models.scf.table import format_table
+    from ecd_models.scf.run_table import format_table, report_runs
 
     refuse_other_clock(clock)  # before hours of runs, not at their table
     chosen: Any = {"part": part, "ids": ids, "data_dir": data, "sample": sample, "limit": limit}
@@ -106,5 +105,5 @@ def run(
     report = show_crystals(run_starts, jobs, starts, quiet, **settings, pwx=pwx, pseudo=pseudo, work=work)
     if report.crystals:
         print_lines(format_table(report.crystals, clock))
-    save_record(record(report.crystals, report.settings), output, "runs")
+    save_record(report_runs(report.crystals, report.settings), output, "runs")
     end_verb(report)

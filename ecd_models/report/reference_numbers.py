@@ -43,7 +43,7 @@ def read_stored_curve() -> tuple[Results, ...]:
 @cache
 def read_stored_gains() -> tuple[ScfGain, ...]:
     """The achieved ratio of each start in the files runs-*.json; crystals of files with equal settings go together."""
-    from ecd_models.scf.measure import measure_gains
+    from ecd_models.scf.gains import measure_gains
     from ecd_models.scf.run_files import read_runs
 
     by_settings: dict[str, list[Path]] = {}

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ecd_models.scf.bench import ATOMS, ORACLE
+from ecd_models.scf.gains import CrystalRuns, list_starts
 from ecd_models.scf.gap_table import format_row
-from ecd_models.scf.measure import CrystalRuns, list_starts
 from ecd_models.scf.scf_runs import ScfRun
 
 THRESHOLDS = (1e-4, 1e-6, 1e-8)  # Ry; pw.x's own conv_thr is 1e-6

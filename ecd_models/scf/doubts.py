@@ -1,8 +1,12 @@
-"""When not to start from a prediction: reasons known before the self-consistency, from the prediction or the cell."""
+"""When not to start from a prediction: reasons known before the self-consistency, from the prediction or the cell.
+
+`replace_doubtful` applies them to runs that were made all the same.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +14,9 @@ import numpy as np
 from ecd_data.crystal import Crystal
 from ecd_data.density import Density
 from ecd_models.prediction.plausibility import MAX_NEGATIVE_SHARE, measure_negative_share
+from ecd_models.scf.bench import ATOMS
+from ecd_models.scf.gains import CrystalRuns
+from ecd_models.scf.scf_runs import ScfRun
 
 if TYPE_CHECKING:
     from ecd_models.model import DensityModel
@@ -104,3 +111,27 @@ def doubt_cell(natoms: int) -> str | None:
 def has_pairs(model: DensityModel) -> bool:
     """Whether a model is the linear pair model, or a network that adds to it."""
     return hasattr(model.network, "unseen_pairs") or getattr(model.atoms, "pairs", None) is not None
+
+
+def replace_doubtful(crystals: Sequence[CrystalRuns]) -> list[CrystalRuns]:
+    """The same runs, where a prediction with doubts is not used: its run is that from superposed atoms.
+
+    The time of the prediction stays in it, as most doubts are known with the prediction; a small cell is known before,
+    so nothing is predicted.
+    """
+    return [replace(c, runs={name: _follow_doubts(run, c) for name, run in c.runs.items()}) for c in crystals]
+
+
+def _follow_doubts(run: ScfRun, crystal: CrystalRuns) -> ScfRun:
+    small, atoms = doubt_cell(crystal.natoms) is not None, crystal.runs[ATOMS]
+    if run.channels.get("density") != "predicted" or not (run.doubts or small):
+        return run
+    followed = replace(
+        run,
+        steps=atoms.steps,
+        wall_seconds=atoms.wall_seconds,
+        cpu_seconds=atoms.cpu_seconds,
+        iterations=atoms.iterations,
+        energy_eV=atoms.energy_eV,
+    )
+    return replace(followed, before_wall_seconds=0.0, before_cpu_seconds=0.0) if small else followed

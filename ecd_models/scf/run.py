@@ -18,7 +18,7 @@ from ecd_data.formats import read_run
 from ecd_models.scf.bench import ATOMS, CONV_THR, ENGINE, FIRST_THRESHOLD, ORACLE, Bench, Start
 from ecd_models.scf.crystal_loop import Report, ShowProgress, load_espresso, name_version, run_crystals
 from ecd_models.scf.doubts import doubt_prediction
-from ecd_models.scf.measure import CrystalRuns
+from ecd_models.scf.gains import CrystalRuns
 from ecd_models.scf.scf_runs import time_call
 from ecd_models.scf.vasp_restart import find_origin
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ecd_data.errors import FormatError, UsageError
-from ecd_models.scf.measure import CrystalRuns
+from ecd_models.scf.gains import CrystalRuns
 from ecd_models.scf.scf_runs import ScfRun
 
 TUPLES = ("loops", "doubts", "errors_Ry")

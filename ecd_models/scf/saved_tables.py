@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 from ecd_data.errors import FormatError, UsageError
 from ecd_models.scf.bench import ATOMS
 from ecd_models.scf.convergence import format_convergence_table
+from ecd_models.scf.doubts import replace_doubtful
 from ecd_models.scf.energies import CrystalEnergies
 from ecd_models.scf.energy_table import format_energies, format_energy_table, read_energy_report
 from ecd_models.scf.gap_table import format_gap_table, format_gaps, read_gap_report
 from ecd_models.scf.gaps import SCF, CrystalGaps
 from ecd_models.scf.run_files import read_runs
-from ecd_models.scf.run_tables import format_gain_table, format_run_table, replace_doubtful
+from ecd_models.scf.run_table import format_gain_table, format_run_table
 
 T = TypeVar("T")
 SAME_ENERGY = 1e-3  # eV: runs of the same settings agree to 1e-4

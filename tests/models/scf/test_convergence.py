@@ -10,10 +10,11 @@ import pytest
 from ecd_models.cli import _run
 from ecd_models.scf.bench import ATOMS, ORACLE
 from ecd_models.scf.convergence import count_steps_to, format_convergence_table
-from ecd_models.scf.measure import CrystalRuns, report
+from ecd_models.scf.gains import CrystalRuns
 from ecd_models.scf.run_files import read_runs
+from ecd_models.scf.run_table import report_runs
 from ecd_models.scf.scf_runs import read_errors
-from tests.models.scf.test_measure import crystal
+from tests.models.scf.test_gains import crystal
 
 OUTPUT = """     iteration #  1     ecut=    84.00 Ry     beta= 0.70
      estimated scf accuracy    <       0.86992629 Ry
@@ -51,7 +52,7 @@ def test_the_table_has_rates_and_ratios(tmp_path, capsys):
     ratios, of_oracle = ([float(share) for share in shares[k::2]] for k in (0, 1))
     assert ratios == pytest.approx([3 / 5, 5 / 7, 7 / 9], abs=1e-3)
     assert of_oracle == pytest.approx([2 / 4, 2 / 6, 2 / 8], abs=1e-3)
-    (tmp_path / "runs.json").write_text(json.dumps(report([converge("a")], {})))
+    (tmp_path / "runs.json").write_text(json.dumps(report_runs([converge("a")], {})))
     assert read_runs([tmp_path / "runs.json"])[0].runs["model"].errors_Ry == tuple(ERRORS["model"])
     assert _run(["scf", "table", str(tmp_path / "runs.json"), "--convergence"]) == 0
     assert "decades a step" in capsys.readouterr().out

@@ -13,11 +13,12 @@ from ecd_models.cli import _run
 from ecd_models.evaluation.paper import read_paper
 from ecd_models.scf.bench import ATOMS, ORACLE
 from ecd_models.scf.crystal_loop import Report
+from ecd_models.scf.doubts import replace_doubtful
 from ecd_models.scf.energies import CrystalEnergies, EnergyError
 from ecd_models.scf.energy_table import report_energies
+from ecd_models.scf.gains import CrystalRuns
 from ecd_models.scf.gap_table import format_gap_table, format_gaps, read_gap_report, report_gaps
 from ecd_models.scf.gaps import HSE, SCF, CrystalGaps, Gap, measure_error
-from ecd_models.scf.measure import CrystalRuns, report
 from ecd_models.scf.measured_gaps import (
     find_hse_gap,
     find_hse_mesh,
@@ -26,9 +27,8 @@ from ecd_models.scf.measured_gaps import (
     read_measured_gaps,
 )
 from ecd_models.scf.run_files import read_runs
-from ecd_models.scf.run_tables import format_gain_table, format_run_table, replace_doubtful
-from ecd_models.scf.table import format_table, list_origins
-from tests.models.scf.test_measure import crystal
+from ecd_models.scf.run_table import format_gain_table, format_run_table, format_table, list_origins, report_runs
+from tests.models.scf.test_gains import crystal
 
 SILICON = CrystalGaps("Si", "Si2", 1.2, {SCF: Gap(0.6, 2.0, 2.0), "model": Gap(0.7, 1.0, 1.0), HSE: Gap(1.1, None, 9)})
 GERMANIUM = CrystalGaps("Ge", "Ge2", 0.7, {SCF: Gap(0.0, 2.0, 2.0), "model": Gap(0.1, 1.0, 1.0)}, {"other": "why"})
@@ -54,7 +54,7 @@ def test_the_table_has_own_and_common_crystals_and_what_the_paper_reports():
 
 def test_doubts_are_not_left_out_in_silence(tmp_path, capsys):
     file = tmp_path / "runs.json"
-    file.write_text(json.dumps(report([crystal("a", 5, 5.0)], {})))
+    file.write_text(json.dumps(report_runs([crystal("a", 5, 5.0)], {})))
     assert _run(["scf", "table", str(file), "--convergence"]) == 0
     assert _run(["scf", "table", str(file), "--convergence", "--apply-doubts"]) == 2
     assert "leave --apply-doubts out" in capsys.readouterr().err
@@ -135,7 +135,7 @@ def test_runs_of_several_files_are_put_together(tmp_path, capsys):
     first, second = crystal("a", 5, 5.0), crystal("b", 7, 7.0)
     other = replace(first, runs={ATOMS: first.runs[ATOMS], "other": replace(first.runs["model"], name="other")})
     for name, crystals in {"one": [first], "two": [second, other]}.items():
-        (tmp_path / name).write_text(json.dumps(report(crystals, {"conv_thr_Ry": 1e-8})))
+        (tmp_path / name).write_text(json.dumps(report_runs(crystals, {"conv_thr_Ry": 1e-8})))
     found = read_runs([tmp_path / "one", tmp_path / "two"])
     assert [c.id for c in found] == ["a", "b"]
     assert set(found[0].runs) == {ATOMS, "converged", "model", "other"}
@@ -146,11 +146,11 @@ def test_runs_of_several_files_are_put_together(tmp_path, capsys):
 
 
 def test_runs_that_cannot_be_compared_are_refused(tmp_path):
-    (tmp_path / "one").write_text(json.dumps(report([crystal("a", 5, 5.0)], {"conv_thr_Ry": 1e-8})))
-    (tmp_path / "two").write_text(json.dumps(report([crystal("b", 5, 5.0)], {"conv_thr_Ry": 1e-6})))
+    (tmp_path / "one").write_text(json.dumps(report_runs([crystal("a", 5, 5.0)], {"conv_thr_Ry": 1e-8})))
+    (tmp_path / "two").write_text(json.dumps(report_runs([crystal("b", 5, 5.0)], {"conv_thr_Ry": 1e-6})))
     again = crystal("a", 5, 5.0)
     again = replace(again, runs={**again.runs, ATOMS: replace(again.runs[ATOMS], cpu_seconds=1.0)})
-    (tmp_path / "three").write_text(json.dumps(report([again], {"conv_thr_Ry": 1e-8})))
+    (tmp_path / "three").write_text(json.dumps(report_runs([again], {"conv_thr_Ry": 1e-8})))
     (tmp_path / "none").write_text("{}")
     for name, error, words in [
         ("two", UsageError, "other settings"),

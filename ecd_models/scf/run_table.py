@@ -1,11 +1,14 @@
-"""The tables of runs from several starts: a row for each run, the means with their intervals, what densities are of."""
+"""Tables of runs from several starts, as text and as Markdown: each run, mean gains, what the densities are of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from ecd_models.scf.bench import ATOMS
-from ecd_models.scf.measure import CrystalRuns, Gain, list_starts, measure_gains
+from ecd_models.scf.gains import CLOCKS, CrystalRuns, Gain, list_starts, measure_gains
+from ecd_models.scf.gap_table import format_row
 
 Row = tuple[str, ...]
 RUN_HEAD = ("crystal", "start", "eps_mae, %", "steps", "ratio", "seconds", "time saved")
@@ -25,15 +28,39 @@ GAIN_HEAD = (
 def format_table(crystals: Sequence[CrystalRuns], clock: str = "wall") -> str:
     """What every run took, the gains of each start, and where its density came from, as text."""
     gains = list(measure_gains(crystals, clock))
-    lines = [f"{clock} seconds include inference and preparation", *_align([RUN_HEAD, *list_runs(crystals, clock)]), ""]
+    lines = [
+        f"{clock} seconds include inference and preparation",
+        *_align([RUN_HEAD, *_list_runs(crystals, clock)]),
+        "",
+    ]
     if gains:
         optimal = gains[0].optimal
         lines.append(f"optimal ratio {optimal} (mean of 1/steps from superposed atoms, population standard deviation)")
-    lines += _align([GAIN_HEAD, *(format_gain(gain) for gain in gains)])
+    lines += _align([GAIN_HEAD, *(_format_gain(gain) for gain in gains)])
     return "\n".join([*lines, *list_origins(crystals), *_list_remarks(crystals, gains)])
 
 
-def list_runs(crystals: Sequence[CrystalRuns], clock: str) -> list[Row]:
+def format_gain_table(crystals: Sequence[CrystalRuns], clock: str) -> str:
+    """The gains of each start, as Markdown."""
+    gains = list(measure_gains(crystals, clock))
+    lines = [f"optimal ratio {gains[0].optimal}", ""] if gains else []
+    return "\n".join(
+        [
+            *lines,
+            format_row(GAIN_HEAD),
+            format_row(["---"] * len(GAIN_HEAD)),
+            *(format_row(_format_gain(g)) for g in gains),
+        ]
+    )
+
+
+def format_run_table(crystals: Sequence[CrystalRuns], clock: str) -> str:
+    """eps_mae of the start, steps and seconds of every run, and where the densities of each start came from."""
+    rows = [format_row(RUN_HEAD), format_row(["---"] * len(RUN_HEAD)), *map(format_row, _list_runs(crystals, clock))]
+    return "\n".join([*rows, "", *(f"- {line}" for line in list_origins(crystals))])
+
+
+def _list_runs(crystals: Sequence[CrystalRuns], clock: str) -> list[Row]:
     """A row below RUN_HEAD for each run of each crystal."""
     names = [ATOMS, *list_starts(crystals)]
     return [_format_run(c, name, clock) for c in crystals for name in names if name in c.runs]
@@ -72,7 +99,7 @@ def _describe_origin(channels: Mapping[str, str | None]) -> str:
     return ", ".join(f"{part} {origin}" if origin else f"no {part}" for part, origin in channels.items())
 
 
-def format_gain(gain: Gain) -> Row:
+def _format_gain(gain: Gain) -> Row:
     """The cells of a start below GAIN_HEAD."""
     shares = [
         str(share) if share is not None else "-"
@@ -87,6 +114,23 @@ def format_gain(gain: Gain) -> Row:
         f"{gain.slowed:.2f}",
         *shares,
     )
+
+
+def report_runs(crystals: Sequence[CrystalRuns], settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, all runs of all crystals and the gains by each clock, for JSON."""
+    return {
+        "settings": settings,
+        "crystals": {
+            c.id: {
+                "formula": c.formula,
+                "natoms": c.natoms,
+                "runs": {name: asdict(run) for name, run in c.runs.items()},
+                "failed": c.failed,
+            }
+            for c in crystals
+        },
+        "gains": {clock: [gain.to_dict() for gain in measure_gains(crystals, clock)] for clock in CLOCKS},
+    }
 
 
 def _list_remarks(crystals: Sequence[CrystalRuns], gains: Sequence[Gain]) -> list[str]:

@@ -11,8 +11,8 @@ import pytest
 from ecd_data.errors import UsageError
 from ecd_models.cli import _run
 from ecd_models.scf.bench import ATOMS, ORACLE, ScfRun
-from ecd_models.scf.measure import CrystalRuns, measure_gain, measure_gains, report
-from ecd_models.scf.table import format_table
+from ecd_models.scf.gains import CrystalRuns, measure_gain, measure_gains
+from ecd_models.scf.run_table import format_table, report_runs
 
 
 def run(name: str, steps: int | None, seconds: float, before: float = 0.0, energy: float = -1.0) -> ScfRun:
@@ -121,7 +121,7 @@ def test_few_compounds_make_wider_intervals():
 
 def test_the_report_is_json_with_every_run_and_gain():
     crystals = [crystal("a", 5, 5.0, 1.0), crystal("b", None, 9.0, 2.0)]
-    said = json.loads(json.dumps(report(crystals, {"conv_thr_Ry": 1e-8})))
+    said = json.loads(json.dumps(report_runs(crystals, {"conv_thr_Ry": 1e-8})))
     assert said["crystals"]["a"]["runs"]["model"]["steps"] == 5
     assert {gain["name"] for gain in said["gains"]["wall"]} == {ORACLE, "model"}
     assert [gain.name for gain in measure_gains(crystals)] == [ORACLE, "model"]

@@ -195,20 +195,3 @@ def measure_gains(crystals: Sequence[CrystalRuns], clock: str = "wall") -> Itera
     for name in list_starts(crystals):
         if any(name in c.runs and c.runs[name].steps is not None for c in crystals):
             yield measure_gain(name, crystals, clock)
-
-
-def report(crystals: Sequence[CrystalRuns], settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings, all runs of all crystals and the gains by each clock, for JSON."""
-    return {
-        "settings": settings,
-        "crystals": {
-            c.id: {
-                "formula": c.formula,
-                "natoms": c.natoms,
-                "runs": {name: asdict(run) for name, run in c.runs.items()},
-                "failed": c.failed,
-            }
-            for c in crystals
-        },
-        "gains": {clock: [gain.to_dict() for gain in measure_gains(crystals, clock)] for clock in CLOCKS},
-    }
