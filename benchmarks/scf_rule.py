@@ -18,7 +18,7 @@ import numpy as np
 from ecd_data.crystal import Floats
 from ecd_models.scf.bench import ATOMS, ORACLE
 from ecd_models.scf.gains import CLOCKS, CrystalRuns
-from ecd_models.scf.run_files import read_runs
+from ecd_models.scf.saved_tables import load_runs
 
 MAX_SLOWED = 0.07  # of the crystals
 NUMBERS = range(1, 9)  # of atoms
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--start", default="pair_density", help="the prediction")
     parser.add_argument("--clock", default="cpu", choices=CLOCKS)
     options = parser.parse_args()
-    natoms, times = read_times(read_runs(options.files), options.start, options.clock)
+    natoms, times = read_times(load_runs(options.files), options.start, options.clock)
     print("| atoms from | crystals | of the oracle's gain in time | slowed | of all time |\n|---|---|---|---|---|")
     for number in NUMBERS:
         share, slowed, saved = measure(times, apply_rule(natoms, times, number))

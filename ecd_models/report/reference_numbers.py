@@ -44,7 +44,7 @@ def read_stored_curve() -> tuple[Results, ...]:
 def read_stored_gains() -> tuple[ScfGain, ...]:
     """The achieved ratio of each start in the files runs-*.json; crystals of files with equal settings go together."""
     from ecd_models.scf.gains import measure_gains
-    from ecd_models.scf.run_files import read_runs
+    from ecd_models.scf.saved_tables import load_runs
 
     by_settings: dict[str, list[Path]] = {}
     for path in sorted(find_stored("scf_results").glob("runs-*.json")):
@@ -53,7 +53,7 @@ def read_stored_gains() -> tuple[ScfGain, ...]:
     return tuple(
         ScfGain(f"{len(gain.ids)} crystals", gain.name, gain.achieved.mean, gain.achieved.std)
         for paths in by_settings.values()
-        for gain in measure_gains(read_runs(paths), CLOCK)
+        for gain in measure_gains(load_runs(paths), CLOCK)
     )
 
 

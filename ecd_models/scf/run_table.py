@@ -9,6 +9,7 @@ from typing import Any
 from ecd_models.scf.bench import ATOMS
 from ecd_models.scf.gains import CLOCKS, CrystalRuns, Gain, list_starts, measure_gains
 from ecd_models.scf.gap_table import format_row
+from ecd_models.scf.scf_runs import ScfRun
 
 Row = tuple[str, ...]
 RUN_HEAD = ("crystal", "start", "eps_mae, %", "steps", "ratio", "seconds", "time saved")
@@ -23,6 +24,7 @@ GAIN_HEAD = (
     "in steps",
     "in solver iterations",
 )
+TUPLES = ("loops", "doubts", "errors_Ry")  # of a run, which JSON has as lists
 
 
 def format_table(crystals: Sequence[CrystalRuns], clock: str = "wall") -> str:
@@ -131,6 +133,21 @@ def report_runs(crystals: Sequence[CrystalRuns], settings: dict[str, Any]) -> di
         },
         "gains": {clock: [gain.to_dict() for gain in measure_gains(crystals, clock)] for clock in CLOCKS},
     }
+
+
+def read_run_report(data: dict[str, Any]) -> list[CrystalRuns]:
+    """The runs of crystals from what `report_runs` made."""
+    return [
+        CrystalRuns(
+            id, c["formula"], c["natoms"], {name: _read_run(run) for name, run in c["runs"].items()}, c["failed"]
+        )
+        for id, c in data["crystals"].items()
+    ]
+
+
+def _read_run(run: dict[str, Any]) -> ScfRun:
+    values: dict[str, Any] = {key: tuple(value) if key in TUPLES else value for key, value in run.items()}
+    return ScfRun(**values)
 
 
 def _list_remarks(crystals: Sequence[CrystalRuns], gains: Sequence[Gain]) -> list[str]:

@@ -1,9 +1,9 @@
-"""Tables of what `ecd scf run`, `gaps` and `energies` wrote as JSON, by what the files are."""
+"""What `ecd scf run`, `gaps` and `energies` wrote as JSON, read from one file or several, and its tables."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,14 +14,16 @@ from ecd_models.scf.convergence import format_convergence_table
 from ecd_models.scf.doubts import replace_doubtful
 from ecd_models.scf.energies import CrystalEnergies
 from ecd_models.scf.energy_table import format_energies, format_energy_table, read_energy_report
+from ecd_models.scf.gains import CrystalRuns
 from ecd_models.scf.gap_table import format_gap_table, format_gaps, read_gap_report
 from ecd_models.scf.gaps import SCF, CrystalGaps
-from ecd_models.scf.run_files import read_runs
-from ecd_models.scf.run_table import format_gain_table, format_run_table
+from ecd_models.scf.run_table import format_gain_table, format_run_table, read_run_report
 
 T = TypeVar("T")
+C = TypeVar("C", CrystalRuns, CrystalGaps, CrystalEnergies)
 SAME_ENERGY = 1e-3  # eV: runs of the same settings agree to 1e-4
-GAPS, ENERGIES = "gaps", "errors"  # what a crystal has in the JSON of gaps and of energies
+RUNS, GAPS, ENERGIES = "runs", "gaps", "errors"  # what a crystal has in the JSON of each verb, and in its class
+WRONG_FILE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # of files that are no JSON, or of other JSON
 
 
 def format_files(
@@ -47,12 +49,21 @@ def format_files(
         starts = dict.fromkeys(name for c in energies for name in c.errors)
         lists = [f"{name}:\n\n{format_energies(energies, name)}" for name in starts] if every else []
         return "\n\n".join([format_energy_table(energies), *lists])
-    runs = read_runs(paths)
+    runs = load_runs(paths)
     if convergence:
         return format_convergence_table(runs)
     if apply_doubts:
         runs = replace_doubtful(runs)
     return "\n\n".join([format_gain_table(runs, clock), *([format_run_table(runs, clock)] if every else [])])
+
+
+def load_runs(paths: Sequence[Path]) -> list[CrystalRuns]:
+    """The runs of crystals in files of `ecd scf run -o`, each crystal once with the runs of all files.
+
+    Raises FormatError for another file, and UsageError where files disagree about a run from superposed atoms, or had
+    other settings: such runs cannot be compared.
+    """
+    return _join(_read_runs(paths), RUNS, _refuse_other_run)
 
 
 def load_gaps(paths: Sequence[Path]) -> list[CrystalGaps]:
@@ -61,15 +72,7 @@ def load_gaps(paths: Sequence[Path]) -> list[CrystalGaps]:
     Of a method in two files the gap of the first is taken. Raises FormatError for another file, and UsageError where
     files disagree about the self-consistent gap of a crystal, so that their gaps cannot be compared.
     """
-    found: dict[str, CrystalGaps] = {}
-    for c in _read_all(paths, read_gap_report, "gaps"):
-        if c.id in found:
-            first = found[c.id]
-            own, other = (one.gaps[SCF].gap_eV if SCF in one.gaps else None for one in (first, c))
-            _refuse_difference(c.id, "a self-consistent gap of PBE", own, other)
-            c = replace(c, gaps={**c.gaps, **first.gaps}, failed={**c.failed, **first.failed})
-        found[c.id] = c
-    return list(found.values())
+    return _join(((path, _read_record(path, "gaps", read_gap_report)) for path in paths), GAPS, _refuse_other_gap)
 
 
 def load_energies(paths: Sequence[Path]) -> list[CrystalEnergies]:
@@ -78,15 +81,59 @@ def load_energies(paths: Sequence[Path]) -> list[CrystalEnergies]:
     Of a start in two files the errors of the first are taken. Raises FormatError for another file, and UsageError where
     files disagree about the energy that superposed atoms give.
     """
-    found: dict[str, CrystalEnergies] = {}
-    for c in _read_all(paths, read_energy_report, "energies"):
-        if c.id in found:
-            first = found[c.id]
-            own, other = (one.errors[ATOMS].energy_eV_atom if ATOMS in one.errors else None for one in (first, c))
-            _refuse_difference(c.id, "an error of superposed atoms", own, other)
-            c = replace(c, errors={**c.errors, **first.errors}, failed={**c.failed, **first.failed})
-        found[c.id] = c
+    records = ((path, _read_record(path, "energies", read_energy_report)) for path in paths)
+    return _join(records, ENERGIES, _refuse_other_energy)
+
+
+def _read_record(path: Path, verb: str, read: Callable[[Any], T]) -> T:
+    """What `read` makes of the JSON in a file; raises FormatError for a file that the verb did not write."""
+    try:
+        return read(json.loads(path.read_text()))
+    except WRONG_FILE as error:
+        raise FormatError(f"{path} is no file that `ecd scf {verb} -o` wrote ({error}): run it again") from error
+
+
+def _read_runs(paths: Sequence[Path]) -> Iterator[tuple[Path, list[CrystalRuns]]]:
+    """The runs in each file; raises UsageError for a file with other settings than the first."""
+    first = None
+    for path in paths:
+        crystals, settings = _read_record(path, "run", lambda data: (read_run_report(data), data["settings"]))
+        if first and settings != first:
+            raise UsageError(f"{path} has other settings than {paths[0]}: give files of runs with the same settings")
+        first = settings
+        yield path, crystals
+
+
+def _join(files: Iterable[tuple[Path, list[C]]], results: str, refuse: Callable[[Path, C, C], None]) -> list[C]:
+    """Each crystal once, with the results of all files, of the first file where two have the same.
+
+    refuse: raises UsageError where a crystal of a file cannot be compared with the one before of its id.
+    """
+    found: dict[str, C] = {}
+    for path, crystals in files:
+        for c in crystals:
+            if c.id in found:
+                first = found[c.id]
+                refuse(path, first, c)
+                joined: Any = {name: {**getattr(c, name), **getattr(first, name)} for name in (results, "failed")}
+                c = replace(c, **joined)
+            found[c.id] = c
     return list(found.values())
+
+
+def _refuse_other_run(path: Path, first: CrystalRuns, second: CrystalRuns) -> None:
+    if ATOMS in first.runs and ATOMS in second.runs and first.runs[ATOMS] != second.runs[ATOMS]:
+        raise UsageError(f"{path} has another run of {first.id} from superposed atoms than the files before: use one")
+
+
+def _refuse_other_gap(path: Path, *crystals: CrystalGaps) -> None:
+    gaps = [c.gaps[SCF].gap_eV if SCF in c.gaps else None for c in crystals]
+    _refuse_difference(crystals[0].id, "a self-consistent gap of PBE", *gaps)
+
+
+def _refuse_other_energy(path: Path, *crystals: CrystalEnergies) -> None:
+    errors = [c.errors[ATOMS].energy_eV_atom if ATOMS in c.errors else None for c in crystals]
+    _refuse_difference(crystals[0].id, "an error of superposed atoms", *errors)
 
 
 def _refuse_difference(id: str, what: str, first: float | None, second: float | None) -> None:
@@ -98,21 +145,11 @@ def _refuse_difference(id: str, what: str, first: float | None, second: float | 
         )
 
 
-def _read_all(paths: Sequence[Path], read: Callable[[dict[str, Any]], list[T]], verb: str) -> list[T]:
-    crystals: list[T] = []
-    for path in paths:
-        try:
-            crystals += read(json.loads(path.read_text()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise FormatError(f"{path} is no file that `ecd scf {verb} -o` wrote ({error}): run it again") from error
-    return crystals
-
-
 def _find_kind(path: Path) -> str:
     """Whether a file has gaps or energies of crystals; else it should be one of runs."""
     try:
         crystals = json.loads(path.read_text())["crystals"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except WRONG_FILE as error:
         raise FormatError(f"{path} was written by none of `ecd scf run`, `gaps`, `energies` ({error})") from error
     first = crystals[0] if isinstance(crystals, list) and crystals else {}
-    return next((kind for kind in (GAPS, ENERGIES) if kind in first), "runs")
+    return next((kind for kind in (GAPS, ENERGIES) if kind in first), RUNS)

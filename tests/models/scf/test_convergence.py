@@ -11,8 +11,8 @@ from ecd_models.cli import _run
 from ecd_models.scf.bench import ATOMS, ORACLE
 from ecd_models.scf.convergence import count_steps_to, format_convergence_table
 from ecd_models.scf.gains import CrystalRuns
-from ecd_models.scf.run_files import read_runs
 from ecd_models.scf.run_table import report_runs
+from ecd_models.scf.saved_tables import load_runs
 from ecd_models.scf.scf_runs import read_errors
 from tests.models.scf.test_gains import crystal
 
@@ -53,7 +53,7 @@ def test_the_table_has_rates_and_ratios(tmp_path, capsys):
     assert ratios == pytest.approx([3 / 5, 5 / 7, 7 / 9], abs=1e-3)
     assert of_oracle == pytest.approx([2 / 4, 2 / 6, 2 / 8], abs=1e-3)
     (tmp_path / "runs.json").write_text(json.dumps(report_runs([converge("a")], {})))
-    assert read_runs([tmp_path / "runs.json"])[0].runs["model"].errors_Ry == tuple(ERRORS["model"])
+    assert load_runs([tmp_path / "runs.json"])[0].runs["model"].errors_Ry == tuple(ERRORS["model"])
     assert _run(["scf", "table", str(tmp_path / "runs.json"), "--convergence"]) == 0
     assert "decades a step" in capsys.readouterr().out
 

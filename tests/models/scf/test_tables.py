@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 
@@ -26,8 +27,8 @@ from ecd_models.scf.measured_gaps import (
     make_gap_jobs,
     read_measured_gaps,
 )
-from ecd_models.scf.run_files import read_runs
 from ecd_models.scf.run_table import format_gain_table, format_run_table, format_table, list_origins, report_runs
+from ecd_models.scf.saved_tables import load_runs
 from tests.models.scf.test_gains import crystal
 
 SILICON = CrystalGaps("Si", "Si2", 1.2, {SCF: Gap(0.6, 2.0, 2.0), "model": Gap(0.7, 1.0, 1.0), HSE: Gap(1.1, None, 9)})
@@ -101,6 +102,20 @@ def test_gaps_and_energies_of_other_settings_are_not_put_together(tmp_path, caps
     assert "Si has an error of superposed atoms of 0.3000 eV in one file" in capsys.readouterr().err
 
 
+def test_files_of_different_verbs_are_not_put_together(tmp_path, capsys):
+    energies = CrystalEnergies("Si", "Si2", 2, False, (), 0.0, {ATOMS: EnergyError(0.1, 0.3, None, 1.0)})
+    records = {
+        "run": report_runs([crystal("a", 5, 5.0)], {"conv_thr_Ry": 1e-8}),
+        "gaps": report_gaps(Report([SILICON])),
+        "energies": report_energies(Report([energies])),
+    }
+    for verb, record in records.items():
+        (tmp_path / verb).write_text(json.dumps(record))
+    for first, second in permutations(records, 2):
+        assert _run(["scf", "table", str(tmp_path / first), str(tmp_path / second)]) == 1
+        assert f"{tmp_path / second} is no file that `ecd scf {first} -o` wrote" in capsys.readouterr().err
+
+
 def test_what_failed_in_any_file_is_told(tmp_path, capsys):
     for name, c in {"one": GERMANIUM, "two": replace(GERMANIUM, failed={})}.items():
         (tmp_path / name).write_text(json.dumps(report_gaps(Report([c]))))
@@ -136,7 +151,7 @@ def test_runs_of_several_files_are_put_together(tmp_path, capsys):
     other = replace(first, runs={ATOMS: first.runs[ATOMS], "other": replace(first.runs["model"], name="other")})
     for name, crystals in {"one": [first], "two": [second, other]}.items():
         (tmp_path / name).write_text(json.dumps(report_runs(crystals, {"conv_thr_Ry": 1e-8})))
-    found = read_runs([tmp_path / "one", tmp_path / "two"])
+    found = load_runs([tmp_path / "one", tmp_path / "two"])
     assert [c.id for c in found] == ["a", "b"]
     assert set(found[0].runs) == {ATOMS, "converged", "model", "other"}
     assert _run(["scf", "table", str(tmp_path / "one"), str(tmp_path / "two"), "--every"]) == 0
@@ -159,7 +174,7 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path):
         ("missing", FormatError, "no file that"),
     ]:
         with pytest.raises(error, match=words):
-            read_runs([tmp_path / "one", tmp_path / name])
+            load_runs([tmp_path / "one", tmp_path / name])
 
 
 def predicted(c: CrystalRuns, natoms: int, *doubts: str) -> CrystalRuns:
