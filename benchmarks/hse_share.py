@@ -16,6 +16,7 @@ import torch
 
 from ecd_data.density import Density
 from ecd_data.density_error import eps_mae
+from ecd_data.markdown import make_markdown_row, make_markdown_table
 from ecd_models import load_model, predict
 from ecd_models.model import DensityModel
 from ecd_models.networks.pair_density.model import PairDensity
@@ -36,8 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = evaluation_data("hse", None, None, True)
     parts = [part for part in data.parts if part.startswith("test_") and data.parts[part]]
-    print("| HSE06 crystals | " + " | ".join(f"{part} ({len(data.parts[part])})" for part in parts) + " |")
-    print("| --- |" + " --- |" * len(parts))
+    print(make_markdown_table(["HSE06 crystals", *(f"{part} ({len(data.parts[part])})" for part in parts)], []))
     model = load_model("pair_density")
     print(format_row("0 (PBE)", model, data, parts), flush=True)
     for share in arguments.shares:
@@ -77,7 +77,7 @@ def format_row(name: str, model: DensityModel, data: TaskData, parts: Sequence[s
     for part in parts:
         errors = [_measure(model, data.store[id]) for id in data.parts[part]]
         cells.append(f"{100 * np.mean(errors):.3f} %")
-    return f"| {name} | " + " | ".join(cells) + " |"
+    return make_markdown_row([name, *cells])
 
 
 def _measure(model: DensityModel, rho: Density) -> float:

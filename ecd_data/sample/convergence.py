@@ -16,11 +16,11 @@ import numpy as np
 from ecd_data.density import Density
 from ecd_data.density_error import eps_mae
 from ecd_data.dft import RunReport, run
+from ecd_data.markdown import make_markdown_table
 from ecd_data.sample.additions import make_joined_cells
 from ecd_data.sample.cells import load_structures, make_cells
 from ecd_data.sample.meshes import has_narrow_gap, refine_meshes
 from ecd_data.sample.report import find_coarse_cells
-from ecd_data.sample.table import make_markdown_table
 from ecd_data.store import Store, open_store
 from ecd_data.work.programs import run_program
 

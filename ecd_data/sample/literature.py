@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ecd_data.markdown import make_markdown_table
 from ecd_data.release.split_files import read_gaps
 from ecd_data.sample.cells import load_structures
-from ecd_data.sample.table import SAMPLE_FOLDER, compute_formation_energies, make_markdown_table, read_indexes
+from ecd_data.sample.table import SAMPLE_FOLDER, compute_formation_energies, read_indexes
 
 KJ_MOL = 96.4853  # one eV for each formula unit, in kJ/mol
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecd_data.errors import MissingDependencyError
+from ecd_data.markdown import make_markdown_table
 from ecd_data.sample.literature import make_literature_tables
 from ecd_data.sample.recipe import read_records
 from ecd_data.sample.table import (
     SAMPLE_FOLDER,
     STORES,
     make_content_tables,
-    make_markdown_table,
     read_indexes,
 )
 from ecd_data.store import open_store

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecd_data.dft.formation import elemental_energies, formation_energies
+from ecd_data.markdown import make_markdown_table
 from ecd_data.release.tasks import SAMPLE_PARTS
 from ecd_data.sample.additions import load_crystals, load_joined
 from ecd_data.sample.cells import parent_of
@@ -15,8 +16,6 @@ from ecd_data.store import open_store
 from ecd_data.store.index import INDEX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from pandas import DataFrame
 
 SAMPLE_FOLDER = Path(__file__).parent
@@ -50,12 +49,6 @@ def make_content_tables(folder: Path = SAMPLE_FOLDER) -> str:
     crystals = pbe[[parent_of(str(id)) == id for id in pbe.index]]
     parts = [_total_table(folder, frames), _kind_table(crystals), _prototype_table(crystals), _cost_table(frames)]
     return "\n\n".join([*parts, _crystal_table(folder, crystals, pbe, frames["hse"])])
-
-
-def make_markdown_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def _total_table(folder: Path, frames: dict[str, DataFrame]) -> str:

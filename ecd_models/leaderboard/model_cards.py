@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecd_data.sample.table import make_markdown_table
+from ecd_data.markdown import make_markdown_table
 from ecd_models.evaluation.results import Results
 from ecd_models.leaderboard.shipped_models import BEYOND, ShippedModel, find_failures, rank_crystals
 from ecd_models.leaderboard.shipped_table import PAIR_MODEL, describe_summary, name_part_with_count

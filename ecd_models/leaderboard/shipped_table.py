@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ecd_data.errors import UsageError
-from ecd_data.sample.table import make_markdown_table
+from ecd_data.markdown import make_markdown_table
 from ecd_models.leaderboard.shipped_models import (
     BEYOND,
     RANKED_BY,

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ecd_data.markdown import make_markdown_table
 from ecd_models.scf.bench import ATOMS, ORACLE
 from ecd_models.scf.gains import CrystalRuns, list_starts
-from ecd_models.scf.gap_table import format_row
 from ecd_models.scf.scf_runs import ScfRun
 
 THRESHOLDS = (1e-4, 1e-6, 1e-8)  # Ry; pw.x's own conv_thr is 1e-6
@@ -30,10 +30,11 @@ def count_steps_to(run: ScfRun, threshold: float) -> int | None:
 
 def format_convergence_table(crystals: Sequence[CrystalRuns]) -> str:
     """First errors, decades a step, and for each threshold the achieved ratio and the share of the oracle's steps."""
-    head = [*HEAD, *(f"ratio, to {threshold:g} Ry | of the oracle's steps" for threshold in THRESHOLDS)]
-    width = len(HEAD) + 2 * len(THRESHOLDS)
+    head = [*HEAD]
+    for threshold in THRESHOLDS:
+        head += [f"ratio, to {threshold:g} Ry", "of the oracle's steps"]
     rows = [_convergence_row(crystals, name) for name in [ATOMS, *list_starts(crystals)]]
-    return "\n".join([format_row(head), format_row(["---"] * width), *(format_row(row) for row in rows if row)])
+    return make_markdown_table(head, [row for row in rows if row])
 
 
 def _convergence_row(crystals: Sequence[CrystalRuns], name: str) -> list[str]:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ecd_data.markdown import make_markdown_table
 from ecd_models.scf.crystal_loop import Report
 from ecd_models.scf.energies import CrystalEnergies, EnergyError
-from ecd_models.scf.gap_table import format_row
 
 
 def format_energy_table(crystals: Sequence[CrystalEnergies]) -> str:
@@ -21,7 +21,7 @@ def format_energy_table(crystals: Sequence[CrystalEnergies]) -> str:
         for name in _list_starts(group):
             found = [c.errors[name] for c in group if name in c.errors]
             rows.append([f"{len(found)} {kind}", name, *_means(found)])
-    return "\n".join([format_row(head), format_row(["---"] * len(head)), *map(format_row, rows)])
+    return make_markdown_table(head, rows)
 
 
 def format_energies(crystals: Sequence[CrystalEnergies], name: str) -> str:
@@ -32,7 +32,7 @@ def format_energies(crystals: Sequence[CrystalEnergies], name: str) -> str:
         for c in crystals
         if (e := c.errors.get(name)) is not None
     ]
-    return "\n".join([format_row(head), format_row(["---"] * len(head)), *map(format_row, rows)])
+    return make_markdown_table(head, rows)
 
 
 def report_energies(report: Report[CrystalEnergies]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ecd_data.markdown import make_markdown_table
 from ecd_models.evaluation.paper import read_paper
 from ecd_models.scf.crystal_loop import Report
 from ecd_models.scf.gaps import METALLIC, ONE_LOOP, SCF, CrystalGaps, Gap, measure_error
@@ -35,11 +36,11 @@ def format_gap_table(crystals: Sequence[CrystalGaps]) -> str:
         errors = [f"{measure_error(group, name):.2f}" if group else "-" for group in (own, common)]
         seconds = f"{np.mean([c.gaps[name].cpu_seconds for c in crystals if name in c.gaps]):.1f}"
         rows.append([name, str(len(own)), *errors, _difference(crystals, name), seconds])
-    lines = [format_row(head), format_row(["---"] * len(head)), *map(format_row, rows), "", *_remarks(crystals)]
-    reported = [["as the paper reports, 41 compounds", "from", "MAE, eV", "time"], ["---"] * 4]
+    reported = []
     for name, kind, error, time, unit in read_paper()["table5"]["rows"]:
         reported.append([name, kind, f"{error:.2f}", f"{time:g} {unit}" if unit else "-"])
-    return "\n".join([*lines, *map(format_row, reported)])
+    paper = make_markdown_table(["as the paper reports, 41 compounds", "from", "MAE, eV", "time"], reported)
+    return "\n".join([make_markdown_table(head, rows), "", *_remarks(crystals), paper])
 
 
 def format_gaps(crystals: Sequence[CrystalGaps]) -> str:
@@ -50,7 +51,7 @@ def format_gaps(crystals: Sequence[CrystalGaps]) -> str:
         [c.id, "" if c.measured_eV is None else f"{c.measured_eV:.2f}", *(_cell(c.gaps.get(m)) for m in methods)]
         for c in crystals
     ]
-    return "\n".join([format_row(head), format_row(["---"] * len(head)), *map(format_row, rows)])
+    return make_markdown_table(head, rows)
 
 
 def report_gaps(report: Report[CrystalGaps]) -> dict[str, Any]:
@@ -98,8 +99,3 @@ def _remarks(crystals: Sequence[CrystalGaps]) -> list[str]:
 
 def _cell(gap: Gap | None) -> str:
     return "" if gap is None else f"{gap.gap_eV:.2f}"
-
-
-def format_row(cells: Sequence[str]) -> str:
-    """A row of a Markdown table."""
-    return "| " + " | ".join(cells) + " |"

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ecd_data.markdown import make_markdown_table
 from ecd_models.scf.bench import ATOMS
 from ecd_models.scf.gains import CLOCKS, CrystalRuns, Gain, list_starts, measure_gains
-from ecd_models.scf.gap_table import format_row
 from ecd_models.scf.scf_runs import ScfRun
 
 Row = tuple[str, ...]
@@ -46,20 +46,13 @@ def format_gain_table(crystals: Sequence[CrystalRuns], clock: str) -> str:
     """The gains of each start, as Markdown."""
     gains = list(measure_gains(crystals, clock))
     lines = [f"optimal ratio {gains[0].optimal}", ""] if gains else []
-    return "\n".join(
-        [
-            *lines,
-            format_row(GAIN_HEAD),
-            format_row(["---"] * len(GAIN_HEAD)),
-            *(format_row(_format_gain(g)) for g in gains),
-        ]
-    )
+    return "\n".join([*lines, make_markdown_table(GAIN_HEAD, map(_format_gain, gains))])
 
 
 def format_run_table(crystals: Sequence[CrystalRuns], clock: str) -> str:
     """eps_mae of the start, steps and seconds of every run, and where the densities of each start came from."""
-    rows = [format_row(RUN_HEAD), format_row(["---"] * len(RUN_HEAD)), *map(format_row, _list_runs(crystals, clock))]
-    return "\n".join([*rows, "", *(f"- {line}" for line in list_origins(crystals))])
+    table = make_markdown_table(RUN_HEAD, _list_runs(crystals, clock))
+    return "\n".join([table, "", *(f"- {line}" for line in list_origins(crystals))])
 
 
 def _list_runs(crystals: Sequence[CrystalRuns], clock: str) -> list[Row]:
