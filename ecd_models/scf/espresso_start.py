@@ -139,7 +139,7 @@ def predict_start(run: PwRun, model: DensityModel, *, allow: bool = False, show:
         electrons than those of the run; the run has a large charge; or it has spin and nothing gives a magnetization.
     """
     from ecd_models.prediction.initial_moments import takes_moments
-    from ecd_models.prediction.predict import predict
+    from ecd_models.prediction.predict import Options, predict
     from ecd_models.prediction.reference_electrons import refuse_other_method
     from ecd_models.training.progress_display import show_point_count
 
@@ -148,13 +148,14 @@ def predict_start(run: PwRun, model: DensityModel, *, allow: bool = False, show:
     warnings = refuse_other_method(model, "pseudopotentials", "pw.x", other, use, allow=allow)
     refuse_large_charge(run.input, run.electrons)
     crystal, shape = run.input.crystal, run.shape
-    options: Any = {"allow_valence_mismatch": allow}
+    options: Options = {"allow_valence_mismatch": allow}
     if run.pseudos is not None:
         options["valences"] = run.pseudos.valences(run.input)
     if takes_moments(model) and run.input.spin:
         options["moments"] = _list_moments(run)
     with show_point_count(run.input.path.name, shape[0] * shape[1] * shape[2], show) as advance:
-        rho = predict(model, crystal, shape=shape, advance=advance, **options)
+        options["advance"] = advance
+        rho = predict(model, crystal, shape=shape, **options)
     source = {"input": str(run.input.path), "model": model.name}
     start = _choose_magnetization(run, rho, source, model.name, warnings)
     doubts, _ = doubt_prediction(model, crystal, start.rho, spin=run.input.spin)

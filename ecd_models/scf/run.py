@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -109,7 +109,7 @@ def model_start(name: str, model: DensityModel, *, allow: bool = False, symmetry
     symmetry : evaluate the network at irreducible grid points only, if the run uses the symmetry of the crystal.
     """
     from ecd_models.prediction.initial_moments import takes_moments
-    from ecd_models.prediction.predict import predict
+    from ecd_models.prediction.predict import Options, predict
 
     warm_up = _WarmUp(model)
 
@@ -117,7 +117,7 @@ def model_start(name: str, model: DensityModel, *, allow: bool = False, symmetry
         crystal, shape = bench.job.crystal, bench.shape
         warm_up(crystal, shape)
         pseudo = load_pseudopotentials(bench.engine.pseudo, crystal.elements)
-        options: Any = {
+        options: Options = {
             "valences": {symbol: found.valence for symbol, found in pseudo.items()},
             "allow_valence_mismatch": allow,
             "symmetry": symmetry and bench.settings.symmetry,

@@ -127,7 +127,7 @@ def _predict_density(
     start: Path, files: RunFiles, grid: VaspGrid, model: DensityModel, allow: bool, show: bool
 ) -> tuple[Density, dict[str, Any]]:
     from ecd_models.prediction.initial_moments import takes_moments
-    from ecd_models.prediction.predict import predict
+    from ecd_models.prediction.predict import Options, predict
     from ecd_models.prediction.reference_electrons import compare_with_density, refuse_other_method
     from ecd_models.training.progress_display import show_point_count
 
@@ -146,9 +146,10 @@ def _predict_density(
     valences = _list_valences(files.potentials)
     points = shape[0] * shape[1] * shape[2]
     moments = _read_moments(files.incar or {}) if takes_moments(model) else None
-    options: Any = {"valences": valences, "allow_valence_mismatch": allow, "moments": moments}
+    options: Options = {"valences": valences, "allow_valence_mismatch": allow, "moments": moments}
     with show_point_count(start.name, points, show) as advance:
-        rho = predict(model, crystal, shape=shape, advance=advance, **options)
+        options["advance"] = advance
+        rho = predict(model, crystal, shape=shape, **options)
     return rho, {"structure": str(start), "model": model.name, "warnings": warnings}
 
 
