@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.options import writable
+from ecd_models.cli.options import Dask, writable
 from ecd_models.cli.terminal import print, print_lines
 
 Pwx = Annotated[Path | None, typer.Option(help="The pw.x program; default: ECD_PWX, else the PATH.")]
@@ -50,9 +50,6 @@ HubbardU = Annotated[
     str | None, typer.Option("--u", help="Hubbard U in eV by element for PBE: Fe=4.6,Zn=7.5, or a JSON file.")
 ]
 Work = Annotated[Path | None, typer.Option(help="Folder in which all files of the DFT program are kept.")]
-Dask = Annotated[
-    str | None, typer.Option("--dask", help="Dask cluster to run on: the address or file of its scheduler, or local.")
-]
 
 
 def setup(engine: EngineName = "espresso", pwx: Pwx = None, pseudo: Pseudo = None) -> None:

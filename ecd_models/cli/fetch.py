@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.options import Quiet
+from ecd_models.cli.options import Quiet, Workers
 from ecd_models.cli.terminal import print, print_lines
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def fetch(
     connections: Annotated[
         int, typer.Option(help="Number of files that are downloaded at the same time, at most 8.")
     ] = 4,
-    workers: Annotated[int, typer.Option("--workers", "-j", help="Number of processes that decode and encode.")] = 1,
+    workers: Workers = 1,
     retries: Annotated[
         int, typer.Option(min=0, help="Number of retries without progress before a file is given up.")
     ] = 6,

@@ -8,17 +8,13 @@ from typing import Annotated
 
 import typer
 
-from ecd_models.cli.completion import complete_ids, complete_models
-from ecd_models.cli.options import Json, Unit, density_file
+from ecd_models.cli.options import Json, Source, Unit, density_file, model_option
 from ecd_models.cli.sources import find_density
 from ecd_models.cli.terminal import print, print_lines
 
 
 def fit(
-    source: Annotated[
-        str,
-        typer.Argument(help="A density file, an id of the store, or STORE::ID.", autocompletion=complete_ids),
-    ],
+    source: Source,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File for the fitted density, such as fit_CHGCAR.", callback=density_file),
@@ -30,12 +26,9 @@ def fit(
     ridge: Annotated[float, typer.Option(help="Strength of the penalty on large coefficients.")] = 1e-3,
     model: Annotated[
         str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Checkpoint or name of a model whose superposed atoms the functions are added to; default: atoms"
-            " fitted to this density.",
-            autocompletion=complete_models,
+        model_option(
+            "Checkpoint or name of a model whose superposed atoms the functions are added to; default: atoms"
+            " fitted to this density."
         ),
     ] = None,
     store: Annotated[

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.completion import complete_data, complete_models
+from ecd_models.cli.completion import complete_data
 from ecd_models.cli.dft import Pseudo, Pwx
-from ecd_models.cli.options import Data, Json, Quiet, Sample, writable
+from ecd_models.cli.options import Data, Device, Json, PredictWorkers, Quiet, Sample, model_option, writable
 from ecd_models.cli.terminal import print, print_lines
 
 if TYPE_CHECKING:
@@ -85,13 +85,7 @@ def evaluate(
         ),
     ],
     models: Annotated[
-        list[str],
-        typer.Option(
-            "--model",
-            "-m",
-            help="Checkpoint or name of a model; repeatable, with a row of the table for each.",
-            autocompletion=complete_models,
-        ),
+        list[str], model_option("Checkpoint or name of a model; repeatable, with a row of the table for each.")
     ],
     part: Annotated[
         list[str] | None,
@@ -128,8 +122,8 @@ def evaluate(
             "--seeds", help="The models are one with different seeds: print the mean and deviation over them as well."
         ),
     ] = False,
-    workers: Annotated[int, typer.Option(help="Number of processes that predict at the same time.")] = 1,
-    device: Annotated[str, typer.Option(help="Device of the networks: cpu, cuda, ...")] = "cpu",
+    workers: PredictWorkers = 1,
+    device: Device = "cpu",
     gaps: Annotated[
         bool | None,
         typer.Option(

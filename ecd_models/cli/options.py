@@ -18,6 +18,7 @@ from ecd_data.errors import UsageError
 from ecd_data.io.network import OFFLINE
 from ecd_data.safe_text import PrintableFormatter
 from ecd_data.work.progress import hide_progress
+from ecd_models.cli.completion import complete_ids, complete_models
 from ecd_models.cli.examples import EXAMPLES
 
 MAX_POINTS = 1 << 31  # of a grid on the command line: a larger one is a typing error, and would take 17 GB
@@ -79,10 +80,26 @@ Unit = Annotated[
     str | None,
     typer.Option("--unit", help="Unit of the values in cube and XSF files, which do not state it: e/A^3 or e/bohr^3."),
 ]
+Workers = Annotated[int, typer.Option("--workers", "-j", help="Number of processes; the result does not depend on it.")]
+PredictWorkers = Annotated[
+    int, typer.Option("--workers", "-j", help="Number of processes that predict at the same time.")
+]
+Dask = Annotated[
+    str | None, typer.Option("--dask", help="Dask cluster to run on: the address or file of its scheduler, or local.")
+]
+Device = Annotated[str, typer.Option("--device", help="Device of the network: cpu, cuda, ...")]
+Source = Annotated[
+    str, typer.Argument(help="A density file, an id of the store, or STORE::ID.", autocompletion=complete_ids)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON object instead of lines.")]
 Grid = Annotated[
     tuple[int, int, int] | None, typer.Option(help="Number of grid points along a, b and c.", callback=check_grid)
 ]
+
+
+def model_option(help: str) -> Any:
+    """The option --model, -m of a verb, with its own help."""
+    return typer.Option("--model", "-m", help=help, autocompletion=complete_models)
 
 
 PANEL = "Options of every verb"

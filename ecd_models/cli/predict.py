@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.completion import complete_models
-from ecd_models.cli.options import Grid, Quiet, Unit, density_file
+from ecd_models.cli.options import Device, Grid, Quiet, Unit, density_file, model_option
 from ecd_models.cli.terminal import INTERRUPTED, print
 
 if TYPE_CHECKING:
@@ -34,15 +33,7 @@ def predict(
             "--output", "-o", help="File to write, with CHGCAR or .cube in its name; for several structures a folder."
         ),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Checkpoint or name of a model; default: fourier_density.",
-            autocompletion=complete_models,
-        ),
-    ] = None,
+    model: Annotated[str | None, model_option("Checkpoint or name of a model; default: fourier_density.")] = None,
     grid: Grid = None,
     like: Annotated[
         Path | None,
@@ -92,7 +83,7 @@ def predict(
     ] = False,
     cube: Annotated[bool, typer.Option(help="For several structures: write cube files instead of CHGCARs.")] = False,
     unit: Unit = None,
-    device: Annotated[str, typer.Option(help="Device of the network: cpu, cuda, ...")] = "cpu",
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Predict densities; for several structures, files that this model wrote on this grid are kept."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ecd_models.cli.options import Data, Quiet
+from ecd_models.cli.options import Data, Quiet, Workers
 from ecd_models.cli.terminal import print
 
 MAX_REASONS = 20  # of crystals left out that are printed
@@ -24,7 +24,7 @@ def extract(
         int | None,
         typer.Option(help="Random seed for the choice of grid points; default: that of an existing extract, else 0."),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Number of processes that decode densities.", min=1)] = 1,
+    workers: Workers = 1,
     quiet: Quiet = False,
 ) -> None:
     """Write random grid points of each crystal into a store, to train from a disk or URL; a second call continues."""
@@ -71,7 +71,7 @@ def export_hub(
     ] = "float32",
     shard_mb: Annotated[int, typer.Option(help="Largest size of a file in MB, before compression.")] = 500,
     license: Annotated[str | None, typer.Option(help="Licence of your own densities, such as cc-by-4.0.")] = None,
-    workers: Annotated[int, typer.Option(help="Number of processes that decode densities.", min=1)] = 1,
+    workers: Workers = 1,
     quiet: Quiet = False,
 ) -> None:
     """Write a folder for the Hugging Face Hub that plain `datasets` reads; a second call continues."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.options import Quiet, writable
+from ecd_models.cli.options import PredictWorkers, Quiet, writable
 from ecd_models.cli.terminal import print, print_lines
 
 PRINTED = (".pdf", ".png")  # by Chromium
@@ -50,7 +50,7 @@ def report(
     ] = None,
     title: Annotated[str, typer.Option(help="Title of the page.")] = "How well do the densities fit?",
     pictures: Annotated[bool, typer.Option(help="Predict the worst crystals again and draw them.")] = True,
-    workers: Annotated[int, typer.Option(help="Number of processes that predict at the same time.")] = 1,
+    workers: PredictWorkers = 1,
     quiet: Quiet = False,
 ) -> None:
     """Write one HTML page that opens without a network: our tables beside the paper's, figures, worst predictions."""

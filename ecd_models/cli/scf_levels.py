@@ -8,9 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.completion import complete_models
 from ecd_models.cli.dft import Pseudo, Pwx
-from ecd_models.cli.options import Data, Quiet, Sample, writable
+from ecd_models.cli.options import Data, Quiet, Sample, model_option, writable
 from ecd_models.cli.scf_reports import end_verb, save_record, show_crystals
 from ecd_models.cli.terminal import print, print_lines
 
@@ -20,12 +19,7 @@ Crystals = Annotated[
 ]
 Models = Annotated[
     list[str] | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="Checkpoint or name of a model whose prediction is used; repeatable.",
-        autocompletion=complete_models,
-    ),
+    model_option("Checkpoint or name of a model whose prediction is used; repeatable."),
 ]
 Densities = Annotated[list[Path] | None, typer.Option("--density", help="Density file of one crystal; repeatable.")]
 Part = Annotated[str | None, typer.Option(help="Part of the task or store to take crystals from; default: test.")]

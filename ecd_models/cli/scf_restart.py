@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.completion import complete_models
-from ecd_models.cli.options import Grid, Quiet
+from ecd_models.cli.options import Device, Grid, Quiet, model_option
 from ecd_models.cli.terminal import print
 
 if TYPE_CHECKING:
@@ -33,12 +32,7 @@ def restart(
     ],
     model: Annotated[
         str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Checkpoint or name of a model that predicts the density, such as fourier_density for pw.x.",
-            autocompletion=complete_models,
-        ),
+        model_option("Checkpoint or name of a model that predicts the density, such as fourier_density for pw.x."),
     ] = None,
     reference: Annotated[
         Path | None,
@@ -91,7 +85,7 @@ def restart(
     allow_valence_mismatch: Annotated[
         bool, typer.Option("--allow-valence-mismatch", help="Write the folder even if the valences differ.")
     ] = False,
-    device: Annotated[str, typer.Option(help="Device of the network: cpu, cuda, ...")] = "cpu",
+    device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Write a folder from which pw.x or VASP starts its self-consistency with a predicted or given density.

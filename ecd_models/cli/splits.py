@@ -10,7 +10,7 @@ import typer
 
 from ecd_data.errors import UsageError
 from ecd_models.cli.completion import complete_tasks
-from ecd_models.cli.options import Data, Json, Quiet, Sample, writable
+from ecd_models.cli.options import Data, Json, Quiet, Sample, Workers, writable
 from ecd_models.cli.terminal import print, print_lines
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def similar(
     ] = None,
     data: Data = None,
     sample: Sample = False,
-    workers: Annotated[int, typer.Option(help="Number of processes that compare structures.")] = 1,
+    workers: Workers = 1,
     quiet: Quiet = False,
 ) -> None:
     """Count training crystals that are similar to test crystals, and write a split without them.

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.options import Json, Quiet, Unit
+from ecd_models.cli.options import Dask, Json, Quiet, Unit, Workers
 from ecd_models.cli.terminal import print, print_lines
 
 if TYPE_CHECKING:
     from ecd_data.store.copy import CopyReport
 
 MAX_REASONS = 20  # of files left out that are printed; conversion.jsonl has all
-Workers = Annotated[int, typer.Option("--workers", "-j", help="Number of processes; the result does not depend on it.")]
 
 
 def convert(
@@ -32,9 +31,7 @@ def convert(
     ] = "fourier",
     unit: Unit = None,
     workers: Workers = 1,
-    dask: Annotated[
-        str | None, typer.Option(help="Dask cluster to run on: the address or file of its scheduler, or local.")
-    ] = None,
+    dask: Dask = None,
     quiet: Quiet = False,
 ) -> None:
     """Convert density files to a store; a second call continues."""

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecd_data.errors import UsageError
-from ecd_models.cli.completion import complete_ids, complete_models
-from ecd_models.cli.options import Json, Unit, check_page, check_picture, density_file
+from ecd_models.cli.options import Json, Source, Unit, check_page, check_picture, density_file, model_option
 from ecd_models.cli.sources import find_density
 from ecd_models.cli.terminal import print, print_lines
 
@@ -24,10 +23,7 @@ StoreOfIds = Annotated[str | None, typer.Option("--store", help="Store that hold
 
 
 def plot(
-    source: Annotated[
-        str,
-        typer.Argument(help="A density file, an id of the store, or STORE::ID.", autocompletion=complete_ids),
-    ],
+    source: Source,
     output: Annotated[
         Path,
         typer.Option(
@@ -37,15 +33,7 @@ def plot(
     reference: Annotated[
         str | None, typer.Argument(help="A second density, which is subtracted from the first.")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Checkpoint or name of a model; its prediction is drawn too.",
-            autocompletion=complete_models,
-        ),
-    ] = None,
+    model: Annotated[str | None, model_option("Checkpoint or name of a model; its prediction is drawn too.")] = None,
     store: StoreOfIds = None,
     plane: Annotated[str, typer.Option(help="Cell axis that the plane cuts: a, b or c.")] = "c",
     at: Annotated[
@@ -81,10 +69,7 @@ def plot(
 
 
 def view(
-    source: Annotated[
-        str,
-        typer.Argument(help="A density file, an id of the store, or STORE::ID.", autocompletion=complete_ids),
-    ],
+    source: Source,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Page to write, a file that ends in .html.", callback=check_page)
     ],
@@ -92,13 +77,7 @@ def view(
         str | None, typer.Argument(help="A second density, which is subtracted from the first.")
     ] = None,
     model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Checkpoint or name of a model, whose prediction is compared with the density.",
-            autocompletion=complete_models,
-        ),
+        str | None, model_option("Checkpoint or name of a model, whose prediction is compared with the density.")
     ] = None,
     store: StoreOfIds = None,
     unit: Unit = None,
@@ -158,10 +137,7 @@ def _name_panels(*sources: str) -> tuple[str, str]:
 
 
 def compare(
-    source: Annotated[
-        str,
-        typer.Argument(help="A density file, an id of the store, or STORE::ID.", autocompletion=complete_ids),
-    ],
+    source: Source,
     reference: Annotated[str, typer.Argument(help="The density that it is compared with, named in the same way.")],
     store: StoreOfIds = None,
     output: Annotated[
