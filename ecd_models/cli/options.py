@@ -212,8 +212,7 @@ class Verb(TyperCommand):
 
 def _add_shared_options(verb: Callable[..., None]) -> Callable[..., None]:
     """The verb with the shared options that it does not have itself; their callbacks act, the verb never sees them."""
-    signature = inspect.signature(verb, eval_str=True)
-    own = signature.parameters
+    own = inspect.signature(verb, eval_str=True).parameters
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
         for name, option in SHARED.items()
@@ -223,8 +222,15 @@ def _add_shared_options(verb: Callable[..., None]) -> Callable[..., None]:
     def run(**values: Any) -> None:
         verb(**{name: value for name, value in values.items() if name in own})
 
+    return change_options(verb, run, [*own.values(), *shared])
+
+
+def change_options(
+    verb: Callable[..., None], run: Callable[..., None], options: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """`run` with the name and the help of a verb, and with these options for typer to read."""
     update_wrapper(run, verb, updated=())
     del run.__wrapped__  # type: ignore[attr-defined]
-    run.__signature__ = signature.replace(parameters=[*own.values(), *shared])  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own.values(), *shared]}
+    run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    run.__annotations__ = {option.name: option.annotation for option in options}
     return run

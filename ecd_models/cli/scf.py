@@ -8,22 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ecd_models.cli.dft import Pseudo, Pwx
-from ecd_models.cli.options import Data, Json, Quiet, Sample
-from ecd_models.cli.scf_levels import (
-    Allow,
-    Crystals,
-    Densities,
-    Ids,
-    KSpacing,
-    Limit,
-    Models,
-    Output,
-    Part,
-    Work,
-    make_starts,
-)
-from ecd_models.cli.scf_reports import end_verb, save_record, show_crystals
+from ecd_models.cli.options import Json
+from ecd_models.cli.scf_options import ScfOptions, takes_scf_options
+from ecd_models.cli.scf_reports import end_verb, save_record
 from ecd_models.cli.terminal import print, print_lines
 
 
@@ -58,16 +45,9 @@ def steps(
     print(f"optimal ratio {ratio} (mean of 1/steps, population standard deviation, n = {len(counts)})")
 
 
+@takes_scf_options
 def run(
-    crystals: Crystals,
-    models: Models = None,
-    densities: Densities = None,
-    part: Part = None,
-    ids: Ids = None,
-    data: Data = None,
-    sample: Sample = False,
-    limit: Limit = None,
-    kspacing: KSpacing = 0.04,
+    shared: ScfOptions,
     functional: Annotated[
         str, typer.Option(help="Functional for structure files: pbe, or hse, whose loops are counted apart.")
     ] = "pbe",
@@ -83,12 +63,6 @@ def run(
         bool,
         typer.Option("--own-threshold", help="Run each start also with pw.x's own threshold for the first orbitals."),
     ] = False,
-    allow_valence_mismatch: Allow = False,
-    output: Output = None,
-    work: Work = None,
-    pwx: Pwx = None,
-    pseudo: Pseudo = None,
-    quiet: Quiet = False,
 ) -> None:
     """Measure what Quantum ESPRESSO saves when it starts from a converged, a predicted or another density."""
     from ecd_models.scf.gains import refuse_other_clock
@@ -97,13 +71,11 @@ def run(
     from ecd_models.scf.run_table import format_table, report_runs
 
     refuse_other_clock(clock)  # before hours of runs, not at their table
-    chosen: Any = {"part": part, "ids": ids, "data_dir": data, "sample": sample, "limit": limit}
-    jobs = make_scf_jobs(crystals, **chosen, kspacing=kspacing, functional=functional)
-    starts = make_starts(models, densities, allow_valence_mismatch)
+    jobs = make_scf_jobs(shared.crystals, **shared.choice, functional=functional)
     settings: Any = {"conv_thr": conv_thr, "own_restart": own_restart}
     settings |= {"first_threshold": first_threshold, "own_threshold": own_threshold}
-    report = show_crystals(run_starts, jobs, starts, quiet, **settings, pwx=pwx, pseudo=pseudo, work=work)
+    report = shared.show(run_starts, jobs, **settings)
     if report.crystals:
         print_lines(format_table(report.crystals, clock))
-    save_record(report_runs(report.crystals, report.settings), output, "runs")
+    save_record(report_runs(report.crystals, report.settings), shared.output, "runs")
     end_verb(report)
