@@ -28,7 +28,7 @@ from ecd_models.scf.crystal_loop import Report
 from ecd_models.scf.energies import CrystalEnergies, run_energies
 from ecd_models.scf.energy_table import read_energy_report
 from ecd_models.scf.jobs import make_scf_jobs
-from ecd_models.scf.run import model_start
+from ecd_models.scf.starts import model_start
 from ecd_models.task_data import TaskData
 
 COST = "cpu_seconds"  # in the index of a store: what pw.x took for the density

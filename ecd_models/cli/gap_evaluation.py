@@ -37,7 +37,7 @@ class GapPlan:
     def run(self, models: Mapping[str, DensityModel], quiet: bool) -> Report[CrystalGaps]:
         """The gaps of all crystals, with progress and failures on the terminal."""
         from ecd_models.scf.gaps import run_gaps
-        from ecd_models.scf.run import model_start
+        from ecd_models.scf.starts import model_start
 
         if len(self.jobs) > MANY and not quiet:
             print(f"gaps of {len(self.jobs)} crystals take some hours; --limit and --id take fewer, --no-gaps none")

@@ -70,7 +70,7 @@ class ScfOptions:
     def make_starts(self) -> dict[str, Any]:
         """The starts by name: predictions of models, and density files."""
         from ecd_models import load_model
-        from ecd_models.scf.run import file_start, model_start
+        from ecd_models.scf.starts import file_start, model_start
 
         allow = self.allow_valence_mismatch
         starts: dict[str, Any] = {name: model_start(name, load_model(name), allow=allow) for name in self.models or []}

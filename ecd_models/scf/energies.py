@@ -18,8 +18,8 @@ from ecd_data.errors import EcdError, UsageError
 from ecd_models.scf.bench import ATOMS, ORACLE, Bench
 from ecd_models.scf.crystal_loop import Report, ShowProgress, load_espresso, run_crystals
 from ecd_models.scf.fixed_density import find_forces, find_levels
-from ecd_models.scf.run import MakeStart
 from ecd_models.scf.scf_runs import Start
+from ecd_models.scf.starts import MakeStart
 
 CLOSED_SHELL = 8  # valence electrons: pseudopotentials with more hold a closed shell below, or d electrons
 NO_FORCE = 1e-3  # eV/Å: converged forces below are zero by symmetry

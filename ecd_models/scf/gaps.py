@@ -18,7 +18,7 @@ from ecd_models.scf.bench import ATOMS, Bench
 from ecd_models.scf.crystal_loop import Report, ShowProgress, load_espresso, name_version, run_crystals
 from ecd_models.scf.fixed_density import find_hybrid_levels, find_levels
 from ecd_models.scf.measured_gaps import find_hse_gap, find_hse_mesh, find_measured_gap
-from ecd_models.scf.run import MakeStart
+from ecd_models.scf.starts import MakeStart
 
 log = logging.getLogger("ecd_models")
 

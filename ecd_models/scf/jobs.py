@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ecd_data.dft.settings import Job, make_jobs
+from ecd_data.density import Density
+from ecd_data.dft.settings import Job, Settings, default_settings, make_jobs, read_start_magnetization
 from ecd_data.errors import UsageError
-from ecd_models.scf.run import read_settings
 
+MIXING_MODES = ("plain", "TF", "local-TF")  # of pw.x
 STORE_OPTIONS = "--part, --id, --data and --sample"
 
 
@@ -79,3 +80,23 @@ def _make_data_jobs(
         chosen = data.ids(part or (ALL if ALL in data.parts else "test"))
     densities = {id: data.store[id] for id in chosen[:limit]}
     return [Job(id, rho.crystal, read_settings(rho)) for id, rho in densities.items()]
+
+
+def read_settings(rho: Density) -> Settings:
+    """The settings with which Quantum ESPRESSO or GPAW made a density, default ones for others; always PBE."""
+    recorded = rho.meta.get("settings", {})
+    if "ecutwfc_Ry" not in recorded or recorded.get("qmesh"):
+        return default_settings(rho.crystal, "pbe")
+    mixing = recorded if recorded.get("mixing_mode") in MIXING_MODES else {}  # GPAW has modes of its own
+    return Settings(
+        functional="PBE",
+        ecutwfc=float(recorded["ecutwfc_Ry"]),
+        kmesh=tuple(recorded["kmesh"]),
+        smearing=bool(recorded.get("smearing")),
+        degauss=float(recorded.get("degauss_Ry") or Settings.degauss),
+        start_magnetization=read_start_magnetization(recorded.get("start_magnetization") or 0.0, len(rho.crystal)),
+        symmetry=bool(recorded.get("symmetry", True)),
+        mixing_beta=float(mixing.get("mixing_beta", Settings.mixing_beta)),
+        mixing_mode=str(mixing.get("mixing_mode", Settings.mixing_mode)),
+        hubbard_u=tuple((recorded.get("hubbard_u_eV") or {}).items()),
+    )

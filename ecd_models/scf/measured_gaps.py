@@ -9,8 +9,7 @@ from ecd_data.crystal import Crystal
 from ecd_data.crystal_match import same_crystal
 from ecd_data.dft.settings import Job
 from ecd_data.errors import UsageError
-from ecd_models.scf.jobs import make_scf_jobs
-from ecd_models.scf.run import read_settings
+from ecd_models.scf.jobs import make_scf_jobs, read_settings
 
 if TYPE_CHECKING:
     from ecd_data.store.reader import Store

@@ -1,32 +1,18 @@
-"""The runs of `ecd scf run`: crystals, starts and engine together."""
+"""The self-consistent runs of each crystal from several starts: `ecd scf run`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ecd_data.crystal import Crystal
-from ecd_data.density import Density
-from ecd_data.dft.pseudopotentials import load_pseudopotentials
-from ecd_data.dft.settings import Job, Settings, default_settings, read_start_magnetization
+from ecd_data.dft.settings import Job
 from ecd_data.errors import EcdError, UsageError
-from ecd_data.formats import read_run
 from ecd_models.scf.bench import ATOMS, CONV_THR, ENGINE, FIRST_THRESHOLD, ORACLE, Bench, Start
 from ecd_models.scf.crystal_loop import Report, ShowProgress, load_espresso, name_version, run_crystals
-from ecd_models.scf.doubts import doubt_prediction
 from ecd_models.scf.gains import CrystalRuns
-from ecd_models.scf.scf_runs import time_call
-from ecd_models.scf.vasp_restart import find_origin
+from ecd_models.scf.starts import MakeStart
 
-if TYPE_CHECKING:
-    from ecd_models.model import DensityModel
-
-MakeStart = Callable[[Bench], Start]
-MIXING_MODES = ("plain", "TF", "local-TF")  # of pw.x
 OWN_THRESHOLD = ", own threshold"  # ends the name of a start that was run with pw.x's own first threshold, too
 
 
@@ -96,87 +82,3 @@ def _run_crystal(
         except EcdError as error:
             failed[name] = str(error)
     return CrystalRuns(bench.job.id, bench.job.crystal.formula, len(bench.job.crystal), runs, failed)
-
-
-def model_start(name: str, model: DensityModel, *, allow: bool = False, symmetry: bool = True) -> MakeStart:
-    """A function that makes a start from a model's prediction on pw.x's grid, and measures its time.
-
-    Parameters
-    ----------
-    name : of the start.
-    model : the model.
-    allow : whether other valence electrons than the pseudopotentials have are a warning instead of an error.
-    symmetry : evaluate the network at irreducible grid points only, if the run uses the symmetry of the crystal.
-    """
-    from ecd_models.prediction.initial_moments import takes_moments
-    from ecd_models.prediction.predict import Options, predict
-
-    warm_up = _WarmUp(model)
-
-    def make(bench: Bench) -> Start:
-        crystal, shape = bench.job.crystal, bench.shape
-        warm_up(crystal, shape)
-        pseudo = load_pseudopotentials(bench.engine.pseudo, crystal.elements)
-        options: Options = {
-            "valences": {symbol: found.valence for symbol, found in pseudo.items()},
-            "allow_valence_mismatch": allow,
-            "symmetry": symmetry and bench.settings.symmetry,
-        }
-        if takes_moments(model):  # those that the run starts with
-            starts = zip(bench.settings.start_magnetizations(len(crystal)), crystal.symbols, strict=True)
-            options["moments"] = [start * pseudo[symbol].valence for start, symbol in starts]
-        rho, seconds = time_call(lambda: predict(model, crystal, shape=shape, **options))
-        if not bench.settings.start_magnetization:
-            rho = replace(rho, magnetization=None)
-        spin = "predicted" if rho.magnetization is not None else None
-        spins = bool(bench.settings.start_magnetization)
-        doubts, seen = doubt_prediction(model, crystal, rho, spin=spins, id=bench.job.id)
-        channels = {"density": "predicted", "magnetization": spin}
-        return Start(name, rho, channels, **seconds, seen=seen, doubts=tuple(doubts))
-
-    return make
-
-
-class _WarmUp:
-    """Predicts once with and once without the compiled kernels, since loading them is no part of a start's time."""
-
-    def __init__(self, model: DensityModel) -> None:
-        self.model = model
-        self._done: set[bool] = set()
-
-    def __call__(self, crystal: Crystal, shape: tuple[int, int, int]) -> None:
-        from ecd_models.prediction.network_outputs import MIN_COMPILED
-        from ecd_models.prediction.predict import predict
-
-        compiled = int(np.prod(shape)) >= MIN_COMPILED
-        if compiled not in self._done:
-            predict(self.model, crystal, shape=shape, refuse=False)  # irreducible points may be too few for the kernels
-            self._done.add(compiled)
-
-
-def file_start(path: str | Path) -> MakeStart:
-    """A function that makes a start from a density file, whatever its grid."""
-    rho = read_run(path)
-    origin = find_origin(rho)
-    spin = origin if rho.magnetization is not None else None
-    return lambda bench: Start(str(path), rho, {"density": origin, "magnetization": spin})
-
-
-def read_settings(rho: Density) -> Settings:
-    """The settings with which Quantum ESPRESSO or GPAW made a density, default ones for others; always PBE."""
-    recorded = rho.meta.get("settings", {})
-    if "ecutwfc_Ry" not in recorded or recorded.get("qmesh"):
-        return default_settings(rho.crystal, "pbe")
-    mixing = recorded if recorded.get("mixing_mode") in MIXING_MODES else {}  # GPAW has modes of its own
-    return Settings(
-        functional="PBE",
-        ecutwfc=float(recorded["ecutwfc_Ry"]),
-        kmesh=tuple(recorded["kmesh"]),
-        smearing=bool(recorded.get("smearing")),
-        degauss=float(recorded.get("degauss_Ry") or Settings.degauss),
-        start_magnetization=read_start_magnetization(recorded.get("start_magnetization") or 0.0, len(rho.crystal)),
-        symmetry=bool(recorded.get("symmetry", True)),
-        mixing_beta=float(mixing.get("mixing_beta", Settings.mixing_beta)),
-        mixing_mode=str(mixing.get("mixing_mode", Settings.mixing_mode)),
-        hubbard_u=tuple((recorded.get("hubbard_u_eV") or {}).items()),
-    )

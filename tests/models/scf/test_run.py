@@ -17,8 +17,9 @@ from ecd_data.errors import EcdError, UsageError
 from ecd_models import load_model
 from ecd_models.cli import _run
 from ecd_models.scf.bench import ATOMS, ENGINE, FIRST_THRESHOLD, ORACLE, Bench, Start
-from ecd_models.scf.jobs import make_scf_jobs
-from ecd_models.scf.run import OWN_THRESHOLD, file_start, model_start, read_settings, run_starts
+from ecd_models.scf.jobs import make_scf_jobs, read_settings
+from ecd_models.scf.run import OWN_THRESHOLD, run_starts
+from ecd_models.scf.starts import file_start, model_start
 from tests.data.dft.records import SILICON
 from tests.models.scf.engine import LIH, SI, real
 
