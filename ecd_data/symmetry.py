@@ -61,13 +61,13 @@ def grid_operations(
     return list(zip(whole[fits].astype(np.int64), near[fits].astype(np.int64), strict=True))
 
 
-def grid_orbits(crystal: Crystal, shape: tuple[int, int, int], symprec: float = SYMPREC) -> GridOrbits:
+def grid_orbits(crystal: Crystal, shape: tuple[int, int, int]) -> GridOrbits:
     """The orbits of a grid under the operations of the crystal's space group that map the grid onto itself.
 
     The points are visited in their order, some at a time. The operations are applied only to points that are not in an
     orbit yet, and the lowest index of an orbit represents it.
     """
-    operations = grid_operations(crystal, shape, symprec)
+    operations = grid_operations(crystal, shape)
     matrices, shifts = (np.array(part, dtype=np.int32) for part in zip(*operations, strict=True))
     size = int(np.prod(shape))
     orbit = np.full(size, -1, dtype=np.int64)
