@@ -75,7 +75,7 @@ def is_density(name: str) -> bool:
     return by_name or CHGCAR.search(name) is not None or CHG.fullmatch(name) is not None
 
 
-def is_data(name: str, head: bytes, predictions: bool = False) -> bool:
+def is_data(name: str, head: bytes, predictions: bool) -> bool:
     """Whether a density is neither derived from others nor predicted by a model; `head` has its first bytes."""
     return not is_derived(name) and (predictions or not is_predicted(name, head))
 

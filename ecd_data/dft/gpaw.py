@@ -149,9 +149,7 @@ class Gpaw:
         self._processes.stop()
 
 
-def gpaw_input(
-    crystal: Crystal, settings: Settings, setups: Mapping[str, PawSetup], kind: str = "density"
-) -> dict[str, Any]:
+def gpaw_input(crystal: Crystal, settings: Settings, setups: Mapping[str, PawSetup], kind: str) -> dict[str, Any]:
     """The input of a step as a dictionary: crystal, parameters of GPAW, names and hashes of the setups, no paths."""
     valence = [setups[s].valence for s in crystal.symbols]
     starts = settings.start_magnetizations(len(crystal))

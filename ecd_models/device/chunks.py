@@ -61,8 +61,8 @@ def decode_all(
     images: Images,
     bricks: Bricks,
     outputs: int,
-    advance: Callable[[int], None] | None = None,
-    memory: int | None = None,
+    advance: Callable[[int], None] | None,
+    memory: int | None,
 ) -> Tensor:
     """The outputs at all points of the bricks, on the device [outputs, count].
 
