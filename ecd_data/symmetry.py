@@ -10,6 +10,15 @@ from numpy.typing import NDArray
 from ecd_data.crystal import Crystal
 
 MAX_IMAGES = 200_000  # images of grid points that are computed at once: limits memory
+# The last space group of each crystal system; the rest are cubic
+CRYSTAL_SYSTEMS = {
+    2: "triclinic",
+    15: "monoclinic",
+    74: "orthorhombic",
+    142: "tetragonal",
+    167: "trigonal",
+    194: "hexagonal",
+}
 SYMPREC = 1e-5  # Å: strict, since the density of a nearly symmetric crystal is only nearly symmetric
 
 
@@ -35,6 +44,11 @@ def spacegroup(crystal: Crystal, symprec: float) -> int | None:
     except spglib.error.SpglibError:
         return None
     return None if found is None else int(found.number)
+
+
+def crystal_system(spacegroup: int) -> str:
+    """The crystal system of a space group by its number, 1 to 230."""
+    return next((system for last, system in CRYSTAL_SYSTEMS.items() if spacegroup <= last), "cubic")
 
 
 def grid_operations(

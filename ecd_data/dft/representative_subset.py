@@ -16,12 +16,11 @@ from ecd_data.arguments import whole_number
 from ecd_data.crystal import Crystal
 from ecd_data.dft.selection import SYMPREC
 from ecd_data.errors import UsageError
-from ecd_data.symmetry import spacegroup
+from ecd_data.symmetry import crystal_system, spacegroup
 
 MOST_ATOMS = 20  # the paper's limit for HSE06
 MOST_COMPONENTS = 3  # elements of a crystal, the paper's limit for HSE06
 SIZE_STEP = 5  # atoms in a size class
-SYSTEMS = {2: "triclinic", 15: "monoclinic", 74: "orthorhombic", 142: "tetragonal", 167: "trigonal", 194: "hexagonal"}
 ASPECTS = ("elements", "components", "crystal systems", "sizes")
 
 
@@ -37,7 +36,7 @@ class CrystalTraits:
 def find_traits(crystal: Crystal) -> CrystalTraits:
     """The elements, number of components, crystal system and size class of a crystal."""
     number = spacegroup(crystal, SYMPREC)
-    system = "none" if number is None else next((name for last, name in SYSTEMS.items() if number <= last), "cubic")
+    system = "none" if number is None else crystal_system(number)
     low = (len(crystal) - 1) // SIZE_STEP * SIZE_STEP
     labels = [("elements", element) for element in crystal.elements]
     labels += [
