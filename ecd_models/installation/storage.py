@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ecd_data.errors import EcdError
 from ecd_data.io.network import OFFLINE, is_offline
+from ecd_data.work.processors import count_processors
 from ecd_models.installation.finding import Finding
 
 LITTLE_SPACE = 2e9  # bytes; a conversion, a training or a download may need more
@@ -125,9 +126,10 @@ def _format_size(count: float) -> str:
 
 def examine_processors() -> Iterator[Finding]:
     """The processors that this process may use, and the variables that limit the threads of libraries."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limits = [f"{name}={os.environ[name]}" for name in THREADS if os.environ.get(name)]
-    yield Finding("threads", "ok", ", ".join([f"{usable} of {os.cpu_count()} processors may be used", *limits]))
+    yield Finding(
+        "threads", "ok", ", ".join([f"{count_processors()} of {os.cpu_count()} processors may be used", *limits])
+    )
 
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
