@@ -126,9 +126,10 @@ def _format_size(count: float) -> str:
 
 def examine_processors() -> Iterator[Finding]:
     """The processors that this process may use, and the variables that limit the threads of libraries."""
+    usable = f"{count_processors()} of {os.cpu_count()} processors may be used"
     limits = [f"{name}={os.environ[name]}" for name in THREADS if os.environ.get(name)]
     yield Finding(
-        "threads", "ok", ", ".join([f"{count_processors()} of {os.cpu_count()} processors may be used", *limits])
+        "threads", "ok", ", ".join([usable, *limits])
     )
 
 
