@@ -12,13 +12,8 @@ from ecd_data.crystal import Crystal
 MAX_IMAGES = 200_000  # images of grid points that are computed at once: limits memory
 # The last space group of each crystal system; the rest are cubic
 CRYSTAL_SYSTEMS = {
-    2: "triclinic",
-    15: "monoclinic",
-    74: "orthorhombic",
-    142: "tetragonal",
-    167: "trigonal",
-    194: "hexagonal",
-}
+    2: "triclinic", 15: "monoclinic", 74: "orthorhombic", 142: "tetragonal", 167: "trigonal", 194: "hexagonal",
+}  # fmt: skip
 SYMPREC = 1e-5  # Å: strict, since the density of a nearly symmetric crystal is only nearly symmetric
 
 

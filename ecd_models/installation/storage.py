@@ -128,9 +128,7 @@ def examine_processors() -> Iterator[Finding]:
     """The processors that this process may use, and the variables that limit the threads of libraries."""
     usable = f"{count_processors()} of {os.cpu_count()} processors may be used"
     limits = [f"{name}={os.environ[name]}" for name in THREADS if os.environ.get(name)]
-    yield Finding(
-        "threads", "ok", ", ".join([usable, *limits])
-    )
+    yield Finding("threads", "ok", ", ".join([usable, *limits]))
 
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
