@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ecd_data.arguments import real_number, whole_number
 from ecd_data.errors import UsageError
-from ecd_data.io.atomic_write import write_whole
+from ecd_data.io.atomic_write import write_json
 from ecd_data.release.formula import reduce_formula
 
 if TYPE_CHECKING:
@@ -108,9 +108,7 @@ def elements_only_outside_train(store: Store, split: Split) -> dict[str, list[st
 
 def write_split(split: Split, path: str | Path, **about: object) -> None:
     """Write a split as JSON: the ids by part, and under "about" how it was made."""
-    record = {"about": about, **split} if about else split
-    with write_whole(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(path, {"about": about, **split} if about else split)
 
 
 def read_split(path: str | Path, store: Store | None = None) -> Split:

@@ -14,10 +14,11 @@ import race_energies
 from race_energies import add_energies, choose_crystals, read_energies
 from race_evaluation import take_in_turn
 from race_table import format_errors, format_table
-from race_training import Entry, keep_facts, make_pair_entry, write_json
+from race_training import Entry, keep_facts, make_pair_entry
 
 from ecd_data.dft.settings import Job, Settings
 from ecd_data.errors import UsageError
+from ecd_data.io.atomic_write import write_json
 from ecd_data.release.formula import reduce_formula
 from ecd_models import load_model
 from ecd_models.checkpoint import PRETRAINED
