@@ -6,7 +6,6 @@ crystal systems and sizes distributed as in the whole set.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,10 +15,12 @@ from ecd_data.arguments import whole_number
 from ecd_data.crystal import Crystal
 from ecd_data.dft.selection import SYMPREC
 from ecd_data.errors import UsageError
+from ecd_data.fixed_order import order_key
 from ecd_data.symmetry import crystal_system, spacegroup
 
 MOST_ATOMS = 20  # the paper's limit for HSE06
 MOST_COMPONENTS = 3  # elements of a crystal, the paper's limit for HSE06
+SEED = 0  # of the order of crystals that fit equally well
 SIZE_STEP = 5  # atoms in a size class
 ASPECTS = ("elements", "components", "crystal systems", "sizes")
 
@@ -135,7 +136,7 @@ def _cover_elements(small: Mapping[str, CrystalTraits], count: int) -> list[str]
     covered: set[str] = set()
     for element in sorted(holders, key=lambda e: (len(holders[e]), e)):
         if element not in covered and len(chosen) < count:
-            best = max(holders[element], key=lambda id: (len(_elements_of(small[id]) - covered), _hash(id)))
+            best = max(holders[element], key=lambda id: (len(_elements_of(small[id]) - covered), order_key(id, SEED)))
             chosen.append(best)
             covered |= _elements_of(small[best])
     return chosen
@@ -156,7 +157,7 @@ def _fill_subset(
         return sum(1 - have[label] / (count * target[label]) for label in labels) / len(labels)
 
     taken = set(chosen)
-    heap = [(-need(id), _hash(id), id) for id in small if id not in taken]
+    heap = [(-need(id), order_key(id, SEED), id) for id in small if id not in taken]
     heapq.heapify(heap)
     while len(chosen) < count:
         _, tie, id = heapq.heappop(heap)
@@ -184,7 +185,3 @@ def _compare_shares(
 
 def _elements_of(row: CrystalTraits) -> set[str]:
     return {label for aspect, label in row.labels if aspect == "elements"}
-
-
-def _hash(id: str) -> str:
-    return hashlib.sha256(f"0:{id}".encode()).hexdigest()

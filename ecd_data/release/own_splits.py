@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecd_data.arguments import real_number, whole_number
 from ecd_data.errors import UsageError
+from ecd_data.fixed_order import order_key
 from ecd_data.io.atomic_write import write_json
 from ecd_data.release.formula import reduce_formula
 
@@ -59,7 +60,7 @@ def make_split(
             f"{store.root} has {len(groups)} {kind}{plural}, too few for {len(shares)} parts: add crystals, or ask for"
             " fewer parts"
         )
-    ordered = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    ordered = sorted(groups, key=partial(order_key, seed=seed))
     return _fill_parts([groups[name] for name in ordered], shares)
 
 
