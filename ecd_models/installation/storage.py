@@ -67,14 +67,11 @@ def _describe_store(root: str, name: str) -> str:
 
 def examine_models() -> Iterator[Finding]:
     """The checkpoints of this package, and the published ones in the cache."""
-    from importlib.resources import files
-
     from ecd_models.weights.cache import is_cached
-    from ecd_models.weights.catalogue import published_weights
+    from ecd_models.weights.catalogue import published_weights, shipped_checkpoints
 
-    shipped = sum(item.name.endswith(".safetensors") for item in files("ecd_models.pretrained").iterdir())
     cached = [name for name, weights in published_weights().items() if is_cached(weights)]
-    text = f"{shipped} shipped, {len(cached)} of {len(published_weights())} published ones fetched"
+    text = f"{len(shipped_checkpoints())} shipped, {len(cached)} of {len(published_weights())} published ones fetched"
     yield Finding("models", "ok", text + (f" ({', '.join(cached)})" if cached else "") + "; `ecd models` lists them")
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from ecd_data.errors import UsageError
 from ecd_data.work.programs import run_program
-from ecd_models.checkpoint import PRETRAINED, load_checkpoint
+from ecd_models.checkpoint import load_checkpoint
 from ecd_models.evaluation.calibrate_errors import calibrate
 from ecd_models.evaluation.results import read_results, write_results
 from ecd_models.leaderboard.shipped_pages import write_pages
 from ecd_models.report.shipped import STORED, evaluate_shipped
 from ecd_models.training.choose_atoms import PAIR_MODEL
 from ecd_models.training.join_seeds import join_seeds
+from ecd_models.weights.catalogue import PRETRAINED
 
 JOINED = "fourier_density"
 ALONE = ("charge3net", "deepdft", "invcharge3net", "invdeepdft")  # which ship as one network, `<name>-sample`

@@ -21,10 +21,10 @@ from ecd_data.errors import UsageError
 from ecd_data.io.atomic_write import write_json
 from ecd_data.release.formula import reduce_formula
 from ecd_models import load_model
-from ecd_models.checkpoint import PRETRAINED
 from ecd_models.scf.bench import ORACLE
 from ecd_models.scf.energies import CrystalEnergies, EnergyError
 from ecd_models.task_data import task_data
+from ecd_models.weights.catalogue import PRETRAINED
 from tests.models.scf.engine import SI, real
 
 PARTS = {"geometries": ("pbe", ["LiF_rs-d1", "LiH_rs-d3"]), "pairs": ("ood", ["LiBr_rs"])}
