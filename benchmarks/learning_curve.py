@@ -24,10 +24,10 @@ that four times the formulas halve the error. The last column is what this power
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import race
@@ -36,6 +36,7 @@ from race_evaluation import describe_data, list_parts, open_tasks
 from race_training import MODELS, Entry, keep_facts, load_recipe, make_pair_entry, silence_warnings
 
 from ecd_data.errors import EcdError, UsageError
+from ecd_data.fixed_order import order_key
 from ecd_data.release.formula import reduce_formula
 from ecd_data.store.reader import Store
 from ecd_models import load_model
@@ -47,15 +48,10 @@ from ecd_models.training.config import TrainConfig
 PARTS = ("train", "validation", "test")
 
 
-def order_formulas(formulas: set[str], seed: int) -> list[str]:
-    """The formulas in an order that their hash with the seed gives."""
-    return sorted(formulas, key=lambda formula: hashlib.sha256(f"{seed}:{formula}".encode()).digest())
-
-
 def make_splits(data: TaskData, counts: list[int], seed: int) -> dict[int, dict[str, list[str]]]:
     """The split with so many training formulas, by their number; only the part train differs from that of the data."""
     formulas = {id: reduce_formula(data.store.row(id)["formula"]) for id in data.ids("train")}
-    order = order_formulas(set(formulas.values()), seed)
+    order = sorted(set(formulas.values()), key=partial(order_key, seed=seed))
     if wrong := [count for count in counts if not 0 < count <= len(order)]:
         raise UsageError(f"there are {len(order)} training formulas: --formulas cannot be {wrong[0]}")
     splits = {}

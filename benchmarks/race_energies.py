@@ -17,10 +17,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from race_training import Entry, silence_warnings, write_json
+from race_training import Entry, silence_warnings
 
 from ecd_data.dft.settings import Job
 from ecd_data.errors import UsageError
+from ecd_data.io.atomic_write import write_json
 from ecd_data.release.formula import reduce_formula
 from ecd_models import load_model
 from ecd_models.scf.bench import ATOMS, ORACLE

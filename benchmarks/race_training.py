@@ -15,7 +15,7 @@ import numpy as np
 from predict import rock_salt
 
 from ecd_data.errors import UsageError
-from ecd_data.io.atomic_write import write_whole
+from ecd_data.io.atomic_write import write_json
 from ecd_models import load_model, predict, train
 from ecd_models.model import DensityModel
 from ecd_models.training.choose_atoms import PAIR_MODEL, load_bonded_atoms
@@ -173,6 +173,7 @@ def keep_facts(file: Path, facts: dict[str, str]) -> None:
                 f"the results in {file.parent} are of other {key} ({before[key]}) than now ({fact}): name another "
                 "folder"
             )
+    file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, before | facts)
 
 
@@ -189,10 +190,3 @@ def refuse_other_results(out: Path, facts: dict[str, str], record: str = "traini
     if not file.exists() and any(out.glob(f"*/{record}")):
         raise UsageError(f"{out} has runs of an earlier version, which did not record their data: name another --out")
     keep_facts(file, facts)
-
-
-def write_json(file: Path, content: Any) -> None:
-    """Write a JSON file, which appears whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with write_whole(file) as aside:
-        aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -92,6 +92,13 @@ class Crystal:
         """The volume of the cell in Å^3."""
         return float(abs(np.linalg.det(self.lattice)))
 
+    @cached_property
+    def reciprocal(self) -> Floats:
+        """The reciprocal lattice vectors as rows, with the factor 2 pi, in 1/Å [3, 3]; read-only."""
+        vectors = np.asarray(2 * np.pi * np.linalg.inv(self.lattice).T, dtype=np.float64)
+        vectors.flags.writeable = False
+        return vectors
+
     @property
     def symbols(self) -> list[str]:
         """The element symbols of the atoms [n], "X" for an unknown element."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 WHITESPACE = " \t"
 
@@ -24,6 +25,12 @@ def _escape(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
+
+
+def name_some(items: Sequence[object], most: int, separator: str = ", ") -> str:
+    """The first `most` items as text, and how many more there are, as in "a, b and 3 more"."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return separator.join(map(str, items[:most])) + more
 
 
 class PrintableFormatter(logging.Formatter):

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from ecd_data.crystal import Crystal
 
 MAX_IMAGES = 200_000  # images of grid points that are computed at once: limits memory
+# The last space group of each crystal system; the rest are cubic
+CRYSTAL_SYSTEMS = {
+    2: "triclinic", 15: "monoclinic", 74: "orthorhombic", 142: "tetragonal", 167: "trigonal", 194: "hexagonal",
+}  # fmt: skip
 SYMPREC = 1e-5  # Å: strict, since the density of a nearly symmetric crystal is only nearly symmetric
 
 
@@ -37,6 +41,11 @@ def spacegroup(crystal: Crystal, symprec: float) -> int | None:
     return None if found is None else int(found.number)
 
 
+def crystal_system(spacegroup: int) -> str:
+    """The crystal system of a space group by its number, 1 to 230."""
+    return next((system for last, system in CRYSTAL_SYSTEMS.items() if spacegroup <= last), "cubic")
+
+
 def grid_operations(
     crystal: Crystal, shape: tuple[int, int, int], symprec: float = SYMPREC
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -61,13 +70,13 @@ def grid_operations(
     return list(zip(whole[fits].astype(np.int64), near[fits].astype(np.int64), strict=True))
 
 
-def grid_orbits(crystal: Crystal, shape: tuple[int, int, int], symprec: float = SYMPREC) -> GridOrbits:
+def grid_orbits(crystal: Crystal, shape: tuple[int, int, int]) -> GridOrbits:
     """The orbits of a grid under the operations of the crystal's space group that map the grid onto itself.
 
     The points are visited in their order, some at a time. The operations are applied only to points that are not in an
     orbit yet, and the lowest index of an orbit represents it.
     """
-    operations = grid_operations(crystal, shape, symprec)
+    operations = grid_operations(crystal, shape)
     matrices, shifts = (np.array(part, dtype=np.int32) for part in zip(*operations, strict=True))
     size = int(np.prod(shape))
     orbit = np.full(size, -1, dtype=np.int64)

@@ -29,12 +29,11 @@ from ecd_models.networks.pair_density.start import BondedAtoms
 from ecd_models.networks.published import PUBLISHED, describe_unpublished, find_misfits, find_published
 from ecd_models.pickled_weights import find_state_dict, read_pickle, read_weights_alone, strip_prefixes
 from ecd_models.weights.cache import fetch_weights
-from ecd_models.weights.catalogue import PublishedWeights, published_weights
+from ecd_models.weights.catalogue import PublishedWeights, published_weights, shipped_checkpoints
 
 log = logging.getLogger("ecd_models")
 
 FORMAT = "ecd-model-1"
-PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT = "fourier_density"
 TRAINING_VALENCES = "learned"  # key in the header of the electrons per element in the training data
 BONDED = "bonded_atoms"  # key in the header of the configuration of the pair model that the network's atoms are
@@ -339,7 +338,7 @@ def load_model(name_or_path: str | Path | None = None) -> DensityModel:
     FormatError : the file is no checkpoint.
     """
     path = Path(path_text(DEFAULT if name_or_path is None else name_or_path, "a checkpoint"))
-    shipped = {file.stem: file for file in sorted(PRETRAINED.glob("*.safetensors"))}
+    shipped = shipped_checkpoints()
     if str(path) in shipped:
         return _load_own(shipped[str(path)])
     published = published_weights()

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecd_models.checkpoint import DEFAULT, PRETRAINED, load_checkpoint
+from ecd_models.checkpoint import DEFAULT, load_checkpoint
 from ecd_models.training.trained_on import TrainedOn
 from ecd_models.weights.cache import cached_path, is_cached
-from ecd_models.weights.catalogue import PublishedWeights, published_weights
+from ecd_models.weights.catalogue import PublishedWeights, published_weights, shipped_checkpoints
 
 SHIPPED_LICENCE = "MIT"  # of this package
 
@@ -41,7 +41,7 @@ class ListedModel:
 
 def list_models() -> list[ListedModel]:
     """The models by name: those of this package, then the published ones."""
-    shipped = [_describe_shipped(file) for file in sorted(PRETRAINED.glob("*.safetensors"))]
+    shipped = [_describe_shipped(file) for file in shipped_checkpoints().values()]
     return [*shipped, *map(_describe_published, published_weights().values())]
 
 

@@ -14,7 +14,7 @@ from ecd_data import Store, open_store
 from ecd_data.errors import EcdError
 from ecd_data.store import StoreWriter
 from ecd_data.store.index import Index, make_table, save_index
-from ecd_data.store.parts import PartWriter, read_entries
+from ecd_data.store.parts import Extent, PartWriter, read_entries
 from tests.conftest import smooth_density
 
 SHAPE, IDS, SLOW = (12, 10, 15), [f"x{number}" for number in range(8)], 20.0  # seconds that no reading takes
@@ -112,7 +112,7 @@ def hostile_payload(job: Job) -> str:
         rows = Index(copy / "index.parquet").table().to_pylist()
         row = rows[int(rng.integers(len(rows)))]
         part = copy / "parts" / row["part"]
-        entries = read_entries(str(part), row["offset"], row["length"], row["sha256"], row["id"])
+        entries = read_entries(str(part), Extent(row["offset"], row["length"], row["sha256"]), row["id"])
         key = str(rng.choice(sorted(entries)))
         entries[key] = spoilt(entries[key], rng)
         with PartWriter(part.with_name("part-00099.zarr.zip")) as writer:

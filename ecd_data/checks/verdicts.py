@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from ecd_data.formats import choose_unit, read_run
 from ecd_data.store.data_root import CONFIGURATIONS, open_store
 from ecd_data.store.index import INDEX
 from ecd_data.store.reader import Store
+from ecd_data.work.processors import count_processors
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def check_entries(found: Iterable[Entry], pbe: str | Path | None = None) -> Iter
     found = list(found)
     partner = _find_partner(pbe, found) if pbe is not None else None
     seen: dict[bytes, str] = {}
-    pool = ThreadPoolExecutor(_count_cores())
+    pool = ThreadPoolExecutor(count_processors())
     try:
         for entry, (report, key) in zip(
             found, pool.map(lambda entry: _check_entry(entry, partner), found), strict=True
@@ -190,8 +190,3 @@ def _find_partner(pbe: str | Path, found: list[Entry]) -> Partner:
         return check_pair(pbe, rho)
 
     return compare
-
-
-def _count_cores() -> int:
-    """The number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -167,12 +167,10 @@ def cached_group(shape: Shape, generators: tuple[tuple[int, ...], ...]) -> Opera
     return generate_group(shape, [(g[:9].reshape(3, 3), g[9:]) for g in numbers])
 
 
-def generate_group(
-    shape: Shape, generators: Sequence[tuple[Ints, Ints]], limit: int = MAX_OPERATIONS
-) -> Operations | None:
+def generate_group(shape: Shape, generators: Sequence[tuple[Ints, Ints]]) -> Operations | None:
     """The group of all products of some operations (W, t).
 
-    None where it has more than `limit` operations, or a matrix with an entry above MAX_ENTRY.
+    None where it has more than MAX_OPERATIONS, or a matrix with an entry above MAX_ENTRY.
     """
     group = Operations.identity(shape)
     if not generators:
@@ -194,7 +192,7 @@ def generate_group(
         new_w, new_t = w[first], t[first]
         rotations, shifts = np.concatenate([rotations, new_w]), np.concatenate([shifts, new_t])
         group_keys = np.concatenate([group_keys, _number_operations(new_w, new_t, shape)])
-        if len(rotations) > limit:
+        if len(rotations) > MAX_OPERATIONS:
             return None
     return Operations(shape, rotations, shifts)
 

@@ -25,9 +25,7 @@ except ImportError:
 STREAMS: dict[bytes, Any] = {b"\x1f\x8b": _gzip, b"\xfd7zXZ\x00": lzma, b"BZh": bz2}
 
 
-def density_members(
-    path: str, wanted: str | None = None, left_out: dict[str, str] | None = None
-) -> Iterator[tuple[str, bytes]]:
+def density_members(path: str, wanted: str | None, left_out: dict[str, str]) -> Iterator[tuple[str, bytes]]:
     """The name and the stored bytes of each member of an archive that is a density, or of the wanted member alone.
 
     Derived and predicted densities and other quantities are added to `left_out`, in the form for `describe_left_out`.
@@ -39,7 +37,7 @@ def density_members(
             for member in tar:
                 if not member.isreg() or member.issparse():
                     continue
-                content = _read_member(tar, member, wanted, {} if left_out is None else left_out)
+                content = _read_member(tar, member, wanted, left_out)
                 if content is not None:
                     found = True
                     yield member.name.removeprefix("./"), content

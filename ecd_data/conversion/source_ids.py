@@ -14,7 +14,7 @@ from ecd_data.crystal import Floats
 from ecd_data.density import Density
 from ecd_data.errors import EcdError
 from ecd_data.formats import read
-from ecd_data.io.compression import ENDINGS
+from ecd_data.io.compression import ENDINGS, strip_endings
 from ecd_data.io.density_names import CHG, CHGCAR, NAME_ENDINGS, names_no_crystal
 
 log = logging.getLogger("ecd_data")
@@ -56,7 +56,7 @@ class Source:
 def default_id(file: str | Path) -> str:
     """The id of a file: its name without CHGCAR and endings, else its folder's name; both for CHGCAR_sum."""
     path = Path(file)
-    name = CHGCAR.sub("", _strip_endings(path.name)).strip("._- ")
+    name = CHGCAR.sub("", strip_endings(path.name, NAME_ENDINGS)).strip("._- ")
     if name and name.lower() not in GENERIC_NAMES and not names_no_crystal(name):
         return name
     folder = path.absolute().resolve().parent.name.removesuffix(".save")
@@ -65,7 +65,7 @@ def default_id(file: str | Path) -> str:
 
 def member_id(member: str, archive: str) -> str:
     """The id of an archive's member: that of a file in a folder with the archive's name."""
-    folder = CHGCAR.sub("", _strip_endings(Path(archive).name)).strip("._- ") or default_id(archive)
+    folder = CHGCAR.sub("", strip_endings(Path(archive).name, NAME_ENDINGS)).strip("._- ") or default_id(archive)
     return default_id(Path("/", folder, member.removeprefix("./").lstrip("/")))
 
 
@@ -178,7 +178,7 @@ def _list_folders(source: Source) -> list[str]:
     path = Path(os.path.abspath(source.path))
     above = [*path.parts[1:-1]]
     if source.member is not None:
-        above += [_strip_endings(path.name), *_archive_folders(source)]
+        above += [strip_endings(path.name, NAME_ENDINGS), *_archive_folders(source)]
     folder = above[-1].removesuffix(".save") if above else ""
     if source.id == folder or source.id.startswith(f"{folder}_"):
         above = above[:-1]
@@ -194,15 +194,7 @@ def _folder_of(source: Source) -> str:
     return os.path.dirname(str(source))
 
 
-def _strip_endings(name: str) -> str:
-    while name.lower().endswith(NAME_ENDINGS):
-        name = name[: name.rfind(".")]
-    return name
-
-
 def _plain_name(source: Source) -> str:
     """The path without the endings of compression."""
     name = os.path.realpath(source.path) + (f"::{source.member}" if source.member else "")
-    while name.lower().endswith(ENDINGS):
-        name = name[: name.rfind(".")]
-    return name
+    return strip_endings(name)

@@ -33,6 +33,7 @@ from ecd_data.io.density_names import (
     is_part,
     is_predicted,
 )
+from ecd_data.safe_text import name_some
 
 __all__ = ["Source", "content_is_density", "default_id", "find_sources", "is_data", "is_density"]
 
@@ -75,7 +76,7 @@ def is_density(name: str) -> bool:
     return by_name or CHGCAR.search(name) is not None or CHG.fullmatch(name) is not None
 
 
-def is_data(name: str, head: bytes, predictions: bool = False) -> bool:
+def is_data(name: str, head: bytes, predictions: bool) -> bool:
     """Whether a density is neither derived from others nor predicted by a model; `head` has its first bytes."""
     return not is_derived(name) and (predictions or not is_predicted(name, head))
 
@@ -145,12 +146,12 @@ def describe_left_out(text: str, left_out: Mapping[str, str]) -> list[str]:
     others = [f"{path}, {quantity}" for path, quantity in left_out.items() if quantity not in ("", BACKUP)]
     sentences = []
     if backups:
-        sentences.append(f"backups in {text} are left out, name those that you want: {_some(backups)}")
+        sentences.append(f"backups in {text} are left out, name those that you want: {name_some(backups, SHOWN)}")
     if derived:
         what = "derived or predicted densities in"
-        sentences.append(f"{what} {text} are left out, name those that you want: {_some(derived)}")
+        sentences.append(f"{what} {text} are left out, name those that you want: {name_some(derived, SHOWN)}")
     if others:
-        sentences.append(f"other quantities than densities in {text} are left out: {_some(others, '; ')}")
+        sentences.append(f"other quantities than densities in {text} are left out: {name_some(others, SHOWN, '; ')}")
     return sentences
 
 
@@ -171,11 +172,6 @@ def why_left_out(name: str, head: bytes, predictions: bool = False) -> str | Non
     if is_part(name) or (density and not is_data(name, head, predictions)):
         return ""
     return None
-
-
-def _some(items: list[str], separator: str = ", ") -> str:
-    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return separator.join(items[:SHOWN]) + more
 
 
 def _make_source(path: str, expected: bool = True) -> Source:

@@ -169,7 +169,7 @@ def own_folder(folder: Path, id: str, place: str = "work folder (--work)") -> It
 
 
 @contextmanager
-def open_pool(engine: Engine, processes: int, cluster: Cluster | None = None) -> Iterator[Executor]:
+def open_pool(engine: Engine, processes: int, cluster: Cluster | None) -> Iterator[Executor]:
     """The threads or Dask workers that run the steps; after an error or Ctrl-C all runs on this machine are stopped."""
     pool = ThreadPoolExecutor(processes) if cluster is None else cluster.get_executor(pure=False)
     try:

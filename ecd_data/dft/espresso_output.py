@@ -13,10 +13,8 @@ from ecd_data.dft.engine import Result, find_extremes
 from ecd_data.errors import FormatError
 from ecd_data.formats.bands import METAL, BandEdges, find_edges
 from ecd_data.formats.espresso_density import read_xml
-from ecd_data.formats.units import BOHR
+from ecd_data.formats.units import BOHR, EV_PER_A3, HARTREE
 
-HARTREE = 27.211386245988  # eV
-EV_PER_A3 = 160.2176634  # GPa
 OUTPUT, SAVE = "pw.out", "x.save"
 XML = f"{SAVE}/data-file-schema.xml"
 CHARGE_DENSITY, CHARGE_DENSITY_HDF5 = f"{SAVE}/charge-density.dat", f"{SAVE}/charge-density.hdf5"

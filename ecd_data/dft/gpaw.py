@@ -20,10 +20,10 @@ from ecd_data.dft.gpaw_setups import PawSetup, load_setups
 from ecd_data.dft.settings import Settings
 from ecd_data.errors import FormatError, UsageError
 from ecd_data.formats.bands import find_band_edges
+from ecd_data.formats.units import RYDBERG
 from ecd_data.io.file_bytes import hash_file
 from ecd_data.work.child_processes import ChildProcesses
 
-RYDBERG = 13.605693122994  # eV
 MAX_MOVES = 100  # limit on the steps of one relaxation
 MAX_FORCE = 2.5e-3  # eV/Å, as with pw.x; as a limit on the strain it leaves less than 0.1 GPa at 5 Å^3 an atom
 MIXING = {"mixing_mode": "msr1", "mixing_beta": 0.05}  # GPAW's default
@@ -149,9 +149,7 @@ class Gpaw:
         self._processes.stop()
 
 
-def gpaw_input(
-    crystal: Crystal, settings: Settings, setups: Mapping[str, PawSetup], kind: str = "density"
-) -> dict[str, Any]:
+def gpaw_input(crystal: Crystal, settings: Settings, setups: Mapping[str, PawSetup], kind: str) -> dict[str, Any]:
     """The input of a step as a dictionary: crystal, parameters of GPAW, names and hashes of the setups, no paths."""
     valence = [setups[s].valence for s in crystal.symbols]
     starts = settings.start_magnetizations(len(crystal))

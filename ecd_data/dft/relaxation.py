@@ -20,7 +20,7 @@ from ecd_data.dft.settings import Job, apply_choices, make_usable_jobs
 from ecd_data.dft.steps import RelaxedJob, relax_job
 from ecd_data.dft.vasp_inputs import DENSE
 from ecd_data.errors import EcdError, UsageError
-from ecd_data.io.atomic_write import write_whole
+from ecd_data.io.atomic_write import write_json
 from ecd_data.work.progress import Progress, show_progress
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _save_result(
         reason = report.failures[id].removeprefix(f"{id}: ")
         progress.say(f"left out: {id}: {reason}")
         return False
-    _save(records, file)
+    write_json(file, records)
     report.done.append(id)
     return True
 
@@ -188,9 +188,3 @@ def _read_records(file: Path) -> dict[str, Any]:
     if not isinstance(records, dict) or not all(isinstance(r, dict) and "relaxation" in r for r in records.values()):
         raise UsageError(f"{file} does not hold relaxed crystals: name another file for them")
     return records
-
-
-def _save(records: Mapping[str, Any], file: Path) -> None:
-    """Write the file, which is replaced in one step."""
-    with write_whole(file) as aside:
-        aside.write_text(json.dumps(records, indent=1) + "\n")

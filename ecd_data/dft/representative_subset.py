@@ -6,7 +6,6 @@ crystal systems and sizes distributed as in the whole set.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,12 +15,13 @@ from ecd_data.arguments import whole_number
 from ecd_data.crystal import Crystal
 from ecd_data.dft.selection import SYMPREC
 from ecd_data.errors import UsageError
-from ecd_data.symmetry import spacegroup
+from ecd_data.fixed_order import order_key
+from ecd_data.symmetry import crystal_system, spacegroup
 
 MOST_ATOMS = 20  # the paper's limit for HSE06
 MOST_COMPONENTS = 3  # elements of a crystal, the paper's limit for HSE06
+SEED = 0  # of the order of crystals that fit equally well
 SIZE_STEP = 5  # atoms in a size class
-SYSTEMS = {2: "triclinic", 15: "monoclinic", 74: "orthorhombic", 142: "tetragonal", 167: "trigonal", 194: "hexagonal"}
 ASPECTS = ("elements", "components", "crystal systems", "sizes")
 
 
@@ -37,7 +37,7 @@ class CrystalTraits:
 def find_traits(crystal: Crystal) -> CrystalTraits:
     """The elements, number of components, crystal system and size class of a crystal."""
     number = spacegroup(crystal, SYMPREC)
-    system = "none" if number is None else next((name for last, name in SYSTEMS.items() if number <= last), "cubic")
+    system = "none" if number is None else crystal_system(number)
     low = (len(crystal) - 1) // SIZE_STEP * SIZE_STEP
     labels = [("elements", element) for element in crystal.elements]
     labels += [
@@ -79,26 +79,17 @@ class RepresentativeSubset:
         return "\n".join(lines)
 
 
-def choose_representative(
-    crystals: Mapping[str, Crystal],
-    count: int,
-    *,
-    max_atoms: int = MOST_ATOMS,
-    max_components: int = MOST_COMPONENTS,
-    seed: int = 0,
-) -> RepresentativeSubset:
+def choose_representative(crystals: Mapping[str, Crystal], count: int) -> RepresentativeSubset:
     """A subset of `count` small crystals, distributed like the whole set.
 
     First every element gets one crystal, the rarest elements first. Then the crystal is added, one after the other,
     that brings the shares of elements, components, crystal systems and sizes nearest to those of the whole set. Ties
-    are broken by a hash of (seed, id), so the order of the crystals does not matter.
+    are broken by a hash of the id, so the order of the crystals does not matter.
 
     Parameters
     ----------
     crystals : the whole set by id.
     count : the size of the subset.
-    max_atoms, max_components : limits on the atoms and elements of a crystal of the subset.
-    seed : seed of the ties.
 
     Raises
     ------
@@ -106,17 +97,17 @@ def choose_representative(
     """
     whole_number(count, "the size of the subset (--subset)", 1)
     traits = {id: find_traits(crystal) for id, crystal in crystals.items()}
-    small = {id: t for id, t in traits.items() if t.natoms <= max_atoms and t.components <= max_components}
+    small = {id: t for id, t in traits.items() if t.natoms <= MOST_ATOMS and t.components <= MOST_COMPONENTS}
     if len(small) < count:
         raise UsageError(
-            f"{count} crystals cannot be chosen: only {len(small)} have at most {max_atoms} atoms and"
-            f" {max_components} elements; ask for fewer"
+            f"{count} crystals cannot be chosen: only {len(small)} have at most {MOST_ATOMS} atoms and"
+            f" {MOST_COMPONENTS} elements; ask for fewer"
         )
     # large crystals are excluded, so the shares of sizes and components are those of the candidates
     target = _count_shares(traits.values(), {"elements", "crystal systems"})
     target |= _count_shares(small.values(), {"components", "sizes"})
-    chosen = _cover_elements(small, count, seed)
-    _fill_subset(small, chosen, target, count, seed)
+    chosen = _cover_elements(small, count)
+    _fill_subset(small, chosen, target, count)
     shares = _compare_shares(target, _count_shares((small[id] for id in chosen), set(ASPECTS)))
     missing = (
         set[str]().union(*map(_elements_of, traits.values())).difference(*(_elements_of(small[id]) for id in chosen))
@@ -134,7 +125,7 @@ def _count_shares(rows: Iterable[CrystalTraits], aspects: set[str]) -> dict[tupl
     return {label: n / total for label, n in counts.items()} if total else {}
 
 
-def _cover_elements(small: Mapping[str, CrystalTraits], count: int, seed: int) -> list[str]:
+def _cover_elements(small: Mapping[str, CrystalTraits], count: int) -> list[str]:
     """The ids of crystals that cover every element, the rarest elements first, at most `count`."""
     holders: dict[str, list[str]] = {}
     for id, row in small.items():
@@ -145,18 +136,14 @@ def _cover_elements(small: Mapping[str, CrystalTraits], count: int, seed: int) -
     covered: set[str] = set()
     for element in sorted(holders, key=lambda e: (len(holders[e]), e)):
         if element not in covered and len(chosen) < count:
-            best = max(holders[element], key=lambda id: (len(_elements_of(small[id]) - covered), _hash(seed, id)))
+            best = max(holders[element], key=lambda id: (len(_elements_of(small[id]) - covered), order_key(id, SEED)))
             chosen.append(best)
             covered |= _elements_of(small[best])
     return chosen
 
 
 def _fill_subset(
-    small: Mapping[str, CrystalTraits],
-    chosen: list[str],
-    target: Mapping[tuple[str, str], float],
-    count: int,
-    seed: int,
+    small: Mapping[str, CrystalTraits], chosen: list[str], target: Mapping[tuple[str, str], float], count: int
 ) -> None:
     """Add to `chosen`, one after the other, the crystal whose labels are needed most, until there are `count`.
 
@@ -170,7 +157,7 @@ def _fill_subset(
         return sum(1 - have[label] / (count * target[label]) for label in labels) / len(labels)
 
     taken = set(chosen)
-    heap = [(-need(id), _hash(seed, id), id) for id in small if id not in taken]
+    heap = [(-need(id), order_key(id, SEED), id) for id in small if id not in taken]
     heapq.heapify(heap)
     while len(chosen) < count:
         _, tie, id = heapq.heappop(heap)
@@ -198,7 +185,3 @@ def _compare_shares(
 
 def _elements_of(row: CrystalTraits) -> set[str]:
     return {label for aspect, label in row.labels if aspect == "elements"}
-
-
-def _hash(seed: int, id: str) -> str:
-    return hashlib.sha256(f"{seed}:{id}".encode()).hexdigest()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MOST_ELEMENTS = 10  # the paper's limit
 SYMPREC = 0.01  # Å; distance up to which positions count as symmetric
+ENERGY_WINDOW = (-4.0, 4.0)  # eV/atom; the formation energies of the paper's figure 5
+OXIDATION_STATES = "icsd24"  # the table of smact
 
 
 def find_element_excess(crystal: Crystal, most: int = MOST_ELEMENTS) -> str | None:
@@ -36,26 +38,25 @@ def find_element_excess(crystal: Crystal, most: int = MOST_ELEMENTS) -> str | No
     return f"more than {most} elements: {count}" if count > most else None
 
 
-def find_charge(crystal: Crystal, oxidation_states: str = "icsd24", alloys: bool = False) -> str | None:
+def find_charge(crystal: Crystal, alloys: bool = False) -> str | None:
     """The reason to leave out a composition whose charges cannot add up to zero; None if they can, and for elements.
 
     Parameters
     ----------
     crystal : the crystal to test.
-    oxidation_states : the table of `smact` to look in, such as "icsd24", "icsd16", "smact14" or "wiki".
     alloys : let compositions of metals alone pass.
 
     Raises
     ------
     MissingDependencyError : smact is not installed.
     """
-    if len(crystal.elements) == 1 or _neutral(crystal.reduced_formula, oxidation_states, alloys):
+    if len(crystal.elements) == 1 or _neutral(crystal.reduced_formula, alloys):
         return None
     return f"not neutral: no oxidation states of {crystal.reduced_formula} add up to zero"
 
 
 @lru_cache(maxsize=65536)
-def _neutral(formula: str, oxidation_states: str, alloys: bool) -> bool:
+def _neutral(formula: str, alloys: bool) -> bool:
     try:
         from smact.screening import smact_validity
     except ImportError as error:
@@ -66,14 +67,14 @@ def _neutral(formula: str, oxidation_states: str, alloys: bool) -> bool:
         formula,
         use_pauling_test=False,
         include_alloys=alloys,
-        oxidation_states_set=oxidation_states,
+        oxidation_states_set=OXIDATION_STATES,
         mixed_valence=True,
     )
 
 
-def find_asymmetry(crystal: Crystal, symprec: float = SYMPREC) -> str | None:
+def find_asymmetry(crystal: Crystal) -> str | None:
     """The reason to leave out a crystal whose space group is P1 or is not found; None for others."""
-    number = spacegroup(crystal, symprec)
+    number = spacegroup(crystal, SYMPREC)
     return None if number is not None and number > 1 else "the space group is P1"
 
 
@@ -127,9 +128,7 @@ def select_crystals(
     alloys: bool = False,
     symmetric: bool = True,
     unique: bool = True,
-    symprec: float = SYMPREC,
     formation_energies: Mapping[str, float] | None = None,
-    energy_window: tuple[float, float] = (-4.0, 4.0),
     most: int | None = None,
 ) -> Selection:
     """The Selection of crystals that pass the paper's filters: few elements, neutral, not P1, each structure once.
@@ -142,10 +141,8 @@ def select_crystals(
     alloys : let compositions of metals alone pass as neutral.
     symmetric : leave out crystals of space group P1.
     unique : keep one crystal of each structure: the one with the lowest formation energy, else the first.
-    symprec : tolerance of the symmetry in Å.
-    formation_energies : in eV/atom by id. With them the lowest come first, and crystals without one or outside the
-        window are left out.
-    energy_window : lowest and highest formation energy in eV/atom, by default those of the paper's figure 5.
+    formation_energies : in eV/atom by id. With them the lowest come first, and crystals without one or outside
+        ENERGY_WINDOW are left out.
     most : largest number of crystals.
 
     Raises
@@ -159,10 +156,10 @@ def select_crystals(
     if formation_energies is not None:
         known = {id: energy for id, energy in formation_energies.items() if np.isfinite(energy)}  # no order has a NaN
         order.sort(key=lambda id: known.get(id, np.inf))
-    filters = _make_filters(max_elements, neutral, alloys, symmetric, symprec)
+    filters = _make_filters(max_elements, neutral, alloys, symmetric)
     for id in order:
         reasons = (check(crystals[id]) for check in filters)
-        if reason := _energy_reason(id, formation_energies, energy_window) or next(filter(None, reasons), None):
+        if reason := _energy_reason(id, formation_energies) or next(filter(None, reasons), None):
             chosen.dropped[id] = reason
     passing = {id: crystals[id] for id in order if id not in chosen.dropped}
     repeated = find_duplicates(passing) if unique else {}
@@ -174,21 +171,21 @@ def select_crystals(
     return chosen
 
 
-def _make_filters(max_elements: int, neutral: bool, alloys: bool, symmetric: bool, symprec: float) -> list[Filter]:
+def _make_filters(max_elements: int, neutral: bool, alloys: bool, symmetric: bool) -> list[Filter]:
     filters: list[Filter] = [partial(find_element_excess, most=max_elements)]
     if symmetric:
-        filters.append(partial(find_asymmetry, symprec=symprec))
+        filters.append(find_asymmetry)
     if neutral:
         filters.append(partial(find_charge, alloys=alloys))
     return filters
 
 
-def _energy_reason(id: str, energies: Mapping[str, float] | None, window: tuple[float, float]) -> str | None:
+def _energy_reason(id: str, energies: Mapping[str, float] | None) -> str | None:
     if energies is None:
         return None
     if not np.isfinite(energies.get(id, np.nan)):
         return "no formation energy is given"
-    low, high = window
+    low, high = ENERGY_WINDOW
     if low <= energies[id] <= high:
         return None
     return f"formation energy outside {low:g} to {high:g} eV/atom: {energies[id]:.2f}"

@@ -62,9 +62,8 @@ def irreducible_points(crystal: Crystal, mesh: Mesh) -> list[tuple[np.ndarray, i
 def path_points(crystal: Crystal, path: list[tuple[Corner, Corner]]) -> list[Corner]:
     """The points (name, fractional coordinates [3]) along a path, with both ends of each segment, which have names."""
     points: list[Corner] = []
-    reciprocal = 2 * np.pi * np.linalg.inv(crystal.lattice).T
     for (first, start), (last, end) in path:
-        count = max(2, int(np.linalg.norm((end - start) @ reciprocal) / PATH_SPACING))
+        count = max(2, int(np.linalg.norm((end - start) @ crystal.reciprocal) / PATH_SPACING))
         between = [("", point) for point in np.linspace(start, end, count)[1:-1]]
         points += [(first, start), *between, (last, end)]
     return points

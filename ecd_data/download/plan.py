@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from ecd_data.errors import UnknownIdError, UsageError, suggest_ids
+from ecd_data.io.compression import strip_endings
 from ecd_data.release.split_files import read_ids, read_tasks
 from ecd_data.release.tasks import PARTS, UnknownTaskError, find_task, load_split, task_names
 
@@ -69,7 +70,7 @@ def plan_fetch(
     if not words:
         raise UsageError("name what to fetch: a task such as ecd_hse, ids, or a pattern such as 'icsd-*'")
     tasks = [word for word in words if _is_task_or_set(word)] or ([set] if set else [])
-    patterns = [_strip_endings(word) for word in words if not _is_task_or_set(word)]
+    patterns = [strip_endings(word, ENDINGS) for word in words if not _is_task_or_set(word)]
     name, ids = _resolve_tasks(tasks, part) if tasks else _resolve_ids(patterns, part)
     if set and name != set:
         raise UsageError(f"{' '.join(tasks)} is of the set {name}, not {set}: leave one of them out")
@@ -88,13 +89,6 @@ def _is_task_or_set(word: str) -> bool:
     except UnknownTaskError:
         return False
     return True
-
-
-def _strip_endings(word: str) -> str:
-    """An id without the endings of its file."""
-    while word.endswith(ENDINGS):
-        word = word[: word.rfind(".")]
-    return word
 
 
 def _resolve_tasks(tasks: list[str], part: str | None) -> tuple[str, list[str]]:

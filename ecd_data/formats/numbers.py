@@ -65,7 +65,7 @@ def parse_numbers(data: Text, start: int, out: Floats) -> int | None:
 
 
 def parse_planes(
-    data: Text, start: int, shape: tuple[int, int, int], divisor: float, out: Floats | None = None
+    data: Text, start: int, shape: tuple[int, int, int], divisor: float, out: Floats | None
 ) -> tuple[Floats, int] | None:
     """A grid [a, b, c] from a text whose first axis runs fastest, and the position after it; None as `parse_numbers`.
 
@@ -75,7 +75,7 @@ def parse_planes(
     start : the position of the first number.
     shape : points along each axis.
     divisor : every number is divided by it.
-    out : an array [a, b, c] that takes the grid; by default a new one.
+    out : an array [a, b, c] that takes the grid; None for a new one.
     """
     library = load_library()
     if library is None:

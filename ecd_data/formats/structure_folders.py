@@ -10,6 +10,7 @@ from ecd_data.errors import FormatError, UsageError
 from ecd_data.formats.structure_names import NAMES, has_structure_name, structure_id
 from ecd_data.io.density_names import VASP_NAMES, is_backup, is_derived, is_part, is_predicted
 from ecd_data.io.text_streams import read_pieces
+from ecd_data.safe_text import name_some
 
 log = logging.getLogger("ecd_data")
 
@@ -34,20 +35,20 @@ def search_folder(folder: Path) -> list[Path]:
     backups = [file for file in files if is_backup(file.name)]
     files = [file for file in files if file not in backups]
     if backups and files:
-        log.info("backups in %s are left out, name those that you want: %s", folder, _shorten(backups))
+        log.info("backups in %s are left out, name those that you want: %s", folder, name_some(backups, SHOWN))
     own = [file for file in files if not _repeats_crystal(file)]
     if not own and backups and not files:
         raise UsageError(
-            f"{folder} holds only backups of structure files, name those that you want: {_shorten(backups)}"
+            f"{folder} holds only backups of structure files, name those that you want: {name_some(backups, SHOWN)}"
         )
     if not own:
-        more = f"; {_shorten(files)}: derived or predicted densities, name those that you want" if files else ""
+        more = f"; {name_some(files, SHOWN)}: derived or predicted densities, name those that you want" if files else ""
         raise UsageError(f"{folder} holds no structure file such as a CIF or POSCAR{more}")
     if len(own) < len(files):
         log.info(
             "derived or predicted densities in %s are left out, name those that you want: %s",
             folder,
-            _shorten([file for file in files if file not in own]),
+            name_some([file for file in files if file not in own], SHOWN),
         )
     notes: Groups = {}
     rivals: dict[tuple[Path, str], list[Path]] = {}
@@ -55,7 +56,7 @@ def search_folder(folder: Path) -> list[Path]:
         rivals.setdefault((file.parent, structure_id(file)), []).append(file)
     kept = {file for group in rivals.values() for file in _choose_of_run(group, notes)}
     for sentence, folders in notes.items():
-        log.info("%s: %s", _shorten(folders), sentence)
+        log.info("%s: %s", name_some(folders, SHOWN), sentence)
     return [file for file in own if file in kept]
 
 
@@ -138,8 +139,3 @@ def _repeats_crystal(file: Path) -> bool:
         return is_derived(name) or is_predicted(name, next(read_pieces(file), b""))
     except FormatError:
         return False
-
-
-def _shorten(paths: Sequence[Path]) -> str:
-    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-    return ", ".join(map(str, paths[:SHOWN])) + more

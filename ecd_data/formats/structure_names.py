@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from ecd_data.io.compression import ENDINGS as COMPRESSED
+from ecd_data.io.compression import strip_endings
 
 ENDINGS = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".json", ".res", ".cssr", ".xsf")
 NAMES = ("CONTCAR", "CHGCAR", "POSCAR")  # files of a VASP run with its structure; of a folder's the first is taken
@@ -16,16 +17,10 @@ def has_structure_name(file: Path) -> bool:
     """Whether the name of a file is one that structure files have."""
     if file.name.startswith("._"):  # what macOS writes beside each file
         return False
-    return _strip_endings(file.name, COMPRESSED).lower().endswith(ENDINGS) or NAME.search(file.name) is not None
+    return strip_endings(file.name).lower().endswith(ENDINGS) or NAME.search(file.name) is not None
 
 
 def structure_id(file: Path) -> str:
     """The id of the structure in a file, from its name or that of its folder."""
-    name = NAME.sub("", _strip_endings(file.name, (*COMPRESSED, *ENDINGS))).strip("._- ")
+    name = NAME.sub("", strip_endings(file.name, (*COMPRESSED, *ENDINGS))).strip("._- ")
     return name or file.resolve().parent.name
-
-
-def _strip_endings(name: str, endings: tuple[str, ...]) -> str:
-    while name.lower().endswith(endings):
-        name = name[: name.rfind(".")]
-    return name

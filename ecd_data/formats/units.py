@@ -1,4 +1,4 @@
-"""The unit of the densities in a file whose format leaves it open."""
+"""Units of other programs in Å and eV, and the unit of the densities in a file whose format leaves it open."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from ecd_data.errors import UsageError
 
-BOHR = 0.529177210903  # Å, CODATA 2018
+# CODATA 2018; `ecd_data.vasp_grid` has those of VASP
+BOHR = 0.529177210903  # Å
+HARTREE = 27.211386245988  # eV
+RYDBERG = HARTREE / 2  # eV
+EV_PER_A3 = 160.2176634  # GPa
 PER_BOHR3, PER_ANGSTROM3 = "e/bohr^3", "e/Å^3"
 TO_PER_ANGSTROM3 = {PER_ANGSTROM3: 1.0, PER_BOHR3: BOHR**-3}  # factor from each unit to e/Å^3
 WHOLE_TOLERANCE = 1e-3  # electrons: the count on a fine grid lies as near to a whole number

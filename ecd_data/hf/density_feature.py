@@ -47,7 +47,7 @@ class Reference:
         """The density, also after its store was merged or moved parts; raises StoreError if it is lost or altered."""
 
         def read_at(url: str, at: Extent) -> Density:
-            density = read_density(url, at.offset, at.length, at.sha256, self.id)
+            density = read_density(url, at, self.id)
             _references[density] = Reference(self.root, url.rpartition("/")[2], self.id, **vars(at))
             return density
 

@@ -71,7 +71,7 @@ def make_croissant(folder: Path, configs: Sequence[ExportConfig], shards: Sequen
         "license": stated,
         "version": "1.0.0",
         "distribution": [_describe_file(folder, shard) for shard in shards]
-        + [_describe_file_set(*each) for each in parts.items()],
+        + [_describe_file_set(name) for name in parts],
         "recordSet": [_describe_records(folder, *each) for each in parts.items()],
     }
     if any(config.official and not config.sample for config in configs):
@@ -92,7 +92,7 @@ def _describe_file(folder: Path, shard: Shard) -> dict[str, Any]:
     }
 
 
-def _describe_file_set(name: str, shards: list[Shard]) -> dict[str, Any]:
+def _describe_file_set(name: str) -> dict[str, Any]:
     """The description of the files of one split."""
     return {
         "@type": "cr:FileSet",

@@ -94,7 +94,7 @@ def load_config(name: str, data_dir: str | None) -> ExportConfig:
     return ExportConfig(configuration, store, select_rows(configuration, store))
 
 
-def load_store_config(root: str, split_file: str | None = None) -> ExportConfig:
+def load_store_config(root: str, split_file: str | None) -> ExportConfig:
     """The ExportConfig of any store, named after it, with the split of a file; without a file all are in "train"."""
     store = Store(root)
     rows = select_own_rows(store, split_file)

@@ -17,6 +17,7 @@ from ecd_data.errors import FormatError
 from ecd_data.io.compression import DAMAGE_ERRORS, MAX_BYTES, STEP_BYTES, decompress_bytes
 from ecd_data.io.density_names import is_derived
 from ecd_data.io.file_bytes import Text
+from ecd_data.safe_text import name_some
 
 try:
     _gzip: Any = import_module("isal.igzip")
@@ -149,9 +150,9 @@ def _unpack_archive(stream: _Bounded, name: str) -> UnpackedDensity:
 def _require_one_density(densities: dict[str, bytes], refused: list[str]) -> tuple[str, bytes]:
     """The name and bytes of the only density; FormatError where there is none or several."""
     if len(densities) != 1:
-        names = _list_names(list(densities))
+        names, unread = name_some(list(densities), MAX_LISTED), name_some(refused, MAX_LISTED)
         what = f"holds {len(densities)} densities ({names})" if densities else "holds no density"
-        links = f"; links, devices and paths out of it are not read ({_list_names(refused)})" if refused else ""
+        links = f"; links, devices and paths out of it are not read ({unread})" if refused else ""
         raise FormatError(f"the archive {what}{links}")
     return next(iter(densities.items()))
 
@@ -230,16 +231,12 @@ def _choose_member(names: list[str], archive: str, member: str | None) -> str:
     if member is not None:
         if member in names or f"./{member}" in names:
             return member if member in names else f"./{member}"
-        raise FormatError(f"{archive} has no file {member!r}: it has {_list_names(names)}")
+        raise FormatError(f"{archive} has no file {member!r}: it has {name_some(names, MAX_LISTED)}")
     candidates = [n for n in names if DENSITY_NAME.search(PurePosixPath(n).name)] or names
     candidates = [n for n in candidates if not is_derived(n)] or candidates
     if len(candidates) != 1:
+        some = name_some(candidates, MAX_LISTED)
         raise FormatError(
-            f"{archive} has {len(candidates)} files that may be the density ({_list_names(candidates)}): add ::name to"
-            " the path"
+            f"{archive} has {len(candidates)} files that may be the density ({some}): add ::name to the path"
         )
     return candidates[0]
-
-
-def _list_names(names: list[str]) -> str:
-    return ", ".join(names[:MAX_LISTED]) + (f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else "")

@@ -119,6 +119,13 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
 ENDINGS = tuple(COMPRESSORS)
 
 
+def strip_endings(name: str, endings: tuple[str, ...] = ENDINGS) -> str:
+    """A name without these endings, in capitals or not, however many follow each other; by default of compression."""
+    while name.lower().endswith(endings):
+        name = name[: name.rfind(".")]
+    return name
+
+
 def read_bytes(path: Path) -> Text:
     """The content of a file, decompressed if it is gzip, xz, bzip2, zstd or lz4.
 

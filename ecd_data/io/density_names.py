@@ -7,7 +7,7 @@ import os
 import re
 
 from ecd_data.errors import FormatError
-from ecd_data.io.compression import ENDINGS
+from ecd_data.io.compression import ENDINGS, strip_endings
 
 PREDICTED_BY = "predicted by"  # the first words of the comment in a density file that a model made
 DERIVED_COMMENTS = ("difference: ", "sum: ", "multiple: ")  # the first words of one that was computed from densities
@@ -80,7 +80,7 @@ def refuse_other_quantity(path: str, head: bytes = b"") -> None:
 
 def is_derived(path: str) -> bool:
     """Whether a file is, by its name, computed from densities or a part of one: CHGCAR_sum, CHGCAR_diff, PARCHG."""
-    name = _strip_compression(base_name(path))
+    name = strip_endings(base_name(path))
     if PARTIAL_DENSITY.search(name) or DERIVED_FIELD.search(name):
         return True
     match = DENSITY_WORD.search(name)
@@ -92,19 +92,19 @@ def is_derived(path: str) -> bool:
 
 def is_part(path: str) -> bool:
     """Whether a file has, by its name, a part of a run's density or one with core electrons: PARCHG, AECCAR0."""
-    return PARTIAL_DENSITY.search(_strip_compression(base_name(path))) is not None
+    return PARTIAL_DENSITY.search(strip_endings(base_name(path))) is not None
 
 
 def is_predicted(path: str, head: bytes = b"") -> bool:
     """Whether a file is a model's prediction, by its name or by the comment in its first (uncompressed) bytes."""
     return head.lstrip().startswith(PREDICTED_BY.encode()) or not PREDICTED_WORDS.isdisjoint(
-        _split_words(_strip_compression(base_name(path)))
+        _split_words(strip_endings(base_name(path)))
     )
 
 
 def is_backup(path: str) -> bool:
     """Whether a file is, by its name, an earlier copy of another file: POSCAR.orig.gz, POSCAR~, CHGCAR.bak."""
-    return BACKUP.search(_strip_compression(base_name(path))) is not None
+    return BACKUP.search(strip_endings(base_name(path))) is not None
 
 
 def names_no_crystal(name: str) -> bool:
@@ -116,12 +116,6 @@ def names_no_crystal(name: str) -> bool:
 def base_name(path: str) -> str:
     """The last part of a path, or of the member where the path is `archive::member`."""
     return os.path.basename(path.rpartition("::")[2] if not os.path.exists(path) else path)
-
-
-def _strip_compression(name: str) -> str:
-    while name.lower().endswith(ENDINGS):
-        name = name[: name.rfind(".")]
-    return name
 
 
 def _split_words(name: str) -> list[str]:

@@ -12,6 +12,7 @@ from ecd_data.io.compression import CODECS, DAMAGE_ERRORS, STREAMS
 PIECE_BYTES = 1 << 22  # that are read at a time
 MAX_LINE = 1 << 24  # bytes: a longer line is not text
 MAX_FILE = 1 << 38  # bytes: no calculation writes more, so it is a decompression bomb
+LONGEST_SECTION = 1 << 28  # bytes of a section that are kept: limits memory
 
 
 def read_pieces(path: Path) -> Iterator[bytes]:
@@ -92,10 +93,10 @@ class LastLines:
 
 
 class LastSection:
-    """The text from the last line that contains `start` up to the next `stop`, at most about `limit` bytes."""
+    """The text from the last line that contains `start` up to the next `stop`, at most about LONGEST_SECTION bytes."""
 
-    def __init__(self, start: bytes, stop: bytes, limit: int = 1 << 28) -> None:
-        self.start, self.stop, self.limit = start, stop, limit
+    def __init__(self, start: bytes, stop: bytes) -> None:
+        self.start, self.stop = start, stop
         self._kept: list[bytes] = []
         self._open = False
         self.complete = False
@@ -116,4 +117,4 @@ class LastSection:
         end = piece.find(self.stop, piece.find(self.start) + 1 if place >= 0 else 0)
         self._kept.append(piece if end < 0 else piece[:end])
         self.complete = end >= 0
-        self._open = end < 0 and sum(map(len, self._kept)) < self.limit
+        self._open = end < 0 and sum(map(len, self._kept)) < LONGEST_SECTION

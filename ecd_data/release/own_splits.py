@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecd_data.arguments import real_number, whole_number
 from ecd_data.errors import UsageError
-from ecd_data.io.atomic_write import write_whole
+from ecd_data.fixed_order import order_key
+from ecd_data.io.atomic_write import write_json
 from ecd_data.release.formula import reduce_formula
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def make_split(
             f"{store.root} has {len(groups)} {kind}{plural}, too few for {len(shares)} parts: add crystals, or ask for"
             " fewer parts"
         )
-    ordered = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    ordered = sorted(groups, key=partial(order_key, seed=seed))
     return _fill_parts([groups[name] for name in ordered], shares)
 
 
@@ -108,9 +109,7 @@ def elements_only_outside_train(store: Store, split: Split) -> dict[str, list[st
 
 def write_split(split: Split, path: str | Path, **about: object) -> None:
     """Write a split as JSON: the ids by part, and under "about" how it was made."""
-    record = {"about": about, **split} if about else split
-    with write_whole(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(path, {"about": about, **split} if about else split)
 
 
 def read_split(path: str | Path, store: Store | None = None) -> Split:

@@ -98,14 +98,14 @@ def read_gaps() -> tuple[dict[str, str], ...]:
     return tuple(csv.DictReader(io.StringIO(read_manifest("exp/gaps.csv").decode())))
 
 
-def build_manifests(lists: Path, dest: Path, gaps: Path | None = None) -> None:
+def build_manifests(lists: Path, dest: Path, gaps: Path | None) -> None:
     """Write the lists of all sets, their strict twins and SHA256SUMS; the same input gives the same bytes.
 
     Parameters
     ----------
     lists : folder with the *_filelist.txt.gz and *_split.json.gz of the release.
     dest : the folder splits/, which holds tasks.toml.
-    gaps : folder with exp_gaps.csv and crystals.csv; without it dest/exp/gaps.csv stays as it is.
+    gaps : folder with exp_gaps.csv and crystals.csv; with None dest/exp/gaps.csv stays as it is.
 
     Raises
     ------

@@ -39,7 +39,6 @@ def run_additions(
     work: Path,
     processes: int = 1,
     pseudo: Path | None = None,
-    pwx: Path | None = None,
     cells: Mapping[str, Record] | None = None,
 ) -> RunReport:
     """A report of the computation of the added cells into `pbe.ecd` in a folder; a second call continues.
@@ -49,7 +48,7 @@ def run_additions(
     out : folder for the stores.
     work : folder that keeps the engine's files; the second runs read there what the first ones computed.
     processes : number of engine runs at the same time.
-    pseudo, pwx : the pseudopotentials and the program, as in `ecd_data.dft.setup`.
+    pseudo : folder of the pseudopotentials, as in `ecd_data.dft.setup`.
     cells : the cells by id, by default all.
     """
     cells = make_addition_cells() if cells is None else cells
@@ -57,7 +56,7 @@ def run_additions(
     order = [id for id in order_cells(cells) if id not in done]
     hours = sum(estimate_seconds(cells[id]) for id in order) / 3600
     print(f"{len(order)} of {len(cells)} cells to compute, about {hours:.1f} CPU hours, more where gaps are below 1 eV")
-    options: dict[str, Any] = {"processes": processes, "pseudo": pseudo, "pwx": pwx, "work": work}
+    options: dict[str, Any] = {"processes": processes, "pseudo": pseudo, "work": work}
     report = RunReport(present=[id for id in cells if id not in set(order)])
     for start in range(0, len(order), BATCH):
         _run_batch({id: cells[id] for id in order[start : start + BATCH]}, out, report, options)

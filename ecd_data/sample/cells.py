@@ -90,16 +90,16 @@ def displace(record: Record, cell: str, seed: int = SEED) -> Record:
     }
 
 
-def strain(record: Record, cell: str, seed: int = SEED) -> Record:
-    """The record with a lattice stretched or compressed by 1 to 4 %, the same for the same (seed, cell).
+def strain(record: Record, cell: str) -> Record:
+    """The record with a lattice stretched or compressed by 1 to 4 %, the same for the same cell.
 
     A cell `-s1` is strained equally in all directions, any other along z alone; the atoms move with the lattice.
     """
-    rng = _make_generator(cell, seed)
+    rng = _make_generator(cell, SEED)
     size = rng.choice((-1, 1)) * rng.uniform(0.01, MAX_SYMMETRIC_STRAIN)
     directions = np.ones(3) if cell.endswith("-s1") else np.array([0.0, 0.0, 1.0])
     lattice = np.array(record["lattice"]) @ np.diag(1 + size * directions)
-    return _derived_record(record, cell, seed, lattice=lattice)
+    return _derived_record(record, cell, SEED, lattice=lattice)
 
 
 def double(record: Record) -> Record:

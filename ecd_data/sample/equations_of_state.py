@@ -15,7 +15,7 @@ import numpy as np
 
 from ecd_data.crystal import Floats
 from ecd_data.dft import run
-from ecd_data.dft.espresso_output import EV_PER_A3
+from ecd_data.formats.units import EV_PER_A3
 from ecd_data.markdown import make_markdown_table
 from ecd_data.sample.costs import estimate_seconds
 from ecd_data.sample.meshes import converged_kmesh

@@ -85,9 +85,7 @@ def read_known_gaps(additions: Path) -> dict[str, float]:
     return {id: gap for folder in folders for id, gap in read_column(folder, "gap_eV").items()}
 
 
-def run_hybrids(
-    out: Path, work: Path, processes: int = 1, pseudo: Path | None = None, pwx: Path | None = None
-) -> RunReport:
+def run_hybrids(out: Path, work: Path, processes: int = 1, pseudo: Path | None = None) -> RunReport:
     """A report of the computation of the joining crystals into `hse.ecd` in the folder of the added PBE densities.
 
     Added crystals whose PBE density is not there yet are left for a later call. The arguments are those of
@@ -98,4 +96,4 @@ def run_hybrids(
     order = {id: record for id, record in ready.items() if id not in list_finished(out / HYBRID_STORE)}
     hours = sum(map(estimate_hybrid_seconds, order.values())) / 3600
     print(f"{len(order)} crystals to compute with HSE06, about {hours:.1f} CPU hours")
-    return run(ready, out / HYBRID_STORE, "hse", processes=processes, pseudo=pseudo, pwx=pwx, work=work)
+    return run(ready, out / HYBRID_STORE, "hse", processes=processes, pseudo=pseudo, work=work)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,18 +21,16 @@ def read_literature() -> dict[str, dict[str, float]]:
     return json.loads(files("ecd_data.sample").joinpath("literature.json").read_text())
 
 
-def make_literature_tables(folder: Path = SAMPLE_FOLDER) -> str:
+def make_literature_tables() -> str:
     """The tables as Markdown: gaps, formation energies, volumes and lattice constants, ours and published ones."""
-    relaxed = json.loads((folder / "relaxed.json").read_text())
-    return "\n\n".join(
-        [_gap_table(folder), _formation_table(folder), _volume_table(relaxed), _lattice_constant_table(relaxed)]
-    )
+    relaxed = json.loads((SAMPLE_FOLDER / "relaxed.json").read_text())
+    return "\n\n".join([_gap_table(), _formation_table(), _volume_table(relaxed), _lattice_constant_table(relaxed)])
 
 
-def _gap_table(folder: Path) -> str:
+def _gap_table() -> str:
     import pandas as pd
 
-    frames, literature = read_indexes(folder), read_literature()
+    frames, literature = read_indexes(), read_literature()
     ours = {"gaps_pbe": pd.concat([frames["pbe"], frames["ood"]])["gap_eV"], "gaps_hse06": frames["hse"]["gap_eV"]}
     measured = {row["sample_id"]: row["gap_exp_eV"] for row in read_gaps()}
     rows: list[list[str]] = []
@@ -51,8 +48,8 @@ def _gap_table(folder: Path) -> str:
     return make_markdown_table(["gap, eV", "PBE", "VASP PBE", "HSE06", "published HSE06", "measured"], rows)
 
 
-def _formation_table(folder: Path) -> str:
-    ours = compute_formation_energies(folder)
+def _formation_table() -> str:
+    ours = compute_formation_energies()
     rows, differences = [], []
     for id, enthalpy in read_literature()["formation_enthalpies"].items():
         if id in ours:

@@ -36,7 +36,7 @@ def read_records(store: str) -> dict[str, dict[str, Any]]:
 
 
 def make_sample(
-    out: Path, work: Path | None = None, processes: int = 1, pseudo: Path | None = None, pwx: Path | None = None
+    out: Path, work: Path | None = None, processes: int = 1, pseudo: Path | None = None
 ) -> dict[str, RunReport | RelaxReport]:
     """A report for each of `pbe.ecd`, `ood.ecd`, `elements.ecd`, `hse.ecd` and the relaxed cells, computed in a folder.
 
@@ -46,7 +46,7 @@ def make_sample(
     out : folder for the stores.
     work : folder that keeps the engine's files.
     processes : number of engine runs at the same time.
-    pseudo, pwx : the pseudopotentials and the program, as in `ecd_data.dft.setup`.
+    pseudo : folder of the pseudopotentials, as in `ecd_data.dft.setup`.
     """
     reports: dict[str, RunReport | RelaxReport] = {}
     for name in STORES:
@@ -57,15 +57,12 @@ def make_sample(
             functional,
             processes=processes,
             pseudo=pseudo,
-            pwx=pwx,
             work=work / functional if work is not None else None,
         )
     kinds, structures = ("volumes", "lattice_constants"), load_structures()
     compared = {id: structures[id] for kind in kinds for id in read_literature()[kind]}
     relax_work = work / "relax" if work is not None else None
-    reports["relaxed"] = relax(
-        compared, out / "relaxed.json", processes=processes, pseudo=pseudo, pwx=pwx, work=relax_work
-    )
+    reports["relaxed"] = relax(compared, out / "relaxed.json", processes=processes, pseudo=pseudo, work=relax_work)
     write_manifest(out / "splits.json")
     return reports
 

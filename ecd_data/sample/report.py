@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def find_coarse_cells(folder: Path = SAMPLE_FOLDER) -> dict[str, list[str]]:
+def find_coarse_cells() -> dict[str, list[str]]:
     """The ids, by store, of the cells whose k mesh is not that of `ecd_data.sample.meshes`."""
     found = {}
     for name in STORES:
-        store, records = open_store(folder / f"{name}.ecd"), read_records(name)
+        store, records = open_store(SAMPLE_FOLDER / f"{name}.ecd"), read_records(name)
         wanted = "qmesh_hse" if name == "hse" else "kmesh"
         found[name] = [id for id in store.ids if store.meta(id)["settings"]["kmesh"] != records[id][wanted]]
     return found
 
 
-def _make_mesh_table(folder: Path) -> str:
-    coarse, sizes = find_coarse_cells(folder), {name: len(open_store(folder / f"{name}.ecd")) for name in STORES}
+def _make_mesh_table() -> str:
+    coarse, sizes = find_coarse_cells(), {name: len(open_store(SAMPLE_FOLDER / f"{name}.ecd")) for name in STORES}
     rows = [[name, sizes[name] - len(ids), len(ids), ", ".join(ids)] for name, ids in coarse.items()]
     return make_markdown_table(["store", "on the mesh of the rule", "on another one", ""], rows)
 
@@ -47,7 +47,7 @@ def _make_mesh_table(folder: Path) -> str:
 GAP_PICTURE, COST_PICTURE = "sample_gaps.png", "sample_costs.png"
 
 
-def draw_pictures(out: Path, folder: Path = SAMPLE_FOLDER) -> list[Path]:
+def draw_pictures(out: Path) -> list[Path]:
     """The paths of two pictures: gaps against measured ones, and CPU seconds against electrons.
 
     They correspond to the paper's Figures 7 and 5.
@@ -55,7 +55,6 @@ def draw_pictures(out: Path, folder: Path = SAMPLE_FOLDER) -> list[Path]:
     Parameters
     ----------
     out : folder for the pictures.
-    folder : folder with the stores of the sample.
 
     Raises
     ------
@@ -68,7 +67,7 @@ def draw_pictures(out: Path, folder: Path = SAMPLE_FOLDER) -> list[Path]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError("plots need matplotlib: pip install 'ecd-data[plot]'") from error
-    frames = read_indexes(folder)
+    frames = read_indexes()
     sets = {"PBE": pd.concat([frames["pbe"], frames["ood"]]), "HSE06": frames["hse"]}
     paths = []
     for name, panel in ((GAP_PICTURE, _plot_gaps), (COST_PICTURE, _plot_costs)):
@@ -148,12 +147,12 @@ on other meshes are upper bounds; that of Mg2Sn is known to be too large ([the s
 """
 
 
-def make_report(folder: Path = SAMPLE_FOLDER) -> str:
-    """The text of docs/sample_report.md from the stores in a folder, by default those of the package."""
+def make_report() -> str:
+    """The text of docs/sample_report.md from the stores of the package."""
     return TEXT.format(
-        contents=make_content_tables(folder),
-        literature=make_literature_tables(folder),
-        meshes=_make_mesh_table(folder),
+        contents=make_content_tables(),
+        literature=make_literature_tables(),
+        meshes=_make_mesh_table(),
     )
 
 

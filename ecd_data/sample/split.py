@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ecd_data.crystal import SYMBOLS
+from ecd_data.fixed_order import order_key
 from ecd_data.release.formula import elements_of, reduce_formula
 from ecd_data.release.tasks import SAMPLE_PARTS
 from ecd_data.sample.additions import EDITION, make_addition_cells, make_joined_cells
@@ -105,7 +106,7 @@ def _split_three_editions(sample: Mapping[str, Cell]) -> dict[str, str]:
 def find_held_out_compositions(formulas: set[str]) -> set[str]:
     """The formulas that are held out; each of their elements occurs in two or more of the other formulas."""
     taken: set[str] = set()
-    for formula in sorted(formulas, key=_hash):
+    for formula in sorted(formulas, key=order_key):
         if not find_rare_elements(formula, formulas - taken - {formula}):
             taken.add(formula)
         if len(taken) == HELD_OUT:
@@ -135,7 +136,7 @@ def _split_first_edition(first: Mapping[str, Cell], held_out: set[str]) -> dict[
         else:
             displaced.setdefault(cell.formula, []).append(id)
     for ids in displaced.values():
-        for rank, id in enumerate(sorted(ids, key=_hash)):
+        for rank, id in enumerate(sorted(ids, key=order_key)):
             parts[id] = ("test_geometries", "validation_geometries")[rank] if rank < 2 else "train"
     return parts
 
@@ -167,7 +168,7 @@ def move_compositions_to_validation(cells: Mapping[str, Cell], parts: Mapping[st
     types = {formula: {cell.prototype for cell in cells.values() if cell.formula == formula} for formula in train}
     tested = {cells[id].prototype for id, part in parts.items() if part == "test_pairs"}
     taken: set[str] = set()
-    for formula in sorted(candidates, key=_hash):
+    for formula in sorted(candidates, key=order_key):
         others = train - taken - {formula}
         other_types = set().union(*(types[other] for other in others))
         if not find_rare_elements(formula, others) and types[formula] & tested <= other_types:
@@ -190,7 +191,7 @@ def _find_training_formulas(cells: Mapping[str, Cell], parts: Mapping[str, str])
 
 def _split_hybrids(formulas: Mapping[str, str], parts: Mapping[str, str]) -> dict[str, str]:
     test = {id: parts[id] for id in formulas if parts[id] in ("test_compositions", *OOD)}
-    others = sorted({f for id, f in formulas.items() if id not in test}, key=lambda formula: _hash(f"hse:{formula}"))
+    others = sorted({f for id, f in formulas.items() if id not in test}, key=lambda f: order_key(f"hse:{f}"))
     validation = set(others[: max(2, len(others) // 8)])
     rest = {
         id: "validation_compositions" if f in validation else "train" for id, f in formulas.items() if id not in test
@@ -203,10 +204,6 @@ def _list_parts(part_of: Mapping[str, str]) -> Split:
     for whole in ("validation", "test"):
         parts[whole] = sorted(id for part in SAMPLE_PARTS if part.startswith(f"{whole}_") for id in parts[part])
     return parts
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def describe_cells() -> dict[str, Cell]:
@@ -254,7 +251,7 @@ def make_manifest() -> dict[str, Any]:
 def hash_parts(parts: Mapping[str, Split]) -> str:
     """The SHA-256 of the parts of the three sets, as compact JSON with sorted keys."""
     sets = {name: parts[name] for name in ("pbe", "hse", "ood")}
-    return _hash(json.dumps(sets, sort_keys=True, separators=(",", ":")))
+    return hashlib.sha256(json.dumps(sets, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def write_manifest(path: Path = MANIFEST) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING
 
+from ecd_data.fixed_order import order_key
 from ecd_data.release.formula import elements_of
 from ecd_data.sample.additions import WANTED_FORMULAS
 
@@ -40,7 +40,7 @@ def split_additions(added: Mapping[str, Cell], trained: Set[str]) -> dict[str, s
 def choose_validation(added: Set[str], trained: Set[str]) -> set[str]:
     """The added formulas for validation_compositions; each of their elements trains in 4 or more other formulas."""
     taken: set[str] = set()
-    for formula in sorted(added, key=_hash):
+    for formula in sorted(added, key=order_key):
         elements = elements_of(formula)
         others = [elements_of(other) for other in (added | trained) - taken - {formula}]
         if len(elements) > 1 and all(sum(e in one for one in others) >= WANTED_FORMULAS for e in elements):
@@ -52,9 +52,5 @@ def choose_validation(added: Set[str], trained: Set[str]) -> set[str]:
 
 def _choose_geometries(added: Mapping[str, Cell], validated: Set[str]) -> list[str]:
     displaced = {id: c.formula for id, c in added.items() if c.parent != id and c.formula not in validated}
-    compounds = sorted(set(displaced.values()), key=_hash)[:GEOMETRIES]
-    return [min((id for id, other in displaced.items() if other == formula), key=_hash) for formula in compounds]
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    compounds = sorted(set(displaced.values()), key=order_key)[:GEOMETRIES]
+    return [min((id for id, other in displaced.items() if other == formula), key=order_key) for formula in compounds]

@@ -24,9 +24,9 @@ STORES = (*PBE_STORES, "hse")
 DERIVED_KINDS = {"d": "displaced", "s": "strained", "x": "supercells"}
 
 
-def read_indexes(folder: Path = SAMPLE_FOLDER) -> dict[str, DataFrame]:
-    """The index of each store of the sample in a folder, with ids as row labels."""
-    return {name: open_store(folder / f"{name}.ecd").index.set_index("id") for name in STORES}
+def read_indexes() -> dict[str, DataFrame]:
+    """The index of each store of the sample, with ids as row labels."""
+    return {name: open_store(SAMPLE_FOLDER / f"{name}.ecd").index.set_index("id") for name in STORES}
 
 
 def read_column(store: Path, column: str) -> dict[str, float]:
@@ -40,23 +40,23 @@ def read_column(store: Path, column: str) -> dict[str, float]:
     return {id: value for id, value in pairs if value is not None and value == value}
 
 
-def make_content_tables(folder: Path = SAMPLE_FOLDER) -> str:
+def make_content_tables() -> str:
     """The tables of contents as Markdown: totals, kinds, prototypes, costs, and one with a row for each crystal."""
     import pandas as pd
 
-    frames = read_indexes(folder)
+    frames = read_indexes()
     pbe = pd.concat([frames["pbe"], frames["ood"]])
     crystals = pbe[[parent_of(str(id)) == id for id in pbe.index]]
-    parts = [_total_table(folder, frames), _kind_table(crystals), _prototype_table(crystals), _cost_table(frames)]
-    return "\n\n".join([*parts, _crystal_table(folder, crystals, pbe, frames["hse"])])
+    parts = [_total_table(frames), _kind_table(crystals), _prototype_table(crystals), _cost_table(frames)]
+    return "\n\n".join([*parts, _crystal_table(crystals, pbe, frames["hse"])])
 
 
-def _total_table(folder: Path, frames: dict[str, DataFrame]) -> str:
+def _total_table(frames: dict[str, DataFrame]) -> str:
     rows = []
     for name, frame in frames.items():
         made = Counter(id.removeprefix(parent_of(id))[1:2] for id in frame.index)
         elements = {element for row in frame["elements"] for element in row}
-        size = sum(path.stat().st_size for path in (folder / f"{name}.ecd").rglob("*") if path.is_file())
+        size = sum(path.stat().st_size for path in (SAMPLE_FOLDER / f"{name}.ecd").rglob("*") if path.is_file())
         hours = frame["cpu_seconds"].sum() / 3600
         kinds = [made[""], *(made[letter] for letter in DERIVED_KINDS)]
         rows.append([name, len(frame), *kinds, len(elements), f"{size / 1e6:.2f}", f"{hours:.2f}"])
@@ -99,18 +99,18 @@ def _cost_table(frames: dict[str, DataFrame]) -> str:
     return make_markdown_table(["", "CPU seconds, median", "most", "SCF steps, median"], rows)
 
 
-def compute_formation_energies(folder: Path = SAMPLE_FOLDER) -> dict[str, float]:
+def compute_formation_energies() -> dict[str, float]:
     """The PBE formation energies of the sample's cells in eV/atom by id, relative to the sample's own elements.
 
     Bare elements among the added crystals are no references, since they have not the structures of the elements.
     """
-    stores, joined = {name: open_store(folder / f"{name}.ecd") for name in PBE_STORES}, load_joined()
+    stores, joined = {name: open_store(SAMPLE_FOLDER / f"{name}.ecd") for name in PBE_STORES}, load_joined()
     references = elemental_energies(stores.values(), without=joined)
     return formation_energies(stores["pbe"], references) | formation_energies(stores["ood"], references)
 
 
-def _crystal_table(folder: Path, crystals: DataFrame, pbe: DataFrame, hse: DataFrame) -> str:
-    energies, parts = compute_formation_energies(folder), _read_parts()
+def _crystal_table(crystals: DataFrame, pbe: DataFrame, hse: DataFrame) -> str:
+    energies, parts = compute_formation_energies(), _read_parts()
     made = Counter(parent_of(id) for id in map(str, pbe.index) if parent_of(id) != id)
     rows = []
     for id, row in crystals.sort_index().iterrows():

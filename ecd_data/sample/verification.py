@@ -17,7 +17,6 @@ import numpy as np
 from ecd_data.crystal import ATOMIC_NUMBERS
 
 Record = dict[str, Any]
-BARE = ("FCC", "BCC", "SC", "Diamond")
 OXIDES = {"X2O": 1, "XO": 2, "X2O3": 3, "XO2": 4, "X2O5": 5, "XO3": 6}  # with the oxidation state of X
 # Structure types by the names that the sample uses
 TYPE_NAMES = {

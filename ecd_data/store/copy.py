@@ -82,11 +82,8 @@ class ReadRequest:
         try:
             return entries_in(data[start : start + row["length"]], self.url, row["sha256"], id)
         except MovedError:  # reading the crystal alone shows whether it is missing, altered or moved
-
-            def alone(url: str, at: Extent) -> dict[str, bytes]:
-                return read_entries(url, at.offset, at.length, at.sha256, id)
-
-            return shared_live_index(self.root).read(id, place, alone, same=True)
+            index = shared_live_index(self.root)
+            return index.read(id, place, lambda url, at: read_entries(url, at, id), same=True)
 
 
 def plan_requests(root: str, table: pa.Table) -> Iterator[ReadRequest]:

@@ -83,7 +83,7 @@ class LiveIndex:
             try:
                 return act(f"{self.root}/parts/{place.part}", place.extent)
             except MovedError as error:
-                newer = self._locate_again(id, place, error)
+                newer = self._locate_again(id, error)
                 if newer == place or attempt == MAX_MOVES - 1:
                     raise
                 if same and newer.extent.sha256 != place.extent.sha256:
@@ -91,7 +91,7 @@ class LiveIndex:
                 place = newer
         raise AssertionError("not reached")
 
-    def _locate_again(self, id: str, place: Location, error: MovedError) -> Location:
+    def _locate_again(self, id: str, error: MovedError) -> Location:
         try:
             self.refresh()
         except StoreError:  # the error of the part says more than that of the index

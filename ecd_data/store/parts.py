@@ -125,11 +125,11 @@ def _read_members(file: IO[bytes], end: int) -> list[zipfile.ZipInfo]:
     return members
 
 
-def read_density(url: str, offset: int, length: int, sha256: str, id: str) -> Density:
+def read_density(url: str, at: Extent, id: str) -> Density:
     """The density of `id` in the part at `url`, read by one range request; raises StoreError where bytes changed."""
     from ecd_data.store.crystal_group import unpack_density
 
-    return _unpack(unpack_density, url, Extent(offset, length, sha256), id)
+    return _unpack(unpack_density, url, at, id)
 
 
 def read_crystal(url: str, at: Extent, id: str) -> tuple[Crystal, dict[str, Any]]:
@@ -143,16 +143,16 @@ def read_crystal(url: str, at: Extent, id: str) -> tuple[Crystal, dict[str, Any]
 
 
 def _unpack(unpack: Callable[[Entries], Unpacked], url: str, at: Extent, id: str) -> Unpacked:
-    entries = read_entries(url, at.offset, at.length, at.sha256, id)
+    entries = read_entries(url, at, id)
     try:
         return unpack(entries)
     except StoreError as error:
         raise StoreError(f"{id}: {error} in the part {url}; update ecd-data, or convert its file again") from error
 
 
-def read_entries(url: str, offset: int, length: int, sha256: str, id: str) -> Entries:
+def read_entries(url: str, at: Extent, id: str) -> Entries:
     """The keys and bytes of the group of `id` in the part at `url`; raises MovedError where their hash differs."""
-    return entries_in(read_group(url, Extent(offset, length, sha256), id), url, sha256, id)
+    return entries_in(read_group(url, at, id), url, at.sha256, id)
 
 
 def read_group(url: str, at: Extent, id: str) -> bytes:

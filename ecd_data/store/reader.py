@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ecd_data.codec import FourierPayload
     from ecd_data.crystal import Crystal
     from ecd_data.density import Density
-    from ecd_data.store.crystal_group import Entries
 
 
 class Store:
@@ -117,9 +116,7 @@ class Store:
         return f"{self.root}/parts/{part}", extent
 
     def __getitem__(self, id: str) -> Density:
-        return self._live_index.read(
-            id, self._locate(id), lambda url, at: read_density(url, at.offset, at.length, at.sha256, id)
-        )
+        return self._live_index.read(id, self._locate(id), lambda url, at: read_density(url, at, id))
 
     def crystal(self, id: str) -> Crystal:
         """The crystal of a material, without decoding its density; raises UnknownIdError."""
@@ -149,11 +146,9 @@ class Store:
         """
         from ecd_data.store.crystal_group import grid_payload  # imported here, since only decoding needs it
 
-        def entries(url: str, at: Extent) -> Entries:
-            return read_entries(url, at.offset, at.length, at.sha256, id)
-
+        entries = self._live_index.read(id, self._locate(id), lambda url, at: read_entries(url, at, id))
         try:
-            return grid_payload(self._live_index.read(id, self._locate(id), entries), name, component)
+            return grid_payload(entries, name, component)
         except StoreError as error:
             raise StoreError(f"{id}: {error}") from error
 

@@ -22,7 +22,7 @@ from ecd_data.store.data_root import refuse_file_name
 from ecd_data.store.index import INDEX, LOCATION_COLUMNS, SCHEMA, Index, Row, join_tables, make_table, save_index
 from ecd_data.store.packing import PackedCrystal, pack_crystal
 from ecd_data.store.part_journal import OpenPart, find_unfinished_parts, journal_path, recover_rows
-from ecd_data.store.parts import PartWriter, read_entries
+from ecd_data.store.parts import Extent, PartWriter, read_entries
 
 log = logging.getLogger("ecd_data")
 
@@ -258,7 +258,8 @@ class StoreWriter:
         return table
 
     def _read(self, row: Row) -> dict[str, bytes]:
-        return read_entries(str(self._parts / row["part"]), row["offset"], row["length"], row["sha256"], row["id"])
+        at = Extent(row["offset"], row["length"], row["sha256"])
+        return read_entries(str(self._parts / row["part"]), at, row["id"])
 
     def __enter__(self) -> Self:
         return self

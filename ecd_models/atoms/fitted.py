@@ -136,12 +136,8 @@ def _normal_equations(rho: Density) -> tuple[NDArray[np.int64], Floats, Floats]:
 def _compute_waves(crystal: Crystal, shape: tuple[int, int, int]) -> tuple[Floats, list[Complexes]]:
     """|G| on the half grid [a, b, c//2+1] in 1/Å, and exp(-2 pi i k x) of each atom for each axis [n, axis points]."""
     k = [fft.fftfreq(shape[0], 1 / shape[0]), fft.fftfreq(shape[1], 1 / shape[1]), np.arange(shape[2] // 2 + 1)]
-    reciprocal = 2 * np.pi * np.linalg.inv(crystal.lattice).T
-    g = (
-        k[0][:, None, None, None] * reciprocal[0]
-        + k[1][None, :, None, None] * reciprocal[1]
-        + k[2][None, None, :, None] * reciprocal[2]
-    )
+    a, b, c = crystal.reciprocal
+    g = k[0][:, None, None, None] * a + k[1][None, :, None, None] * b + k[2][None, None, :, None] * c
     phases = [np.exp(-2j * np.pi * np.outer(crystal.frac_coords[:, axis], k[axis])) for axis in range(3)]
     for axis in range(3):
         if shape[axis] % 2 == 0:  # +n/2 and -n/2 share this coefficient

@@ -85,13 +85,12 @@ class Device:
         shape: tuple[int, int, int],
         advance: Callable[[int], None] | None = None,
         memory: int | None = None,
-        size: int | None = None,
     ) -> Tensor:
         """The outputs on a grid, on the device [outputs, points].
 
-        advance: is called with numbers of points. memory: bytes of a chunk. size: points of a brick.
+        advance: is called with numbers of points. memory: bytes of a chunk.
         """
-        bricks = GridBricks(shape, self.lattice, size or decoder.brick, self.device, self.real)
+        bricks = GridBricks(shape, self.lattice, decoder.brick, self.device, self.real)
         return self._decode(decoder, bricks, advance, memory)
 
     def at_points(
@@ -99,16 +98,18 @@ class Device:
         decoder: Decoder,
         fractional: Tensor | Floats,
         advance: Callable[[int], None] | None = None,
-        memory: int | None = None,
         size: int | None = None,
     ) -> Tensor:
-        """The outputs at fractional points [n, 3], on the device [outputs, n]; arguments as in `on_grid`."""
+        """The outputs at fractional points [n, 3], on the device [outputs, n].
+
+        advance: as in `on_grid`. size: points of a brick.
+        """
         points = torch.as_tensor(fractional, dtype=self.real, device=self.device)
         points = torch.where(self.images.periodic, points - points.floor(), points)
-        return self._decode(decoder, PointBricks(points, self.lattice, size or decoder.brick), advance, memory)
+        return self._decode(decoder, PointBricks(points, self.lattice, size or decoder.brick), advance)
 
     def _decode(
-        self, decoder: Decoder, bricks: Bricks, advance: Callable[[int], None] | None, memory: int | None
+        self, decoder: Decoder, bricks: Bricks, advance: Callable[[int], None] | None, memory: int | None = None
     ) -> Tensor:
         with torch.autocast(self.device.type, enabled=False):
             return decode_all(decoder, self.images, bricks, self.outputs, advance, memory)

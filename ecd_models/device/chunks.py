@@ -61,8 +61,8 @@ def decode_all(
     images: Images,
     bricks: Bricks,
     outputs: int,
-    advance: Callable[[int], None] | None = None,
-    memory: int | None = None,
+    advance: Callable[[int], None] | None,
+    memory: int | None,
 ) -> Tensor:
     """The outputs at all points of the bricks, on the device [outputs, count].
 
@@ -81,7 +81,7 @@ def decode_all(
         near = find_near(images, bricks, first, last, near_count)
         output = decoder(near, int(counts.pairs[first:last].sum()), edge_count)
         result[:, near.place.flatten()] = output.reshape(near.rows, outputs).T.float()
-        progress.add(first, last)
+        progress.add(last)
     progress.finish()
     return result[:, :-1]
 
@@ -102,8 +102,8 @@ class _Progress:
         self._waiting: list[tuple[Any, int]] = []
         self._done = 0
 
-    def add(self, first: int, last: int) -> None:
-        """Add a chunk that the device was given, and report the chunks before it that are done."""
+    def add(self, last: int) -> None:
+        """Add a chunk that ends before the brick `last`, and report the chunks before it that are done."""
         if self._advance is None:
             return
         event = torch.cuda.Event() if self._device.type == "cuda" else None

@@ -32,8 +32,8 @@ def superpose(atoms: SuperposedAtoms, crystal: Crystal, shape: tuple[int, int, i
         torch.fft.fftfreq(shape[1], 1 / shape[1], dtype=torch.float64, device=device),
         torch.arange(shape[2] // 2 + 1, dtype=torch.float64, device=device),
     ]
-    reciprocal = torch.as_tensor(2 * np.pi * np.linalg.inv(crystal.lattice).T, device=device)
-    longest = float(np.linalg.norm(2 * np.pi * np.linalg.inv(crystal.lattice), axis=0) @ (np.array(shape) / 2 + 1))
+    reciprocal = torch.tensor(crystal.reciprocal, device=device)
+    longest = float(np.linalg.norm(crystal.reciprocal, axis=1) @ (np.array(shape) / 2 + 1))
     q = torch.arange(0, longest + 2 * FINE, FINE, dtype=torch.float64, device=device)
     functions = torch.exp(-(q[:, None] ** 2) / (4 * torch.as_tensor(atoms.exponents, device=device)))
     species = np.unique(crystal.numbers)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ecd_data.crystal import Crystal, Floats
-from ecd_data.errors import EcdError, UsageError
+from ecd_data.errors import UsageError
 from ecd_data.work.programs import run_program
 from ecd_models.checkpoint import add_metadata, load_model
 from ecd_models.metrics import eps_mae
@@ -117,21 +117,18 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--check", action="store_true", help="Leave the file as it is and print the tables alone.")
     options = parser.parse_args()
-    try:
-        found = None if options.check else calibrate(options.checkpoint)
-        model = load_model(options.checkpoint)
-        calibration = found or read_calibration(model)
-        if calibration is None:
-            raise UsageError(f"{options.checkpoint} has no record of its errors: run this without --check")
-        parts: dict[str, Reliability] = {}
-        for task in TASKS:
-            data = task_data(task)
-            tests = {part: ids for part, ids in data.parts.items() if part.startswith("test_") and ids}
-            parts |= {part: measure_reliability(model, calibration, data, ids) for part, ids in tests.items()}
-        print(f"weights {calibration.weights.round(3).tolist()}, deviation of log(error) {calibration.spread:.2f}\n")
-        print(format_reliability(parts))
-    except EcdError as error:
-        parser.exit(2 if isinstance(error, UsageError) else 1, f"{error}\n")
+    found = None if options.check else calibrate(options.checkpoint)
+    model = load_model(options.checkpoint)
+    calibration = found or read_calibration(model)
+    if calibration is None:
+        raise UsageError(f"{options.checkpoint} has no record of its errors: run this without --check")
+    parts: dict[str, Reliability] = {}
+    for task in TASKS:
+        data = task_data(task)
+        tests = {part: ids for part, ids in data.parts.items() if part.startswith("test_") and ids}
+        parts |= {part: measure_reliability(model, calibration, data, ids) for part, ids in tests.items()}
+    print(f"weights {calibration.weights.round(3).tolist()}, deviation of log(error) {calibration.spread:.2f}\n")
+    print(format_reliability(parts))
 
 
 if __name__ == "__main__":

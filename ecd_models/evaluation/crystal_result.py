@@ -17,6 +17,7 @@ from ecd_data.density import Density
 from ecd_data.errors import EcdError
 from ecd_data.release.formula import reduce_formula
 from ecd_data.store.reader import Store
+from ecd_data.symmetry import crystal_system
 from ecd_models.atoms.valences import find_core_treatment, is_same_electron_count
 from ecd_models.evaluation.machine import read_peak_memory, reset_peak_memory
 from ecd_models.evaluation.regions import RegionError, count_atom_electrons, has_radii, split_error
@@ -30,7 +31,6 @@ from ecd_models.stopwatch import measure_steps, step
 from ecd_models.training.trained_on import KEY, TrainedOn
 
 COULOMB = 14.399645  # e^2 / (4 pi epsilon_0) in eV Å
-SYSTEMS = {2: "triclinic", 15: "monoclinic", 74: "orthorhombic", 142: "tetragonal", 167: "trigonal", 194: "hexagonal"}
 LONGEST_REASON = 300  # characters of a reason for a failure
 
 
@@ -192,14 +192,9 @@ def _describe(store: Store, id: str, rho: Density) -> dict[str, Any]:
         "elements": list(rho.crystal.elements),
         "functional": functional if isinstance(functional, str) and functional else None,
         "spacegroup": number,
-        "crystal_system": None if number is None else find_crystal_system(number),
+        "crystal_system": None if number is None else crystal_system(number),
         "points": int(rho.values.size),
     }
-
-
-def find_crystal_system(spacegroup: int) -> str:
-    """The crystal system of a space group by its number, 1 to 230."""
-    return next((system for last, system in SYSTEMS.items() if spacegroup <= last), "cubic")
 
 
 def _measure(model: DensityModel, rho: Density, guess: Density) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from ecd_models.evaluation.evaluation_jobs import evaluate_crystals
 from ecd_models.evaluation.machine import Machine, describe_machine
 from ecd_models.evaluation.model_card import ModelCard, make_model_card
 from ecd_models.evaluation.partial_results import PartialResults
-from ecd_models.evaluation.results import Results, compute_statistics, write_results
+from ecd_models.evaluation.results import AtomResults, Results, compute_statistics, write_results
 from ecd_models.evaluation.statistics import summarize_crystals
-from ecd_models.metrics import Summary, summarize
+from ecd_models.metrics import Summary
 from ecd_models.model import DensityModel
 from ecd_models.task_data import ALL, CHOSEN, TaskData, evaluation_data
 from ecd_models.training.trained_on import COMPOSITION, CRYSTAL, UNSEEN, TrainedOn
@@ -82,17 +83,22 @@ class Evaluation:
         """
         return None if self.trained_on is None else {c.id: c.seen for c in self.crystals if c.seen is not None}
 
+    @cached_property
+    def statistics(self) -> dict[str, Any]:
+        """The statistics that a results file holds, by name."""
+        return compute_statistics(self.crystals)
+
     @property
     def summary(self) -> Summary:
         """Statistics of the errors of the model."""
-        return summarize_crystals(self.crystals)
+        found: Summary = self.statistics["summary"]
+        return found
 
     @property
     def atom_summary(self) -> Summary | None:
         """Statistics of the errors of the superposed atoms, None where the model has none."""
-        errors = self.atom_errors
-        compounds = {crystal.id: crystal.compound for crystal in self.crystals}
-        return None if errors is None else summarize(list(errors.values()), [compounds[id] for id in errors])
+        found: AtomResults | None = self.statistics["superposed_atoms"]
+        return None if found is None else found.summary
 
     @property
     def groups(self) -> dict[str, Summary | None]:
@@ -129,7 +135,7 @@ class Evaluation:
             seen_in_training=self._seen_record(),
             failures=self.failures,
             crystals=list(self.crystals),
-            **compute_statistics(self.crystals),
+            **self.statistics,
         )
 
     def _seen_record(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 import ecd_data
+from ecd_data.work.processors import count_processors
 from ecd_models.evaluation.strict import Strict
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -37,7 +38,7 @@ def describe_machine(device: torch.device, workers: int = 1) -> Machine:
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
     return Machine(
         processor=_processor_name(),
-        cores=_usable_cores(),
+        cores=count_processors(),
         threads=torch.get_num_threads(),
         workers=workers,
         memory_GB=round(pages / 1e9, 1),
@@ -55,10 +56,6 @@ def _processor_name() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def reset_peak_memory(device: torch.device) -> None:

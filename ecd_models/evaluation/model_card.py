@@ -6,10 +6,10 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from ecd_data.io.file_bytes import hash_file
-from ecd_models.checkpoint import PRETRAINED
 from ecd_models.evaluation.strict import Strict
 from ecd_models.model import DensityModel
 from ecd_models.training.trained_on import TrainedOn
+from ecd_models.weights.catalogue import PRETRAINED
 
 SHIPPED = "shipped with ecd"
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from ecd_models.evaluation.evaluate import Evaluation
-from ecd_models.evaluation.statistics import summarize_cost, summarize_electrons, summarize_regions
 from ecd_models.metrics import Summary, compare_errors
 
 OVER_CRYSTALS = ("n", "mean %", "95 % of the mean", "median %", "p90 %", "p99 %")
@@ -50,13 +49,13 @@ def format_title(result: Evaluation) -> str:
 
 def format_details(result: Evaluation) -> str:
     """One line with the errors by region, of electron counts and of the potential, and with what the model took."""
-    regions = summarize_regions(result.crystals)
+    found = result.statistics
     parts = [
         f"{REGION_NAMES[name]} {region.median_percent:.2f} %"
-        for name, region in regions.items()
+        for name, region in found["regions"].items()
         if region.median_percent is not None
     ]
-    electrons, cost = summarize_electrons(result.crystals), summarize_cost(result.crystals)
+    electrons, cost = found["electrons"], found["cost"]
     by_region = f"median {', '.join(parts)}; " if parts else ""
     count, worst = electrons.count_error, electrons.largest_count_error
     return "; ".join(

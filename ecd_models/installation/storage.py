@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ecd_data.errors import EcdError
 from ecd_data.io.network import OFFLINE, is_offline
+from ecd_data.work.processors import count_processors
 from ecd_models.installation.finding import Finding
 
 LITTLE_SPACE = 2e9  # bytes; a conversion, a training or a download may need more
@@ -66,14 +67,11 @@ def _describe_store(root: str, name: str) -> str:
 
 def examine_models() -> Iterator[Finding]:
     """The checkpoints of this package, and the published ones in the cache."""
-    from importlib.resources import files
-
     from ecd_models.weights.cache import is_cached
-    from ecd_models.weights.catalogue import published_weights
+    from ecd_models.weights.catalogue import published_weights, shipped_checkpoints
 
-    shipped = sum(item.name.endswith(".safetensors") for item in files("ecd_models.pretrained").iterdir())
     cached = [name for name, weights in published_weights().items() if is_cached(weights)]
-    text = f"{shipped} shipped, {len(cached)} of {len(published_weights())} published ones fetched"
+    text = f"{len(shipped_checkpoints())} shipped, {len(cached)} of {len(published_weights())} published ones fetched"
     yield Finding("models", "ok", text + (f" ({', '.join(cached)})" if cached else "") + "; `ecd models` lists them")
 
 
@@ -125,9 +123,9 @@ def _format_size(count: float) -> str:
 
 def examine_processors() -> Iterator[Finding]:
     """The processors that this process may use, and the variables that limit the threads of libraries."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = f"{count_processors()} of {os.cpu_count()} processors may be used"
     limits = [f"{name}={os.environ[name]}" for name in THREADS if os.environ.get(name)]
-    yield Finding("threads", "ok", ", ".join([f"{usable} of {os.cpu_count()} processors may be used", *limits]))
+    yield Finding("threads", "ok", ", ".join([usable, *limits]))
 
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")

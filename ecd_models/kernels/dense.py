@@ -20,12 +20,12 @@ COLUMNS = 16  # the number of columns is a multiple of this
 INNER = 192  # rows of the right matrix that are processed together: with 32 columns they fit the first-level cache
 
 
-def make_aligned(size: int, dtype: Any = np.float32) -> NDArray[Any]:
+def make_aligned(size: int) -> NDArray[np.float32]:
     """An array of zeros [size] that begins at a cache line."""
-    count = size * np.dtype(dtype).itemsize
+    count = 4 * size
     raw = np.zeros(count + 64, np.uint8)
     start = -raw.ctypes.data % 64
-    return raw[start : start + count].view(dtype)
+    return raw[start : start + count].view(np.float32)
 
 
 def pad_columns(matrix: NDArray[Any], columns: int | None = None) -> NDArray[np.float32]:

@@ -53,7 +53,6 @@ def tabulate(
     functions: Callable[[Floats], Floats],
     cutoff: float,
     tolerance: float = TOLERANCE,
-    fewest: int = MIN_INTERVALS,
     degree: int = DEGREE,
 ) -> RadialTable:
     """A table of functions; the number of its intervals is doubled until the error is at most `tolerance`.
@@ -66,10 +65,9 @@ def tabulate(
     functions : map distances in Å [n] to values [n, c].
     cutoff : the largest distance in Å.
     tolerance : the error relative to the largest value of each function.
-    fewest : the smallest number of intervals.
     degree : the degree of the polynomials.
     """
-    intervals = fewest
+    intervals = MIN_INTERVALS
     while True:
         table = _fit(functions, cutoff, intervals, degree)
         if table.error <= tolerance or 2 * intervals > MAX_INTERVALS:

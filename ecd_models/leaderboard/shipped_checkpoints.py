@@ -13,15 +13,16 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ecd_data.errors import EcdError, UsageError
+from ecd_data.errors import UsageError
 from ecd_data.work.programs import run_program
-from ecd_models.checkpoint import PRETRAINED, load_checkpoint
+from ecd_models.checkpoint import load_checkpoint
 from ecd_models.evaluation.calibrate_errors import calibrate
 from ecd_models.evaluation.results import read_results, write_results
 from ecd_models.leaderboard.shipped_pages import write_pages
 from ecd_models.report.shipped import STORED, evaluate_shipped
 from ecd_models.training.choose_atoms import PAIR_MODEL
 from ecd_models.training.join_seeds import join_seeds
+from ecd_models.weights.catalogue import PRETRAINED
 
 JOINED = "fourier_density"
 ALONE = ("charge3net", "deepdft", "invcharge3net", "invdeepdft")  # which ship as one network, `<name>-sample`
@@ -89,13 +90,10 @@ def main() -> None:
     parser.add_argument("race", type=Path, help="Folder that benchmarks/race.py wrote.")
     parser.add_argument("--workers", type=int, default=1, help="Processes that predict at the same time.")
     options = parser.parse_args()
-    try:
-        for name, checkpoints in install_checkpoints(options.race).items():
-            print(f"{name}: {', '.join(str(path) for path in checkpoints)}", flush=True)
-        for file in [*store_results(options.race / "shipped_results", options.workers), *write_pages()]:
-            print(f"wrote {file}")
-    except EcdError as error:
-        parser.exit(2 if isinstance(error, UsageError) else 1, f"{error}\n")
+    for name, checkpoints in install_checkpoints(options.race).items():
+        print(f"{name}: {', '.join(str(path) for path in checkpoints)}", flush=True)
+    for file in [*store_results(options.race / "shipped_results", options.workers), *write_pages()]:
+        print(f"wrote {file}")
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import numpy as np
 
 from ecd_data.errors import FormatError
 from ecd_data.io.file_bytes import hash_file
-from ecd_models.checkpoint import PRETRAINED
 from ecd_models.evaluation.crystal_result import CrystalResult
 from ecd_models.evaluation.results import Results, read_results
 from ecd_models.report.shipped import PARTS, STORED
 from ecd_models.task_data import task_data
+from ecd_models.weights.catalogue import PRETRAINED, shipped_checkpoints
 
 RANKED_BY = "test_compositions"  # unseen compounds: what a user of a model has
 BEYOND = 2.0  # times the mean error of its part: a crystal with more is named as one on which the model fails
@@ -63,9 +63,9 @@ def read_shipped_models(pretrained: Path = PRETRAINED, stored: Path = STORED) ->
     FormatError : results are of another checkpoint, of other data than the sample, or lack crystals.
     """
     models = []
-    for checkpoint in sorted(pretrained.glob("*.safetensors")):
+    for name, checkpoint in shipped_checkpoints(pretrained).items():
         sha256 = hash_file(checkpoint)
-        files = {part: stored / f"{checkpoint.stem}_{part}.json.gz" for part in PARTS}
+        files = {part: stored / f"{name}_{part}.json.gz" for part in PARTS}
         results = {part: _read_current(path, part, sha256) for part, path in files.items()}
         models.append(ShippedModel(checkpoint, sha256, files, results))
     return sorted(models, key=lambda model: model.results[RANKED_BY].summary.mean_percent)

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from ecd_data.errors import FormatError
-from ecd_data.io.atomic_write import write_whole
+from ecd_data.io.atomic_write import write_json
 from ecd_data.release.formula import reduce_formula
 from ecd_data.work.programs import run_program
 from ecd_models.atoms.fitted import SuperposedAtoms, fit_superposed_atoms
@@ -42,9 +42,8 @@ def write_errors(path: Path = STORED) -> None:
     ids = training.ids("train")
     atoms = fit_superposed_atoms(training.store[id] for id in ids)
     parts = {part: measure_part(atoms, task_data(task, sample=True), part) for part, task in PARTS.items()}
-    record = {"training_crystals": len(ids), "training_split_hash": training.origin.split_hash, "parts": parts}
-    with write_whole(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    split_hash = training.origin.split_hash
+    write_json(path, {"training_crystals": len(ids), "training_split_hash": split_hash, "parts": parts})
 
 
 def read_summary(results: Results, path: Path = STORED) -> Summary:

@@ -26,9 +26,7 @@ def takes_moments(model: DensityModel) -> bool:
 
 
 @contextmanager
-def choose_moments(
-    model: DensityModel, crystal: Crystal, moments: ArrayLike | None, structure: Any = None
-) -> Iterator[None]:
+def choose_moments(model: DensityModel, crystal: Crystal, moments: ArrayLike | None, structure: Any) -> Iterator[None]:
     """A context in which a model gives the magnetic state that belongs to initial moments.
 
     Parameters

@@ -70,7 +70,7 @@ def compare_with_density(model: DensityModel, reference: Density, name: str, *, 
 
 
 def refuse_other_method(
-    model: DensityModel, method: str, code: str, instead: str, use: str, *, allow: bool = False
+    model: DensityModel, method: str, code: str, instead: str, use: str, *, allow: bool
 ) -> list[str]:
     """The warning that a model's training densities are of another method than a code's; none if they are of this one.
 

@@ -34,7 +34,7 @@ WIDTH, QUALITY = 1100, 78  # pixels and WebP quality: about 40 kB for each pictu
 SAME = 1e-3  # relative difference of an error that is measured again on another machine
 
 
-def find_worst(results: Sequence[Results], count: int = WORST) -> list[tuple[Results, CrystalResult]]:
+def find_worst(results: Sequence[Results]) -> list[tuple[Results, CrystalResult]]:
     """The crystals with the largest errors over the results of one model, one of each compound."""
     found: dict[str, tuple[Results, CrystalResult]] = {}
     for one in results:
@@ -42,7 +42,7 @@ def find_worst(results: Sequence[Results], count: int = WORST) -> list[tuple[Res
             known = found.get(crystal.compound)
             if known is None or crystal.eps_mae_percent > known[1].eps_mae_percent:
                 found[crystal.compound] = (one, crystal)
-    return sorted(found.values(), key=lambda pair: -pair[1].eps_mae_percent)[:count]
+    return sorted(found.values(), key=lambda pair: -pair[1].eps_mae_percent)[:WORST]
 
 
 def draw_worst(

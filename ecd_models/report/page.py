@@ -59,15 +59,15 @@ def number(value: float | None, digits: int = 3, kind: str = "number", unit: str
     return Cell(f"{shown:,.{digits}f}{unit}", float(value), hint, kind)
 
 
-def interval(mean: float, low: float, high: float, single: bool = False, kind: str = "number") -> Cell:
+def interval(mean: float, low: float, high: float, single: bool = False) -> Cell:
     """A mean with its 95 % interval; of a single crystal or compound there is none.
 
     Intervals that reach beyond 100 have one digit after the point, so that the table keeps its width.
     """
     if single:
-        return Cell(f"{mean:.3f}", mean, "", kind)
+        return Cell(f"{mean:.3f}", mean, "", "number")
     digits = 3 if abs(high) < 100 else 1
-    return Cell(f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]", mean, "", kind)
+    return Cell(f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]", mean, "", "number")
 
 
 def over_crystals(summary: Summary) -> Cell:

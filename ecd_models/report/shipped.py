@@ -8,12 +8,13 @@ from pathlib import Path
 
 from ecd_data import __version__
 from ecd_data.errors import EcdError
-from ecd_models.checkpoint import PRETRAINED, load_model
+from ecd_models.checkpoint import load_model
 from ecd_models.evaluation.evaluate import ReportCrystal, evaluate
 from ecd_models.evaluation.partial_results import ENDING, remove_partial
 from ecd_models.evaluation.results import Results, read_results
 from ecd_models.model import DensityModel
 from ecd_models.task_data import task_data
+from ecd_models.weights.catalogue import shipped_checkpoints
 
 PARTS = {
     "test_geometries": "pbe",
@@ -28,11 +29,6 @@ STORED = Path(__file__).parents[1] / "leaderboard" / "results"  # of the package
 Show = Callable[[str], AbstractContextManager[ReportCrystal | None]]
 
 
-def list_shipped() -> list[str]:
-    """The names of the shipped models."""
-    return [file.stem for file in sorted(PRETRAINED.glob("*.safetensors"))]
-
-
 def evaluate_shipped(folder: Path, workers: int = 1, show: Show | None = None, stored: bool = False) -> Iterator[Path]:
     """The results files of the shipped models on the sample.
 
@@ -45,7 +41,7 @@ def evaluate_shipped(folder: Path, workers: int = 1, show: Show | None = None, s
     show : show(name) makes a context whose value is called after each crystal, as `report` of `evaluate`.
     stored : take the results that come with the package, those of the leaderboard, where it has them.
     """
-    for name in list_shipped():
+    for name in shipped_checkpoints():
         model = load_model(name)
         for part, task in PARTS.items():
             places = [STORED / f"{name}_{part}.json.gz"] if stored else []

@@ -9,7 +9,6 @@ dominate the squares.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from scipy.spatial import cKDTree
 from ecd_data.crystal import SYMBOLS, Floats
 from ecd_data.density import Density
 from ecd_data.errors import UsageError
+from ecd_data.fixed_order import order_key
 from ecd_models.atoms.fitted import SuperposedAtoms
 from ecd_models.graph import Neighbors
 from ecd_models.networks.pair_density.descriptors import choose_anchors
@@ -232,7 +232,7 @@ def find_anchors(load: Load, ids: Iterable[str], reach: float, count: int) -> tu
 
 def assign_folds(formulas: set[str]) -> dict[str, int]:
     """The fold of each composition; the order of their hashes decides, so that it looks random."""
-    order = sorted(formulas, key=lambda formula: hashlib.sha256(formula.encode()).hexdigest())
+    order = sorted(formulas, key=order_key)
     return {formula: rank % FOLDS for rank, formula in enumerate(order)}
 
 

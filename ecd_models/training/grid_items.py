@@ -27,7 +27,7 @@ class GridDataset(Dataset[GridBatch]):
         cutoff: float,
         superpose: Callable[[Crystal, Shape], Floats] | None,
         cache: RecentCache,
-        spin: bool = False,
+        spin: bool,
     ) -> None:
         self.load, self.cutoff, self.superpose, self.cache, self.spin = load, cutoff, superpose, cache, spin
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ecd_data.errors import EcdError, UsageError
+from ecd_data.errors import UsageError
 from ecd_data.work.programs import run_program
 from ecd_models.checkpoint import load_checkpoint, save_checkpoint
 from ecd_models.model import DensityModel
@@ -103,10 +103,7 @@ def main() -> None:
     parser.add_argument("checkpoints", nargs="+", type=Path)
     parser.add_argument("--output", "-o", type=Path, required=True)
     options = parser.parse_args()
-    try:
-        join_seeds(options.checkpoints, options.output)
-    except EcdError as error:
-        parser.exit(2 if isinstance(error, UsageError) else 1, f"{error}\n")
+    join_seeds(options.checkpoints, options.output)
     print(f"{options.output}: the mean of {len(options.checkpoints)} networks")
 
 

@@ -50,7 +50,7 @@ class NearNuclei:
         return chosen, np.asarray((total / self.pool) / often, dtype=np.float64)
 
 
-def find_near_nuclei(reader: ProbeReader, id: str, n: int, magnetization: bool = False) -> NearNuclei:
+def find_near_nuclei(reader: ProbeReader, id: str, n: int, magnetization: bool) -> NearNuclei:
     """The points near nuclei of the pool from which n probes of a crystal are drawn; reads the whole pool once."""
     count = reader.pool(id, n).place.count
     [pool] = reader.draw([(0, id)], count, 0, magnetization)

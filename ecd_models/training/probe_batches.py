@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 
 from ecd_data.crystal import Floats
 from ecd_data.errors import UsageError
+from ecd_data.fixed_order import order_key
 from ecd_data.store.probes.draw import Draw, ProbeReader, Probes
 from ecd_data.work.recent_cache import RecentCache
 from ecd_models.atoms.fitted import SuperposedAtoms
@@ -179,10 +181,6 @@ class EpochBatches:
 
 def subset(ids: Sequence[str], fraction: float, seed: int) -> list[str]:
     """A share of the ids, in their order, drawn by seed; a larger share contains every smaller one."""
-
-    def lot(id: str) -> bytes:
-        return hashlib.sha256(f"{seed}:{id}".encode()).digest()
-
     count = round(fraction * len(ids)) or int(fraction > 0)
-    chosen = set(sorted(ids, key=lot)[:count])
+    chosen = set(sorted(ids, key=partial(order_key, seed=seed))[:count])
     return [id for id in ids if id in chosen]

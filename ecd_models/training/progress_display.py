@@ -72,12 +72,12 @@ def _errors(p: Progress) -> str:
 
 
 @contextmanager
-def evaluation_progress(shown: bool = True, name: str = "") -> Iterator[Callable[[int, int, str, float], None] | None]:
+def evaluation_progress(shown: bool = True) -> Iterator[Callable[[int, int, str, float], None] | None]:
     """A function that shows the progress of an evaluation: a bar, or off a terminal a line for each crystal."""
     if not shown:
         yield None
         return
-    with show_progress(f"evaluating {name}".rstrip(), None) as bar:
+    with show_progress("evaluating", None) as bar:
         yield lambda done, total, id, error: bar.show(done, f"{id}: {100 * error:.3f} %", total)
 
 

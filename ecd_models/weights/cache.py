@@ -46,7 +46,7 @@ def is_cached(weights: PublishedWeights) -> bool:
     return path.is_file() and compute_git_hash(path) == weights.blob
 
 
-def fetch_weights(weights: PublishedWeights, patience: Patience = PATIENCE) -> Path:
+def fetch_weights(weights: PublishedWeights) -> Path:
     """The path of a published network's file in the cache, into which it is downloaded the first time.
 
     An interrupted download is continued. A file whose git hash is not the recorded one is removed and downloaded once
@@ -64,7 +64,7 @@ def fetch_weights(weights: PublishedWeights, patience: Patience = PATIENCE) -> P
         release = _lock_cache(path.parent, weights)
         try:
             if not is_cached(weights):  # another process may have fetched it meanwhile
-                _download(weights, path, patience)
+                _download(weights, path)
         finally:
             release()
     except OSError as error:
@@ -93,12 +93,12 @@ def _lock_cache(folder: Path, weights: PublishedWeights) -> Callable[[], object]
             time.sleep(0.2)
 
 
-def _download(weights: PublishedWeights, path: Path, patience: Patience) -> None:
+def _download(weights: PublishedWeights, path: Path) -> None:
     """Download to the cache; an interrupted download is continued from its partial file."""
     spool = path.with_name(path.name + ".part")
     refuse_network(f"{weights.name}, which is not in the cache ({path}),")
     log.info("%s: downloading %s to %s", weights.name, weights.url, path)
-    connection = Connection(patience, RequestGate(), 0, lambda count: None)
+    connection = Connection(PATIENCE, RequestGate(), 0, lambda count: None)
     try:
         for _ in range(2):
             body = connection.download(weights.url, spool)

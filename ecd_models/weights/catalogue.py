@@ -1,4 +1,7 @@
-"""The table of published networks: repository at a commit, path, hash, licence and training data of each."""
+"""The models with names: the checkpoints of this package, and the table of published networks.
+
+The table has the repository at a commit, path, hash, licence and training data of each.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from ecd_data.crystal import SYMBOLS
 from ecd_data.errors import UsageError
 from ecd_models.atoms.valences import TrainingValences
 
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
 TABLE = Path(__file__).with_name("catalogue.toml")
 SERVER = "https://raw.githubusercontent.com"
 MIRROR = "ECD_MODELS_MIRROR"  # environment variable: a URL in place of SERVER, where GitHub cannot be reached
@@ -55,6 +59,11 @@ class PublishedWeights:
     def training_valences(self) -> TrainingValences:
         """The code and the elements of the training data; the authors do not state the electrons of each element."""
         return TrainingValences({}, self.elements or tuple(SYMBOLS[1:]), "VASP", "PAW", self.functional)
+
+
+def shipped_checkpoints(folder: Path = PRETRAINED) -> dict[str, Path]:
+    """The checkpoints of this package, or those in another folder, by name."""
+    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
 
 
 @cache

@@ -14,16 +14,17 @@ import race_energies
 from race_energies import add_energies, choose_crystals, read_energies
 from race_evaluation import take_in_turn
 from race_table import format_errors, format_table
-from race_training import Entry, keep_facts, make_pair_entry, write_json
+from race_training import Entry, keep_facts, make_pair_entry
 
 from ecd_data.dft.settings import Job, Settings
 from ecd_data.errors import UsageError
+from ecd_data.io.atomic_write import write_json
 from ecd_data.release.formula import reduce_formula
 from ecd_models import load_model
-from ecd_models.checkpoint import PRETRAINED
 from ecd_models.scf.bench import ORACLE
 from ecd_models.scf.energies import CrystalEnergies, EnergyError
 from ecd_models.task_data import task_data
+from ecd_models.weights.catalogue import PRETRAINED
 from tests.models.scf.engine import SI, real
 
 PARTS = {"geometries": ("pbe", ["LiF_rs-d1", "LiH_rs-d3"]), "pairs": ("ood", ["LiBr_rs"])}

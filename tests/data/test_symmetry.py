@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ecd_data import Crystal, open_store, symmetry
-from ecd_data.symmetry import grid_operations, grid_orbits
+from ecd_data.symmetry import crystal_system, grid_operations, grid_orbits
 from tests.conftest import smooth_density
 
 
@@ -54,3 +54,12 @@ def test_operations_that_do_not_fit_the_grid_are_left_out(shape):
 def test_a_crystal_without_symmetry_keeps_every_point():
     rho = smooth_density()
     assert len(grid_orbits(rho.crystal, rho.shape).points) == rho.values.size
+
+
+@pytest.mark.parametrize(
+    ("number", "system"),
+    [(1, "triclinic"), (15, "monoclinic"), (16, "orthorhombic"), (75, "tetragonal"), (166, "trigonal"),
+     (194, "hexagonal"), (195, "cubic"), (230, "cubic")],
+)  # fmt: skip
+def test_crystal_systems(number, system):
+    assert crystal_system(number) == system

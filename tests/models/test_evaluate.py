@@ -17,7 +17,7 @@ from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.release.tasks import find_task, task_names
 from ecd_data.store import StoreWriter
 from ecd_models import cli, evaluate, load_model
-from ecd_models.evaluation.crystal_result import find_crystal_system, measure_potential_error
+from ecd_models.evaluation.crystal_result import measure_potential_error
 from ecd_models.evaluation.regions import REGIONS, count_atom_electrons, find_regions, split_error
 from ecd_models.evaluation.results import Results, hash_content, read_results, write_results
 from ecd_models.evaluation.statistics import name_size
@@ -105,15 +105,6 @@ def test_the_potential_of_a_plane_wave_is_that_of_poisson_s_equation():
     square = (2 * np.pi / 4) ** 2
     expected = 4 * np.pi * 14.399645 * 0.01 / square / np.sqrt(2)
     assert measure_potential_error(wave + 3, lattice) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("number", "system"),
-    [(1, "triclinic"), (15, "monoclinic"), (16, "orthorhombic"), (75, "tetragonal"), (166, "trigonal"),
-     (194, "hexagonal"), (195, "cubic"), (230, "cubic")],
-)  # fmt: skip
-def test_crystal_systems(number, system):
-    assert find_crystal_system(number) == system
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from ecd_data import open_store
 from ecd_data.crystal import ATOMIC_NUMBERS
 from ecd_data.errors import UsageError
 from ecd_models import evaluate, load_model, predict
-from ecd_models.checkpoint import PRETRAINED, load_checkpoint
+from ecd_models.checkpoint import load_checkpoint
+from ecd_models.weights.catalogue import PRETRAINED, shipped_checkpoints
 from tests.models.test_atoms import cell
 
-SHIPPED = sorted(PRETRAINED.glob("*.safetensors"))
+SHIPPED = list(shipped_checkpoints().values())
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -12,7 +12,7 @@ from ecd_data import open_store
 from ecd_data.errors import FormatError, UsageError
 from ecd_data.release.data_origin import Origin
 from ecd_models import cli, evaluate, load_model, train
-from ecd_models.checkpoint import PRETRAINED, load_checkpoint, save_checkpoint
+from ecd_models.checkpoint import load_checkpoint, save_checkpoint
 from ecd_models.evaluation.evaluate import INCOMPLETE, UNKNOWN, evaluate_ids
 from ecd_models.model import DensityModel
 from ecd_models.networks import build_model
@@ -20,6 +20,7 @@ from ecd_models.task_data import task_data
 from ecd_models.training import loop as training
 from ecd_models.training.config import TrainConfig
 from ecd_models.training.trained_on import KEY, TrainedOn
+from ecd_models.weights.catalogue import PRETRAINED, shipped_checkpoints
 from tests.models.conftest import SMALL
 
 HERE = Origin("sample", "0" * 16, "1" * 16)
@@ -128,7 +129,7 @@ def test_a_checkpoint_without_a_record_is_judged_and_said_to_tell_nothing(untold
     assert (record["known"], record["caution"]) == (False, UNKNOWN)
 
 
-@pytest.mark.parametrize("path", sorted(PRETRAINED.glob("*.safetensors")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped_checkpoints().values(), ids=lambda path: path.stem)
 def test_shipped_checkpoints_record_the_sample_s_training_crystals(path):
     """Former densities of the same cells, in a store of another hash, trained some of them."""
     data = task_data("pbe")
@@ -139,7 +140,7 @@ def test_shipped_checkpoints_record_the_sample_s_training_crystals(path):
     assert record.origin.data_origin == "sample"
 
 
-@pytest.mark.parametrize("path", sorted(PRETRAINED.glob("*.safetensors")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped_checkpoints().values(), ids=lambda path: path.stem)
 def test_no_shipped_checkpoint_saw_a_test_crystal(path):
     record = recorded(path)
     for name in ("pbe", "ood"):

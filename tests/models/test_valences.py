@@ -23,7 +23,7 @@ from ecd_models.atoms.valences import (
     parse_zval,
     read_training_valences,
 )
-from ecd_models.checkpoint import PRETRAINED, load_checkpoint, save_checkpoint
+from ecd_models.checkpoint import load_checkpoint, save_checkpoint
 from ecd_models.checkpoint_header import read_header, write_header
 from ecd_models.evaluation.crystal_result import evaluate_crystal
 from ecd_models.model import DensityModel
@@ -31,6 +31,7 @@ from ecd_models.networks import build_model
 from ecd_models.prediction.density_files import GridRule, predict_files
 from ecd_models.task_data import task_data
 from ecd_models.training.trained_on import TrainedOn
+from ecd_models.weights.catalogue import PRETRAINED, shipped_checkpoints
 from tests.models.conftest import SMALL
 
 POTENTIAL = (
@@ -54,7 +55,7 @@ def model() -> DensityModel:
     return load_model("charge3net-sample")
 
 
-@pytest.mark.parametrize("path", sorted(PRETRAINED.glob("*.safetensors")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped_checkpoints().values(), ids=lambda path: path.stem)
 def test_each_shipped_checkpoint_says_what_it_learned(path):
     learned = load_checkpoint(path).model.training_valences
     assert {"Fe": 16, "Na": 9, "Al": 3, "Cu": 19}.items() <= dict(learned.valences).items()

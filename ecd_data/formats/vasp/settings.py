@@ -104,7 +104,7 @@ def uses_u(settings: Mapping[str, Any]) -> bool:
     return not values or any(values)
 
 
-def is_hybrid(settings: Mapping[str, Any], functional: str | None = None) -> bool:
+def is_hybrid(settings: Mapping[str, Any], functional: str | None) -> bool:
     """Whether the settings, or else the name of the functional, mean a hybrid functional."""
     return bool(settings.get("lhfcalc")) or str(functional or "").upper().startswith(("HSE", "PBE0"))
 

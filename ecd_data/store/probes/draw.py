@@ -95,8 +95,8 @@ def draw_probes(
     epochs: Sequence[int],
     n: int,
     seed: int,
-    magnetization: bool = False,
-    ranges: RangeReader | None = None,
+    magnetization: bool,
+    ranges: RangeReader | None,
 ) -> list[Probes]:
     """n probes of each pool in its epoch.
 

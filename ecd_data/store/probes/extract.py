@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from ecd_data.arguments import whole_number
-from ecd_data.density import Density
 from ecd_data.errors import EcdError, StoreError, UsageError
 from ecd_data.io.file_bytes import hash_file
 from ecd_data.io.lock import lock_folder
@@ -272,11 +271,8 @@ def _make_pools(
 
 def _load_pool(task: tuple[Group, Settings]) -> Pool | str:
     (id, root, place), settings = task
-
-    def read(url: str, at: Extent) -> Density:
-        return read_density(url, at.offset, at.length, at.sha256, id)
-
     try:  # only the bytes with the hash of the row may be used, since the row states it
-        return make_pool(id, shared_live_index(root).read(id, place, read, same=True), settings)
+        density = shared_live_index(root).read(id, place, lambda url, at: read_density(url, at, id), same=True)
+        return make_pool(id, density, settings)
     except EcdError as error:
         return str(error)

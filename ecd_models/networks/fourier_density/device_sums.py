@@ -41,7 +41,7 @@ def find_waves(crystal: Crystal, shape: Shape, longest: float, rows: int, device
     axes = [torch.fft.fftfreq(n, 1 / n, dtype=torch.float64, device=device).round() for n in shape[:2]]
     axes.append(torch.arange(half[2], dtype=torch.float64, device=device))
     inside = [2 * axis.abs() < n for axis, n in zip(axes, shape, strict=True)]
-    reciprocal = torch.as_tensor(2 * np.pi * np.linalg.inv(crystal.lattice).T, device=device)
+    reciprocal = torch.tensor(crystal.reciprocal, device=device)
     a, b, c = (axis[:, None] * vector for axis, vector in zip(axes, reciprocal, strict=True))
     squared = (a[:, None, None] + b[:, None] + c).square().sum(-1)
     kept = (squared < longest**2) & inside[0][:, None, None] & inside[1][:, None] & inside[2]

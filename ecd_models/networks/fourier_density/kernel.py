@@ -51,8 +51,7 @@ def waves_of(crystal: Crystal, shape: Shape, longest: float) -> Waves:
     k = [np.rint(np.fft.fftfreq(n, 1 / n)) for n in shape[:2]] + [np.arange(half[2])]
     angles = [-2 * np.pi * np.outer(k[axis], crystal.frac_coords[:, axis]) for axis in range(3)]
     tables = [np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float32) for angle in angles]
-    reciprocal: Floats = 2 * np.pi * np.linalg.inv(np.asarray(crystal.lattice, dtype=np.float64)).T
-    return Waves(half, reciprocal, (tables[0], tables[1], tables[2]), longest)
+    return Waves(half, crystal.reciprocal, (tables[0], tables[1], tables[2]), longest)
 
 
 @njit(nogil=True, fastmath=True)

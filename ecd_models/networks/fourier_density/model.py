@@ -253,11 +253,6 @@ class FourierDensity(nn.Module):
             return coefficients, None
         return coefficients[:, 0].contiguous(), coefficients[:, 1].contiguous()
 
-    @torch.no_grad()
-    def member_coefficients(self, crystal: Crystal) -> Tensor:
-        """The coefficients that each member gives a crystal [members, n, functions, (lmax + 1)^2]."""
-        return self.encode_members(self._atoms(crystal), (self.functional,))
-
     def _atoms(self, crystal: Crystal) -> ProbeBatch:
         """The atoms and edges of a crystal where the weights are."""
         require_properties(crystal.numbers)

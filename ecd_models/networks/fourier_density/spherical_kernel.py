@@ -71,12 +71,11 @@ def add_spherical(crystal: Crystal, shape: Shape, table: Floats, longest: float,
     starts = np.append(0, np.cumsum(np.unique(crystal.numbers, return_counts=True)[1]))
     pa, pb, pc = (_phases(crystal.frac_coords[order, axis], shape[axis], half=axis == 2) for axis in range(3))
     real, imag = (np.ascontiguousarray(pc[:, :, part].T) for part in range(2))
-    reciprocal = 2 * np.pi * np.linalg.inv(crystal.lattice).T
     single: NDArray[np.float32] = table.astype(np.float32)
     per_q = (table.shape[1] - 1) / longest
 
     def work(begin: int, end: int) -> None:
-        _add_rows(begin, end, shape, reciprocal, longest, pa, pb, real, imag, starts, single, per_q, out)
+        _add_rows(begin, end, shape, crystal.reciprocal, longest, pa, pb, real, imag, starts, single, per_q, out)
 
     in_threads(shape[0] * shape[1], work)
 

@@ -98,12 +98,11 @@ class PairDensity(nn.Module):
         """Blocks of the integers k [g, 3] of the half grid and their G in 1/Å [g, 3], up to the largest |G|."""
         axes = [np.rint(fft.fftfreq(n, 1 / n)).astype(np.int64) for n in shape[:2]] + [np.arange(shape[2] // 2 + 1)]
         axes = [axis[2 * abs(axis) < n] for axis, n in zip(axes, shape, strict=True)]
-        reciprocal = 2 * np.pi * np.linalg.inv(crystal.lattice).T
         widest = np.sqrt(4 * self.config.sharpest * MAX_EXPONENT) / radii(crystal.numbers).min()
         limit = max(widest, np.sqrt(4 * self.config.spherical_exponents[-1] * MAX_EXPONENT))
         k = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
         for start in range(0, len(k), BLOCK):
-            g = k[start : start + BLOCK] @ reciprocal
+            g = k[start : start + BLOCK] @ crystal.reciprocal
             near = np.linalg.norm(g, axis=1) < limit
             if near.any():
                 yield k[start : start + BLOCK][near], g[near]

@@ -21,6 +21,7 @@ from ecd_data.errors import UnknownIdError, UsageError
         ("hmat_*", {"mirror": "http://m.org/x/"}, "pbe", 64_024, "http://m.org/x/pbe/hmat_"),
         ("ood", {"mirror": "http://m.org/?f={id}"}, "ood", 1996, "http://m.org/?f=00139449c9"),
         ("ecd_hse_strict", {"part": "train"}, "hse", 5647 - 808, "https://matgen"),
+        ("icsd-237213-Li2H4N2.CHGCAR.gz", {}, "pbe", 1, "https://matgen.nscc-gz.cn/chgcar/download/pbe/icsd-2372"),
         ("icsd-237213-Li2H4N2.chgcar.tar.gz", {}, "pbe", 1, "https://matgen.nscc-gz.cn/chgcar/download/pbe/icsd-2372"),
     ],
 )

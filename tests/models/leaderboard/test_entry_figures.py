@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from ecd_data.errors import FormatError
-from ecd_models.checkpoint import PRETRAINED
 from ecd_models.evaluation.results import read_results
 from ecd_models.leaderboard.board import ENTRIES
 from ecd_models.leaderboard.checks import MEMORY_SLACK, SPEED_SLACK
 from ecd_models.leaderboard.entry_figures import measure_hardware, replace_values, write_figures
 from ecd_models.report.shipped import PARTS, STORED
+from ecd_models.weights.catalogue import PRETRAINED
 
 MODEL = "deepdft-sample"
 PATHS = [STORED / f"{MODEL}_{part}.json.gz" for part in PARTS]

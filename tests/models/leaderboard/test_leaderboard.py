@@ -13,7 +13,6 @@ import yaml
 from ecd_data.errors import EcdError, FormatError, UsageError
 from ecd_data.io.file_bytes import hash_file
 from ecd_models import cli, evaluate, load_model
-from ecd_models.checkpoint import PRETRAINED
 from ecd_models.evaluation.paper import read_paper
 from ecd_models.evaluation.results import Results, read_results, write_results
 from ecd_models.leaderboard import entry as schema
@@ -21,6 +20,7 @@ from ecd_models.leaderboard.board import ENTRIES, make_tables, read_board, rende
 from ecd_models.leaderboard.checks import check_entry, read_checked
 from ecd_models.leaderboard.entry import read_entry
 from ecd_models.report.shipped import STORED
+from ecd_models.weights.catalogue import PRETRAINED
 
 PATHS = sorted(ENTRIES.glob("*.yaml"))
 MODEL = "pair_density"

@@ -12,7 +12,7 @@ import torch
 
 from ecd_data.errors import UsageError
 from ecd_models import load_model
-from ecd_models.checkpoint import PRETRAINED, load_checkpoint, save_checkpoint
+from ecd_models.checkpoint import load_checkpoint, save_checkpoint
 from ecd_models.evaluation.results import read_results
 from ecd_models.leaderboard.shipped_checkpoints import (
     ALONE,
@@ -25,6 +25,7 @@ from ecd_models.leaderboard.shipped_checkpoints import (
 from ecd_models.model import DensityModel
 from ecd_models.networks.fourier_density.model import FourierDensity
 from ecd_models.report import shipped
+from ecd_models.weights.catalogue import PRETRAINED
 
 
 def add_seed(race: Path, network: str, seed: int, error: float, budget: int = 365) -> Path:

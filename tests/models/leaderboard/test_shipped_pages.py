@@ -16,7 +16,8 @@ from ecd_models.leaderboard.marked_blocks import fill_block
 from ecd_models.leaderboard.shipped_models import BEYOND, find_failures, read_shipped_models
 from ecd_models.leaderboard.shipped_pages import BOARD, ROOT, make_pages
 from ecd_models.leaderboard.shipped_table import make_difference_table, make_failure_table
-from ecd_models.report.shipped import PARTS, STORED, list_shipped
+from ecd_models.report.shipped import PARTS, STORED
+from ecd_models.weights.catalogue import shipped_checkpoints
 
 MODEL = "pair_density"
 
@@ -28,7 +29,7 @@ def models():
 
 def test_every_page_is_what_the_command_writes(models):
     pages = make_pages(models)
-    assert {page.stem for page in pages} == {"README", "results", *list_shipped()}
+    assert {page.stem for page in pages} == {"README", "results", *shipped_checkpoints()}
     stale = [str(page.relative_to(ROOT)) for page, text in pages.items() if page.read_bytes().decode() != text]
     if BOARD.read_text(encoding="utf-8") != render_board(read_board()):
         stale.append(BOARD.name)
@@ -51,7 +52,7 @@ def test_a_crystal_fails_beyond_a_multiple_of_the_mean_of_its_part(models):
 
 def test_each_model_but_the_pair_model_has_its_differences(models):
     rows = make_difference_table(models)[2:]
-    assert {row.split("`")[1] for row in rows} == set(list_shipped()) - {MODEL}
+    assert {row.split("`")[1] for row in rows} == set(shipped_checkpoints()) - {MODEL}
     with pytest.raises(UsageError, match="is not among the shipped models"):
         make_difference_table([model for model in models if model.name != MODEL])
 

@@ -21,7 +21,8 @@ from ecd_models.report.periodic_table import place_element
 from ecd_models.report.reference_numbers import read_stored_curve, read_stored_gains, read_stored_gaps
 from ecd_models.report.report import make_report, name_models
 from ecd_models.report.result_tables import make_difference_table, make_error_table, make_overview
-from ecd_models.report.shipped import PARTS, STORED, evaluate_shipped, list_shipped
+from ecd_models.report.shipped import PARTS, STORED, evaluate_shipped
+from ecd_models.weights.catalogue import shipped_checkpoints
 from tests.models.report.conftest import SCRIPT
 
 
@@ -283,7 +284,7 @@ def test_an_error_that_is_another_now_is_not_drawn():
 def test_stored_results_of_the_shipped_models_are_current(tmp_path):
     files = list(evaluate_shipped(tmp_path / "none", stored=True))
     assert {file.parent for file in files} == {STORED}
-    assert len(files) == len(PARTS) * len(list_shipped())
+    assert len(files) == len(PARTS) * len(shipped_checkpoints())
     assert not (tmp_path / "none").exists()
 
 
