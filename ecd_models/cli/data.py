@@ -28,7 +28,8 @@ def info(
     source: Annotated[
         str,
         typer.Argument(
-            help="Density file, OUTCAR, vasprun.xml, store (path or URL), pbe or hse.", autocompletion=complete_stores
+            help="Density file, OUTCAR, vasprun.xml, store (path or URL), pbe, hse or ood.",
+            autocompletion=complete_stores,
         ),
     ],
     id: Annotated[

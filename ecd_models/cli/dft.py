@@ -49,7 +49,9 @@ Smearing = Annotated[
 HubbardU = Annotated[
     str | None, typer.Option("--u", help="Hubbard U in eV by element for PBE: Fe=4.6,Zn=7.5, or a JSON file.")
 ]
-Work = Annotated[Path | None, typer.Option(help="Folder in which all files of the DFT program are kept.")]
+Work = Annotated[
+    Path | None, typer.Option(help="Folder that keeps all files; by default OUTPUT.work, for failed runs alone.")
+]
 
 
 def setup(engine: EngineName = "espresso", pwx: Pwx = None, pseudo: Pseudo = None) -> None:

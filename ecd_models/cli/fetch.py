@@ -49,7 +49,9 @@ def fetch(
     mirror: Annotated[
         str | None, typer.Option(help="Base URL of a mirror, or a URL with {id}; default: ECD_MIRROR.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Random seed for retry delays.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed for retry delays and for the files whose size a dry run asks for.")
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be fetched and its size, and fetch nothing.")
     ] = False,

@@ -32,7 +32,7 @@ def fit(
         ),
     ] = None,
     store: Annotated[
-        str | None, typer.Option("--store", help="Store that holds the id: a path, a URL, pbe or hse.")
+        str | None, typer.Option("--store", help="Store that holds the id: a path, a URL, pbe, hse or ood.")
     ] = None,
     json: Json = False,
     unit: Unit = None,

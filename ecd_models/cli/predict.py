@@ -63,7 +63,9 @@ def predict(
     ] = None,
     zval: Annotated[
         list[str] | None,
-        typer.Option(help="Valence of an element that must be that of the model, such as Fe=8; repeatable."),
+        typer.Option(
+            help="Valence electrons of an element in your run, such as Fe=8, which must be the model's; repeatable."
+        ),
     ] = None,
     allow_valence_mismatch: Annotated[
         bool, typer.Option("--allow-valence-mismatch", help="Predict even if the valences differ.")
@@ -86,7 +88,7 @@ def predict(
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Predict densities; for several structures, files that this model wrote on this grid are kept."""
+    """Predict densities; with several structures, a second call skips those that this model wrote on this grid."""
     from ecd_models import load_model
     from ecd_models.prediction.density_files import GridRule, predict_files
     from ecd_models.training.progress_display import show_point_count

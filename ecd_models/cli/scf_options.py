@@ -21,7 +21,9 @@ Crystals = Annotated[
 Models = Annotated[
     list[str] | None, model_option("Checkpoint or name of a model whose prediction is used; repeatable.")
 ]
-Densities = Annotated[list[Path] | None, typer.Option("--density", help="Density file of one crystal; repeatable.")]
+Densities = Annotated[
+    list[Path] | None, typer.Option("--density", help="Density file of one crystal to compute from; repeatable.")
+]
 Part = Annotated[str | None, typer.Option(help="Part of the task or store to take crystals from; default: test.")]
 Ids = Annotated[list[str] | None, typer.Option("--id", help="Take only this crystal of the task or store; repeatable.")]
 Limit = Annotated[int | None, typer.Option(help="Largest number of crystals.")]

@@ -28,7 +28,7 @@ def restart(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write, without the files that are written into it.")
+        Path, typer.Option("--output", "-o", help="Folder to write; it must not contain any of the files yet.")
     ],
     model: Annotated[
         str | None,

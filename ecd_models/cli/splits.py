@@ -140,7 +140,7 @@ def leakage(
     task: Annotated[str, typer.Argument(help="Task, such as ecd_pbe_hse.", autocompletion=complete_tasks)],
     json: Json = False,
 ) -> None:
-    """Print how many test crystals of a task are in its training set, or in that of the model it tunes."""
+    """Print how many test crystals of a task are in its training set, or in that of the model that it starts from."""
     from ecd_data.release.tasks import count_leakage
 
     found = count_leakage(task)

@@ -62,7 +62,7 @@ def convert(
 
 
 def subset(
-    store: Annotated[str, typer.Argument(help="Store to copy from: a path, a URL, pbe or hse.")],
+    store: Annotated[str, typer.Argument(help="Store to copy from: a path, a URL, pbe, hse or ood.")],
     dest: Annotated[str, typer.Argument(help="Store to write.")],
     id: Annotated[
         list[str] | None, typer.Option(help="Id, pattern of ids (* ? []), or @FILE with one on each line; repeatable.")
@@ -119,7 +119,7 @@ def merge(
 
 
 def reencode(
-    store: Annotated[str, typer.Argument(help="Store to read: a path or URL, pbe or hse.")],
+    store: Annotated[str, typer.Argument(help="Store to read: a path or URL, pbe, hse or ood.")],
     dest: Annotated[str, typer.Argument(help="Store to write.")],
     bound: Annotated[float, typer.Option(help="Largest eps_mae (fraction) from the original densities.")] = 1e-4,
     workers: Workers = 1,
@@ -132,7 +132,7 @@ def reencode(
 
 
 def verify(
-    store: Annotated[str, typer.Argument(help="Store to read: a path or URL, pbe or hse.")],
+    store: Annotated[str, typer.Argument(help="Store to read: a path or URL, pbe, hse or ood.")],
     workers: Workers = 1,
     json: Json = False,
     quiet: Quiet = False,

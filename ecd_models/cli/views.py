@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from ecd_data.comparison import Comparison
     from ecd_data.density import Density
 
-StoreOfIds = Annotated[str | None, typer.Option("--store", help="Store that holds the ids: a path, a URL, pbe or hse.")]
+StoreOfIds = Annotated[
+    str | None, typer.Option("--store", help="Store that holds the ids: a path, a URL, pbe, hse or ood.")
+]
 
 
 def plot(
