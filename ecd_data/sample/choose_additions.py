@@ -5,7 +5,6 @@ additions.json is the result: the crystals with their cells, where they come fro
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ import numpy as np
 from pymatgen.core import Composition, Element
 
 from ecd_data.dft.selection import find_charge, select_crystals
+from ecd_data.fixed_order import order_key
 from ecd_data.release.formula import elements_of
 from ecd_data.sample.additions import ADDITIONS, WANTED_FORMULAS, add_settings
 from ecd_data.sample.cells import displace
@@ -138,7 +138,7 @@ def _choose_substitutions(held_out: HeldOut, formulas: set[str]) -> dict[str, Re
             wanted = {id: one for id, one in candidates.items() if known.find_few(one.crystal.elements)}
         if not wanted:
             break
-        best = max(wanted, key=lambda id: (known.find_gain(wanted[id]), _hash(id)))
+        best = max(wanted, key=lambda id: (known.find_gain(wanted[id]), order_key(id, SEED)))
         candidate = candidates.pop(best)
         formula = find_formula(candidate.crystal)
         record = _make_substituted_record(candidate)
@@ -211,10 +211,6 @@ def _estimate_displaced(id: str, record: Record) -> float:
 
 def _estimate_seconds(record: Record) -> float:
     return estimate_seconds(add_settings(record) | {"ecutwfc_Ry": ESTIMATE_CUTOFF})
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(f"{SEED}:{text}".encode()).hexdigest()
 
 
 def write_additions(path: Path) -> dict[str, Record]:

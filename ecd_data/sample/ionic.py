@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import permutations, product
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ecd_data.crystal import ATOMIC_NUMBERS, Crystal
+from ecd_data.fixed_order import order_key
 from ecd_data.sample.additions import NONMETALS, add_settings, may_have_gap
 from ecd_data.sample.costs import estimate_seconds
 from ecd_data.sample.held_out import HeldOut, find_formula, to_crystal
@@ -77,7 +77,9 @@ def _take_best(candidates: list[Candidate], held_out: HeldOut, known: Knowledge,
     It is at its predicted volume. It cannot be used with a formula that is known, with odd distances, if a test forbids
     it, or if its run takes longer.
     """
-    best = max(candidates, key=lambda one: (known.find_gain(one), _hash(f"{one.prototype} {one.crystal.formula}")))
+    best = max(
+        candidates, key=lambda one: (known.find_gain(one), order_key(f"{one.prototype} {one.crystal.formula}", SEED))
+    )
     candidates.remove(best)
     crystal, formula, name = predict_volume(best.crystal), find_formula(best.crystal), best.prototype
     if crystal is None or not has_usual_distances(crystal) or formula in known.formulas:
@@ -132,7 +134,3 @@ def is_ionic_crystal(crystal: Crystal) -> bool:
     """Whether a crystal is a compound of two elements that are ionic in the sense of `is_ionic`."""
     counts = Counter(crystal.symbols)
     return len(counts) == 2 and any(is_ionic(a, counts[a], b, counts[b]) for a, b in permutations(counts))
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(f"{SEED}:{text}".encode()).hexdigest()

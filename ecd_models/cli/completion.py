@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from importlib.resources import files
 
 import typer
 
@@ -33,11 +32,9 @@ def complete_data(incomplete: str) -> list[str]:
 
 def complete_models(incomplete: str) -> list[str]:
     """The models known by name that begin like this: those of this package, and the published ones."""
-    from ecd_models.weights.catalogue import published_weights
+    from ecd_models.weights.catalogue import published_weights, shipped_checkpoints
 
-    shipped = [item.name for item in files("ecd_models.pretrained").iterdir() if item.name.endswith(".safetensors")]
-    names = [name.removesuffix(".safetensors") for name in sorted(shipped)]
-    return _choose([*names, *published_weights()], incomplete)
+    return _choose([*shipped_checkpoints(), *published_weights()], incomplete)
 
 
 def complete_ids(context: typer.Context, incomplete: str) -> list[str]:
