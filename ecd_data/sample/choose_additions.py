@@ -21,7 +21,7 @@ from ecd_data.sample.additions import ADDITIONS, WANTED_FORMULAS, add_settings
 from ecd_data.sample.cells import displace
 from ecd_data.sample.costs import VALENCE, estimate_seconds
 from ecd_data.sample.held_out import HeldOut, find_formula, find_held_out, to_crystal
-from ecd_data.sample.ionic import choose_ionic, complete_elements, is_ionic_crystal
+from ecd_data.sample.ionic import choose_ionic, complete_elements
 from ecd_data.sample.split import split_three_editions
 from ecd_data.sample.substitutions import (
     TYPE_NAMES,
@@ -41,9 +41,12 @@ MOST_SECONDS = 900.0  # estimated CPU seconds of one run; what costs more is lef
 MOST_OXIDE_SECONDS = 300.0  # the same for oxides, of which an element has several
 # CPU seconds of a run on the mesh for narrow gaps; of what is chosen, that with a longer one is left out in the end
 MOST_FINAL_SECONDS = {"oxide": 320.0, "layered": 460.0, "low symmetry": 460.0, "intermetallic": 320.0}
-# Crystals with displaced cells; of the ionic ones halides and hydrides, which have wide gaps
-DISPLACED = {"oxide": 6, "layered": 3, "low symmetry": 7, "intermetallic": 4, "ionic": 20}
-HALOGENS = {"H", "F", "Cl", "Br", "I"}
+DISPLACED = 40  # compounds with a displaced cell
+# Compounds whose first run found a gap above 1 eV, so that their displaced cells are cheaper
+WIDE_GAPS = set(
+    "BeF2_fluorite CaH2_oP6_58 CdH2_hP3_164 Cs2O_antifl CsF_zb H2O_antifl K2O_antifl LiI_rs LuP_zb NaBC_hP6_194"
+    " PbF2_fluorite PoO2_fluorite Rb2O_antifl RbF_cscl RbH_zb".split()
+)
 OXIDE_NAMES = {"X2O": "antifl", "XO": "rs", "XO2": "fluorite", "X2O3": "X2O3", "X2O5": "X2O5", "XO3": "ReO3"}
 
 Record = dict[str, Any]
@@ -193,20 +196,15 @@ def _leave_out_costly(crystals: dict[str, Record], trained: set[str]) -> dict[st
 
 
 def _mark_displaced(crystals: dict[str, Record]) -> dict[str, Record]:
-    """The records, of which the compounds with the cheapest displaced cells in each class are marked."""
+    """The records, of which the compounds with the cheapest displaced cells are marked."""
     costs = {id: _estimate_displaced(id, record) for id, record in crystals.items() if len(set(record["numbers"])) > 1}
-    marked: set[str] = set()
-    for kind, count in DISPLACED.items():
-        ids = [id for id in costs if crystals[id]["class"] == kind]
-        wide = [id for id in ids if kind != "ionic" or HALOGENS & set(to_crystal(crystals[id]).elements)]
-        marked |= set(sorted(wide, key=lambda id: (costs[id], id))[:count])
+    marked = sorted(costs, key=lambda id: (costs[id], id))[:DISPLACED]
     return {id: record | {"displaced": id in marked} for id, record in crystals.items()}
 
 
 def _estimate_displaced(id: str, record: Record) -> float:
-    """The CPU seconds of a displaced cell, on the mesh for wide gaps if the compound is ionic."""
     cell = displace(record | {"metal": True}, f"{id}-d1")
-    return estimate_seconds(add_settings(cell, narrow_gap=not is_ionic_crystal(to_crystal(record))))
+    return estimate_seconds(add_settings(cell, narrow_gap=id not in WIDE_GAPS))
 
 
 def _estimate_seconds(record: Record) -> float:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import permutations, product
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -128,9 +127,3 @@ def is_ionic(first: str, firsts: int, second: str, seconds: int, rare_charges: b
     charges = {*cation.common_oxidation_states, *(cation.icsd_oxidation_states if rare_charges else ())}
     balanced = any(firsts * one == -seconds * charge for one in charges if one > 0)
     return balanced and bool(anion.X > cation.X + CLEAR_DIFFERENCE)
-
-
-def is_ionic_crystal(crystal: Crystal) -> bool:
-    """Whether a crystal is a compound of two elements that are ionic in the sense of `is_ionic`."""
-    counts = Counter(crystal.symbols)
-    return len(counts) == 2 and any(is_ionic(a, counts[a], b, counts[b]) for a, b in permutations(counts))

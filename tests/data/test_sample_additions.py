@@ -311,7 +311,7 @@ def computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with StoreWriter(tmp_path / "pbe.ecd") as writer:
         writer.add("MgO_rs", _stand_in(load_structures()["MgO_rs"], 4.5))
     with StoreWriter(tmp_path / "done" / "pbe.ecd") as writer:
-        for id, gap in (("H_sc_acwf", 0.0), ("H2O_antifl", 1.4), ("H2O_antifl-d1", 1.1), ("SiHBr_tP6_129-d1", 3.0)):
+        for id, gap in (("H_sc_acwf", 0.0), ("H2O_antifl", 1.4), ("H2O_antifl-d1", 1.1), ("CdH2_hP3_164-d1", 3.0)):
             writer.add(id, _stand_in(CELLS[id], gap))
     return tmp_path
 
@@ -324,7 +324,7 @@ def _stand_in(record, gap: float) -> Density:
 def test_computed_cells_join_and_displaced_ones_may_come_later(computed: Path) -> None:
     report = join_additions.join_additions(computed / "done", computed)
     assert report.joined == ["H_sc_acwf", "H2O_antifl", "H2O_antifl-d1"]
-    assert report.waiting == {"SiHBr_tP6_129": "not computed, as its SiHBr_tP6_129-d1"}
+    assert report.waiting == {"CdH2_hP3_164": "not computed, as its CdH2_hP3_164-d1"}
     assert json.loads((computed / "joined.json").read_text()) == {
         "He_fcc_acwf": False,
         "H_sc_acwf": True,
