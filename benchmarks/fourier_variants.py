@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from race_evaluation import TASKS, describe_data, open_tasks
-from race_training import Entry, refuse_other_results, train_entry
+from race_training import Entry, keep_data_facts, train_entry
 from variant_networks import NETWORKS
 
 from ecd_data.errors import EcdError
@@ -147,8 +147,8 @@ def main() -> None:
         for variant in options.variants
     ]
     try:
-        if options.out.exists() or not options.table:
-            refuse_other_results(options.out, describe_data(open_tasks()) | {"superposed atoms": options.atoms})
+        facts = describe_data(open_tasks()) | {"superposed atoms": options.atoms}
+        keep_data_facts(options.out, facts, options.table)
     except EcdError as error:
         raise SystemExit(f"fourier_variants.py: {error}") from None
     if not options.table:

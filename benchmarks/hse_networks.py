@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from race_evaluation import describe_data
-from race_training import refuse_other_results
+from race_training import keep_data_facts
 
 from ecd_data.errors import EcdError
 from ecd_data.release.own_splits import write_split
@@ -165,9 +165,8 @@ def main() -> None:
     options = parser.parse_args()
     cases = list_cases(options)
     try:
-        if options.out.exists() or not options.table:
-            facts = describe_data({task: task_data(task) for task in ("pbe", "hse")})
-            refuse_other_results(options.out, facts, "errors.json")
+        facts = describe_data({task: task_data(task) for task in ("pbe", "hse")})
+        keep_data_facts(options.out, facts, options.table, "*/errors.json")
     except EcdError as error:
         raise SystemExit(f"hse_networks.py: {error}") from None
     if not options.table:

@@ -45,7 +45,7 @@ import torch
 from race_energies import add_energies, choose_crystals
 from race_evaluation import describe_data, evaluate_entry, list_parts, open_tasks, take_in_turn
 from race_table import format_table
-from race_training import MODELS, Entry, keep_pair_model, make_pair_entry, refuse_other_results, train_entry
+from race_training import MODELS, Entry, keep_data_facts, keep_pair_model, make_pair_entry, train_entry
 
 from ecd_data.dft.engines import load_engine
 from ecd_data.errors import EcdError
@@ -96,8 +96,7 @@ def race(options: argparse.Namespace) -> None:
         for part, (task, _) in parts.items()
         if options.energies
     }
-    if options.out.exists() or not options.table:  # a table leaves nothing where no runs are
-        refuse_other_results(options.out, describe_data(data))
+    keep_data_facts(options.out, describe_data(data), options.table)
     if not options.table:
         if chosen:
             load_engine("espresso")  # a pw.x that is missing is told before the trainings

@@ -177,16 +177,21 @@ def keep_facts(file: Path, facts: dict[str, str]) -> None:
     write_json(file, before | facts)
 
 
-def refuse_other_results(out: Path, facts: dict[str, str], record: str = "training.json") -> None:
-    """Raise UsageError where a folder has results on other data than those of now, or does not say on which.
+def keep_data_facts(out: Path, facts: dict[str, str], table: bool, records: str = "*/training.json") -> None:
+    """Keep what the results in a folder are computed from, unless a table is wanted of a folder that is not there.
+
+    Raises UsageError where the folder has results on other data, or does not say on which.
 
     Parameters
     ----------
     out : the folder of all runs.
     facts : what the runs are computed from, see `keep_facts`.
-    record : the name of the file that a run has when it is done.
+    table : whether the table alone is wanted, which leaves nothing where no runs are.
+    records : the files that runs have when they are done.
     """
+    if table and not out.exists():
+        return
     file = out / "data.json"
-    if not file.exists() and any(out.glob(f"*/{record}")):
+    if not file.exists() and any(out.glob(records)):
         raise UsageError(f"{out} has runs of an earlier version, which did not record their data: name another --out")
     keep_facts(file, facts)

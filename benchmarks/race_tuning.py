@@ -9,8 +9,8 @@ factor times the learning rate of its recipe, all else the same: difference to t
 the mean density, schedule, clipping, average of weights. The seed is none of the race's, and no test part is looked at.
 A percentage is the smallest validation error of a training: that of whole grids for `fourier_density` and of probes for
 the others, so compare along a row only. The least error of a row is bold: put its learning rate into the recipe in
-`examples/` before the race. Trainings that are done are kept in --out, and refused after
-a change of the sample. --table only prints what is there.
+`examples/` before the race. Trainings that are done are kept in --out. After a change
+of the sample they are refused. --table only prints what is there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import race
 from race_evaluation import describe_data, open_tasks
-from race_training import MODELS, Entry, keep_facts, load_recipe
+from race_training import MODELS, Entry, keep_data_facts, load_recipe
 
 from ecd_data.errors import EcdError
 from ecd_models.checkpoint import load_checkpoint
@@ -74,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--table", action="store_true", help="Print the table of the results that are there.")
     options = parser.parse_args(arguments)
     try:
-        if options.out.exists() or not options.table:
-            keep_facts(options.out / "data.json", describe_data(open_tasks()) | {"superposed atoms": options.atoms})
+        facts = describe_data(open_tasks()) | {"superposed atoms": options.atoms}
+        keep_data_facts(options.out, facts, options.table, "*/*/training.json")
         if not options.table:
             race.run_all(race.train_missing, list_trials(options), options.processes, "trained")
     except EcdError as error:

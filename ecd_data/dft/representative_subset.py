@@ -109,10 +109,8 @@ def choose_representative(crystals: Mapping[str, Crystal], count: int) -> Repres
     chosen = _cover_elements(small, count)
     _fill_subset(small, chosen, target, count)
     shares = _compare_shares(target, _count_shares((small[id] for id in chosen), set(ASPECTS)))
-    missing = (
-        set[str]().union(*map(_elements_of, traits.values())).difference(*(_elements_of(small[id]) for id in chosen))
-    )
-    return RepresentativeSubset(sorted(chosen), shares, sorted(missing))
+    everything, covered = (set[str]().union(*(_elements_of(traits[id]) for id in ids)) for ids in (traits, chosen))
+    return RepresentativeSubset(sorted(chosen), shares, sorted(everything - covered))
 
 
 def _count_shares(rows: Iterable[CrystalTraits], aspects: set[str]) -> dict[tuple[str, str], float]:

@@ -12,7 +12,7 @@ from ecd_data.crystal import SYMBOLS
 from ecd_data.dft.open_shells import list_magnetic_elements
 from ecd_data.dft.settings import ECUTWFC, START_MAGNETIZATION
 from ecd_data.sample.cells import displace, load_structures, parent_of
-from ecd_data.sample.costs import count_electrons
+from ecd_data.sample.costs import count_electrons, estimate_seconds
 from ecd_data.sample.meshes import converged_kmesh
 from ecd_data.sample.verification import NOBLE_GASES
 
@@ -20,6 +20,7 @@ ADDITIONS = "additions.json"
 JOINED = "joined.json"
 EDITION = 4  # of the sample's split, in which added crystals join it
 WANTED_FORMULAS = 4  # training formulas that every element of the sample should have
+ESTIMATE_CUTOFF = 110.0  # Ry
 NONMETALS = set("H He B C N O F Ne Si P S Cl Ar Ge As Se Br Kr Sb Te I Xe Po Rn".split())
 
 Record = dict[str, Any]
@@ -89,6 +90,11 @@ def add_settings(record: Record, narrow_gap: bool | None = None) -> Record:
         "kmesh": converged_kmesh(record["lattice"], narrow),
         "narrow_gap": narrow,
     }
+
+
+def estimate_at_one_cutoff(record: Record, narrow_gap: bool | None = None) -> float:
+    """The CPU seconds of a run with one cutoff for all elements, so that a choice by it does not depend on theirs."""
+    return estimate_seconds(add_settings(record, narrow_gap) | {"ecutwfc_Ry": ESTIMATE_CUTOFF})
 
 
 def may_have_gap(record: Mapping[str, Any]) -> bool:

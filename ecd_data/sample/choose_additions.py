@@ -15,9 +15,8 @@ import numpy as np
 from pymatgen.core import Composition, Element
 
 from ecd_data.dft.selection import find_charge, select_crystals
-from ecd_data.fixed_order import order_key
 from ecd_data.release.formula import elements_of
-from ecd_data.sample.additions import ADDITIONS, WANTED_FORMULAS, add_settings
+from ecd_data.sample.additions import ADDITIONS, WANTED_FORMULAS, add_settings, estimate_at_one_cutoff
 from ecd_data.sample.cells import displace
 from ecd_data.sample.costs import VALENCE, estimate_seconds
 from ecd_data.sample.held_out import HeldOut, find_formula, find_held_out, to_crystal
@@ -30,13 +29,11 @@ from ecd_data.sample.substitutions import (
     make_candidates,
     predict_volume,
 )
-from ecd_data.sample.teaching import Knowledge, count_elements
+from ecd_data.sample.teaching import SEED, Knowledge, count_elements
 from ecd_data.sample.verification import choose_bare, list_elements, list_oxides, make_verification_cell
 
-SEED = 20261
 COUNTS = {"layered": 24, "low symmetry": 36, "intermetallic": 36}  # crystals of each class of structure types
 MOST_OF_A_TYPE = 3  # crystals of one structure type, so that many types are taken
-ESTIMATE_CUTOFF = 110.0  # Ry, for all, so that the choice does not depend on the cutoffs of the elements
 MOST_SECONDS = 900.0  # estimated CPU seconds of one run; what costs more is left out
 MOST_OXIDE_SECONDS = 300.0  # the same for oxides, of which an element has several
 # CPU seconds of a run on the mesh for narrow gaps; of what is chosen, that with a longer one is left out in the end
@@ -102,7 +99,7 @@ def _make_verification_record(element: str, kind: str) -> Record:
         "suffix": OXIDE_NAMES.get(kind, f"{kind.lower()}_acwf"),  # not the name of a measured crystal
         **make_verification_cell(element, kind),
     }
-    return record | {"estimate": _estimate_seconds(record)}
+    return record | {"estimate": estimate_at_one_cutoff(record)}
 
 
 def _is_usable(record: Record, held_out: HeldOut, formulas: set[str]) -> bool:
@@ -141,7 +138,7 @@ def _choose_substitutions(held_out: HeldOut, formulas: set[str]) -> dict[str, Re
             wanted = {id: one for id, one in candidates.items() if known.find_few(one.crystal.elements)}
         if not wanted:
             break
-        best = max(wanted, key=lambda id: (known.find_gain(wanted[id]), order_key(id, SEED)))
+        best = max(wanted, key=lambda id: known.rank(wanted[id]))
         candidate = candidates.pop(best)
         formula = find_formula(candidate.crystal)
         record = _make_substituted_record(candidate)
@@ -179,7 +176,7 @@ def _make_substituted_record(candidate: Candidate) -> Record | None:
         "prototype": TYPE_NAMES.get(label, label),
         **crystal.to_record(),
     }
-    return record if _estimate_seconds(record) <= MOST_SECONDS else None
+    return record if estimate_at_one_cutoff(record) <= MOST_SECONDS else None
 
 
 def _leave_out_costly(crystals: dict[str, Record], trained: set[str]) -> dict[str, Record]:
@@ -205,10 +202,6 @@ def _mark_displaced(crystals: dict[str, Record]) -> dict[str, Record]:
 def _estimate_displaced(id: str, record: Record) -> float:
     cell = displace(record | {"metal": True}, f"{id}-d1")
     return estimate_seconds(add_settings(cell, narrow_gap=id not in WIDE_GAPS))
-
-
-def _estimate_seconds(record: Record) -> float:
-    return estimate_seconds(add_settings(record) | {"ecutwfc_Ry": ESTIMATE_CUTOFF})
 
 
 def write_additions(path: Path) -> dict[str, Record]:

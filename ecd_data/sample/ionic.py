@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecd_data.crystal import ATOMIC_NUMBERS, Crystal
-from ecd_data.fixed_order import order_key
-from ecd_data.sample.additions import NONMETALS, add_settings, may_have_gap
-from ecd_data.sample.costs import estimate_seconds
+from ecd_data.sample.additions import NONMETALS, estimate_at_one_cutoff, may_have_gap
 from ecd_data.sample.held_out import HeldOut, find_formula, to_crystal
 from ecd_data.sample.substitutions import CLEAR_DIFFERENCE, Candidate, has_usual_distances, predict_volume
 from ecd_data.sample.teaching import Knowledge
@@ -30,9 +28,7 @@ TYPES = {
 }
 TYPE_NAMES = {"antifl": "fluorite"}  # as the sample names a type whose sites are exchanged
 START_SIZE = 5.0  # Å; volumes are predicted afterwards
-SEED = 20261
 SECONDS, FEW_SECONDS = 100.0, 400.0  # of the longest run; the second for elements of few formulas
-CUTOFF = 110.0  # Ry, for all, so that the choice does not depend on the cutoffs of the elements
 
 Record = dict[str, Any]
 
@@ -76,9 +72,7 @@ def _take_best(candidates: list[Candidate], held_out: HeldOut, known: Knowledge,
     It is at its predicted volume. It cannot be used with a formula that is known, with odd distances, if a test forbids
     it, or if its run takes longer.
     """
-    best = max(
-        candidates, key=lambda one: (known.find_gain(one), order_key(f"{one.prototype} {one.crystal.formula}", SEED))
-    )
+    best = max(candidates, key=known.rank)
     candidates.remove(best)
     crystal, formula, name = predict_volume(best.crystal), find_formula(best.crystal), best.prototype
     if crystal is None or not has_usual_distances(crystal) or formula in known.formulas:
@@ -90,8 +84,7 @@ def _take_best(candidates: list[Candidate], held_out: HeldOut, known: Knowledge,
         "prototype": TYPE_NAMES.get(name, name),
         **crystal.to_record(),
     }
-    longest = estimate_seconds(add_settings(record, narrow_gap=True) | {"ecutwfc_Ry": CUTOFF})
-    if longest > seconds or held_out.find_conflict(to_crystal(record)):
+    if estimate_at_one_cutoff(record, narrow_gap=True) > seconds or held_out.find_conflict(to_crystal(record)):
         return None
     known.add(formula, name)
     return record
@@ -111,19 +104,19 @@ def make_ionic_candidates(elements: Iterable[str], rare_charges: bool = False) -
             yield Candidate("ionic", name, Crystal(START_SIZE * lattice, np.array(numbers), positions))
 
 
-def is_ionic(first: str, firsts: int, second: str, seconds: int, rare_charges: bool = False) -> bool:
-    """Whether the second element is clearly more electronegative, and its charge as an anion balances the first one's.
+def is_ionic(metal: str, metals: int, nonmetal: str, nonmetals: int, rare_charges: bool = False) -> bool:
+    """Whether the nonmetal is clearly more electronegative, and its charge as an anion balances the metal's.
 
     Parameters
     ----------
-    first, second : symbols.
-    firsts, seconds : the number of atoms of each in the formula.
+    metal, nonmetal : symbols.
+    metals, nonmetals : the number of atoms of each in the formula.
     rare_charges : see `make_ionic_candidates`.
     """
     from pymatgen.core import Element
 
-    cation, anion = Element(first), Element(second)
+    cation, anion = Element(metal), Element(nonmetal)
     charge = min(anion.common_oxidation_states, default=0)
     charges = {*cation.common_oxidation_states, *(cation.icsd_oxidation_states if rare_charges else ())}
-    balanced = any(firsts * one == -seconds * charge for one in charges if one > 0)
+    balanced = any(metals * one == -nonmetals * charge for one in charges if one > 0)
     return balanced and bool(anion.X > cation.X + CLEAR_DIFFERENCE)

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
+from ecd_data.fixed_order import order_key
 from ecd_data.release.formula import elements_of
 from ecd_data.sample.additions import WANTED_FORMULAS
 from ecd_data.sample.costs import VALENCE
 from ecd_data.sample.substitutions import Candidate
 
+SEED = 20261  # of the order of crystals that teach equally much
 LIGHT = 20  # electrons that count for every cell, so that cells of light elements alone are not always the best
 
 
@@ -47,6 +49,10 @@ class Knowledge:
     def find_few(self, elements: Iterable[str]) -> set[str]:
         """The elements that have too few training formulas."""
         return {element for element in elements if self.counts[element] < WANTED_FORMULAS}
+
+    def rank(self, candidate: Candidate) -> tuple[float, str]:
+        """What the candidates are sorted by: their gain, then an order that looks random."""
+        return self.find_gain(candidate), order_key(f"{candidate.prototype} {candidate.crystal.formula}", SEED)
 
     def find_gain(self, candidate: Candidate) -> float:
         """What a crystal teaches, by the root of its electrons and 20: its rare elements, its new pairs, and its type.
